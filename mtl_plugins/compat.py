@@ -1,0 +1,109 @@
+"""Every repair of the OpenMMLab stack that mtl_plugins needs: small, idempotent, tested. Nothing else patches it.
+
+``onedl-mmengine``, ``onedl-mmcv`` and ``onedl-mmsegmentation`` are the maintained continuation of ``mmengine``,
+``mmcv`` and ``mmsegmentation`` under the same import names, so both families must never be installed side by side.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+INSTALL_LINE = 'pip install "mtl-plugins[openmmlab]"'
+_STACK = ('mmengine', 'mmcv', 'mmseg')
+_ORIGINALS = ('mmengine', 'mmcv', 'mmcv-lite', 'mmsegmentation')
+
+
+def missing_packages() -> tuple[str, ...]:
+    """Import names of the OpenMMLab stack that are not installed."""
+    return tuple(name for name in _STACK if find_spec(name) is None)
+
+
+def original_packages() -> tuple[str, ...]:
+    """Distributions of the original (unmaintained) family that are installed."""
+    found = []
+    for name in _ORIGINALS:
+        try:
+            version(name)
+        except PackageNotFoundError:
+            continue
+        found.append(name)
+    return tuple(found)
+
+
+def missing_stack_message(missing: tuple[str, ...]) -> str:
+    """The one message about an absent stack: what is missing, how to install it, and what works without it."""
+    return (
+        f'mtl_plugins needs the OpenMMLab stack, but {", ".join(missing)} cannot be imported. Install it with:\n'
+        f'    {INSTALL_LINE}\n'
+        'Only mtl_plugins.methods (the pure multi-task methods) works without it.'
+    )
+
+
+def check_stack() -> bool:
+    """Whether the OpenMMLab stack can be imported; warns once if it is absent or is the original family."""
+    missing = missing_packages()
+    if missing:
+        warnings.warn(missing_stack_message(missing), ImportWarning if os.environ.get('MTL_PLUGINS_QUIET') else UserWarning, stacklevel=3)
+        return False
+    originals = original_packages()
+    if originals:
+        warnings.warn(
+            f'mtl_plugins is tested with the onedl-* distributions, but found {", ".join(originals)}. To switch: '
+            f'pip uninstall {" ".join(originals)}, then {INSTALL_LINE} (never install both: they own the same packages)',
+            UserWarning,
+            stacklevel=3,
+        )
+    return True
+
+
+def repair_stack() -> None:
+    """Apply the repairs that must be in place before any config is read."""
+    _let_bases_resolve()
+
+
+def _let_bases_resolve() -> None:
+    """Make ``_base_ = 'mmseg::...'`` and ``'mtl_plugins::...'`` resolve.
+
+    MMEngine maps the scope to the distribution ``mmsegmentation``, which onedl-mmsegmentation is not named, and uses
+    the value both to check the installation and to find the package folder: the import name serves both.
+    """
+    from mmengine.config import utils
+
+    if 'mmsegmentation' not in original_packages():
+        utils.MODULE2PACKAGE['mmseg'] = 'mmseg'
+    utils.MODULE2PACKAGE['mtl_plugins'] = 'mtl_plugins'
+
+
+def prepare_cpu_ddp(cfg: Any, launcher: str) -> None:
+    """Make DDP work on CPU under the Runner; does nothing without a launcher or with CUDA.
+
+    MMEngine's ``init_dist`` calls ``torch.cuda.set_device`` whatever the backend, and ``wrap_model`` passes
+    ``device_ids=[LOCAL_RANK]``, which DDP refuses for CPU modules. So the process group is made here (the Runner then
+    skips its own), and the model wrapper gets an explicit ``device_ids=None``.
+
+    Args:
+        cfg: The run's config; ``model_wrapper_cfg`` is completed in place.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+
+    Raises:
+        ValueError: If ``launcher`` is not ``'pytorch'`` on a machine without CUDA.
+    """
+    import torch
+    import torch.distributed as dist
+
+    if launcher == 'none' or torch.cuda.is_available():
+        return
+    if launcher != 'pytorch':
+        raise ValueError(
+            f"launcher='{launcher}' needs CUDA; on CPU use launcher='pytorch' (bash tools/dist_train.sh CONFIG N)"
+        )
+    if not dist.is_initialized():
+        dist.init_process_group('gloo')
+    wrapper = dict(cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel'))
+    wrapper.setdefault('device_ids', None)
+    wrapper.setdefault('broadcast_buffers', False)
+    cfg.model_wrapper_cfg = wrapper
