@@ -1,0 +1,120 @@
+"""A check of targets at the door, so that bad labels are named instead of spoiling a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from mtl_plugins.registry import TRANSFORMS
+from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec
+
+from .fields import iter_targets, sample_name
+
+NORMAL_TOLERANCE = 0.02
+
+
+@TRANSFORMS.register_module()
+class CheckTargets(BaseTransform):
+    """Check size, data type and values of every target against the task table.
+
+    Put it right behind the loading transform. Each sample is checked the first time it is seen (in every worker
+    process), so the cost fades after the first epoch.
+
+    Args:
+        num_classes: Number of classes per task of kind ``'classes'``. What is not given here is taken from
+            ``results['num_classes']`` if the dataset puts it there; without either, any id from 0 to 254 passes.
+        once: False checks a sample each time.
+
+    Raises:
+        ValueError: When applied to a bad sample. The message names the sample, the task, what was expected and what
+            was found.
+    """
+
+    def __init__(self, num_classes: Mapping[str, int] | None = None, once: bool = True) -> None:
+        self.num_classes = dict(num_classes or {})
+        self.once = once
+        self._seen: set[Any] = set()
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Check one sample and return it unchanged."""
+        identity = (results.get('img_path'), int(results.get('sample_idx', -1)))
+        if self.once and identity in self._seen:
+            return results
+        num_classes = {**results.get('num_classes', {}), **self.num_classes}
+        for key, spec in iter_targets(results):
+            problem = self._problem(results.get(key), spec, results['img'].shape[:2], num_classes.get(spec.key))
+            if problem:
+                expected, found = problem
+                raise ValueError(
+                    f"{sample_name(results)}, task '{spec.key}' ({spec.kind}): expected {expected}, but found {found}"
+                )
+        self._seen.add(identity)
+        return results
+
+    def _problem(
+        self, target: Any, spec: TaskSpec, size: tuple[int, int], classes: int | None
+    ) -> tuple[str, str] | None:
+        """What was expected and what was found, or None if the target is fine."""
+        if not isinstance(target, np.ndarray):
+            return 'a numpy array', f'{type(target).__name__}'
+        channels = spec.target_channels
+        shape = size if channels == 1 else (*size, channels)
+        if target.shape != shape:
+            return f'shape {shape}, the size of the image', f'shape {target.shape}'
+        dtype = np.dtype(np.uint8 if spec.is_categorical else np.float32)
+        if target.dtype != dtype:
+            return f'data type {dtype}', f'{target.dtype}'
+        return _VALUE_CHECKS[spec.kind](target, classes)
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(num_classes={self.num_classes}, once={self.once})'
+
+
+def _check_classes(target: np.ndarray, classes: int | None) -> tuple[str, str] | None:
+    labelled = target[target != IGNORE_INDEX]
+    if classes is not None and labelled.size and labelled.max() >= classes:
+        bad = labelled[labelled >= classes]
+        return f'class ids 0..{classes - 1} or {IGNORE_INDEX} (not labelled)', f'id {bad.max()} in {bad.size} pixels'
+    return None
+
+
+def _check_binary(target: np.ndarray, _: int | None) -> tuple[str, str] | None:
+    bad = target[(target > 1) & (target != IGNORE_INDEX)]
+    if bad.size:
+        return f'values 0, 1 or {IGNORE_INDEX} (not labelled)', f'value {bad.max()} in {bad.size} pixels'
+    return None
+
+
+def _check_depth(target: np.ndarray, _: int | None) -> tuple[str, str] | None:
+    bad = target[(target < 0) | np.isinf(target)]
+    if bad.size:
+        return 'finite metres of 0 or more (0 or NaN: not known)', f'value {bad.min():g} in {bad.size} pixels'
+    return None
+
+
+def _check_normals(target: np.ndarray, _: int | None) -> tuple[str, str] | None:
+    # In double precision, since the square of a wildly wrong value must not overflow with a warning of numpy's.
+    length = np.sqrt(np.square(target, dtype=np.float64).sum(-1))
+    bad = length[(np.abs(length - 1) > NORMAL_TOLERANCE) & (length != 0) & ~np.isnan(length)]
+    if bad.size:
+        return 'unit vectors (zero vector: not known)', f'length {bad.max():.4g} in {bad.size} pixels'
+    return None
+
+
+def _check_regression(target: np.ndarray, _: int | None) -> tuple[str, str] | None:
+    bad = target[np.isinf(target)]
+    if bad.size:
+        return 'finite values (NaN: not known)', f'value {bad[0]} in {bad.size} pixels'
+    return None
+
+
+_VALUE_CHECKS = {
+    'classes': _check_classes,
+    'binary': _check_binary,
+    'depth': _check_depth,
+    'normals': _check_normals,
+    'regression': _check_regression,
+}

@@ -1,0 +1,54 @@
+"""Which targets a sample carries, as all transforms here see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from numbers import Real
+from typing import Any
+
+from mtl_plugins.task_specs import TaskSpec, get_task_spec
+
+PREFIX = 'gt_'
+
+
+def target_key(task: str) -> str:
+    """Key of a task's target in the pipeline and in the data sample."""
+    return PREFIX + task
+
+
+def iter_targets(results: dict[str, Any]) -> Iterator[tuple[str, TaskSpec]]:
+    """Yield ``(key, spec)`` of every target listed in ``results['seg_fields']``.
+
+    Raises:
+        ValueError: If an entry is not called ``gt_<task>``.
+        KeyError: If ``<task>`` is not in the task table.
+    """
+    for key in results.get('seg_fields', ()):
+        if not key.startswith(PREFIX):
+            raise ValueError(
+                f"{sample_name(results)}: seg_fields lists '{key}', but the targets of mtl_plugins are called "
+                f"'gt_<task>' with a task of the task table, for example 'gt_semseg'"
+            )
+        yield key, get_task_spec(key[len(PREFIX) :])
+
+
+def sample_name(results: dict[str, Any]) -> str:
+    """How error messages name a sample."""
+    name = results.get('img_path') or f'number {results.get("sample_idx", "?")}'
+    return f"sample '{name}'"
+
+
+def as_size(value: Any, owner: str) -> tuple[int, int]:
+    """Read a size argument: one number for a square or ``(height, width)``.
+
+    Args:
+        value: What the config says.
+        owner: Class and argument, for the message.
+
+    Raises:
+        ValueError: If it is neither, or not positive.
+    """
+    pair = (value, value) if isinstance(value, Real) else tuple(value)
+    if len(pair) != 2 or any(int(v) != v or v < 1 for v in pair):
+        raise ValueError(f'{owner} must be a positive integer or (height, width), but got {value!r}')
+    return int(pair[0]), int(pair[1])

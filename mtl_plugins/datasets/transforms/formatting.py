@@ -1,0 +1,54 @@
+"""From arrays to the tensors and the data sample that the model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+from mtl_plugins.registry import TRANSFORMS
+
+from .fields import iter_targets
+
+META_KEYS = (
+    'img_path', 'sample_idx', 'ori_shape', 'img_shape', 'pad_shape', 'pad_offset', 'scale_factor', 'flip',
+    'flip_direction',
+)  # fmt: skip
+
+
+def _to_tensor(array: np.ndarray) -> torch.Tensor:
+    """``(H, W)`` or ``(H, W, C)`` array to a ``(C, H, W)`` tensor that owns contiguous memory."""
+    channels_first = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    # A copy even where it is contiguous already: the array may be a read-only view into a cache.
+    return torch.from_numpy(np.array(channels_first, order='C'))
+
+
+@TRANSFORMS.register_module()
+class PackMultiTaskInputs(BaseTransform):
+    """Pack a sample as ``dict(inputs=Tensor, data_samples=SegDataSample)``.
+
+    ``inputs`` is the ``(3, H, W)`` image in its own type and channel order. The data sample gets one ``PixelData`` per
+    target with ``data`` of shape ``(C, H, W)``: ``uint8`` for classes and binary maps, ``float32`` otherwise.
+
+    Args:
+        meta_keys: Entries of the sample that are kept as meta information where present.
+    """
+
+    def __init__(self, meta_keys: Sequence[str] = META_KEYS) -> None:
+        self.meta_keys = tuple(meta_keys)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Pack one sample."""
+        sample = SegDataSample(metainfo={key: results[key] for key in self.meta_keys if key in results})
+        for key, spec in iter_targets(results):
+            dtype = np.uint8 if spec.is_categorical else np.float32
+            sample.set_data({key: PixelData(data=_to_tensor(results[key].astype(dtype, copy=False)))})
+        return dict(inputs=_to_tensor(results['img']), data_samples=sample)
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(meta_keys={self.meta_keys})'

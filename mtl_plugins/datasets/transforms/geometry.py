@@ -1,0 +1,168 @@
+"""Random scale, crop and flip that keep every dense target consistent with its image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import mmcv
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmcv.transforms.utils import cache_randomness
+from mmseg.datasets.transforms import RandomFlip
+
+from mtl_plugins.registry import TRANSFORMS
+
+from .fields import as_size, iter_targets, target_key
+
+
+def resize_nearest(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize ``(H, W, ...)`` by nearest neighbour with aligned pixel centres.
+
+    OpenCV's plain nearest mode aligns the upper left corners instead, which shifts labels by up to half a pixel
+    against the bilinear image, and it refuses some data types.
+
+    Args:
+        array: Any data type, any number of trailing axes.
+        size: New ``(height, width)``.
+    """
+    rows, columns = (
+        np.minimum((np.arange(new) * 2 + 1) * old // (2 * new), old - 1) for old, new in zip(array.shape, size)
+    )
+    return array[rows][:, columns]
+
+
+@TRANSFORMS.register_module()
+class MultiTaskRandomScale(BaseTransform):
+    """Zoom image and targets by one factor drawn uniformly per sample.
+
+    The image is resized bilinearly to ``(int(H * s), int(W * s))`` and every target by nearest neighbour. Depth values
+    are divided by ``s``: an object that appears ``s`` times larger is as if seen from ``1 / s`` of the distance. All
+    other values stay as they are, since directions, curvatures and class ids do not change with that distance.
+
+    Args:
+        scale: Lowest and highest factor.
+
+    Raises:
+        ValueError: If ``scale`` is not two positive numbers in ascending order.
+    """
+
+    def __init__(self, scale: Sequence[float] = (0.5, 2.0)) -> None:
+        scale = tuple(scale)
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+            raise ValueError(f'MultiTaskRandomScale: scale must be (low, high) with 0 < low <= high, but got {scale}')
+        self.scale = scale
+
+    @cache_randomness
+    def draw(self) -> float:
+        """Draw a factor from numpy's global generator (see SeededTransforms)."""
+        low, high = self.scale
+        return low + (high - low) * np.random.random_sample()  # noqa: NPY002 - the generator all of mmcv draws from
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Scale ``img`` and all targets; sets ``img_shape`` and ``scale_factor`` (width, height)."""
+        factor = self.draw()
+        height, width = results['img'].shape[:2]
+        size = max(int(height * factor), 1), max(int(width * factor), 1)
+        results['img'] = mmcv.imresize(results['img'], size[::-1], interpolation='bilinear')
+        for key, spec in iter_targets(results):
+            target = resize_nearest(results[key], size)
+            results[key] = target / np.asarray(factor, target.dtype) if spec.kind == 'depth' else target
+        results['img_shape'] = size
+        results['scale_factor'] = (factor, factor)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(scale={self.scale})'
+
+
+@TRANSFORMS.register_module()
+class MultiTaskRandomCrop(BaseTransform):
+    """Cut the same random window out of image and targets.
+
+    An image that is smaller than the window along an axis keeps its length there; let ``MultiTaskPad`` follow.
+
+    Args:
+        size: Height and width of the window, or one number for a square.
+        cat_max_ratio: Draw again, up to 10 times, while one class covers this share of the labelled pixels of
+            ``cat_task`` or more. 1 takes the first window.
+        cat_task: The classes task that the share is measured on. Samples without it take the first window.
+
+    Raises:
+        ValueError: If ``size`` or ``cat_max_ratio`` is out of range.
+    """
+
+    def __init__(self, size: int | Sequence[int], cat_max_ratio: float = 1.0, cat_task: str = 'semseg') -> None:
+        if not 0 < cat_max_ratio <= 1:
+            raise ValueError(f'MultiTaskRandomCrop: cat_max_ratio must lie in (0, 1], but got {cat_max_ratio}')
+        self.size = as_size(size, 'MultiTaskRandomCrop: size')
+        self.cat_max_ratio = cat_max_ratio
+        self.cat_task = cat_task
+
+    def draw(self, shape: tuple[int, int]) -> tuple[slice, slice]:
+        """Draw a window inside an image of ``shape`` from numpy's global generator."""
+        window = []
+        for length, wanted in zip(shape, self.size):
+            start = np.random.randint(0, max(length - wanted, 0) + 1)  # noqa: NPY002
+            window.append(slice(start, start + wanted))
+        return tuple(window)
+
+    @cache_randomness
+    def choose(self, shape: tuple[int, int], classes: np.ndarray | None) -> tuple[slice, slice]:
+        """Choose the window, looking at the ``(H, W)`` class map if there is one."""
+        window = self.draw(shape)
+        if self.cat_max_ratio == 1 or classes is None:
+            return window
+        for _ in range(10):
+            counts = np.bincount(classes[window].ravel(), minlength=256)[:255]
+            # An all-unlabelled window is as useless as a window of one class.
+            if counts.sum() and counts.max() < self.cat_max_ratio * counts.sum():
+                break
+            window = self.draw(shape)
+        return window
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Crop ``img`` and all targets; sets ``img_shape``."""
+        window = self.choose(results['img'].shape[:2], results.get(target_key(self.cat_task)))
+        results['img'] = results['img'][window]
+        for key, _ in iter_targets(results):
+            results[key] = results[key][window]
+        results['img_shape'] = results['img'].shape[:2]
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(size={self.size}, cat_max_ratio={self.cat_max_ratio}, cat_task={self.cat_task!r})'
+        )
+
+
+@TRANSFORMS.register_module()
+class MultiTaskRandomFlip(RandomFlip):
+    """mmseg's ``RandomFlip`` that also mirrors what normals point at.
+
+    A horizontal flip negates the x component of every task of kind ``'normals'``, a vertical flip the y component, a
+    diagonal flip both. Class ids stay as they are: the classes here do not tell left from right.
+
+    Args:
+        prob: Probability of a flip, or one per direction.
+        direction: ``'horizontal'``, ``'vertical'``, ``'diagonal'`` or a list of them.
+
+    Raises:
+        ValueError: If ``prob`` is not a probability.
+    """
+
+    def __init__(self, prob: float | Sequence[float] = 0.5, direction: str | Sequence[str] = 'horizontal') -> None:
+        values = [float(p) for p in prob] if isinstance(prob, Sequence) else float(prob)
+        total = sum(values) if isinstance(values, list) else values
+        if not 0 <= total <= 1:
+            raise ValueError(f'MultiTaskRandomFlip: prob must lie in 0..1 (a list: its sum), but got {prob}')
+        super().__init__(prob=values, direction=direction if isinstance(direction, str) else list(direction))
+
+    def _flip(self, results: dict[str, Any]) -> None:
+        super()._flip(results)
+        direction = results['flip_direction']
+        axes = [axis for axis, other in enumerate(('vertical', 'horizontal')) if direction != other]
+        for key, spec in iter_targets(results):
+            if spec.kind == 'normals':
+                # `0 - x` keeps the zeros of unlabelled pixels positive, so that flipping twice changes no bit.
+                results[key][..., axes] = 0 - results[key][..., axes]
