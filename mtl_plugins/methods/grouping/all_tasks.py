@@ -1,0 +1,15 @@
+"""All tasks together."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from .base import Grouper
+
+
+class AllTasks(Grouper):
+    """Puts all tasks into one group, which makes selective updates ordinary joint training."""
+
+    def _partition(self, affinity: Tensor, rng: np.random.RandomState) -> list[list[int]]:
+        return [list(range(len(affinity)))]

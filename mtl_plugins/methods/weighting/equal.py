@@ -1,0 +1,48 @@
+"""Constant weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..naming import near_matches
+from .base import Weighting
+
+
+class EqualWeighting(Weighting):
+    """Weighs every task with 1, or with a constant of the user's choice.
+
+    Args:
+        weights: Weight per task name, for example ``dict(semseg=1.0, depth=0.5)``; a task that is not named has 1.
+        tasks: Task names in the order of the K losses, or their number; None if :meth:`bind` tells them later.
+
+    Raises:
+        ValueError: If a weight is negative or not finite, or names an unknown task.
+    """
+
+    accumulates_exactly = True
+
+    def __init__(self, weights: Mapping[str, float] | None = None, tasks: Sequence[str] | int | None = None) -> None:
+        self.constants = {str(task): float(weight) for task, weight in (weights or {}).items()}
+        for task, weight in self.constants.items():
+            if not math.isfinite(weight) or weight < 0:
+                raise ValueError(f"EqualWeighting: the weight of '{task}' must be finite and >= 0, but got {weight}")
+        super().__init__(tasks)
+
+    def bind(self, tasks: Sequence[str] | int) -> None:
+        """Tell the names of the tasks, in the order of the K losses."""
+        super().bind(tasks)
+        for task in self.constants:
+            if task not in self.tasks:
+                raise ValueError(
+                    f"EqualWeighting: weights name the unknown task '{task}': {near_matches(task, self.tasks)}"
+                )
+
+    def _weights(self, losses: Tensor, present: Tensor) -> Tensor:
+        return torch.tensor([self.constants.get(task, 1.0) for task in self.tasks], dtype=torch.float64)
+
+    def __repr__(self) -> str:
+        return f'EqualWeighting(weights={self.constants or None})'
