@@ -67,12 +67,18 @@ def test_position_is_an_int_that_survives_what_datasets_do_with_it():
     assert ((p % 4), (p % 4).position) == (3, 1234)
 
 
-def test_position_reaches_the_dataset_through_wrappers():
-    parts = RepeatDataset(ConcatDataset([Positions(4), Positions(3)]), 2)
-    assert len(parts) == 14
-    seen = [parts[p] for p, _ in zip(AbsoluteSampler(parts, shuffle=False), range(28))]
-    assert [s['position'] for s in seen] == list(range(28))
-    assert [s['index'] for s in seen] == [0, 1, 2, 3, 0, 1, 2] * 4
+@pytest.mark.parametrize(
+    ('wrapped', 'indices'),
+    [
+        (lambda: ConcatDataset([Positions(4), Positions(3)]), [0, 1, 2, 3, 0, 1, 2]),
+        (lambda: RepeatDataset(Positions(3), 2), [0, 1, 2, 0, 1, 2]),
+    ],
+)
+def test_position_reaches_the_dataset_through_wrappers(wrapped, indices):
+    dataset, n = wrapped(), len(indices)
+    seen = [dataset[p] for p, _ in zip(AbsoluteSampler(dataset, shuffle=False), range(2 * n))]
+    assert [s['position'] for s in seen] == list(range(2 * n))
+    assert [s['index'] for s in seen] == indices * 2
 
 
 @pytest.mark.parametrize('shuffle', [True, False])

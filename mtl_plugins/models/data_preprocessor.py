@@ -1,0 +1,141 @@
+"""From a list of packed samples to a normalized batch on the model's device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseDataPreprocessor
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+from mtl_plugins.registry import MODELS
+from mtl_plugins.task_specs import get_task_spec
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+@MODELS.register_module()
+class MultiTaskDataPreProcessor(BaseDataPreprocessor):
+    """Normalize images, pad them to one size at the right and bottom, and stack them.
+
+    Images are padded with 0 after the normalization, which is the mean colour. In training every target ``gt_<task>``
+    is padded along with its image by its task's own "not labelled" value; otherwise targets keep their size, because
+    predictions are cut back to the content before they are compared. The data samples of the input are not changed.
+
+    Each data sample's meta information says where the content is: ``img_shape`` is its (height, width), ``pad_shape``
+    that of the batch and ``pad_offset`` the (top, left) corner. What an earlier ``MultiTaskPad`` wrote stays in force.
+
+    Args:
+        mean: Mean per channel in RGB order (in the order of ``inputs`` if ``bgr_to_rgb`` is False), for values 0..255.
+        std: Standard deviation per channel, likewise.
+        bgr_to_rgb: Whether ``inputs`` are BGR, as the pipeline loads them, and the model wants RGB.
+        size_divisor: Pad to the next multiple of this.
+        size: Pad to this (height, width); a larger image is an error. At most one of the two may be given.
+        non_blocking: Copy to the device without waiting.
+
+    Raises:
+        ValueError: If ``mean`` and ``std`` have not three values each, a ``std`` is not positive, or both sizes are
+            given.
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        bgr_to_rgb: bool = True,
+        size_divisor: int | None = None,
+        size: tuple[int, int] | None = None,
+        non_blocking: bool = False,
+    ) -> None:
+        super().__init__(non_blocking)
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ValueError(
+                'MultiTaskDataPreProcessor: mean and std need three values each, std above 0, '
+                f'but got mean={mean} and std={std}'
+            )
+        if size is not None and size_divisor is not None:
+            raise ValueError(
+                'MultiTaskDataPreProcessor: give size or size_divisor, not both, '
+                f'but got size={size} and size_divisor={size_divisor}'
+            )
+        if size_divisor is not None and size_divisor < 1:
+            raise ValueError(f'MultiTaskDataPreProcessor: size_divisor must be 1 or more, but got {size_divisor}')
+        # Not persistent: they come from the config, and a checkpoint must not overrule it.
+        self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)
+        self.bgr_to_rgb = bgr_to_rgb
+        self.size_divisor = size_divisor
+        self.size = None if size is None else (int(size[0]), int(size[1]))
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """Make a batch.
+
+        Args:
+            data: ``inputs``, a list of ``(3, H, W)`` tensors or one ``(N, 3, H, W)`` tensor, and ``data_samples``, a
+                list of data samples (may be missing outside of training).
+            training: Whether targets are padded.
+
+        Returns:
+            ``dict(inputs=(N, 3, H, W) float32 tensor, data_samples=list or None)``.
+
+        Raises:
+            ValueError: If images do not fit into ``size``, or in training without data samples or with a target that
+                is not as large as its image.
+        """
+        data = self.cast_data(data)
+        images, samples = list(data['inputs']), data.get('data_samples')
+        if training and samples is None:
+            raise ValueError('MultiTaskDataPreProcessor: training needs data_samples, but the batch has only inputs')
+        shape = self._batch_shape(images)
+        batch = torch.stack([self._prepare(image, shape) for image in images])
+        if samples is not None:
+            for image, sample in zip(images, samples):
+                self._complete(sample, tuple(image.shape[1:]), shape, training)
+        return dict(inputs=batch, data_samples=samples)
+
+    def _batch_shape(self, images: Sequence[torch.Tensor]) -> tuple[int, int]:
+        height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
+        if self.size is not None:
+            if height > self.size[0] or width > self.size[1]:
+                raise ValueError(
+                    f'MultiTaskDataPreProcessor: an image of {height} x {width} does not fit into size={self.size}; '
+                    'crop or resize it in the pipeline, or use size_divisor'
+                )
+            return self.size
+        step = self.size_divisor or 1
+        return -(-height // step) * step, -(-width // step) * step
+
+    def _prepare(self, image: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+        if self.bgr_to_rgb:
+            image = image.flip(0)
+        image = (image.float() - self.mean) / self.std
+        return F.pad(image, _right_bottom(image, shape))
+
+    @staticmethod
+    def _complete(sample: SegDataSample, image_shape: tuple[int, int], shape: tuple[int, int], training: bool) -> None:
+        """Write the meta information and, in training, pad the targets in place."""
+        content = sample.metainfo.get('img_shape', image_shape)[:2]
+        offset = sample.metainfo.get('pad_offset', (0, 0))
+        sample.set_metainfo(dict(img_shape=tuple(content), pad_shape=shape, pad_offset=tuple(offset)))
+        if not training:
+            return
+        for key in [key for key in sample.keys() if key.startswith('gt_')]:  # noqa: SIM118 - it is no mapping
+            target = sample.get(key).data
+            if tuple(target.shape[1:]) != image_shape:
+                raise ValueError(
+                    f"sample '{sample.metainfo.get('img_path', '?')}': {key} is {tuple(target.shape[1:])}, but its "
+                    f'image is {image_shape}; in training both must go through the same transforms '
+                    '(MultiTaskPad(pad_targets=True))'
+                )
+            padding = _right_bottom(target, shape)
+            if any(padding):
+                fill = get_task_spec(key[len('gt_') :]).fill
+                sample.set_data({key: PixelData(data=F.pad(target, padding, value=fill))})
+
+
+def _right_bottom(tensor: torch.Tensor, shape: tuple[int, int]) -> tuple[int, int, int, int]:
+    return 0, shape[1] - tensor.shape[-1], 0, shape[0] - tensor.shape[-2]

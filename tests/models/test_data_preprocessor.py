@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+from mtl_plugins.models.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD, MultiTaskDataPreProcessor
+from mtl_plugins.registry import MODELS
+from mtl_plugins.task_specs import get_task_spec
+
+CHANNELS = dict(semseg=1, depth=1, normals=3, principal_curvature=2)
+
+
+def packed(height, width, tasks=tuple(CHANNELS), seed=0, **meta):
+    rng = np.random.default_rng(seed)
+    sample = SegDataSample(metainfo=dict(img_path=f'image{seed}', **meta))
+    for task in tasks:
+        data = rng.integers(0, 9, (CHANNELS[task], height, width))
+        dtype = torch.uint8 if task == 'semseg' else torch.float32
+        sample.set_data({f'gt_{task}': PixelData(data=torch.tensor(data, dtype=dtype))})
+    inputs = torch.tensor(rng.integers(0, 256, (3, height, width)), dtype=torch.uint8)
+    return dict(inputs=inputs, data_samples=sample)
+
+
+def obvious_image(image, mean, std, shape, swap):
+    out = np.zeros((3, *shape))
+    _, height, width = image.shape
+    for c in range(3):
+        source = image[2 - c] if swap else image[c]
+        out[c, :height, :width] = (np.asarray(source, np.float64) - mean[c]) / std[c]
+    return out
+
+
+@pytest.mark.parametrize('swap', [True, False])
+@pytest.mark.parametrize(
+    ('kwargs', 'shape'), [({}, (9, 11)), (dict(size_divisor=4), (12, 12)), (dict(size=(16, 20)), (16, 20))]
+)
+def test_training_batch_equals_the_obvious_one(swap, kwargs, shape):
+    items = [packed(9, 7, seed=1), packed(5, 11, ('depth', 'semseg'), seed=2), packed(3, 3, (), seed=3)]
+    before = [{k: item['data_samples'].get(k).data.clone() for k in item['data_samples'].keys()} for item in items]  # noqa: SIM118
+    out = MultiTaskDataPreProcessor(bgr_to_rgb=swap, **kwargs)(pseudo_collate(items), training=True)
+    assert out['inputs'].dtype == torch.float32
+    assert out['inputs'].shape == (3, 3, *shape)
+    for item, image, sample, targets in zip(items, out['inputs'], out['data_samples'], before):
+        expected = obvious_image(item['inputs'].numpy(), IMAGENET_MEAN, IMAGENET_STD, shape, swap)
+        np.testing.assert_allclose(image.numpy(), expected, rtol=1e-5, atol=1e-6)
+        assert sample.img_shape == tuple(item['inputs'].shape[1:])
+        assert (sample.pad_shape, sample.pad_offset) == (shape, (0, 0))
+        assert sorted(sample.keys()) == sorted(targets)
+        for key, original in targets.items():
+            data = sample.get(key).data
+            expected = torch.full((original.shape[0], *shape), get_task_spec(key[3:]).fill).to(data.dtype)
+            expected[:, : original.shape[1], : original.shape[2]] = original
+            assert data.dtype == original.dtype
+            torch.testing.assert_close(data, expected, rtol=0, atol=0, equal_nan=True)
+            assert torch.equal(item['data_samples'].get(key).data, original)  # the input is untouched
+
+
+def test_fill_values_mean_not_labelled():
+    items = [packed(2, 2), packed(4, 4)]
+    sample = MultiTaskDataPreProcessor()(pseudo_collate(items), training=True)['data_samples'][0]
+    corner = {key: sample.get(f'gt_{key}').data[:, 3, 3] for key in CHANNELS}
+    assert corner['semseg'].tolist() == [255]
+    assert corner['depth'].tolist() == [0]
+    assert corner['normals'].tolist() == [0, 0, 0]
+    assert corner['principal_curvature'].isnan().all()
+
+
+def test_outside_of_training_targets_keep_their_size():
+    items = [packed(9, 7), packed(5, 8)]
+    out = MultiTaskDataPreProcessor(size_divisor=16)(pseudo_collate(items))
+    assert out['inputs'].shape == (2, 3, 16, 16)
+    for item, sample in zip(items, out['data_samples']):
+        assert sample.gt_depth.shape == tuple(item['inputs'].shape[1:]) == sample.img_shape
+        assert sample.pad_shape == (16, 16)
+
+
+def test_content_stated_by_an_earlier_pad_stays():
+    item = packed(16, 16, img_shape=(9, 7), pad_offset=(3, 4), pad_shape=(16, 16))
+    sample = MultiTaskDataPreProcessor(size=(32, 32))(pseudo_collate([item]), training=True)['data_samples'][0]
+    assert (sample.img_shape, sample.pad_offset, sample.pad_shape) == ((9, 7), (3, 4), (32, 32))
+
+
+def test_stacked_inputs_and_no_samples():
+    stacked = torch.full((2, 3, 4, 4), 128, dtype=torch.uint8)
+    out = MultiTaskDataPreProcessor(mean=(0, 128, 28), std=(1, 1, 100), bgr_to_rgb=False)(dict(inputs=stacked))
+    assert out['data_samples'] is None
+    assert out['inputs'][1, :, 2, 2].tolist() == [128, 0, 1]
+
+
+def test_follows_its_module_to_another_type_of_device_but_not_into_checkpoints():
+    module = MODELS.build(dict(type='mtl_plugins.MultiTaskDataPreProcessor'))
+    assert module.state_dict() == {}
+    module.to('meta')
+    assert module(pseudo_collate([packed(4, 4)]), training=True)['inputs'].device.type == 'meta'
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(mean=(1, 2)), r'mean and std need three values each.*mean=\(1, 2\)'),
+        (dict(std=(1, 0, 1)), 'std above 0'),
+        (dict(size=(4, 4), size_divisor=2), 'give size or size_divisor, not both'),
+        (dict(size_divisor=0), 'size_divisor must be 1 or more, but got 0'),
+    ],
+)
+def test_bad_arguments(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        MultiTaskDataPreProcessor(**kwargs)
+
+
+def test_bad_batches():
+    module = MultiTaskDataPreProcessor(size=(8, 8))
+    with pytest.raises(ValueError, match=r'an image of 9 x 4 does not fit into size=\(8, 8\); crop or resize'):
+        module(pseudo_collate([packed(9, 4)]))
+    with pytest.raises(ValueError, match='training needs data_samples'):
+        module(dict(inputs=[torch.zeros(3, 4, 4)]), training=True)
+    item = packed(4, 4, seed=6)
+    item['inputs'] = item['inputs'][:, :, :3]
+    with pytest.raises(ValueError, match=r"sample 'image6': gt_\w+ is \(4, 4\), but its image is \(4, 3\)"):
+        module(pseudo_collate([item]), training=True)
