@@ -19,7 +19,14 @@ _ORIGINALS = ('mmengine', 'mmcv', 'mmcv-lite', 'mmsegmentation')
 
 def missing_packages() -> tuple[str, ...]:
     """Import names of the OpenMMLab stack that are not installed."""
-    return tuple(name for name in _STACK if find_spec(name) is None)
+    return tuple(name for name in _STACK if not _is_installed(name))
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):  # an import hook forbids the module, or a half-made one is in sys.modules
+        return False
 
 
 def original_packages() -> tuple[str, ...]:
@@ -47,7 +54,11 @@ def check_stack() -> bool:
     """Whether the OpenMMLab stack can be imported; warns once if it is absent or is the original family."""
     missing = missing_packages()
     if missing:
-        warnings.warn(missing_stack_message(missing), ImportWarning if os.environ.get('MTL_PLUGINS_QUIET') else UserWarning, stacklevel=3)
+        warnings.warn(
+            missing_stack_message(missing),
+            ImportWarning if os.environ.get('MTL_PLUGINS_QUIET') else UserWarning,
+            stacklevel=3,
+        )
         return False
     originals = original_packages()
     if originals:

@@ -67,4 +67,5 @@ INFERENCERS = PluginRegistry('INFERENCERS', ['mtl_plugins.apis'])
 # engine fills these from the catalogue (``mtl_plugins/engine/methods.py``).
 WEIGHTINGS = Registry('weighting', scope=SCOPE, locations=['mtl_plugins.engine'])
 AGGREGATORS = Registry('aggregator', scope=SCOPE, locations=['mtl_plugins.engine'])
+AFFINITIES = Registry('affinity', scope=SCOPE, locations=['mtl_plugins.engine'])
 GROUPERS = Registry('grouper', scope=SCOPE, locations=['mtl_plugins.engine'])

@@ -83,7 +83,9 @@ def _segmentation(key: str, title: str) -> TaskSpec:
     )  # fmt: skip
 
 
-def _regression(key: str, title: str, channels: int = 1, value_range: tuple[float, float] | None = (0.0, 1.0)) -> TaskSpec:
+def _regression(
+    key: str, title: str, channels: int = 1, value_range: tuple[float, float] | None = (0.0, 1.0)
+) -> TaskSpec:
     return TaskSpec(
         key, title, 'regression', channels, 'L1', False, 'grey' if channels == 1 else 'rgb',
         loss=dict(type='mtl_plugins.MaskedL1Loss'), metric=dict(type='mtl_plugins.RegressionMetric'),

@@ -1,0 +1,44 @@
+"""Which of a batch's forwards may move the running statistics of batch normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+POLICIES = ('first', 'every', 'active')
+
+
+def check_policy(policy: str) -> str:
+    """Return ``policy`` or raise ValueError.
+
+    ``'first'``: one update per batch, as in ordinary training. ``'every'``: each forward updates (what the released
+    STGU program does). ``'active'``: each forward updates the shared layers and those of the tasks it trains.
+    """
+    if policy not in POLICIES:
+        raise ValueError(f'bn_stats must be one of {POLICIES}, but got {policy!r}')
+    return policy
+
+
+def batch_norms(model: nn.Module) -> list[_BatchNorm]:
+    """The layers of ``model`` whose running statistics a train-mode forward would move."""
+    return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+
+
+@contextmanager
+def frozen_statistics(layers: Iterable[_BatchNorm]) -> Iterator[None]:
+    """Keep ``running_mean``, ``running_var`` and ``num_batches_tracked`` of layers in train mode.
+
+    The layers still normalise by the batch. ``eval()`` would change the loss that is being measured, ``momentum=0``
+    would still count the batch, and ``torch.no_grad()`` does not stop the update at all.
+    """
+    frozen = [layer for layer in layers if layer.training]
+    for layer in frozen:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in frozen:
+            layer.track_running_stats = True

@@ -1,0 +1,80 @@
+"""Catching the prepared batch and the loss dict of the forward that ``train_step`` makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from .closure import CapturedForward
+from .losses import detached
+from .noise import NoiseState
+
+
+class ForwardCapture:
+    """Watches a model with public forward hooks for one ``mode='loss'`` call.
+
+    The hook hands ``train_step`` a detached copy of the loss dict: parsing and logging work as usual, and its local
+    variables do not pin the activations while the step strategy runs further forwards.
+
+    Args:
+        keep_noise: Whether to remember the random state just before the forward.
+    """
+
+    def __init__(self, keep_noise: bool) -> None:
+        self._keep_noise = keep_noise
+        self._noise: NoiseState | None = None
+        self._captured: CapturedForward | None = None
+
+    @contextmanager
+    def watch(self, model: nn.Module, device: torch.device) -> Iterator[None]:
+        """Capture inside the context; the hooks are gone afterwards, so that copies of the model carry none."""
+        self._captured = self._noise = None
+
+        def before(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+            if kwargs.get('mode') == 'loss' and self._keep_noise:
+                self._noise = NoiseState(device)
+
+        def after(module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
+            if kwargs.get('mode') != 'loss':
+                return None
+            if self._captured is not None:
+                raise RuntimeError(
+                    'the model ran mode="loss" twice within one optim_context; a multi-task step needs one forward per '
+                    'train_step. Override train_step so that it makes one, or call step_tasks(closure) yourself'
+                )
+            if not isinstance(output, dict):
+                raise TypeError(
+                    f'model(mode="loss") must return a dict of losses for multi-task training, but got '
+                    f'{type(output).__name__}'
+                )
+            self._captured = CapturedForward(args, kwargs, output, self._noise)
+            return detached(output)
+
+        handles = [
+            model.register_forward_pre_hook(before, with_kwargs=True),
+            model.register_forward_hook(after, with_kwargs=True),
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def take(self) -> CapturedForward:
+        """Hand out the captured forward, once.
+
+        Raises:
+            RuntimeError: If nothing was captured since the last call.
+        """
+        captured, self._captured, self._noise = self._captured, None, None
+        if captured is None:
+            raise RuntimeError(
+                'update_params() was called without a model(..., mode="loss") forward inside optim_context(model). '
+                'A model with its own train_step must use both as BaseModel.train_step does, or call '
+                'optim_wrapper.step_tasks(closure) instead'
+            )
+        return captured

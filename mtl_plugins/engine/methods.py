@@ -1,0 +1,57 @@
+"""The bridge from the pure methods, which know no registry, to configs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.registry import Registry
+
+from mtl_plugins.methods import affinity, grouping, weighting
+from mtl_plugins.registry import AFFINITIES, GROUPERS, WEIGHTINGS
+
+_ABSTRACT = {'Grouper', 'SimilarityGrouper', 'Weighting'}
+
+
+def _register(registry: Registry, module: Any) -> None:
+    for name in module.__all__:
+        if name not in _ABSTRACT:
+            registry.register_module(name=name, module=getattr(module, name))
+
+
+_register(WEIGHTINGS, weighting)
+_register(GROUPERS, grouping)
+AFFINITIES.register_module(module=affinity.ProximalAffinity)
+AFFINITIES.register_module(module=affinity.ReleasedAffinity)
+
+
+def build_part(registry: Registry, cfg: Mapping[str, Any], argument: str, **defaults: Any) -> Any:
+    """Build a part of a method from its config.
+
+    Args:
+        registry: The registry of its kind.
+        cfg: ``dict(type=NAME, <arguments>)``; the name may carry the prefix ``mtl_plugins.``.
+        argument: Name of the wrapper's argument, for messages.
+        **defaults: Arguments that the config does not give.
+
+    Raises:
+        TypeError: If ``cfg`` is no dict with a ``type``, or the class does not take an argument.
+        KeyError: If there is no such class; the message lists the near matches.
+    """
+    if not isinstance(cfg, Mapping) or 'type' not in cfg:
+        raise TypeError(f'{argument} must be a dict with a type, for example dict(type="..."), but got {cfg!r}')
+    arguments = {**defaults, **cfg}
+    kind = arguments.pop('type')
+    if isinstance(kind, str):
+        name = kind.removeprefix('mtl_plugins.')
+        if name not in registry.module_dict:
+            known = sorted(registry.module_dict)
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+            hint = f'did you mean {" or ".join(near)}?' if near else f'known: {", ".join(known)}'
+            raise KeyError(f"{argument}: there is no {registry.name} '{kind}'; {hint}")
+        kind = registry.module_dict[name]
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        raise TypeError(f'{argument}=dict(type="{kind.__name__}", ...): {error}') from error

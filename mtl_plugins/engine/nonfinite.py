@@ -1,0 +1,74 @@
+"""Counting of tasks and steps that had to be left out because a loss or gradient was not finite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.logging import print_log
+
+
+class NonFiniteError(RuntimeError):
+    """Raised when a task's loss, or the gradient, was not finite for too many batches in a row."""
+
+
+class NonFiniteGuard:
+    """Lets a run survive single bad batches and stops one that cannot recover.
+
+    Args:
+        patience: Batches in a row in which the same task (or the gradient) may be non-finite; one more raises.
+        check_grads: Whether the reduced gradient is checked before each fp32/bf16 step (fp16 has its scaler).
+
+    Raises:
+        ValueError: If ``patience`` is negative.
+    """
+
+    GRADIENT = 'gradient'
+
+    def __init__(self, patience: int = 50, check_grads: bool = True) -> None:
+        if int(patience) < 0:
+            raise ValueError(f'nonfinite.patience must be >= 0, but got {patience}')
+        self.patience = int(patience)
+        self.check_grads = bool(check_grads)
+        self.total: dict[str, int] = {}
+        self._in_a_row: dict[str, int] = {}
+        self._this_batch: set[str] = set()
+
+    def report(self, name: str) -> None:
+        """Note that ``name`` (a task, or :attr:`GRADIENT`) was not finite in this batch."""
+        if name in self._this_batch:
+            return
+        self._this_batch.add(name)
+        self.total[name] = self.total.get(name, 0) + 1
+        if self.total[name] == 1:
+            what = 'the gradient' if name == self.GRADIENT else f"the loss of task '{name}'"
+            print_log(
+                f'{what} is not finite; it is left out of this batch. Later cases are counted (nonfinite/{name}); '
+                f'training stops after {self.patience} batches in a row',
+                logger='current',
+                level=30,
+            )
+
+    def end_batch(self) -> None:
+        """Close the batch.
+
+        Raises:
+            NonFiniteError: If something was non-finite for more than ``patience`` batches in a row.
+        """
+        self._in_a_row = {name: self._in_a_row.get(name, 0) + 1 for name in self._this_batch}
+        self._this_batch = set()
+        for name, times in self._in_a_row.items():
+            if times > self.patience:
+                what = 'the gradient' if name == self.GRADIENT else f"the loss of task '{name}'"
+                raise NonFiniteError(
+                    f'{what} was not finite for {times} batches in a row (nonfinite.patience={self.patience}). Look at '
+                    'the labels and loss of that task, lower the learning rate, or use precision="bf16" or "fp32"'
+                )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain state."""
+        return dict(total=dict(self.total), in_a_row=dict(self._in_a_row))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        self.total = {name: int(n) for name, n in state['total'].items()}
+        self._in_a_row = {name: int(n) for name, n in state['in_a_row'].items()}

@@ -1,0 +1,334 @@
+"""What all step strategies share: entering the step, averaging over ranks, stepping the optimizer, state."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mtl_plugins.version import __version__
+
+from ..batch_norm import check_policy
+from ..capture import ForwardCapture
+from ..closure import ForwardPolicy, TaskClosure
+from ..guards import bare_model
+from ..losses import LossTable
+from ..nonfinite import NonFiniteGuard
+from ..parameters import ParameterTable
+from ..precision import Precision
+from ..reduction import Reducer
+from ..step_batch import Closure, StepBatch
+
+STATE_VERSION = 1
+
+
+class StepOptimWrapper(OptimWrapper):
+    """Base of all step strategies: an MMEngine optimizer wrapper that sees the losses of single tasks.
+
+    ``optim_context(model)`` catches the batch and the loss dict of the forward that ``train_step`` makes;
+    ``update_params(loss)`` then runs the strategy on them. Neither Runner, loop, DDP class nor model has to change.
+    Own loops call :meth:`step_tasks` with any ``closure(active=None, grad=True) -> {task: scalar loss}``.
+
+    Args:
+        optimizer: The optimizer that is stepped.
+        tasks: Names of the tasks and how loss keys map to them, see :class:`mtl_plugins.engine.losses.LossTable`.
+            None: the model's ``tasks`` if it has some, else the loss keys of the first batch.
+        precision: ``'fp32'``, ``'bf16'`` or ``'fp16'``, or a dict of :class:`mtl_plugins.engine.precision.Precision`.
+        accumulative_counts: Batches per optimizer step; exact for every strategy (see
+            :class:`mtl_plugins.engine.step_batch.StepBatch`), at the price of one more forward without graph each.
+        clip_grad: As in MMEngine; acts on the averaged gradient that is stepped.
+        bn_stats: Which forwards of a batch update BatchNorm statistics: ``'first'``, ``'every'`` or ``'active'``.
+        same_noise: Whether all forwards of a batch see the same dropout and drop-path masks.
+        nonfinite: Options of :class:`mtl_plugins.engine.nonfinite.NonFiniteGuard`.
+        seed: Seed of the strategy's private random generator; None takes torch's initial seed of rank 0.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    method_name = ''
+    """Key of the method in the catalogue; stored in checkpoints and compared on resume."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        tasks: Sequence[str] | Mapping[str, str | Sequence[str]] | None = None,
+        precision: str | dict[str, Any] = 'fp32',
+        accumulative_counts: int = 1,
+        clip_grad: dict[str, Any] | None = None,
+        bn_stats: str = 'first',
+        same_noise: bool = False,
+        nonfinite: dict[str, Any] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        if not isinstance(accumulative_counts, int) or accumulative_counts < 1:
+            raise ValueError(f'accumulative_counts must be an integer >= 1, but got {accumulative_counts!r}')
+        super().__init__(optimizer, accumulative_counts, dict(clip_grad) if clip_grad else None)
+        self.losses = LossTable(tasks)
+        self.precision = Precision(**precision) if isinstance(precision, Mapping) else Precision(precision)
+        self.bn_stats = check_policy(bn_stats)
+        self.same_noise = bool(same_noise)
+        self.guard = NonFiniteGuard(**(nonfinite or {}))
+        self.reducer = Reducer()
+        self.generator = torch.Generator().manual_seed(self._settle_seed(seed))
+        self.policy: ForwardPolicy | None = None
+        self._attached: nn.Module | None = None
+        self._capture = ForwardCapture(keep_noise=self.same_noise)
+        self._request: Sequence[str] | None = None
+        self._pending: list[Closure] = []
+        self._saved_tasks: tuple[str, ...] | None = None
+        self._strategy_to_load: dict[str, Any] | None = None
+        if self.task_names is not None:
+            self._bind()
+
+    # ------------------------------------------------------------------ entering a step
+    @property
+    def task_names(self) -> tuple[str, ...] | None:
+        """The tasks in the order of all vectors and matrices; None before they are known."""
+        return self.losses.tasks
+
+    @property
+    def at_step_boundary(self) -> bool:
+        """Whether no micro-batch waits for its optimizer step, so that a checkpoint loses nothing."""
+        return not self._pending
+
+    def attach(self, model: nn.Module) -> None:
+        """Meet the model: refuse what cannot work, and learn its task names if none were configured.
+
+        Raises:
+            TypeError: See :func:`mtl_plugins.engine.guards.bare_model`.
+        """
+        if self._attached is model:
+            return
+        core = bare_model(model)
+        if self.task_names is None and getattr(core, 'tasks', None):
+            self._settle_tasks(tuple(core.tasks))
+        self.policy = ForwardPolicy(
+            core, self.losses, self.precision, ParameterTable(core), self.bn_stats, self.same_noise
+        )
+        self._attached = model
+
+    def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
+        """Called by the Runner before training; see :class:`mmengine.optim.OptimWrapper`."""
+        self.attach(model)
+        super().initialize_count_status(model, init_counts, max_counts)
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Wrap the forward of ``train_step``: own autocast, no DDP synchronisation, losses captured per task."""
+        self.attach(model)
+        # The counts of later micro-batches are needed before the first backward, so their forwards only measure.
+        grad = self._accumulative_counts == 1
+        self._request = self.first_request() if grad and self.task_names is not None else None
+        no_sync = model.no_sync() if hasattr(model, 'no_sync') else nullcontext()
+        with (
+            no_sync,
+            self.policy.forward_context(self._request, grad=grad, first=True),
+            self._capture.watch(self.policy.model, self.policy.device),
+        ):
+            yield
+
+    def update_params(
+        self,
+        loss: Tensor,
+        step_kwargs: dict[str, Any] | None = None,
+        zero_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        """Run the strategy on the captured forward; ``loss``, the detached sum, is only what ``train_step`` logs.
+
+        Raises:
+            RuntimeError: If no forward was captured.
+            ValueError: If ``step_kwargs`` or ``zero_kwargs`` are given: a step may consist of several optimizer steps.
+        """
+        if step_kwargs or zero_kwargs:
+            raise ValueError('multi-task optimizer wrappers take no step_kwargs and zero_kwargs in update_params()')
+        captured = self._capture.take()
+        grad = self._accumulative_counts == 1
+        self.step_tasks(TaskClosure(self.policy, captured, self._request, grad))
+
+    def step_tasks(self, closure: Closure) -> None:
+        """Take the training step of one batch; every ``accumulative_counts``-th call moves the weights.
+
+        Args:
+            closure: ``closure(active=None, *, grad=True) -> {task: scalar loss}`` on this batch; a
+                :class:`mtl_plugins.engine.losses.TaskLosses` also carries valid elements.
+
+        Raises:
+            NonFiniteError: If a task or the gradient was not finite for too many batches in a row.
+        """
+        self._pending.append(closure)
+        self._inner_count += 1
+        if not self.should_update():
+            return
+        closures, self._pending = self._pending, []
+        if self.task_names is None:
+            self._discover_tasks(closures)
+        batch = StepBatch(
+            closures,
+            self.task_names,
+            self.reducer,
+            self.precision,
+            self.guard,
+            self._device,
+            self.policy.parameters if self.policy is not None else None,
+        )
+        self._step_tasks(batch)
+        self.guard.end_batch()
+        self._log(batch)
+
+    @abstractmethod
+    def _step_tasks(self, batch: StepBatch) -> None:
+        """The strategy: measure, differentiate and step, as often as it needs."""
+
+    def first_request(self) -> Sequence[str] | None:
+        """Tasks whose losses the forward of ``train_step`` must have a graph for (None: all)."""
+        return None
+
+    # ------------------------------------------------------------------ services for strategies
+    def finish_step(self) -> bool:
+        """Sum the gradients over ranks, step, and clear them; returns whether the weights moved."""
+        self.reducer.sum_gradients(self._trainable())
+        moved = self.step()
+        self.zero_grad()
+        return moved
+
+    def step(self, **kwargs: Any) -> bool:
+        """Unscale, check, clip and step the optimizer once.
+
+        Returns:
+            False if the step was skipped: no gradient at all, or one that was not finite.
+        """
+        gradients = [p.grad for p in self._trainable() if p.grad is not None]
+        if not gradients:
+            return False
+        self.precision.unscale_(self.optimizer)
+        if not self.precision.uses_scaler and self.guard.check_grads and not _all_finite(gradients):
+            self.guard.report(self.guard.GRADIENT)
+            return False
+        if self.clip_grad_kwargs:
+            self._clip_grad()
+        return self.precision.step(self.optimizer, **kwargs)
+
+    def decide(self, decision: Callable[[], Sequence[int]]) -> list[int]:
+        """Rank 0's integers; on other ranks ``decision`` runs too, so that private generators stay in step."""
+        return self.reducer.broadcast_ints(decision(), self._device)
+
+    def _trainable(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group['params'] if p.requires_grad]
+
+    @property
+    def _device(self) -> torch.device:
+        return self.optimizer.param_groups[0]['params'][0].device
+
+    def _log(self, batch: StepBatch) -> None:
+        """Write scalars to the message hub; called once per optimizer step."""
+        for name, count in self.guard.total.items():
+            self.message_hub.update_scalar(f'train/nonfinite/{name}', count)
+        if self.precision.uses_scaler:
+            self.message_hub.update_scalar('train/loss_scale', self.precision.loss_scale)
+
+    # ------------------------------------------------------------------ tasks and seed
+    def _discover_tasks(self, closures: Sequence[Closure]) -> None:
+        seen: dict[str, None] = {}
+        for closure in closures:
+            names = closure.seen_tasks if isinstance(closure, TaskClosure) else list(closure(None, grad=False))
+            for names_of_rank in self.reducer.gather_objects(names):
+                seen.update(dict.fromkeys(names_of_rank))
+        self._settle_tasks(tuple(seen))
+
+    def _settle_tasks(self, tasks: tuple[str, ...]) -> None:
+        if self._saved_tasks is not None and self._saved_tasks != tasks:
+            raise ValueError(_other_tasks(self._saved_tasks, tasks))
+        self.losses.fix(tasks)
+        self._bind()
+        self._load_strategy()
+
+    def _bind(self) -> None:
+        """Called once when the task names are known; strategies set up what depends on them."""
+
+    def _settle_seed(self, seed: int | None) -> int:
+        if seed is None:
+            seed = self.reducer.gather_objects(torch.initial_seed())[0]
+        return int(seed) % 2**63
+
+    # ------------------------------------------------------------------ state
+    def strategy_state(self) -> dict[str, Any]:
+        """What the strategy must carry over to a resumed run: plain tensors, numbers, strings, lists, dicts."""
+        return {}
+
+    def load_strategy_state(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`strategy_state`."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimizer's state, and under ``'mtl'`` the method's own."""
+        state = super().state_dict()
+        state['mtl'] = dict(
+            version=STATE_VERSION,
+            written_by=__version__,
+            method=self.method_name,
+            tasks=list(self.task_names or ()),
+            generator=self.generator.get_state(),
+            precision=self.precision.state_dict(),
+            nonfinite=self.guard.state_dict(),
+            strategy=self.strategy_state() if self.task_names is not None else {},
+        )
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore :meth:`state_dict`.
+
+        Raises:
+            ValueError: If the state was written by another method or for other tasks; the message says how to go on.
+        """
+        state_dict = dict(state_dict)
+        mtl = state_dict.pop('mtl', None)
+        if mtl is not None:
+            self._check_state(mtl)
+        super().load_state_dict(state_dict)
+        if mtl is None:
+            return
+        # The Runner maps checkpoints to the training device; generator states live on the CPU.
+        self.generator.set_state(mtl['generator'].cpu().to(torch.uint8))
+        self.precision.load_state_dict(mtl['precision'])
+        self.guard.load_state_dict(mtl['nonfinite'])
+        if self.task_names is None and self._saved_tasks is None:
+            return
+        # The Runner restores the optimizer before the wrapper meets the model, which may be what knows the tasks.
+        self._strategy_to_load = mtl['strategy']
+        if self.task_names is not None:
+            self._load_strategy()
+
+    def _load_strategy(self) -> None:
+        if self._strategy_to_load is not None:
+            state, self._strategy_to_load = self._strategy_to_load, None
+            self.load_strategy_state(state)
+
+    def _check_state(self, mtl: dict[str, Any]) -> None:
+        if mtl['method'] != self.method_name:
+            raise ValueError(
+                f"the checkpoint was trained with method '{mtl['method']}', this run uses '{self.method_name}'; resuming "
+                'would mix them. Start a new run from its weights: load_from=CHECKPOINT without --resume'
+            )
+        saved = tuple(mtl['tasks'])
+        if saved and self.task_names is not None and saved != self.task_names:
+            raise ValueError(_other_tasks(saved, self.task_names))
+        self._saved_tasks = saved or None
+
+
+def _all_finite(gradients: Sequence[Tensor]) -> bool:
+    # The largest magnitude cannot overflow as a sum of squares would, and it propagates NaN.
+    largest = torch._foreach_norm(list(gradients), ord=float('inf'))
+    return bool(torch.isfinite(torch.stack([norm.float() for norm in largest])).all())
+
+
+def _other_tasks(saved: Sequence[str], now: Sequence[str]) -> str:
+    return (
+        f'the checkpoint was trained on the tasks {list(saved)}, this run has {list(now)}; resuming would mix their state. '
+        'Start a new run from its weights: load_from=CHECKPOINT without --resume'
+    )

@@ -1,0 +1,199 @@
+"""Selective Task Group Updates: the groups of a batch's tasks are stepped one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mtl_plugins.registry import AFFINITIES, GROUPERS, OPTIM_WRAPPERS, WEIGHTINGS
+
+from ..methods import build_part
+from ..step_batch import StepBatch
+from .base import StepOptimWrapper
+from .weighted_sum import task_weights
+
+
+@OPTIM_WRAPPERS.register_module()
+class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
+    """STGU (Jeong and Yoon, ICLR 2025): M groups of tasks, hence M forwards, M backwards and M steps per batch.
+
+    For each group in random order: forward, backward of the group's weighted losses, step of the shared parameters and
+    of the group's own ones. All other parameters keep ``grad=None``, so that their weights, moments and step counters
+    stay as they are. The change of the losses from one forward to the next is credited to the group that stepped in
+    between; the groups follow the tracked affinity. docs/stgu.md lists where this differs from the released program
+    and why; ``stgu_released`` is that program.
+
+    Args:
+        optimizer: The optimizer that is stepped.
+        affinity: Config of the affinity tracker, ``dict(type='ProximalAffinity', decay=1e-3)``.
+        grouper: Config of the grouper.
+        weighting: Config of the loss weighting inside the groups; None is equal weights.
+        warmup_iters: Steps with one group per task before the grouper is asked for the first time.
+        regroup_interval: Steps between two groupings.
+        probe_interval: Steps between two extra forwards without graph that measure the effect of the batch's last
+            group. 0 never probes, which is refused where there can be one group only: nothing would be measured.
+        same_noise: All forwards of a batch see the same dropout and drop-path masks, so that a change of a loss is the
+            step's doing.
+        **kwargs: See :class:`mtl_plugins.engine.optim_wrappers.base.StepOptimWrapper`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    method_name = 'stgu'
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        affinity: dict[str, Any] | None = None,
+        grouper: dict[str, Any] | None = None,
+        weighting: dict[str, Any] | None = None,
+        warmup_iters: int = 100,
+        regroup_interval: int = 10,
+        probe_interval: int = 10,
+        same_noise: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        for name, value, least in (
+            ('warmup_iters', warmup_iters, 0),
+            ('regroup_interval', regroup_interval, 1),
+            ('probe_interval', probe_interval, 0),
+        ):
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f'{name} must be an integer >= {least}, but got {value!r}')
+        self.grouper = build_part(GROUPERS, grouper or dict(type='AffinityPropagation'), 'grouper')
+        self.weighting = build_part(WEIGHTINGS, weighting or dict(type='EqualWeighting'), 'weighting')
+        self._affinity_cfg = dict(affinity or dict(type='ProximalAffinity'))
+        self.affinity = None
+        self.warmup_iters = warmup_iters
+        self.regroup_interval = regroup_interval
+        self.probe_interval = probe_interval
+        self.num_steps = 0
+        self.groups: list[list[int]] = []
+        self._order: list[list[int]] | None = None
+        self._check_probe()
+        super().__init__(optimizer, same_noise=same_noise, **kwargs)
+
+    # ------------------------------------------------------------------ groups
+    @property
+    def group_names(self) -> list[list[str]]:
+        """The present groups by task name."""
+        return [[self.task_names[task] for task in group] for group in self.groups]
+
+    def first_request(self) -> Sequence[str] | None:
+        """The tasks of the group that steps first in this batch."""
+        return self._names(self._batch_order()[0])
+
+    def _batch_order(self) -> list[list[int]]:
+        """This batch's groups in the order in which they step; decided once, by rank 0."""
+        if self._order is None:
+            self._order = self._decode(self.decide(self._propose))
+        return self._order
+
+    def _propose(self) -> list[int]:
+        """Group number of each task, the numbers being the places in the order."""
+        if self._regroup_now():
+            self.groups = self.grouper(self.affinity.matrix, self.generator)
+        # Sorted by name, not by number: the drawn order must not depend on the order in which tasks are listed.
+        groups = sorted(self.groups, key=lambda group: min(self._names(group)))
+        order = torch.randperm(len(groups), generator=self.generator).tolist()
+        return [
+            next(place for place, index in enumerate(order) if task in groups[index])
+            for task in range(len(self.task_names))
+        ]
+
+    def _regroup_now(self) -> bool:
+        since = self.num_steps - self.warmup_iters
+        return since >= 0 and since % self.regroup_interval == 0
+
+    def _decode(self, places: list[int]) -> list[list[int]]:
+        order = [[t for t, place in enumerate(places) if place == p] for p in range(max(places) + 1)]
+        self.groups = sorted(order)
+        return order
+
+    def _names(self, group: Sequence[int]) -> list[str]:
+        return [self.task_names[task] for task in group]
+
+    # ------------------------------------------------------------------ the step
+    def _step_tasks(self, batch: StepBatch) -> None:
+        self.affinity.start_batch()
+        before = torch.full((len(self.task_names),), float('nan'), dtype=torch.float64)
+        for group in self._rounds(self._batch_order()):
+            before[group] = self._step_group(batch, group)[group]
+        self.num_steps += 1
+        after = None
+        if self._probe_now() or self.weighting.needs_after_step:
+            measured = batch.measure((), grad=False)
+            self.affinity.measure(measured.losses, None, measured.usable)
+            after = measured.losses
+        self.weighting.after_step(before, after, torch.isfinite(before))
+        self._order = None
+
+    def _rounds(self, order: list[list[int]]) -> list[list[int]]:
+        """The groups to step, in order."""
+        return order
+
+    def _step_group(self, batch: StepBatch, group: list[int]) -> Tensor:
+        """Step one group; returns the losses ``[K]`` of its forward."""
+        measured = batch.measure(self._names(group))
+        usable = measured.usable.tolist()
+        members = [task for task in group if usable[task]]
+        self.affinity.measure(measured.losses, members, measured.usable)
+        if not members:
+            batch.release()
+            return measured.losses
+        batch.backward(self._names(members), task_weights(self.weighting, measured, self.task_names))
+        if not self.finish_step():
+            self.affinity.step_skipped()
+        return measured.losses
+
+    def _probe_now(self) -> bool:
+        return self.probe_interval > 0 and self.num_steps % self.probe_interval == 0
+
+    # ------------------------------------------------------------------ set-up, state
+    def _bind(self) -> None:
+        num_tasks = len(self.task_names)
+        self.affinity = build_part(AFFINITIES, self._affinity_cfg, 'affinity', num_tasks=num_tasks)
+        self.grouper.bind(self.task_names)
+        self.weighting.bind(self.task_names)
+        self.groups = [[task] for task in range(num_tasks)]
+
+    def _check_probe(self) -> None:
+        """One group per batch leaves no second forward to compare with, so a probe must measure it."""
+        if self.probe_interval > 0 or not self._needs_probe():
+            return
+        raise ValueError(
+            f'probe_interval=0 never measures the last group of a batch, and with {self.grouper!r} there can be one '
+            'group only, whose effect would then never be measured. Use probe_interval >= 1, or a grouper that '
+            'does not follow the affinity (Fixed, Singletons, Random)'
+        )
+
+    def _needs_probe(self) -> bool:
+        return self.grouper.follows_affinity
+
+    def _log(self, batch: StepBatch) -> None:
+        super()._log(batch)
+        self.message_hub.update_scalar('train/num_groups', len(self.groups))
+
+    def strategy_state(self) -> dict[str, Any]:
+        """Affinity, groups, counter, and the states of grouper and weighting."""
+        return dict(
+            affinity=self.affinity.state_dict(),
+            groups=[list(group) for group in self.groups],
+            num_steps=self.num_steps,
+            grouper=self.grouper.state_dict(),
+            weighting=self.weighting.state_dict(),
+        )
+
+    def load_strategy_state(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`strategy_state`."""
+        self.affinity.load_state_dict(state['affinity'])
+        self.groups = [[int(task) for task in group] for group in state['groups']]
+        self.num_steps = int(state['num_steps'])
+        self.grouper.load_state_dict(state['grouper'])
+        self.weighting.load_state_dict(state['weighting'])
+        self._order = None

@@ -1,0 +1,100 @@
+"""Mixed precision on CPU and GPU: autocast plus, for fp16, a gradient scaler."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+_DTYPES = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+class Precision:
+    """Computes in ``precision`` while weights, gradients and optimizer state stay in fp32.
+
+    MMEngine's ``AmpOptimWrapper`` needs a GPU; ``torch.amp`` itself works on CPU too, so that the same code path is
+    tested there.
+
+    Args:
+        precision: ``'fp32'``, ``'bf16'`` or ``'fp16'``.
+        init_scale: First loss scale of fp16. A power of two, so that scaling itself loses nothing.
+        growth_interval: Steps without overflow after which the fp16 scale doubles. Every optimizer step counts, so
+            STGU with M groups counts M per batch.
+
+    Raises:
+        ValueError: If ``precision`` is unknown.
+    """
+
+    def __init__(self, precision: str = 'fp32', init_scale: float = 2.0**16, growth_interval: int = 2000) -> None:
+        if precision not in _DTYPES:
+            raise ValueError(f'precision must be one of {list(_DTYPES)}, but got {precision!r}')
+        self.name = precision
+        self.dtype = _DTYPES[precision]
+        self._scaler_options = dict(init_scale=init_scale, growth_interval=growth_interval)
+        self._scaler: torch.amp.GradScaler | None = None
+        self._pending_state: dict[str, Any] | None = None
+
+    @property
+    def uses_scaler(self) -> bool:
+        """Whether losses are scaled, which only fp16 needs."""
+        return self.dtype is torch.float16
+
+    @property
+    def loss_scale(self) -> float:
+        """The present loss scale, 1 without a scaler."""
+        return self._scaler.get_scale() if self._scaler is not None else 1.0
+
+    def autocast(self, device_type: str) -> AbstractContextManager:
+        """A new autocast context.
+
+        Each forward takes its own: within one context the cast weights are cached, so that a forward after an
+        optimizer step would use stale ones.
+        """
+        if self.dtype is None:
+            return nullcontext()
+        return torch.autocast(device_type, dtype=self.dtype)
+
+    def scale(self, loss: Tensor) -> Tensor:
+        """The loss to differentiate."""
+        return self._get_scaler(loss.device.type).scale(loss) if self.uses_scaler else loss
+
+    def unscale_(self, optimizer: Optimizer) -> None:
+        """Divide the gradients of ``optimizer`` by the loss scale, in place."""
+        if self.uses_scaler:
+            self._get_scaler(_device_type(optimizer)).unscale_(optimizer)
+
+    def step(self, optimizer: Optimizer, **kwargs: Any) -> bool:
+        """Step ``optimizer`` after :meth:`unscale_`; returns False if fp16 gradients overflowed and it was skipped."""
+        if not self.uses_scaler:
+            optimizer.step(**kwargs)
+            return True
+        scaler = self._get_scaler(_device_type(optimizer))
+        before = scaler.get_scale()
+        scaler.step(optimizer, **kwargs)
+        scaler.update()
+        return scaler.get_scale() >= before
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain state: the name and, for fp16, the scaler's numbers."""
+        scaler = self._scaler.state_dict() if self._scaler is not None else self._pending_state
+        return dict(name=self.name, scaler=scaler)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`state_dict`; the scaler's part applies only if both runs use fp16."""
+        self._pending_state = state.get('scaler') if self.uses_scaler else None
+        if self._scaler is not None and self._pending_state:
+            self._scaler.load_state_dict(self._pending_state)
+
+    def _get_scaler(self, device_type: str) -> torch.amp.GradScaler:
+        if self._scaler is None:
+            self._scaler = torch.amp.GradScaler(device_type, **self._scaler_options)
+            if self._pending_state:
+                self._scaler.load_state_dict(self._pending_state)
+        return self._scaler
+
+
+def _device_type(optimizer: Optimizer) -> str:
+    return optimizer.param_groups[0]['params'][0].device.type

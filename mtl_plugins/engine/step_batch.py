@@ -1,0 +1,157 @@
+"""Losses and gradients of one optimizer step's data: all micro-batches of all ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .losses import TaskLosses
+from .nonfinite import NonFiniteGuard
+from .parameters import ParameterTable
+from .precision import Precision
+from .reduction import Reducer
+
+Closure = Callable[..., Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The tasks' losses at one moment, the same on all ranks.
+
+    Attributes:
+        losses: float64 ``[K]`` on the CPU, averaged over ranks and micro-batches with weight = valid elements; NaN
+            where a task is not usable.
+        usable: bool ``[K]``: present on some rank, and finite.
+    """
+
+    losses: Tensor
+    usable: Tensor
+
+
+class StepBatch:
+    """What one optimizer step is computed from.
+
+    A task's loss and gradient are averaged with weight n = its valid elements (1 if the model reports none and the
+    task is present, 0 if absent), so that N ranks times A micro-batches equal one process on the joint batch for
+    losses that are a mean over valid elements.
+
+    With several micro-batches the counts of later ones are not known when earlier ones are differentiated, so every
+    measurement first runs all of them without graph. Only one micro-batch's activations are ever held.
+
+    Args:
+        closures: One per micro-batch: ``closure(active, grad=...) -> {task: loss}``.
+        tasks: All task names; fixes the order of vectors.
+        reducer: Sums over ranks.
+        precision: Scales losses for fp16.
+        guard: Is told about non-finite tasks.
+        device: Where the vectors for the all-reduce live.
+        parameters: Looks once at each task's graph; None skips that.
+    """
+
+    def __init__(
+        self,
+        closures: Sequence[Closure],
+        tasks: Sequence[str],
+        reducer: Reducer,
+        precision: Precision,
+        guard: NonFiniteGuard,
+        device: torch.device,
+        parameters: ParameterTable | None = None,
+    ) -> None:
+        self._closures = list(closures)
+        self.tasks = tuple(tasks)
+        self._reducer = reducer
+        self._precision = precision
+        self._guard = guard
+        self._device = device
+        self._parameters = parameters
+        self._excluded: set[str] = set()
+        self._held: TaskLosses | None = None
+        self._local_counts: list[list[float]] = []
+        self._totals: list[float] = []
+        self.num_measurements = 0
+        self.num_backwards = 0
+
+    @property
+    def num_forwards(self) -> int:
+        """Forwards run for this step so far, as far as the closures count them."""
+        return sum(getattr(closure, 'num_forwards', 0) for closure in self._closures)
+
+    def measure(self, active: Sequence[str] | None = None, *, grad: bool = True) -> Measurement:
+        """Run a forward of every micro-batch and average the losses: one all-reduce, one transfer to the host.
+
+        Args:
+            active: Tasks that :meth:`backward` will be called for (None: all).
+            grad: False for a mere probe.
+        """
+        self.num_measurements += 1
+        single = len(self._closures) == 1
+        vectors = []
+        for closure in self._closures:
+            losses = closure(active, grad=grad and single)
+            losses = losses if isinstance(losses, TaskLosses) else TaskLosses(losses)
+            vectors.append(self._vector(losses))
+            if single and grad:
+                self._held = losses
+        counts = torch.stack([vector[0] for vector in vectors])
+        summed = self._reducer.sum(torch.stack(vectors).sum(0))
+        numbers = torch.cat([counts, summed]).tolist()
+        self._local_counts, (self._totals, loss_sums) = numbers[:-2], numbers[-2:]
+        return self._judge(loss_sums)
+
+    def backward(self, members: Collection[str], weights: Mapping[str, float] | None = None) -> None:
+        """Add the gradient of ``sum_k weights[k] * loss_k`` over ``members`` to ``.grad`` (this rank's share).
+
+        Args:
+            members: Usable tasks, all within the ``active`` of the last :meth:`measure`.
+            weights: Task weights; None stands for ones.
+        """
+        self.num_backwards += 1
+        active = [task for task in self.tasks if task in members]
+        for index, closure in enumerate(self._closures):
+            losses = self._held if self._held is not None else closure(active, grad=True)
+            self._held = None
+            terms = []
+            for k, task in enumerate(self.tasks):
+                count = self._local_counts[index][k]
+                if task in members and count > 0:
+                    factor = count / self._totals[k] * (1.0 if weights is None else float(weights[task]))
+                    terms.append(losses[task] if factor == 1.0 else losses[task] * factor)
+            if not terms:
+                continue
+            if self._parameters is not None:
+                self._parameters.observe({task: losses[task] for task in active if task in losses})
+            self._precision.scale(sum(terms[1:], start=terms[0])).backward()
+
+    def release(self) -> None:
+        """Drop the graph of a measurement that no backward will follow."""
+        self._held = None
+
+    def _vector(self, losses: TaskLosses) -> Tensor:
+        """``[2, K]`` float64 on the model's device: valid elements, and loss times valid elements."""
+        counts = torch.stack([self._number(losses.count(task)) for task in self.tasks])
+        zero = self._number(0.0)
+        values = torch.stack([losses[t].detach().double().reshape(()) if t in losses else zero for t in self.tasks])
+        return torch.stack([counts, torch.where(counts > 0, counts * values, zero)])
+
+    def _number(self, value: Tensor | float) -> Tensor:
+        # torch.full fills on the device; torch.tensor would copy from the host and wait for it.
+        if isinstance(value, Tensor):
+            return value.detach().to(self._device, torch.float64).reshape(())
+        return torch.full((), value, dtype=torch.float64, device=self._device)
+
+    def _judge(self, loss_sums: list[float]) -> Measurement:
+        totals = torch.tensor(self._totals, dtype=torch.float64)
+        losses = torch.tensor(loss_sums, dtype=torch.float64) / totals.where(totals > 0, torch.ones(()).double())
+        present = totals > 0
+        finite = torch.isfinite(losses)
+        for task, is_present, is_finite in zip(self.tasks, present.tolist(), finite.tolist()):
+            if is_present and not is_finite:
+                self._guard.report(task)
+                self._excluded.add(task)
+        allowed = torch.tensor([task not in self._excluded for task in self.tasks])
+        usable = present & finite & allowed
+        return Measurement(losses.where(usable, torch.full((), float('nan'), dtype=torch.float64)), usable)
