@@ -1,0 +1,23 @@
+"""Models: backbones, decoders, heads, losses and the segmentor that joins them."""
+
+from .backbones import TimmViT
+from .data_preprocessor import MultiTaskDataPreProcessor
+from .decoders import ConcatDecoder
+from .heads import LinearHead, TaskHead
+from .losses import (
+    BalancedCrossEntropyLoss,
+    MaskedBCELoss,
+    MaskedCrossEntropyLoss,
+    MaskedL1Loss,
+    MaskedLoss,
+    MaskedMSELoss,
+    NormalsL1Loss,
+    valid_mask,
+)
+from .segmentors import MultiTaskSegmentor
+
+__all__ = [
+    'BalancedCrossEntropyLoss', 'ConcatDecoder', 'LinearHead', 'MaskedBCELoss', 'MaskedCrossEntropyLoss',
+    'MaskedL1Loss', 'MaskedLoss', 'MaskedMSELoss', 'MultiTaskDataPreProcessor', 'MultiTaskSegmentor', 'NormalsL1Loss',
+    'TaskHead', 'TimmViT', 'valid_mask',
+]  # fmt: skip

@@ -1,0 +1,5 @@
+"""Backbones."""
+
+from .timm_vit import TimmViT
+
+__all__ = ['TimmViT']

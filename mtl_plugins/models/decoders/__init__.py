@@ -1,0 +1,5 @@
+"""Decoders: what stands between the maps of the backbone and the heads of the tasks."""
+
+from .concat import ConcatDecoder
+
+__all__ = ['ConcatDecoder']

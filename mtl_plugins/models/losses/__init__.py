@@ -1,0 +1,13 @@
+"""Losses over the labelled pixels of a batch, all with the signature ``loss(pred, target, valid) -> scalar``."""
+
+from .base import MaskedLoss, masked_mean
+from .bce import MaskedBCELoss
+from .cross_entropy import BalancedCrossEntropyLoss, MaskedCrossEntropyLoss
+from .normals import NormalsL1Loss
+from .regression import MaskedL1Loss, MaskedMSELoss
+from .validity import valid_mask
+
+__all__ = [
+    'BalancedCrossEntropyLoss', 'MaskedBCELoss', 'MaskedCrossEntropyLoss', 'MaskedL1Loss', 'MaskedLoss',
+    'MaskedMSELoss', 'NormalsL1Loss', 'masked_mean', 'valid_mask',
+]  # fmt: skip

@@ -1,0 +1,5 @@
+"""Segmentors."""
+
+from .multi_task_segmentor import MultiTaskSegmentor
+
+__all__ = ['MultiTaskSegmentor']

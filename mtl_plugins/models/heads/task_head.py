@@ -1,0 +1,158 @@
+"""A task's share of the model: prediction, loss, and what the prediction means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from mtl_plugins.models.losses import valid_mask
+from mtl_plugins.registry import MODELS
+from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec, get_task_spec
+
+from .decoding import decode_logits
+from .predictors import build_predictor
+
+FEATURES = ('decoder', 'last', 'maps')
+
+
+class TaskLoss(NamedTuple):
+    """Loss of one task on one batch.
+
+    Attributes:
+        loss: Scalar, the mean over the valid pixels times ``loss_weight``.
+        num_valid: Number of valid pixels as a float tensor (which is what loggers can average).
+    """
+
+    loss: Tensor
+    num_valid: Tensor
+
+
+@MODELS.register_module()
+class TaskHead(BaseModule):
+    """Predictor, loss and decoding of one task.
+
+    Args:
+        task: Key in :mod:`mtl_plugins.task_specs`; decides channels, validity, default loss and decoding. Filled in by
+            the segmentor from the key of ``heads``.
+        in_channels: Channels of the features. Filled in by the segmentor.
+        num_classes: Classes of a task of kind ``classes``; no other task takes it.
+        channels: Channels of the prediction, for tasks of kind ``binary`` alone: 1 (default, a logit) or 2 (as the
+            released STGU program has for saliency; for MaskedCrossEntropyLoss or BalancedCrossEntropyLoss).
+        features: What the predictor gets: ``'decoder'`` the output of the decoder, ``'last'`` the last map of the
+            backbone, ``'maps'`` all of its maps (for mmseg decode heads with ``in_index`` and ``input_transform``).
+        predictor: Config of the predictor, None for one 1x1 convolution; see
+            :func:`~mtl_plugins.models.heads.predictors.build_predictor`.
+        loss: Config of the loss, None for the task's default.
+        loss_weight: Factor on the loss.
+        init_cfg: See :class:`mmengine.model.BaseModule`.
+
+    Raises:
+        KeyError: If the task is not known.
+        ValueError: If an argument does not suit the task.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        in_channels: int | Sequence[int],
+        num_classes: int | None = None,
+        channels: int | None = None,
+        features: str = 'decoder',
+        predictor: dict[str, Any] | None = None,
+        loss: dict[str, Any] | None = None,
+        loss_weight: float = 1.0,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if features not in FEATURES:
+            raise ValueError(f"head of task '{task}': features must be one of {FEATURES}, but got {features!r}")
+        if not (math.isfinite(loss_weight) and loss_weight >= 0):
+            raise ValueError(f"head of task '{task}': loss_weight must be a number >= 0, but got {loss_weight!r}")
+        self.spec = get_task_spec(task)
+        self.task = task
+        self.features = features
+        self.loss_weight = loss_weight
+        self.out_channels = _output_channels(self.spec, num_classes, channels)
+        self.predictor = build_predictor(predictor, in_channels, self.out_channels, task)
+        self.criterion = MODELS.build(dict(self.spec.loss if loss is None else loss))
+
+    def forward(self, features: Tensor | Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """Predict at the resolution of the input.
+
+        Args:
+            features: One map ``(N, C, h, w)``, or all maps of the backbone with ``features='maps'``.
+            size: Height and width of the input image.
+
+        Returns:
+            Raw output ``(N, out_channels, *size)`` in float32 at least, resized bilinearly.
+
+        Raises:
+            ValueError: If the predictor has another number of channels than the task.
+        """
+        if isinstance(features, Tensor) and hasattr(self.predictor, 'in_index'):
+            features = [features]  # decode heads of mmseg choose their map out of a list
+        logits = self.predictor(features)
+        if logits.shape[1] != self.out_channels:
+            raise ValueError(
+                f"head of task '{self.task}': the predictor {type(self.predictor).__name__} returned "
+                f'{logits.shape[1]} channels, but the task has {self.out_channels}'
+            )
+        with torch.autocast(logits.device.type, enabled=False):
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            if tuple(logits.shape[-2:]) == tuple(size):
+                return logits
+            return F.interpolate(logits, size=tuple(size), mode='bilinear', align_corners=False)
+
+    def loss(self, logits: Tensor, target: Tensor) -> TaskLoss:
+        """Compare the output of :meth:`forward` with targets ``(N, c, H, W)`` of the same size.
+
+        Raises:
+            ValueError: If a target on the CPU names a class that the head does not have. (On a GPU that check would
+                stall the device; the pipeline's ``CheckTargets`` finds such labels before.)
+        """
+        if self.spec.is_categorical and target.device.type == 'cpu':
+            self._check_labels(target)
+        valid = valid_mask(self.spec, target)
+        loss = self.criterion(logits, target, valid)
+        return TaskLoss(loss if self.loss_weight == 1 else loss * self.loss_weight, valid.sum().to(loss.dtype))
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """Predictions of the task, see :func:`~mtl_plugins.models.heads.decoding.decode_logits`."""
+        return decode_logits(self.spec, logits)
+
+    def _check_labels(self, target: Tensor) -> None:
+        num_labels = 2 if self.spec.kind == 'binary' else self.out_channels
+        wrong = ((target < 0) | (target >= num_labels)) & (target != IGNORE_INDEX)
+        if wrong.any():
+            raise ValueError(
+                f'labels of task \'{self.task}\' must be 0..{num_labels - 1} or {IGNORE_INDEX} for "not labelled", but '
+                f'found {target[wrong].unique()[:5].tolist()}; check num_classes and the label mapping of the dataset'
+            )
+
+    def extra_repr(self) -> str:
+        """Settings, for printing."""
+        return f'task={self.task!r}, features={self.features!r}, loss_weight={self.loss_weight}'
+
+
+def _output_channels(spec: TaskSpec, num_classes: int | None, channels: int | None) -> int:
+    """Channels of the prediction, after checking the two settings against the kind of the task."""
+    if spec.kind == 'classes':
+        if not isinstance(num_classes, int) or not 1 <= num_classes <= IGNORE_INDEX or channels is not None:
+            raise ValueError(
+                f"head of task '{spec.key}': give num_classes, an int from 1 to {IGNORE_INDEX} (the number of the "
+                f"dataset's classes), and no channels, but got num_classes={num_classes!r}, channels={channels!r}"
+            )
+        return num_classes
+    allowed = (1, 2) if spec.kind == 'binary' else (spec.channels,)
+    if num_classes is not None or channels not in (None, *allowed):
+        raise ValueError(
+            f"head of task '{spec.key}': a task of kind '{spec.kind}' takes no num_classes, and channels can only be "
+            f'{" or ".join(map(str, allowed))}, but got num_classes={num_classes!r}, channels={channels!r}'
+        )
+    return spec.channels if channels is None else channels

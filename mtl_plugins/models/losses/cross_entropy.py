@@ -1,0 +1,61 @@
+"""Cross entropy over the labelled pixels, plain and balanced."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mtl_plugins.registry import MODELS
+
+from .base import MaskedLoss
+
+
+@MODELS.register_module()
+class MaskedCrossEntropyLoss(MaskedLoss):
+    """Softmax cross entropy, mean over the labelled pixels.
+
+    ``pred`` are logits ``(N, classes, H, W)``, ``target`` class indices ``(N, 1, H, W)`` of any integer type.
+    """
+
+    def target_channels(self, pred_channels: int) -> int:
+        """One index map."""
+        return 1
+
+    def elements(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """Cross entropy per pixel."""
+        return F.cross_entropy(pred, target[:, 0].long(), reduction='none')
+
+
+@MODELS.register_module()
+class BalancedCrossEntropyLoss(MaskedLoss):
+    """Two-class cross entropy with the weights of the batch, as the released STGU program trains saliency.
+
+    With ``w`` = share of negatives among the labelled pixels of the batch, positives count ``w`` and negatives
+    ``1 - w``; the weighted sum is divided by the number of labelled pixels, not by the sum of the weights. Since ``w``
+    belongs to the batch, the loss of a joint batch is **not** the weighted mean of its parts.
+
+    ``pred`` are logits of two classes ``(N, 2, H, W)`` or of the positive class alone ``(N, 1, H, W)``, ``target`` is 0
+    or 1 ``(N, 1, H, W)``. Without labelled pixels the loss is 0.
+    """
+
+    def target_channels(self, pred_channels: int) -> int:
+        """One map of 0 and 1.
+
+        Raises:
+            ValueError: If the prediction has more than two channels.
+        """
+        if pred_channels not in (1, 2):
+            raise ValueError(
+                f'BalancedCrossEntropyLoss takes predictions with 1 or 2 channels, but got {pred_channels}; '
+                'set channels=1 or channels=2 in the head'
+            )
+        return 1
+
+    def elements(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """Weighted cross entropy per pixel."""
+        # Softmax over two logits is the sigmoid of their difference, so both layouts share one stable formula.
+        logit = pred[:, 1] - pred[:, 0] if pred.shape[1] == 2 else pred[:, 0]
+        positive = target[:, 0] > 0
+        negatives = (valid & ~positive).sum() / valid.sum().clamp_min(1)
+        return torch.where(positive, negatives * F.softplus(-logit), (1 - negatives) * F.softplus(logit))

@@ -1,0 +1,27 @@
+"""L1 between unit normals."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from mtl_plugins.registry import MODELS
+
+from .base import MaskedLoss
+
+# The gradient of x / max(|x|, eps) is at most 1 / eps: torch's default of 1e-12 would let one zero vector, which half
+# precision produces easily, throw the weights away.
+NORM_EPS = 1e-6
+
+
+@MODELS.register_module()
+class NormalsL1Loss(MaskedLoss):
+    """L1 distance between the normalised prediction and the target, **sum** over x, y, z, mean over labelled pixels.
+
+    As in the released STGU program: three times a plain mean over all elements. Targets are unit vectors already and
+    are not normalised again.
+    """
+
+    def elements(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """Distance per pixel."""
+        return (F.normalize(pred, dim=1, eps=NORM_EPS) - target).abs().sum(dim=1)

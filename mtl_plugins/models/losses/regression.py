@@ -1,0 +1,27 @@
+"""L1 and squared error over the labelled pixels."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mtl_plugins.registry import MODELS
+
+from .base import MaskedLoss
+
+
+@MODELS.register_module()
+class MaskedL1Loss(MaskedLoss):
+    """Absolute error, mean over channels and labelled pixels."""
+
+    def elements(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """Absolute error per pixel."""
+        return (pred - target).abs().mean(dim=1)
+
+
+@MODELS.register_module()
+class MaskedMSELoss(MaskedLoss):
+    """Squared error, mean over channels and labelled pixels."""
+
+    def elements(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """Squared error per pixel."""
+        return (pred - target).square().mean(dim=1)

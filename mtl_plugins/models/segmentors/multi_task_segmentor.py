@@ -1,0 +1,245 @@
+"""One backbone, one head per task."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.logging import print_log
+from mmengine.model import BaseModel, ModuleDict
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from torch import Tensor, nn
+
+from mtl_plugins.models.heads import TaskHead, TaskLoss
+from mtl_plugins.registry import MODELS
+
+from .regions import content_region, cut_padded_targets, output_size
+from .targets import stack_targets
+
+
+class Features(NamedTuple):
+    """What heads can choose from: the maps of the backbone, and the decoder's output if some head wants it."""
+
+    maps: tuple[Tensor, ...]
+    decoded: Any
+
+
+@MODELS.register_module()
+class MultiTaskSegmentor(BaseModel):
+    """Dense multi-task model: backbone, decoder, one head per task.
+
+    The losses are ``{'<task>.loss': scalar, '<task>.num_valid': scalar}`` for the tasks that the batch has targets for:
+    the mean over the valid pixels, and their number. A sample may lack any of the targets.
+
+    Args:
+        backbone: Config of the backbone, which returns a map or a sequence of maps.
+        heads: Task key -> config of its head, ``mtl_plugins.TaskHead`` unless ``type`` says otherwise. ``task`` and
+            ``in_channels`` are filled in. The order is the order of the tasks everywhere.
+        decoder: Config of what makes one feature map from those of the backbone; None for
+            :class:`~mtl_plugins.models.ConcatDecoder`. ``in_channels`` is filled in. Not built if no head uses it.
+        data_preprocessor: Config of the data preprocessor.
+        train_cfg: Kept for the conventions of OpenMMLab; not used.
+        test_cfg: ``mode`` must be ``'whole'``: predictions come from the whole image.
+        init_cfg: See :class:`mmengine.model.BaseModule`.
+
+    Raises:
+        KeyError: If a task is not known.
+        ValueError: If there is no head, or if channels cannot be derived.
+    """
+
+    def __init__(
+        self,
+        backbone: dict[str, Any],
+        heads: dict[str, dict[str, Any]],
+        decoder: dict[str, Any] | None = None,
+        data_preprocessor: dict[str, Any] | nn.Module | None = None,
+        train_cfg: dict[str, Any] | None = None,
+        test_cfg: dict[str, Any] | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        if isinstance(data_preprocessor, dict):
+            data_preprocessor = MODELS.build(data_preprocessor)
+        super().__init__(data_preprocessor, init_cfg)
+        if not heads:
+            raise ValueError('MultiTaskSegmentor: heads must name at least one task, for example dict(depth=dict())')
+        if test_cfg and test_cfg.get('mode', 'whole') != 'whole':
+            raise ValueError(f"MultiTaskSegmentor: test_cfg.mode must be 'whole', but got {test_cfg['mode']!r}")
+        self.train_cfg = train_cfg
+        self.test_cfg = test_cfg
+        self.backbone = MODELS.build(backbone)
+        wanted = {cfg.get('features', 'decoder') for cfg in heads.values()}
+        channels = {'maps': self._map_channels() if wanted & {'last', 'maps'} else None}
+        channels['last'] = channels['maps'] and channels['maps'][-1]
+        self.decoder = self._build_decoder(decoder) if 'decoder' in wanted else None
+        channels['decoder'] = getattr(self.decoder, 'out_channels', None)
+        self.heads = ModuleDict({task: self._build_head(task, cfg, channels) for task, cfg in heads.items()})
+        self._active: frozenset[str] | None = None
+        self._warned_without_targets = False
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Keys of the tasks, in the order of the config."""
+        return tuple(self.heads)
+
+    def set_active_tasks(self, tasks: Iterable[str] | None) -> None:
+        """Choose the tasks whose losses come with a graph in the following forwards.
+
+        The other ("idle") heads run under ``torch.no_grad()``, still in training mode, and their losses come without a
+        graph: they are measured, but cost no memory and get no gradient.
+
+        Args:
+            tasks: Keys of the active tasks; None for all.
+
+        Raises:
+            KeyError: If the model has no head for a task.
+            TypeError: If ``tasks`` is a string instead of several.
+        """
+        if tasks is None:
+            self._active = None
+            return
+        if isinstance(tasks, str):
+            raise TypeError(f'set_active_tasks takes several task names or None, but got the string {tasks!r}')
+        active = frozenset(tasks)
+        for task in sorted(active - set(self.heads)):
+            near = difflib.get_close_matches(task, self.tasks, n=3, cutoff=0.5)
+            hint = f'did you mean {" or ".join(map(repr, near))}?' if near else f'its tasks: {", ".join(self.tasks)}'
+            raise KeyError(f"set_active_tasks: the model has no task '{task}': {hint}")
+        self._active = active
+
+    def forward(
+        self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None, mode: str = 'tensor'
+    ) -> dict[str, Tensor] | list[SegDataSample]:
+        """Run the model on a batch from the data preprocessor.
+
+        Args:
+            inputs: Images ``(N, 3, H, W)``.
+            data_samples: One per image; needed for ``'loss'``.
+            mode: ``'loss'``, ``'predict'`` or ``'tensor'`` (raw outputs ``{task: (N, C, H, W)}``).
+
+        Raises:
+            ValueError: If ``mode`` is another, or ``data_samples`` do not suit it.
+        """
+        if data_samples is not None and len(data_samples) != len(inputs):
+            raise ValueError(f'got {len(inputs)} images, but {len(data_samples)} data samples')
+        if mode == 'loss':
+            if data_samples is None:
+                raise ValueError("mode='loss' needs data_samples with targets")
+            return self.loss(inputs, data_samples)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        if mode == 'tensor':
+            features = self.extract_features(inputs)
+            return {task: head(self._choose(features, head), inputs.shape[-2:]) for task, head in self.heads.items()}
+        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', but got {mode!r}")
+
+    def extract_features(self, inputs: Tensor) -> Features:
+        """Maps of the backbone and, if some head wants it, the output of the decoder."""
+        maps = self.backbone(inputs)
+        maps = (maps,) if isinstance(maps, Tensor) else tuple(maps)
+        return Features(maps, None if self.decoder is None else self.decoder(maps))
+
+    def loss(self, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> dict[str, Tensor]:
+        """Losses and numbers of valid pixels of the tasks that the batch has targets for.
+
+        Raises:
+            ValueError: If targets have the wrong shape, type or classes.
+        """
+        features = self.extract_features(inputs)
+        losses = {}
+        for task, head in self.heads.items():
+            target = stack_targets(head.spec, data_samples, tuple(inputs.shape[-2:]), inputs.device)
+            if target is not None:
+                losses[f'{task}.loss'], losses[f'{task}.num_valid'] = self._task_loss(head, features, target)
+        if not losses:
+            self._warn_without_targets(data_samples)
+        return losses
+
+    def predict(self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> list[SegDataSample]:
+        """Set ``pred_<task>`` of every sample, cut to the image without padding and on the grid of its targets.
+
+        Without targets the grid is that of the original image (``ori_shape``). Targets that were padded together with
+        the image are cut as well.
+
+        Returns:
+            The data samples; new ones if none were given.
+        """
+        samples = [SegDataSample() for _ in inputs] if data_samples is None else list(data_samples)
+        input_size = tuple(inputs.shape[-2:])
+        regions = [content_region(sample, input_size) for sample in samples]
+        sizes = [
+            output_size(sample, index, self.tasks, region, input_size)
+            for index, (sample, region) in enumerate(zip(samples, regions))
+        ]
+        features = self.extract_features(inputs)
+        for task, head in self.heads.items():
+            logits = head(self._choose(features, head), input_size)
+            for raw, sample, region, size in zip(logits, samples, regions, sizes):
+                raw = region.cut(raw[None])
+                if region.size != size:
+                    raw = F.interpolate(raw, size=size, mode='bilinear', align_corners=False)
+                sample.set_data({f'pred_{task}': PixelData(data=head.decode(raw)[0])})
+        for sample, region, size in zip(samples, regions, sizes):
+            cut_padded_targets(sample, self.tasks, region, size)
+        return samples
+
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum the losses; see :meth:`mmengine.model.BaseModel.parse_losses`.
+
+        A batch without any target, which one of several processes may meet, has a loss of 0 without graph.
+        """
+        if not losses:
+            zero = torch.zeros((), device=next(self.parameters()).device)
+            return zero, dict(loss=zero)
+        return super().parse_losses(losses)
+
+    def _task_loss(self, head: TaskHead, features: Features, target: Tensor) -> TaskLoss:
+        # A method of its own, so that the full-size output of one head is freed before the next head runs.
+        active = self._active is None or head.task in self._active
+        with torch.set_grad_enabled(active and torch.is_grad_enabled()):
+            return head.loss(head(self._choose(features, head), tuple(target.shape[-2:])), target)
+
+    @staticmethod
+    def _choose(features: Features, head: TaskHead) -> Tensor | tuple[Tensor, ...]:
+        if head.features == 'decoder':
+            return features.decoded
+        return features.maps if head.features == 'maps' else features.maps[-1]
+
+    def _map_channels(self) -> tuple[int, ...]:
+        channels = getattr(self.backbone, 'out_channels', None)
+        if channels is None:
+            raise ValueError(
+                f'MultiTaskSegmentor: the backbone {type(self.backbone).__name__} does not tell its out_channels; give '
+                "decoder=dict(type='mtl_plugins.ConcatDecoder', in_channels=[...]), and in_channels in heads with "
+                "features='last' or 'maps'"
+            )
+        return (channels,) if isinstance(channels, int) else tuple(channels)
+
+    def _build_decoder(self, cfg: dict[str, Any] | None) -> nn.Module:
+        cfg = dict(type='mtl_plugins.ConcatDecoder') if cfg is None else dict(cfg)
+        if 'in_channels' not in cfg:
+            cfg['in_channels'] = self._map_channels()
+        return MODELS.build(cfg)
+
+    @staticmethod
+    def _build_head(task: str, cfg: dict[str, Any], channels: dict[str, Any]) -> nn.Module:
+        cfg = dict(type='mtl_plugins.TaskHead', task=task) | dict(cfg)
+        if cfg['task'] != task:
+            raise ValueError(f"MultiTaskSegmentor: heads['{task}'] is for task {cfg['task']!r}; the two must agree")
+        if 'in_channels' not in cfg:
+            cfg['in_channels'] = channels.get(cfg.get('features', 'decoder'))
+        return MODELS.build(cfg)
+
+    def _warn_without_targets(self, samples: Sequence[SegDataSample]) -> None:
+        if self._warned_without_targets:
+            return
+        self._warned_without_targets = True
+        found = sorted({key for sample in samples for key in sample.keys() if key.startswith('gt_')})  # noqa: SIM118
+        print_log(
+            f'a batch has no target for any of the tasks {self.tasks} (its targets: {found or "none"}); it gives no '
+            'loss. If this is not on purpose, check the tasks of the dataset. Said once.',
+            logger='current', level=30,
+        )  # fmt: skip

@@ -1,0 +1,63 @@
+"""Collects the targets of one task from a batch of data samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+from mtl_plugins.task_specs import TaskSpec
+
+
+def sample_name(sample: BaseDataElement, index: int) -> str:
+    """How messages name a sample: its image, else its place in the batch."""
+    return (
+        f"sample '{sample.metainfo['img_path']}'" if sample.metainfo.get('img_path') else f'sample {index} of the batch'
+    )
+
+
+def stack_targets(
+    spec: TaskSpec, samples: Sequence[BaseDataElement], size: tuple[int, int], device: torch.device
+) -> Tensor | None:
+    """Stack ``gt_<task>`` of all samples; samples without it count as not labelled.
+
+    Args:
+        spec: The task.
+        samples: Data samples of the batch.
+        size: Height and width of the network input, which every target must have.
+        device: Where the result belongs.
+
+    Returns:
+        Targets ``(N, c, H, W)``, or None if no sample has any.
+
+    Raises:
+        ValueError: If a target has the wrong shape or type; the message names the sample and the task.
+    """
+    found = {
+        index: _checked(spec, sample, index, size)
+        for index, sample in enumerate(samples)
+        if f'gt_{spec.key}' in sample
+    }  # fmt: skip
+    if not found:
+        return None
+    some = next(iter(found.values()))
+    blank = None if len(found) == len(samples) else torch.full_like(some, spec.fill)
+    return torch.stack([found.get(index, blank) for index in range(len(samples))]).to(device, non_blocking=True)
+
+
+def _checked(spec: TaskSpec, sample: BaseDataElement, index: int, size: tuple[int, int]) -> Tensor:
+    target = sample.get(f'gt_{spec.key}').data
+    where = f"gt_{spec.key} of {sample_name(sample, index)} (task '{spec.key}')"
+    if target.ndim != 3 or target.shape[0] != spec.target_channels:
+        raise ValueError(f'{where} must have shape ({spec.target_channels}, H, W), but got {tuple(target.shape)}')
+    if tuple(target.shape[-2:]) != tuple(size):
+        raise ValueError(
+            f'{where} has size {tuple(target.shape[-2:])}, but the image, and so the prediction, has {tuple(size)}; '
+            'resize, crop and pad image and targets together (the transforms of mtl_plugins do)'
+        )
+    if target.is_floating_point() == spec.is_categorical:
+        kind = 'integers' if spec.is_categorical else 'floating point numbers'
+        raise ValueError(f'{where} must hold {kind}, but has type {target.dtype}')
+    return target
