@@ -1,0 +1,20 @@
+"""Metrics of dense tasks, one file each; all pool over the pixels of the data set."""
+
+from .base import DenseMetric
+from .depth import DepthErrorMetric
+from .edges import EdgeMetric
+from .normals import NormalsMetric, angular_error
+from .regression import RegressionMetric
+from .saliency import SaliencyMetric
+from .segmentation import SegmentationMetric
+
+__all__ = [
+    'DenseMetric',
+    'DepthErrorMetric',
+    'EdgeMetric',
+    'NormalsMetric',
+    'RegressionMetric',
+    'SaliencyMetric',
+    'SegmentationMetric',
+    'angular_error',
+]

@@ -1,0 +1,233 @@
+"""The evaluator of several dense tasks: their metrics, delta_m, and one table."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.logging import print_log
+from rich.table import Table
+
+from mtl_plugins.registry import EVALUATOR, METRICS
+from mtl_plugins.task_specs import TaskSpec, get_task_specs
+
+from .baselines import load_baselines, validate_baselines
+from .delta_m import delta_m, relative_changes
+from .result_table import ResultRow, build_table, render_text
+
+MISSING = ('nan', 'raise')
+
+
+@EVALUATOR.register_module()
+class MultiTaskEvaluator(Evaluator):
+    """Evaluates all tasks, adds ``delta_m`` to the results and prints a table on rank 0.
+
+    In a config, ``metrics`` must be written even where it is ``'auto'``: MMEngine's Runner builds an evaluator of this
+    type only from a dict that has the key::
+
+        val_evaluator = dict(type='mtl_plugins.MultiTaskEvaluator', metrics='auto', baselines='baselines.json')
+
+    With baselines, ``delta_m`` can choose the best checkpoint:
+    ``CheckpointHook(save_best='delta_m', rule='greater')``. NaN is never better than anything.
+
+    Args:
+        metrics: ``'auto'`` takes the metric of each task from :mod:`mtl_plugins.task_specs`; else a metric or a list of
+            metrics (configs or objects).
+        tasks: Tasks in the order of the table. None: the data set's tasks with ``metrics='auto'``, else the tasks of
+            the metrics.
+        baselines: Path of a baselines file (:mod:`mtl_plugins.evaluation.baselines`), the record itself, or None for no
+            ``delta_m``.
+        headlines: Task -> ``dict(metric='sal/mIoU', higher_is_better=True, unit='%')`` for tasks whose headline is not
+            that of the task table.
+        missing: What a task without baseline does: ``'nan'`` makes ``delta_m`` NaN, with a message per evaluation;
+            ``'raise'`` refuses at construction (if ``tasks`` is given, else when the data set is known).
+        details: Whether the table lists the other metrics of each task below its headline.
+
+    Attributes:
+        table: The rich table of the last evaluation, None before.
+        table_text: The same as plain text, ``''`` before.
+
+    Raises:
+        KeyError: If a task is unknown.
+        ValueError: If the baselines do not fit, see ``missing``, or an argument has no valid value.
+    """
+
+    def __init__(
+        self,
+        metrics: str | Mapping | BaseMetric | Sequence = 'auto',
+        tasks: Sequence[str] | None = None,
+        baselines: str | os.PathLike | Mapping | None = None,
+        headlines: Mapping[str, Mapping[str, Any]] | None = None,
+        missing: str = 'nan',
+        details: bool = False,
+    ) -> None:
+        if missing not in MISSING:
+            raise ValueError(f"MultiTaskEvaluator: missing must be 'nan' or 'raise', but got {missing!r}")
+        if isinstance(metrics, str) and metrics != 'auto':
+            raise ValueError(f"MultiTaskEvaluator: metrics must be 'auto' or metrics, but got {metrics!r}")
+        if isinstance(tasks, str):
+            raise TypeError(f'MultiTaskEvaluator: tasks must be a list of names, but got the string {tasks!r}')
+        self.missing = missing
+        self.details = details
+        self.headlines = {task: dict(entry) for task, entry in (headlines or {}).items()}
+        self.baselines = _read_baselines(baselines)
+        self.specs: tuple[TaskSpec, ...] = ()
+        self.table: Table | None = None
+        self.table_text = ''
+        self._auto = metrics == 'auto' if isinstance(metrics, str) else False
+        super().__init__([] if self._auto else metrics)
+        if tasks is None and not self._auto:
+            tasks = list(dict.fromkeys(task for task in (getattr(m, 'task', None) for m in self.metrics) if task))
+        if tasks is not None:
+            self._set_tasks(tasks)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Evaluated tasks, empty as long as they are unknown."""
+        return tuple(spec.key for spec in self.specs)
+
+    @property
+    def dataset_meta(self) -> dict | None:
+        """Meta information of the data set; setting it passes it on to the metrics."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict) -> None:
+        if not self.specs:
+            tasks = (dataset_meta or {}).get('tasks')
+            if not tasks:
+                raise ValueError(
+                    'MultiTaskEvaluator: the tasks to evaluate are unknown; give tasks=[...], or let the data set name '
+                    f"them in metainfo['tasks'] (it has {sorted(dataset_meta or {})})"
+                )
+            self._set_tasks(tasks)
+        self._dataset_meta = dataset_meta
+        for metric in self.metrics:
+            metric.dataset_meta = dataset_meta
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Compute all metrics, add ``delta_m`` if there are baselines, and print the table on rank 0.
+
+        Args:
+            size: Number of samples of the data set; entries beyond it (padding of the last batch of ranks) are dropped.
+
+        Returns:
+            Metric name -> value, equal on all ranks.
+        """
+        results = super().evaluate(size)
+        headlines = {spec.key: results.get(self._headline(spec)['metric'], float('nan')) for spec in self.specs}
+        values, directions = self._baseline_values(), self._directions()
+        overall = None
+        if self.baselines is not None:
+            overall = results['delta_m'] = delta_m(headlines, values, directions)
+            if math.isnan(overall):
+                self._explain_nan(headlines, values)
+        changes = relative_changes(headlines, values, directions)
+        self.table = build_table(self._rows(results, headlines, values, changes), overall)
+        self.table_text = render_text(self.table)
+        if is_main_process():
+            print_log(f'\n{self.table_text}', logger='current')
+        return results
+
+    def _set_tasks(self, tasks: Sequence[str]) -> None:
+        self.specs = get_task_specs(dict.fromkeys(tasks))
+        if self._auto:
+            self.metrics = [METRICS.build(dict(task=spec.key, **spec.metric)) for spec in self.specs]
+        unknown = [task for task in self.headlines if task not in self.tasks]
+        if unknown:
+            raise ValueError(f'MultiTaskEvaluator: headlines names {unknown}, but the tasks are {list(self.tasks)}')
+        self._check_baselines()
+
+    def _headline(self, spec: TaskSpec) -> dict[str, Any]:
+        default = dict(metric=spec.headline_key, higher_is_better=spec.higher_is_better, unit=spec.unit)
+        return {**default, **self.headlines.get(spec.key, {})}
+
+    def _directions(self) -> dict[str, bool]:
+        return {spec.key: self._headline(spec)['higher_is_better'] for spec in self.specs}
+
+    def _baseline_values(self) -> dict[str, float]:
+        return {task: entry['value'] for task, entry in (self.baselines or {}).items()}
+
+    def _check_baselines(self) -> None:
+        if self.baselines is None:
+            return
+        for spec in self.specs:
+            entry, headline = self.baselines.get(spec.key), self._headline(spec)
+            if entry is None:
+                if self.missing == 'raise':
+                    raise ValueError(
+                        f"MultiTaskEvaluator: the baselines have no entry for task '{spec.key}' (they have "
+                        f"{', '.join(self.baselines)}); add it, or use missing='nan'"
+                    )
+                continue
+            for name in ('metric', 'higher_is_better'):
+                if entry[name] != headline[name]:
+                    raise ValueError(
+                        f"MultiTaskEvaluator: task '{spec.key}' is compared by {name}={headline[name]!r}, but its "
+                        f'baseline has {name}={entry[name]!r}; change the baselines, or set headlines'
+                    )
+
+    def _explain_nan(self, headlines: Mapping[str, float], values: Mapping[str, float]) -> None:
+        if not is_main_process():
+            return
+        reasons = []
+        for spec in self.specs:
+            name, value = self._headline(spec)['metric'], headlines[spec.key]
+            if spec.key not in values:
+                reasons.append(f"task '{spec.key}' has no baseline")
+            elif not math.isfinite(value):
+                reasons.append(f"{name} of task '{spec.key}' is {value} (no labelled pixel, or no metric)")
+        print_log(f'delta_m is nan: {"; ".join(reasons) or "there is no task"}', 'current', logging.WARNING)
+
+    def _rows(
+        self,
+        results: Mapping[str, float],
+        headlines: Mapping[str, float],
+        values: Mapping[str, float],
+        changes: Mapping[str, float],
+    ) -> list[ResultRow]:
+        rows = []
+        for spec in self.specs:
+            headline = self._headline(spec)
+            name, prefix = headline['metric'], f'{spec.key}/'
+            rows.append(
+                ResultRow(
+                    spec.title,
+                    name.removeprefix(prefix),
+                    headlines[spec.key],
+                    headline['unit'],
+                    headline['higher_is_better'],
+                    values.get(spec.key),
+                    changes[spec.key] if spec.key in values else None,
+                )
+            )
+            if self.details:
+                for key, value in results.items():
+                    if key.startswith(prefix) and key != name:
+                        metric = key.removeprefix(prefix)
+                        rows.append(ResultRow('', metric, value, *self._describe(prefix, metric)))
+        return rows
+
+    def _describe(self, prefix: str, name: str) -> tuple[str, bool | None]:
+        for metric in self.metrics:
+            if f'{metric.prefix}/' == prefix and name in getattr(metric, 'entries', ()):
+                return metric.describe(name)
+        return '', None
+
+
+def _read_baselines(baselines: str | os.PathLike | Mapping | None) -> dict[str, dict[str, Any]] | None:
+    """Return task -> entry; there may be more tasks than a run evaluates."""
+    if baselines is None:
+        return None
+    if isinstance(baselines, Mapping):
+        record = validate_baselines(baselines, 'given in the config')
+    elif isinstance(baselines, (str, os.PathLike)):
+        record = load_baselines(baselines)
+    else:
+        raise TypeError(f'MultiTaskEvaluator: baselines must be a path, a mapping or None, but got {type(baselines)}')
+    return record['tasks']

@@ -1,0 +1,50 @@
+"""Errors of tasks that regress plain numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from mtl_plugins.registry import METRICS
+
+from .base import NAN, DenseMetric, ratio
+
+
+@METRICS.register_module()
+class RegressionMetric(DenseMetric):
+    """``L1`` (mean absolute error) and ``RMSE`` over all valid pixels and channels, in the unit of the target.
+
+    A pixel with NaN in any channel of its target does not count.
+
+    Args:
+        task: Key of a task of kind ``'regression'``, ``'depth'`` or ``'normals'`` (Taskonomy's tables score all with
+            these two numbers).
+        **kwargs: See :class:`DenseMetric`.
+    """
+
+    kinds = ('regression', 'depth', 'normals')
+    entries = {'L1': (None, False), 'RMSE': (None, False)}
+
+    def __init__(self, task: str, **kwargs) -> None:
+        super().__init__(task, **kwargs)
+
+    def measure(self, pred: np.ndarray, target: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the number of valid entries and the sums of absolute and squared errors."""
+        if pred.shape[0] != target.shape[0]:
+            raise ValueError(f'prediction and target must have the same channels, got {pred.shape} and {target.shape}')
+        error = pred[:, valid].astype(np.float64) - target[:, valid]
+        return dict(
+            count=np.array(error.size, dtype=np.int64),
+            absolute=np.array(np.abs(error).sum()),
+            squared=np.array((error**2).sum()),
+        )
+
+    def combine(self, total: Mapping[str, np.ndarray] | None) -> dict[str, float]:
+        """Return ``L1`` and ``RMSE``, NaN if no pixel is valid or a prediction is not finite."""
+        if total is None:
+            return dict(L1=NAN, RMSE=NAN)
+        return dict(
+            L1=ratio(total['absolute'], total['count']),
+            RMSE=ratio(total['squared'], total['count']) ** 0.5,
+        )

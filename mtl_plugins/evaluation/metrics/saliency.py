@@ -1,0 +1,80 @@
+"""Maximal F-measure of saliency maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.special import expit
+
+from mtl_plugins.registry import METRICS
+
+from .base import NAN, DenseMetric, ratio
+
+THRESHOLDS = np.arange(1, 20) / 20
+"""0.05, 0.10, ... 0.95."""
+
+
+@METRICS.register_module()
+class SaliencyMetric(DenseMetric):
+    """``maxF`` and ``mIoU`` in percent: the best over the thresholds 0.05, 0.10, ... 0.95.
+
+    For each threshold true positives, predicted and actual positives are pooled over the data set;
+    ``F = (1 + b) P R / (b P + R)`` with ``b = beta_squared``, and ``mIoU`` is the mean of the intersection over union
+    of the salient region and of the background. A pixel is predicted salient if its probability is >= the threshold.
+
+    Args:
+        task: Key of a task of kind ``'binary'``.
+        beta_squared: Weight of precision against recall; 0.3 in the literature on saliency.
+        released_sigmoid_quirk: Send the probabilities through one more sigmoid first, as the evaluation code behind the
+            published PASCAL-Context tables does. Scores then lie in 0.5..0.731, so that only four thresholds tell maps
+            apart (0.20, 0.41, 0.62, 0.85 of the probability). For comparison with those tables only.
+        **kwargs: See :class:`DenseMetric`.
+    """
+
+    kinds = ('binary',)
+    entries = {'maxF': ('%', True), 'mIoU': ('%', True)}
+
+    def __init__(
+        self, task: str = 'sal', beta_squared: float = 0.3, released_sigmoid_quirk: bool = False, **kwargs
+    ) -> None:
+        super().__init__(task, **kwargs)
+        if beta_squared <= 0:
+            raise ValueError(f'SaliencyMetric: beta_squared must be positive, but got {beta_squared}')
+        self.beta_squared = beta_squared
+        self.released_sigmoid_quirk = released_sigmoid_quirk
+
+    def measure(self, pred: np.ndarray, target: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
+        """Return hits and predicted positives per threshold, actual positives, and the number of pixels."""
+        score = pred[0][valid].astype(np.float64)
+        actual = target[0][valid] > 0
+        broken = 0.0 if np.isfinite(score).all() else NAN
+        if self.released_sigmoid_quirk:
+            score = expit(score)
+        return dict(
+            hits=_count_at_least(score[actual], THRESHOLDS) + broken,
+            predicted=_count_at_least(score, THRESHOLDS) + broken,
+            actual=np.array(np.count_nonzero(actual), dtype=np.float64),
+            count=np.array(actual.size, dtype=np.float64),
+        )
+
+    def combine(self, total: Mapping[str, np.ndarray] | None) -> dict[str, float]:
+        """Return the metrics; NaN if nothing is salient in the whole set or a prediction is not finite."""
+        if total is None or total['actual'] == 0 or np.isnan(total['hits']).any():
+            return dict(maxF=NAN, mIoU=NAN)
+        scores = []
+        for hits, predicted in zip(total['hits'], total['predicted']):
+            # (1 + b) P R / (b P + R) with both fractions multiplied out, which also holds for empty predictions.
+            f_measure = ratio((1 + self.beta_squared) * hits, self.beta_squared * total['actual'] + predicted)
+            union = total['actual'] + predicted - hits
+            rest = total['count'] - union
+            background = ratio(rest, total['count'] - hits)
+            overlaps = [value for value in (ratio(hits, union), background) if not np.isnan(value)]
+            scores.append((f_measure, sum(overlaps) / len(overlaps)))
+        max_f, mean_iou = (100 * max(column) for column in zip(*scores))
+        return dict(maxF=max_f, mIoU=mean_iou)
+
+
+def _count_at_least(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Return for each threshold how many values reach it."""
+    return values.size - np.searchsorted(np.sort(values), thresholds, side='left').astype(np.float64)

@@ -1,0 +1,70 @@
+"""Reading targets and predictions of one sample, and which of its pixels count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec
+
+
+def as_array(value: Any) -> np.ndarray:
+    """Return a dense field as an array ``(C, H, W)``.
+
+    Args:
+        value: A tensor or array ``(H, W)`` or ``(C, H, W)``, a ``PixelData``, or the dict that ``PixelData.to_dict``
+            makes of one. Tensors may sit on any device; half precision becomes float32.
+
+    Raises:
+        ValueError: If the field has neither two nor three dimensions.
+    """
+    if isinstance(value, Mapping):
+        value = value['data']
+    elif not isinstance(value, (torch.Tensor, np.ndarray)) and hasattr(value, 'data'):
+        value = value.data
+    if isinstance(value, torch.Tensor):
+        value = value.detach()
+        if value.dtype in (torch.float16, torch.bfloat16):
+            value = value.float()
+        value = value.cpu().numpy()
+    array = np.asarray(value)
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3:
+        raise ValueError(f'a dense field must have the shape (H, W) or (C, H, W), but got {array.shape}')
+    return array
+
+
+def read_field(sample: Any, name: str) -> np.ndarray | None:
+    """Return field ``name`` of a data sample (or of its dict) as ``(C, H, W)``, None if the sample has none."""
+    value = sample.get(name) if hasattr(sample, 'get') else getattr(sample, name, None)
+    return None if value is None else as_array(value)
+
+
+def valid_pixels(spec: TaskSpec, target: np.ndarray) -> np.ndarray:
+    """Return the mask ``(H, W)`` of the pixels of ``target (C, H, W)`` that carry a label.
+
+    Not labelled are: 255 for classes and binary maps; depth <= 0; zero normals; NaN or infinity in any channel of the
+    others.
+    """
+    if spec.is_categorical:
+        return target[0] != IGNORE_INDEX
+    finite = np.isfinite(target).all(axis=0)
+    if spec.kind == 'depth':
+        return finite & (np.nan_to_num(target[0]) > 0)
+    if spec.kind == 'normals':
+        return finite & (target != 0).any(axis=0)
+    return finite
+
+
+def sample_name(sample: Any) -> str:
+    """What messages call a sample: its image path, else its index, else a question mark."""
+    get = sample.get if hasattr(sample, 'get') else lambda key: getattr(sample, key, None)
+    path = get('img_path')
+    if path is not None:
+        return str(path)
+    index = get('sample_idx')
+    return '<unknown image>' if index is None else f'sample {int(index)}'
