@@ -64,7 +64,8 @@ def check_stack() -> bool:
     if originals:
         warnings.warn(
             f'mtl_plugins is tested with the onedl-* distributions, but found {", ".join(originals)}. To switch: '
-            f'pip uninstall {" ".join(originals)}, then {INSTALL_LINE} (never install both: they own the same packages)',
+            f'pip uninstall {" ".join(originals)}, then {INSTALL_LINE} '
+            '(never install both: they own the same import packages)',
             UserWarning,
             stacklevel=3,
         )

@@ -171,7 +171,8 @@ def format_catalogue(width: int | None = None, color: bool = False) -> str:
         color: Keep the terminal's colour codes.
     """
     table = Table(title='Methods (K tasks, M groups)', title_justify='left')
-    for heading in ('method', 'name', 'kind', 'cost per batch', 'accumulates exactly', 'paper', 'verified'):
+    table.add_column('method', no_wrap=True)
+    for heading in ('name', 'kind', 'cost per batch', 'accumulates exactly', 'paper', 'verified'):
         table.add_column(heading, overflow='fold')
     for row in list_methods():
         paper = f'{row.paper}, arXiv {row.arxiv}' if row.arxiv else row.paper or '-'

@@ -1,0 +1,1 @@
+"""Aggregators: from the rows of task gradients to one update."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..naming import check_tasks
-from ..similarity import check_affinity, normalised_similarity
+from mtl_plugins.methods.naming import check_tasks
+from mtl_plugins.methods.similarity import check_affinity, normalised_similarity
+
 from .agglomeration import merge_groups
 from .canonical import canonical_order
 
@@ -27,11 +28,14 @@ class Grouper(ABC):
             similarity are merged. None for no cap.
 
     Attributes:
+        follows_affinity: Whether the groups depend on the map, so that its measurement must not be left out.
         fallbacks: How often the method did not get to a result of its own and used its fall-back.
 
     Raises:
         ValueError: If ``max_groups`` is not positive.
     """
+
+    follows_affinity: ClassVar[bool] = True
 
     def __init__(self, max_groups: int | None = None) -> None:
         if max_groups is not None and max_groups < 1:
@@ -60,7 +64,8 @@ class Grouper(ABC):
         matrix = check_affinity(affinity)
         if self.tasks is not None and len(self.tasks) != len(matrix):
             raise ValueError(
-                f'{type(self).__name__} is bound to {len(self.tasks)} tasks, but the affinity map has {len(matrix)} rows'
+                f'{type(self).__name__} is bound to {len(self.tasks)} tasks, '
+                f'but the affinity map has {len(matrix)} rows'
             )
         seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
         rng = np.random.RandomState(seed)

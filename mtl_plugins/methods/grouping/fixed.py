@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from ..naming import near_matches
+from mtl_plugins.methods.naming import near_matches
+
 from .base import Grouper
 
 
@@ -22,6 +23,8 @@ class Fixed(Grouper):
     Raises:
         ValueError: If a group is empty, a task occurs twice or there are more groups than ``max_groups``.
     """
+
+    follows_affinity = False
 
     def __init__(self, groups: Sequence[Sequence[str]], max_groups: int | None = None) -> None:
         super().__init__(max_groups)

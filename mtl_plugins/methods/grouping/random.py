@@ -20,6 +20,8 @@ class Random(Grouper):
         ValueError: If an argument is not positive or both are given.
     """
 
+    follows_affinity = False
+
     def __init__(self, num_groups: int | None = None, max_groups: int | None = None) -> None:
         super().__init__(max_groups)
         if num_groups is not None and num_groups < 1:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..similarity import released_similarity
+from mtl_plugins.methods.similarity import released_similarity
+
 from .base import Grouper
 from .propagation import propagate
 

@@ -9,9 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..naming import check_tasks
-
-SCALES = ('sum', 'mean', 'raw')
+from mtl_plugins.methods.naming import check_tasks
 
 
 class Weighting(ABC):

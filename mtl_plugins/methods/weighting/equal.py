@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..naming import near_matches
+from mtl_plugins.methods.naming import near_matches
+
 from .base import Weighting
 
 

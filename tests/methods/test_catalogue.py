@@ -1,0 +1,61 @@
+from fractions import Fraction
+
+import pytest
+
+import mtl_plugins.methods as methods
+from mtl_plugins.methods import StepCost, format_catalogue, get_method, list_methods
+
+
+def test_rows_are_complete_and_name_existing_classes():
+    keys = [row.key for row in list_methods()]
+    assert {'gd', 'stgu', 'stgu_released'} <= set(keys)
+    assert len(set(keys)) == len(keys)
+    for row in list_methods():
+        assert get_method(row.key) is row
+        assert all((row.title, row.kind, row.wrapper, row.cost, row.verified))
+        assert bool(row.paper) == bool(row.arxiv)
+        for part in row.parts:
+            assert hasattr(methods, part), f'{row.key} names the unknown class {part}'
+
+
+@pytest.mark.parametrize(
+    ('key', 'num_groups', 'expected'),
+    [
+        ('gd', 1, StepCost(1, 1, 1)),
+        ('stgu', 1, StepCost(1, 1, 1, Fraction(1, 10))),
+        ('stgu', 4, StepCost(4, 4, 4, Fraction(1, 10))),
+        ('stgu_released', 1, StepCost(2, 2, 2)),
+        ('stgu_released', 4, StepCost(4, 4, 4)),
+    ],
+)
+def test_cost_per_batch(key, num_groups, expected):
+    assert get_method(key).step_cost(6, num_groups, probe_interval=10) == expected
+
+
+def test_cost_relative_to_one_ordinary_step():
+    assert get_method('gd').step_cost(6).relative == 1.0
+    assert get_method('stgu').step_cost(6, 3).relative == 3.0
+    assert get_method('stgu').step_cost(6, 3, probe_interval=2).relative == pytest.approx(3 + 1 / 6)
+
+
+def test_near_matches_of_an_unknown_method():
+    with pytest.raises(KeyError, match="unknown method 'stgy': did you mean 'stgu'"):
+        get_method('stgy')
+    with pytest.raises(KeyError, match="unknown method 'zzz': known: gd, stgu, stgu_released"):
+        get_method('zzz')
+
+
+def test_arguments_of_the_cost_are_checked():
+    with pytest.raises(ValueError, match='between 1 and num_tasks=3, but got 4'):
+        get_method('stgu').step_cost(3, 4)
+    with pytest.raises(ValueError, match='must not be negative'):
+        get_method('stgu').step_cost(3, 2, probe_interval=-1)
+
+
+@pytest.mark.parametrize('width', [80, 200])
+def test_the_table_names_every_method_and_keeps_to_the_width(width):
+    text = format_catalogue(width=width)
+    assert max(map(len, text.splitlines())) <= width
+    for row in list_methods():
+        assert row.key in text
+    assert '\x1b' not in text
