@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 GREY_WEIGHTS = (0.299, 0.587, 0.114)
-KEYPOINT_SCALES = (1.0, 1.6, 2.56, 4.1, 6.55)
+KEYPOINT_SCALES = (1.0, 1.6, 2.56, 4.1)
 
 
 def to_grey(rgb: np.ndarray) -> np.ndarray:
@@ -23,7 +23,7 @@ def to_grey(rgb: np.ndarray) -> np.ndarray:
     return grey / 255 if rgb.dtype == np.uint8 else grey
 
 
-def texture_edges(gray: np.ndarray, sigma: float = 1.0, full_contrast: float = 0.5) -> np.ndarray:
+def texture_edges(gray: np.ndarray, sigma: float = 1.0, full_contrast: float = 0.4) -> np.ndarray:
     """Gradient magnitude of the Gaussian-smoothed image, without non-maximum suppression.
 
     Args:
@@ -43,7 +43,7 @@ def texture_edges(gray: np.ndarray, sigma: float = 1.0, full_contrast: float = 0
 
 
 def keypoint_heatmap(
-    gray: np.ndarray, scales: Sequence[float] = KEYPOINT_SCALES, full_contrast: float = 0.5
+    gray: np.ndarray, scales: Sequence[float] = KEYPOINT_SCALES, full_contrast: float = 0.4
 ) -> np.ndarray:
     """Blob and corner strength: the largest determinant of the Hessian over several scales (Bay et al., SURF, 2006).
 
@@ -60,8 +60,12 @@ def keypoint_heatmap(
     """
     gray = _checked(gray)
     best = np.zeros_like(gray)
+    # Continued point-symmetrically, the image has no kink at its border, which would look like a row of blobs.
+    margin = int(np.ceil(3 * max(scales))) + 1
+    wide = np.pad(gray, margin, mode='reflect', reflect_type='odd')
+    inner = slice(margin - 1, 1 - margin)
     for sigma in scales:
-        smooth = np.pad(ndimage.gaussian_filter(gray, sigma, mode='nearest'), 1, mode='edge')
+        smooth = ndimage.gaussian_filter(wide, sigma, mode='nearest')[inner, inner]
         centre = 2 * smooth[1:-1, 1:-1]
         dyy = smooth[2:, 1:-1] - centre + smooth[:-2, 1:-1]
         dxx = smooth[1:-1, 2:] - centre + smooth[1:-1, :-2]

@@ -1,0 +1,142 @@
+"""The embedded dataset: rendered rooms with exact targets for eleven tasks, made on first use."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+
+from mtl_plugins.registry import DATASETS
+from mtl_plugins.task_specs import get_task_spec
+
+from .cache import SampleCache
+from .rendering import (
+    CLASSES,
+    HUMAN_PALETTE,
+    HUMAN_PARTS,
+    PALETTE,
+    SPLITS,
+    TASKS,
+    VERSION,
+    render_scene,
+    sample_scene,
+)
+
+_NUM_IMAGES = {'train': 320, 'val': 64, 'test': 64}
+_SMALLEST = 16
+_CLASSES = {'semseg': CLASSES, 'human_parts': HUMAN_PARTS}
+_PALETTES = {'semseg': PALETTE, 'human_parts': HUMAN_PALETTE}
+
+
+@DATASETS.register_module()
+class RoomsDataset(BaseDataset):
+    """Procedurally rendered RGB-D rooms, without any download.
+
+    Each image is a furnished room of its own, drawn from ``(version, split, seed, index)``; splits and seeds never
+    share a room. Images are rendered once, by ray casting in NumPy (50 images of 96 x 96 per second and core), into a
+    cache that later runs, other processes and data loader workers read.
+
+    Targets are exact and follow the conventions of :mod:`mtl_plugins.task_specs`; see
+    :func:`mtl_plugins.datasets.rendering.targets.render_targets` for each of them. In short: ``semseg`` has 12 classes
+    and one unlabelled kind of object (255), ``human_parts`` has 6 parts and the background, and is 255 everywhere in
+    the images without people (about half); ``depth`` is in metres; ``principal_curvature`` is in 1/(0.1 m), clipped
+    to 0..1.
+
+    Args:
+        split: ``'train'``, ``'val'`` or ``'test'``.
+        num_images: Number of images, by default 320, 64 and 64. More images extend the same cache.
+        size: ``(H, W)`` in pixels, at least 16 each.
+        tasks: Any of the eleven tasks, in any order; by default all.
+        seed: Seed of the whole data set, 0 or more.
+        cache_dir: Folder of all caches; by default the environment variable ``MTL_PLUGINS_CACHE``, else
+            ``~/.cache/mtl_plugins``.
+        num_workers: Processes that render; 0 renders in this one.
+        pipeline: Transforms, the first of them ``dict(type='mtl_plugins.LoadCachedSample')``.
+        metainfo: Entries to add to or replace in the dataset's ``tasks``, ``classes`` and ``palettes``.
+        **kwargs: See :class:`mmengine.dataset.BaseDataset`.
+
+    Raises:
+        KeyError: If a task is unknown.
+        ValueError: If a task is not among the eleven, or another argument is out of its range.
+        CacheError: If the cache cannot be written.
+    """
+
+    def __init__(
+        self,
+        split: str = 'train',
+        num_images: int | None = None,
+        size: tuple[int, int] = (96, 96),
+        tasks: Sequence[str] = TASKS,
+        seed: int = 0,
+        cache_dir: str | os.PathLike | None = None,
+        num_workers: int = 0,
+        pipeline: Sequence[Any] = (),
+        metainfo: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if split not in SPLITS:
+            raise ValueError(f'RoomsDataset.split must be one of {SPLITS}, but got {split!r}')
+        if not isinstance(seed, int) or seed < 0:
+            raise ValueError(f'RoomsDataset.seed must be an integer of 0 or more, but got {seed!r}')
+        self.split, self.seed, self.size = split, seed, _checked_size(size)
+        self.tasks = _checked_tasks(tasks)
+        num_images = _NUM_IMAGES[split] if num_images is None else num_images
+        parameters = dict(renderer=VERSION, split=split, seed=seed, size=list(self.size))
+        name = f'rooms-{split}-{self.size[0]}x{self.size[1]}'
+        if num_images < 1:
+            raise ValueError(
+                f'RoomsDataset (split {split!r}, size {self.size[0]}x{self.size[1]}) is empty: it was asked to render '
+                f'num_images={num_images} images into {cache_dir or "the default cache"}; num_images must be 1 or more'
+            )
+        self.sample_cache = SampleCache.create(name, parameters, num_images, cache_dir)
+        self.num_workers = num_workers
+        own = dict(tasks=self.tasks, classes=_only(_CLASSES, self.tasks), palettes=_only(_PALETTES, self.tasks))
+        super().__init__(metainfo={**own, **(metainfo or {})}, pipeline=list(pipeline), **kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Render what the cache lacks, and list the samples."""
+        render = functools.partial(render_room, self.split, self.seed, self.size)
+        self.sample_cache.fill(render, f'Rendering Rooms ({self.split})', self.num_workers)
+        return [
+            dict(img_path=str(self.sample_cache.path(index)), cache_index=index)
+            for index in range(len(self.sample_cache))
+        ]
+
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """Description of a sample, with what :class:`~mtl_plugins.datasets.LoadCachedSample` needs to read it."""
+        return {**super().get_data_info(idx), 'sample_cache': self.sample_cache, 'tasks': self.tasks}
+
+
+def render_room(split: str, seed: int, size: tuple[int, int], index: int) -> dict[str, np.ndarray]:
+    """Image ``index`` of a split with all its targets, see :func:`mtl_plugins.datasets.rendering.render_scene`."""
+    return render_scene(sample_scene(split, seed, index), size)
+
+
+def _only(entries: dict[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
+    return {task: entries[task] for task in tasks if task in entries}
+
+
+def _checked_size(size: Any) -> tuple[int, int]:
+    try:
+        height, width = (int(value) for value in size)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'RoomsDataset.size must be (height, width) in pixels, but got {size!r}') from error
+    if min(height, width) < _SMALLEST:
+        raise ValueError(f'RoomsDataset.size must be at least {_SMALLEST} pixels each way, but got {size!r}')
+    return height, width
+
+
+def _checked_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(tasks, str):
+        raise TypeError(f'RoomsDataset.tasks must be a list of task names, but got the string {tasks!r}')
+    for task in tasks:
+        get_task_spec(task)
+        if task not in TASKS:
+            raise ValueError(f"RoomsDataset has no targets for the task '{task}'; it has: {', '.join(TASKS)}")
+    if not tasks or len(set(tasks)) < len(tasks):
+        raise ValueError(f'RoomsDataset.tasks must name at least one task and each only once, but got {tuple(tasks)}')
+    return tuple(tasks)
