@@ -1,6 +1,8 @@
 """Datasets, their samplers and their transforms."""
 
 from .cache import CacheError, SampleCache
+from .photo_files import UnreadablePhotoError
+from .photos import PhotosDataset
 from .samplers import AbsoluteSampler, SamplePosition
 from .transforms import (
     CheckTargets,
@@ -23,7 +25,9 @@ __all__ = [
     'MultiTaskRandomFlip',
     'MultiTaskRandomScale',
     'PackMultiTaskInputs',
+    'PhotosDataset',
     'SampleCache',
     'SamplePosition',
     'SeededTransforms',
+    'UnreadablePhotoError',
 ]
