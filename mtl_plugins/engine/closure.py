@@ -75,7 +75,8 @@ class ForwardPolicy:
             return []
         if self.bn_stats == 'first':
             return self._layers
-        if active is None:
+        # In the first batch, a layer that only idle tasks were seen to use may turn out to be shared.
+        if active is None or self.parameters.seen < set(self.losses.tasks or ()):
             return []
         idle = self.parameters.exclusive_to(self.parameters.seen - set(active))
         return [layer for layer in self._layers if any(name in idle for name in self._parameter_names(layer))]

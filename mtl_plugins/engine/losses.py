@@ -59,9 +59,8 @@ class LossTable:
             for task, prefixes in tasks.items():
                 for prefix in [prefixes] if isinstance(prefixes, str) else prefixes:
                     if prefix in self._prefixes:
-                        raise ValueError(
-                            f"tasks: the loss prefix '{prefix}' is given to both '{self._prefixes[prefix]}' and '{task}'"
-                        )
+                        owner = self._prefixes[prefix]
+                        raise ValueError(f"tasks: the loss prefix '{prefix}' is given to both '{owner}' and '{task}'")
                     self._prefixes[prefix] = task
         self.fix(tuple(tasks))
 
@@ -106,9 +105,10 @@ class LossTable:
         known = list(self._prefixes) or list(self.tasks)
         near = difflib.get_close_matches(key.split('.', 1)[0], known, n=2)
         hint = f' (near: {", ".join(near)})' if near else ''
+        example = key.split('.', 1)[0]
         return (
             f"no task claims the loss key '{key}'{hint}. Known {'prefixes' if self._prefixes else 'tasks'}: "
-            f'{", ".join(known)}. Add it to optim_wrapper.tasks, for example tasks=dict(my_task="{key.split(".", 1)[0]}")'
+            f'{", ".join(known)}. Add it to optim_wrapper.tasks, for example tasks=dict(my_task="{example}")'
         )
 
 

@@ -28,8 +28,8 @@ def parameters_behind(loss: Tensor) -> set[int]:
         seen.add(node)
         if type(node).__name__ == 'CheckpointFunctionBackward':
             raise ReentrantCheckpointError(
-                'the model uses re-entrant activation checkpointing, which hides parameters from the autograd graph and '
-                'gives silently wrong per-task gradients. Use use_reentrant=False (TimmViT: with_cp=True does)'
+                'the model uses re-entrant activation checkpointing, which hides parameters from the autograd graph '
+                'and gives silently wrong per-task gradients. Use use_reentrant=False (TimmViT: with_cp=True does)'
             )
         variable = getattr(node, 'variable', None)
         if variable is not None:

@@ -12,6 +12,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.version import __version__
 
 from ..batch_norm import check_policy
@@ -186,6 +187,10 @@ class StepOptimWrapper(OptimWrapper):
     def _step_tasks(self, batch: StepBatch) -> None:
         """The strategy: measure, differentiate and step, as often as it needs."""
 
+    def cost_per_batch(self) -> StepCost:
+        """Work per optimizer step as things stand now; for the cost line before training and for the ETA."""
+        return StepCost(forwards=1, backwards=1, steps=1)
+
     def first_request(self) -> Sequence[str] | None:
         """Tasks whose losses the forward of ``train_step`` must have a graph for (None: all)."""
         return None
@@ -228,6 +233,8 @@ class StepOptimWrapper(OptimWrapper):
 
     def _log(self, batch: StepBatch) -> None:
         """Write scalars to the message hub; called once per optimizer step."""
+        self.message_hub.update_scalar('train/forwards', batch.num_measurements)
+        self.message_hub.update_scalar('train/backwards', batch.num_backwards)
         for name, count in self.guard.total.items():
             self.message_hub.update_scalar(f'train/nonfinite/{name}', count)
         if self.precision.uses_scaler:
@@ -312,8 +319,8 @@ class StepOptimWrapper(OptimWrapper):
     def _check_state(self, mtl: dict[str, Any]) -> None:
         if mtl['method'] != self.method_name:
             raise ValueError(
-                f"the checkpoint was trained with method '{mtl['method']}', this run uses '{self.method_name}'; resuming "
-                'would mix them. Start a new run from its weights: load_from=CHECKPOINT without --resume'
+                f"the checkpoint was trained with method '{mtl['method']}', this run uses '{self.method_name}'; "
+                'resuming would mix them. Start a new run from its weights: load_from=CHECKPOINT without --resume'
             )
         saved = tuple(mtl['tasks'])
         if saved and self.task_names is not None and saved != self.task_names:
@@ -329,6 +336,6 @@ def _all_finite(gradients: Sequence[Tensor]) -> bool:
 
 def _other_tasks(saved: Sequence[str], now: Sequence[str]) -> str:
     return (
-        f'the checkpoint was trained on the tasks {list(saved)}, this run has {list(now)}; resuming would mix their state. '
-        'Start a new run from its weights: load_from=CHECKPOINT without --resume'
+        f'the checkpoint was trained on the tasks {list(saved)}, this run has {list(now)}; resuming would mix '
+        'their state. Start a new run from its weights: load_from=CHECKPOINT without --resume'
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import AFFINITIES, GROUPERS, OPTIM_WRAPPERS, WEIGHTINGS
 
 from ..methods import build_part
@@ -83,6 +85,12 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
     def group_names(self) -> list[list[str]]:
         """The present groups by task name."""
         return [[self.task_names[task] for task in group] for group in self.groups]
+
+    def cost_per_batch(self) -> StepCost:
+        """M forwards, backwards and steps for the present M groups, and the probes."""
+        num_groups = len(self._rounds(self.groups))
+        probes = Fraction(1, self.probe_interval) if self.probe_interval else Fraction(0)
+        return StepCost(num_groups, num_groups, num_groups, probes)
 
     def first_request(self) -> Sequence[str] | None:
         """The tasks of the group that steps first in this batch."""

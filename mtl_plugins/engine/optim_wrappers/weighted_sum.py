@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
+from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import OPTIM_WRAPPERS, WEIGHTINGS
 
 from ..methods import build_part
@@ -45,6 +47,11 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
         """``'gd'`` for constant weights, else the name of the weighting."""
         name = type(self.weighting).__name__
         return 'gd' if name == 'EqualWeighting' else name
+
+    def cost_per_batch(self) -> StepCost:
+        """``passes`` forwards and backwards; a weighting that wants the losses after the step adds a forward."""
+        probes = self.passes if self.weighting.needs_after_step else 0
+        return StepCost(self.passes, self.passes, self.passes, Fraction(probes))
 
     def _bind(self) -> None:
         self.weighting.bind(self.task_names)
