@@ -15,6 +15,8 @@ from mtl_plugins.registry import MODELS
 
 from .pretrained import load_local_weights, load_timm_weights
 
+_OTHER_MODELS = "only plain vision transformers are supported; for other models of timm use type='mmseg.TIMMBackbone'"
+
 
 @MODELS.register_module()
 class TimmViT(BaseModule):
@@ -46,7 +48,7 @@ class TimmViT(BaseModule):
         **timm_kwargs: Further arguments of the timm model: ``embed_dim``, ``depth``, ``num_heads``, ``patch_size``, ...
 
     Raises:
-        ValueError: If ``model_name`` is not a ViT of timm, or ``out_indices`` does not fit it.
+        ValueError: If ``model_name`` is not a ViT of timm, or ``out_indices`` or ``timm_kwargs`` do not fit it.
     """
 
     def __init__(
@@ -140,12 +142,14 @@ class TimmViT(BaseModule):
             near = timm.list_models(f'{self.model_name.split("_patch")[0]}*')[:3]
             hint = f'; did you mean one of {near}?' if near else "; timm.list_models('vit*') lists the names"
             raise ValueError(f'TimmViT: timm has no model named {self.model_name!r}{hint}')
-        vit = timm.create_model(self.model_name, pretrained=pretrained, num_classes=0, **self._timm_kwargs)
-        if not isinstance(vit, VisionTransformer):
+        try:
+            vit = timm.create_model(self.model_name, pretrained=pretrained, num_classes=0, **self._timm_kwargs)
+        except TypeError as error:
             raise ValueError(
-                f'TimmViT: {self.model_name!r} is a {type(vit).__name__}, not a plain vision transformer; use '
-                "type='mmseg.TIMMBackbone' for it"
-            )
+                f'TimmViT: timm cannot build {self.model_name!r} with {self._timm_kwargs} ({error}); {_OTHER_MODELS}'
+            ) from error
+        if not isinstance(vit, VisionTransformer):
+            raise ValueError(f'TimmViT: {self.model_name!r} is a {type(vit).__name__}; {_OTHER_MODELS}')
         vit.reset_classifier(0, global_pool='')  # drops an attention pool, whose parameters would never get a gradient
         return vit
 

@@ -46,8 +46,10 @@ def build_predictor(
     cfg.setdefault('in_channels', _channels_for(cfg, in_channels))
     if not is_decode_head:
         return MODELS.build(cfg)
+    # Neither is used here, but without them the head warns about its defaults.
+    cfg.setdefault('loss_decode', dict(type='mmseg.CrossEntropyLoss', avg_non_ignore=True))
     if out_channels == 1:
-        cfg.setdefault('threshold', 0.5)  # never used here; without one the head warns
+        cfg.setdefault('threshold', 0.5)
     predictor = MODELS.build(cfg)
     del predictor.loss_decode
     return predictor
