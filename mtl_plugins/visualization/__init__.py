@@ -1,0 +1,29 @@
+"""Figures: dense maps in colour, prediction panels, affinity and task groups. All are made without a display."""
+
+from .affinity import draw_affinity, draw_affinity_curves, strongest_pairs
+from .affinity_log import find_logs, read_affinity_log, read_run
+from .figure import distinct_colours, figure_to_rgb, save_figure, save_image
+from .groups import draw_group_timeline
+from .hooks import PredictionPanelHook
+from .painters import PAINTERS, paint, painted_range
+from .panels import image_from_inputs, prediction_panel
+
+__all__ = [
+    'PAINTERS',
+    'PredictionPanelHook',
+    'distinct_colours',
+    'draw_affinity',
+    'draw_affinity_curves',
+    'draw_group_timeline',
+    'figure_to_rgb',
+    'find_logs',
+    'image_from_inputs',
+    'paint',
+    'painted_range',
+    'prediction_panel',
+    'read_affinity_log',
+    'read_run',
+    'save_figure',
+    'save_image',
+    'strongest_pairs',
+]

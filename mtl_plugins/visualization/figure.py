@@ -1,0 +1,88 @@
+"""What all figures share: canvas, colours, text sizes, saving. No pyplot, hence no global state."""
+
+from __future__ import annotations
+
+import colorsys
+import os
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+DPI = 100
+INK = '#1f1f1f'
+MUTED = '#6b6b6b'
+FAINT = '#d9d9d9'
+TITLE_SIZE = 11
+LABEL_SIZE = 9
+TICK_SIZE = 8
+
+# The colours of Okabe and Ito (2008), then darker ones of Paul Tol's muted scheme: told apart with any colour vision.
+_DISTINCT = (
+    '#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00', '#F0E442', '#332288', '#882255', '#999933',
+    '#888888', '#44AA99',
+)  # fmt: skip
+
+
+def distinct_colours(count: int) -> list[str]:
+    """Return ``count`` colours as hex strings; the first twelve suit any colour vision, the rest vary hue and lightness."""
+    extra = []
+    for index in range(max(count - len(_DISTINCT), 0)):
+        rgb = colorsys.hls_to_rgb((0.13 + index * 0.618034) % 1, (0.35, 0.55, 0.75)[index % 3], 0.55)
+        extra.append('#' + ''.join(f'{round(255 * channel):02x}' for channel in rgb))
+    return [*_DISTINCT[:count], *extra]
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty white figure of ``width`` x ``height`` pixels with an Agg canvas."""
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor='white')
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def pixel_axes(figure: Figure, left: float, top: float, width: float, height: float, **options) -> Axes:
+    """Return axes at a place given in pixels from the upper left corner of the figure."""
+    total_width, total_height = figure.get_size_inches() * DPI
+    box = (left / total_width, 1 - (top + height) / total_height, width / total_width, height / total_height)
+    return figure.add_axes(box, **options)
+
+
+def pixel_text(figure: Figure, left: float, top: float, text: str, **options) -> None:
+    """Write text at a place given in pixels from the upper left corner of the figure."""
+    total_width, total_height = figure.get_size_inches() * DPI
+    options = {'fontsize': LABEL_SIZE, 'color': INK, 'ha': 'left', 'va': 'center', **options}
+    figure.text(left / total_width, 1 - top / total_height, text, **options)
+
+
+def clean(axes: Axes) -> None:
+    """Take the upper and right frame lines away and mute the others."""
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.spines[['left', 'bottom']].set_color(MUTED)
+    axes.tick_params(labelsize=TICK_SIZE, color=MUTED, labelcolor=INK)
+
+
+def figure_to_rgb(figure: Figure) -> np.ndarray:
+    """Render a figure to ``(H, W, 3)`` uint8 RGB, as the Visualizer's ``add_image`` takes it."""
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+
+
+def save_image(rgb: np.ndarray, path: str | os.PathLike) -> Path:
+    """Write an RGB array to a PNG file; folders are made, and the file appears as a whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        Image.fromarray(rgb).save(temporary, format='PNG')
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def save_figure(figure: Figure, path: str | os.PathLike) -> Path:
+    """Render a figure to a PNG file; see :func:`save_image`."""
+    return save_image(figure_to_rgb(figure), path)

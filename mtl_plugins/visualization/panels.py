@@ -1,0 +1,235 @@
+"""One picture per image: the input, and for each task the ground truth above the prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from mtl_plugins.evaluation.targets import as_array, read_field
+from mtl_plugins.task_specs import TaskSpec, get_task_specs
+
+from .figure import DPI, FAINT, INK, LABEL_SIZE, MUTED, figure_to_rgb, new_figure, pixel_axes, pixel_text
+from .painters import COLOUR_MAPS, HATCH_PERIOD, class_palette, paint, painted_range
+
+MIN_CELL, MAX_CELL = 160, 360
+"""Smallest height or width and largest width of a drawn map in pixels."""
+
+_MARGIN, _GAP, _SPACE, _SIDE, _HEAD, _FOOT = 12, 6, 12, 22, 24, 62
+_LEGEND_ROWS, _LEGEND_LINE, _SMALL = 4, 13, 6.5
+_NOTES = {
+    'normals': ('red: right', 'green: up', 'blue: towards the viewer'),
+    'curvature': ('grey: flat', 'orange, light blue: bulges', 'dark blue, brown: hollows'),
+}
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """Size of a drawn map: the source is enlarged ``zoom`` times, then reduced ``shrink`` times."""
+
+    height: int
+    width: int
+    zoom: int
+    shrink: int
+
+    @classmethod
+    def fitting(cls, height: int, width: int) -> _Cell:
+        zoom = max(1, -(-MIN_CELL // min(height, width)))
+        shrink = max(1, -(-width // MAX_CELL)) if zoom == 1 else 1
+        return cls(height * zoom // shrink, width * zoom // shrink, zoom, shrink)
+
+    def enlarge(self, array: np.ndarray) -> np.ndarray:
+        """Repeat the pixels of ``(C, H, W)``."""
+        return array.repeat(self.zoom, axis=1).repeat(self.zoom, axis=2)
+
+    def reduce(self, rgb: np.ndarray) -> np.ndarray:
+        """Average the pixels of ``(H, W, 3)`` in blocks."""
+        if self.shrink == 1:
+            return rgb
+        blocks = rgb[: self.height * self.shrink, : self.width * self.shrink]
+        blocks = blocks.reshape(self.height, self.shrink, self.width, self.shrink, 3)
+        return np.round(blocks.mean(axis=(1, 3))).astype(np.uint8)
+
+
+def prediction_panel(
+    sample: Any,
+    tasks: Sequence[str],
+    *,
+    image: np.ndarray | None = None,
+    meta: Mapping[str, Any] | None = None,
+    columns: int = 6,
+    title: str = '',
+) -> np.ndarray:
+    """Draw the predictions of one sample below its targets.
+
+    Args:
+        sample: Data sample (or its dict) with ``gt_<task>`` and ``pred_<task>``; either may be missing.
+        tasks: Tasks to draw, in order.
+        image: Input picture RGB ``(H, W, 3)`` uint8; see :func:`image_from_inputs`.
+        meta: The data set's meta information: ``classes`` and ``palettes`` per task.
+        columns: Most tasks side by side; more go into further bands.
+        title: Heading, for example the name of the image.
+
+    Returns:
+        RGB ``(H', W', 3)`` uint8. Maps are enlarged to at least 160 pixels; targets and predictions of one task share
+        their colour scale, which is that of the target.
+
+    Raises:
+        KeyError: If a task is unknown.
+        ValueError: If there is nothing to draw.
+    """
+    specs = get_task_specs(tasks)
+    fields = {
+        spec.key: (read_field(sample, f'gt_{spec.key}'), read_field(sample, f'pred_{spec.key}')) for spec in specs
+    }
+    sizes = [array.shape[1:] for pair in fields.values() for array in pair if array is not None]
+    if not sizes and image is None:
+        raise ValueError(f'prediction_panel: the sample has no target, no prediction and no image of {list(tasks)}')
+    cell = _Cell.fitting(*(sizes[0] if sizes else image.shape[:2]))
+    bands = _bands(specs, columns)
+    inputs = 1 if image is not None else 0
+    width = 2 * _MARGIN + _SIDE + (inputs + len(bands[0])) * (cell.width + _SPACE) - _SPACE
+    band_height = _HEAD + 2 * cell.height + _GAP + _FOOT
+    top = _MARGIN + (22 if title else 0)
+    figure = new_figure(width, top + len(bands) * band_height + _MARGIN - 8)
+    if title:
+        pixel_text(figure, _MARGIN, _MARGIN + 4, title, fontsize=LABEL_SIZE + 1, weight='bold')
+    for band in bands:
+        _draw_band(figure, top, band, fields, cell, image, meta or {})
+        top += band_height
+    return figure_to_rgb(figure)
+
+
+def image_from_inputs(inputs: Any) -> np.ndarray:
+    """Return packed inputs (uint8 ``(3, H, W)`` BGR) as RGB ``(H, W, 3)``."""
+    return np.ascontiguousarray(as_array(inputs)[::-1].transpose(1, 2, 0)).astype(np.uint8)
+
+
+def _bands(specs: Sequence[TaskSpec], columns: int) -> list[Sequence[TaskSpec]]:
+    """Split the tasks into rows of about equal length."""
+    count = max(1, -(-len(specs) // max(columns, 1)))
+    length = max(1, -(-len(specs) // count))
+    return [specs[start : start + length] for start in range(0, max(len(specs), 1), length)]
+
+
+def _draw_band(
+    figure: Figure,
+    top: float,
+    specs: Sequence[TaskSpec],
+    fields: Mapping[str, tuple[np.ndarray | None, np.ndarray | None]],
+    cell: _Cell,
+    image: np.ndarray | None,
+    meta: Mapping[str, Any],
+) -> None:
+    left, first = _MARGIN, top + _HEAD
+    second = first + cell.height + _GAP
+    if image is not None:
+        pixel_text(figure, left + cell.width / 2, top + _HEAD / 2, 'Input', ha='center')
+        rgb = _fit(image, cell)
+        _show(figure, rgb, left, first, cell)
+        left += cell.width + _SPACE
+    for y, text in ((first, 'ground truth'), (second, 'prediction')):
+        pixel_text(figure, left + _SIDE / 2 - 2, y + cell.height / 2, text, rotation=90, ha='center', color=MUTED)
+    left += _SIDE
+    for spec in specs:
+        target, pred = fields[spec.key]
+        palette = (meta.get('palettes') or {}).get(spec.key)
+        shown = target if target is not None else pred
+        span = painted_range(spec, shown) if shown is not None else None
+        size = min(LABEL_SIZE, cell.width / (0.0095 * DPI * max(len(spec.title), 1) * 0.75))
+        pixel_text(figure, left + cell.width / 2, top + _HEAD / 2, spec.title, ha='center', fontsize=size)
+        for y, array, absent in ((first, target, 'no target'), (second, pred, 'no prediction')):
+            if array is None:
+                _show_absent(figure, absent, left, y, cell)
+                continue
+            big = cell.enlarge(array)
+            valid = None if array is target else np.ones(big.shape[1:], dtype=bool)
+            rgb = paint(
+                spec, big, palette=palette, value_range=span, valid=valid, hatch_period=HATCH_PERIOD * cell.shrink
+            )
+            _show(figure, cell.reduce(rgb), left, y, cell)
+        if shown is not None:
+            _draw_foot(figure, spec, (target, pred), span, meta, left, second + cell.height + 5, cell.width)
+        left += cell.width + _SPACE
+
+
+def _fit(image: np.ndarray, cell: _Cell) -> np.ndarray:
+    """Bring the picture to the size of the cell by taking the nearest pixel, whatever its own size."""
+    rows = (np.arange(cell.height) + 0.5) * image.shape[0] / cell.height
+    columns = (np.arange(cell.width) + 0.5) * image.shape[1] / cell.width
+    return image[rows.astype(np.intp)[:, None], columns.astype(np.intp)]
+
+
+def _show(figure: Figure, rgb: np.ndarray, left: float, top: float, cell: _Cell) -> None:
+    axes = pixel_axes(figure, left, top, cell.width, cell.height)
+    axes.imshow(rgb, interpolation='nearest', aspect='auto')
+    axes.set_axis_off()
+
+
+def _show_absent(figure: Figure, text: str, left: float, top: float, cell: _Cell) -> None:
+    axes = pixel_axes(figure, left, top, cell.width, cell.height, xticks=[], yticks=[], facecolor='#f4f4f4')
+    axes.spines[:].set_color(FAINT)
+    axes.text(0.5, 0.5, text, ha='center', va='center', color=MUTED, fontsize=LABEL_SIZE, transform=axes.transAxes)
+
+
+def _draw_foot(
+    figure: Figure,
+    spec: TaskSpec,
+    arrays: Sequence[np.ndarray | None],
+    span: tuple[float, float] | None,
+    meta: Mapping[str, Any],
+    left: float,
+    top: float,
+    width: float,
+) -> None:
+    """Explain the colours: a legend of classes, a colour bar with its values, or a note."""
+    if spec.painter == 'classes':
+        _draw_legend(figure, spec, arrays, meta, left, top, width)
+    elif spec.painter in COLOUR_MAPS and span is not None:
+        axes = pixel_axes(figure, left, top + 2, width, 7, xticks=[], yticks=[])
+        ramp = matplotlib.colormaps[COLOUR_MAPS[spec.painter]](np.linspace(0, 1, 256))[None, :, :3]
+        axes.imshow(ramp, aspect='auto', interpolation='bilinear')
+        axes.spines[:].set_color('#bbbbbb')
+        unit = f' {spec.unit}' if spec.painter == 'depth' and spec.unit else ''
+        for x, value, side in ((left, span[0], 'left'), (left + width, span[1], 'right')):
+            pixel_text(figure, x, top + 18, f'{value:.3g}{unit}', fontsize=_SMALL + 0.5, ha=side, color=INK)
+    elif spec.painter in _NOTES:
+        for line, text in enumerate(_NOTES[spec.painter]):
+            pixel_text(figure, left, top + 6 + line * _LEGEND_LINE, text, fontsize=_SMALL, color=MUTED)
+
+
+def _draw_legend(
+    figure: Figure,
+    spec: TaskSpec,
+    arrays: Sequence[np.ndarray | None],
+    meta: Mapping[str, Any],
+    left: float,
+    top: float,
+    width: float,
+) -> None:
+    """Name the classes that occur, the most frequent first; what does not fit is counted."""
+    values = np.concatenate([array.ravel().astype(np.int64) for array in arrays if array is not None])
+    classes, pixels = np.unique(values[values != 255], return_counts=True)
+    order = classes[np.argsort(-pixels, kind='stable')]
+    if not order.size:
+        pixel_text(figure, left, top + 5, 'nothing labelled', fontsize=_SMALL, color=MUTED)
+        return
+    names = (meta.get('classes') or {}).get(spec.key) or ()
+    palette = class_palette(int(order.max()) + 1, (meta.get('palettes') or {}).get(spec.key))
+    room = 2 * _LEGEND_ROWS
+    shown = order if len(order) <= room else order[: room - 1]
+    letters = int((width / 2 - 18) / 5.0)
+    for place, index in enumerate(shown):
+        x, y = left + (place // _LEGEND_ROWS) * width / 2, top + 6 + (place % _LEGEND_ROWS) * _LEGEND_LINE
+        name = str(names[index]) if index < len(names) else f'class {index}'
+        name = name if len(name) <= letters else name[: letters - 1] + '…'
+        swatch = pixel_axes(figure, x, y - 4, 8, 8, xticks=[], yticks=[], facecolor=palette[index] / 255)
+        swatch.spines[:].set_color('#9a9a9a')
+        pixel_text(figure, x + 12, y, name, fontsize=_SMALL)
+    if len(shown) < len(order):
+        x, y = left + width / 2, top + 6 + (_LEGEND_ROWS - 1) * _LEGEND_LINE
+        pixel_text(figure, x, y, f'and {len(order) - len(shown)} more', fontsize=_SMALL, color=MUTED)
