@@ -3,6 +3,7 @@
 from .cache import CacheError, SampleCache
 from .photo_files import UnreadablePhotoError
 from .photos import PhotosDataset
+from .rooms import RoomsDataset
 from .samplers import AbsoluteSampler, SamplePosition
 from .transforms import (
     CheckTargets,
@@ -26,6 +27,7 @@ __all__ = [
     'MultiTaskRandomScale',
     'PackMultiTaskInputs',
     'PhotosDataset',
+    'RoomsDataset',
     'SampleCache',
     'SamplePosition',
     'SeededTransforms',

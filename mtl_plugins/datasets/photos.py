@@ -149,7 +149,7 @@ class PhotosDataset(BaseDataset):
         self.seed = int(seed)
         self.cache_dir = cache_dir
         self.num_workers = num_workers
-        self.cache: SampleCache | None = None
+        self.sample_cache: SampleCache | None = None
         self.skipped: dict[str, str] = {}
         if NOISE_TASK in self.tasks and not self.noise_std:
             raise ValueError("PhotosDataset: task 'denoise' needs noise_std above 0")
@@ -189,7 +189,7 @@ class PhotosDataset(BaseDataset):
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """Information on crop ``idx`` for the pipeline, with the cache to load it from."""
-        return {**super().get_data_info(idx), 'sample_cache': self.cache, 'tasks': self.tasks}
+        return {**super().get_data_info(idx), 'sample_cache': self.sample_cache, 'tasks': self.tasks}
 
     def _render(self, photos: list[PhotoFile], crops: list[Crop], paths: dict[str, str], by_photo: bool) -> None:
         parameters = dict(
@@ -203,9 +203,9 @@ class PhotosDataset(BaseDataset):
             noise_std=self.noise_std,
             seed=self.seed,
         )
-        self.cache = SampleCache.create(f'photos-{self.split}', parameters, len(crops), self.cache_dir)
+        self.sample_cache = SampleCache.create(f'photos-{self.split}', parameters, len(crops), self.cache_dir)
         renderer = _Renderer(paths, crops, self.crop_size, self.split, self.seed, self.noise_std)
-        self.cache.fill(renderer, f'Photos ({self.split})', self.num_workers)
+        self.sample_cache.fill(renderer, f'Photos ({self.split})', self.num_workers)
 
     def _report(self, photos: Sequence[PhotoFile]) -> None:
         """Name the photographs that are left out, or stop because of them."""

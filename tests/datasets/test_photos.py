@@ -206,15 +206,17 @@ def test_noise_is_gaussian():
 
 def test_cache_is_reused_and_made_anew_when_a_file_changes(folder, tmp_path):
     first = build(folder, tmp_path)
-    marker = first.cache.path(0).stat().st_mtime_ns
-    assert build(folder, tmp_path).cache.path(0).stat().st_mtime_ns == marker
-    assert build(folder, tmp_path, tasks=['keypoints2d']).cache.root == first.cache.root  # a subset renders nothing
+    marker = first.sample_cache.path(0).stat().st_mtime_ns
+    assert build(folder, tmp_path).sample_cache.path(0).stat().st_mtime_ns == marker
+    assert (
+        build(folder, tmp_path, tasks=['keypoints2d']).sample_cache.root == first.sample_cache.root
+    )  # a subset renders nothing
     # the same number of bytes, written later
     picture(77).save(folder / 'e.bmp')
     state = (folder / 'e.bmp').stat()
     os.utime(folder / 'e.bmp', ns=(state.st_atime_ns, state.st_mtime_ns + 10**9))
     changed = build(folder, tmp_path)
-    assert changed.cache.root != first.cache.root
+    assert changed.sample_cache.root != first.sample_cache.root
     assert not np.array_equal(changed[6]['img'], first[6]['img'])
     assert first[6]['img_path'] == changed[6]['img_path']
 

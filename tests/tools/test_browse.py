@@ -1,0 +1,66 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """
+default_scope = 'mtl_plugins'
+train_dataloader = dict(
+    batch_size=2, sampler=dict(type='mtl_plugins.AbsoluteSampler'),
+    dataset=dict(
+        type='mtl_plugins.RoomsDataset', num_images=3, size=(32, 40), cache_dir=CACHE,
+        pipeline=[
+            dict(type='mtl_plugins.LoadCachedSample'),
+            dict(type='mtl_plugins.CheckTargets', num_classes=dict(semseg=12, human_parts=7)),
+            dict(type='mtl_plugins.SeededTransforms', transforms=[
+                dict(type='mtl_plugins.MultiTaskRandomScale'),
+                dict(type='mtl_plugins.MultiTaskRandomCrop', size=(24, 32)),
+                dict(type='mtl_plugins.MultiTaskRandomFlip'),
+                dict(type='PhotoMetricDistortion'),
+            ]),
+            dict(type='mtl_plugins.MultiTaskPad', size=(24, 32)),
+            dict(type='mtl_plugins.PackMultiTaskInputs'),
+        ]))
+"""
+
+
+def run(*args, cwd):
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    command = [sys.executable, str(ROOT / 'tools/datasets/browse.py'), *map(str, args)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / 'rooms.py'
+    path.write_text(CONFIG.replace('CACHE', repr(str(tmp_path / 'cache'))))
+    return path
+
+
+def test_writes_a_sheet_per_sample_and_says_where(config, tmp_path):
+    done = run('--cfg-options', 'train_dataloader.dataset.num_images=2', config, '-n', '5', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / 'work_dirs' / 'browse' / 'rooms' / 'train'
+    assert done.stdout.strip().splitlines()[-1] == f'2 of 2 samples of the train split are drawn in {out}'
+    sheets = sorted(out.iterdir())
+    assert [sheet.name[:4] for sheet in sheets] == ['0000', '0001']
+    picture = np.asarray(Image.open(sheets[0]))
+    # the image and 11 targets of 24 x 32, enlarged 7 times, in two rows of six
+    assert picture.shape == (8 + 2 * (24 * 7 + 22 + 8), 8 + 6 * (32 * 7 + 8), 3)
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 500
+
+
+def test_mistakes_are_told_in_one_line(config, tmp_path):
+    for args, message in (
+        (['nothing.py'], 'there is no config file nothing.py'),
+        ([config, '-n', '0'], 'argument -n: expected 1 or more, but got 0'),
+        ([config, '--split', 'val'], 'the config has no val_dataloader; choose another --split'),
+    ):
+        done = run(*args, cwd=tmp_path)
+        assert done.returncode != 0
+        assert done.stderr.strip().splitlines()[-1].endswith(message)
