@@ -8,8 +8,9 @@ from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from mtl_plugins.models import LinearHead, MultiTaskSegmentor
+from mtl_plugins.models import LinearHead, MultiTaskSegmentor, TaskHead
 from mtl_plugins.registry import MODELS
 from mtl_plugins.task_specs import TASK_SPECS, get_task_spec
 
@@ -245,6 +246,65 @@ def test_active_tasks_are_validated():
         model.set_active_tasks('depth')
 
 
+# -- no value is read back from the device in training -----------------------------------------------------------------
+
+
+class NoReadBack(TorchDispatchMode):
+    """Raises where a program would have to wait for the device: reading a number, or shapes that depend on values."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket._qualified_op_name
+        if name in (
+            'aten::_local_scalar_dense',
+            'aten::nonzero',
+            'aten::masked_select',
+            'aten::_unique2',
+            'aten::equal',
+        ):
+            raise AssertionError(f'{name} reads values back')
+        if name == 'aten::index' and any(i is not None and i.dtype == torch.bool for i in args[1]):
+            raise AssertionError('boolean indexing reads values back')
+        return func(*args, **(kwargs or {}))
+
+
+def every_loss_and_kind():
+    balanced = dict(channels=2, loss=dict(type='mtl_plugins.BalancedCrossEntropyLoss'))
+    return build(HEADS | dict(sal=balanced), backbone=dict(drop_path_rate=0.2)).train()
+
+
+def test_training_reads_nothing_back(monkeypatch):
+    monkeypatch.setattr(TaskHead, '_check_labels', lambda self, target: None)  # done on the CPU alone
+    model = every_loss_and_kind()
+    inputs, samples = batch(sample([*HEADS, 'sal'], seed=1), sample(['depth'], seed=2))
+    model.set_active_tasks(['depth', 'semseg', 'sal'])
+    with pytest.raises(AssertionError, match='reads'), NoReadBack():
+        torch.ones(3)[torch.ones(3) > 0]
+    with NoReadBack():
+        losses = losses_of(model(inputs, samples, mode='loss'))
+        sum(loss for loss in losses.values() if loss.requires_grad).backward()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+def test_gpu_losses_equal_cpu_losses_without_waiting_for_the_device(dtype):
+    model = every_loss_and_kind().eval()  # no drop path, whose masks differ between devices
+    inputs, samples = batch(sample([*HEADS, 'sal'], seed=1), sample(['depth'], seed=2))
+    expected = losses_of(model(inputs, samples, mode='loss'))
+    model.cuda()
+    inputs, samples = inputs.cuda(), [one.to('cuda') for one in samples]
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        with torch.autocast('cuda', dtype=dtype, enabled=dtype != torch.float32):
+            losses = losses_of(model(inputs, samples, mode='loss'))
+        sum(losses.values()).backward()
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+    tolerance = dict(rtol=1e-3, atol=1e-4) if dtype == torch.float32 else dict(rtol=0.05, atol=0.02)
+    for task, loss in losses.items():
+        torch.testing.assert_close(loss.cpu(), expected[task], **tolerance)
+
+
 # -- predictions -------------------------------------------------------------------------------------------------------
 
 
@@ -386,7 +446,6 @@ def test_wrong_configs_are_named():
         model(inputs, samples[:1], mode='loss')
 
 
-@MODELS.register_module()
 class SilentBackbone(torch.nn.Module):
     """Says nothing of its channels, as backbones of mmseg do, and returns one tensor."""
 
