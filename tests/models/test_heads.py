@@ -167,6 +167,10 @@ def test_mmseg_decode_heads_on_several_maps():
     assert sum(p.numel() for p in head.parameters()) == 8 * 5 + 5
     logits = head(maps, (6, 4))
     torch.testing.assert_close(logits, head.predictor.conv_seg(torch.cat([maps[0], maps[2]], 1)))
+    for kind in ('SegformerHead', 'UPerHead'):  # these set input_transform themselves
+        heads = dict(type=f'mmseg.{kind}', in_index=(0, 1), channels=8)
+        head = MODELS.build(head_cfg('depth', in_channels=[4, 4, 4], features='maps', predictor=heads))
+        assert head(maps, SIZE).shape == (2, 1, *SIZE)
     one = dict(type='mmseg.FCNHead', in_index=1, channels=8, num_convs=1)
     head = MODELS.build(head_cfg('semseg', in_channels=[4, 4, 4], features='maps', predictor=one))
     assert head(maps, SIZE).shape == (2, 5, *SIZE)

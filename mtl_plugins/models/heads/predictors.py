@@ -56,9 +56,8 @@ def build_predictor(
 
 
 def _channels_for(cfg: dict[str, Any], in_channels: int | Sequence[int]) -> int | list[int]:
-    """``in_channels`` in the form that a decode head with this ``in_index`` and ``input_transform`` expects."""
+    """``in_channels`` in the form that a decode head with this ``in_index`` expects: one number, or one per map."""
+    in_index = cfg.get('in_index', -1)
     if isinstance(in_channels, int):
         return in_channels
-    if cfg.get('input_transform') is None:
-        return in_channels[cfg.get('in_index', -1)]
-    return [in_channels[i] for i in cfg['in_index']]
+    return in_channels[in_index] if isinstance(in_index, int) else [in_channels[i] for i in in_index]
