@@ -26,8 +26,9 @@ class MultiTaskDataPreProcessor(BaseDataPreprocessor):
     is padded along with its image by its task's own "not labelled" value; otherwise targets keep their size, because
     predictions are cut back to the content before they are compared. The data samples of the input are not changed.
 
-    Each data sample's meta information says where the content is: ``img_shape`` is its (height, width), ``pad_shape``
-    that of the batch and ``pad_offset`` the (top, left) corner. What an earlier ``MultiTaskPad`` wrote stays in force.
+    Each data sample's meta information says where the content is: ``img_shape`` is its (height, width), ``pad_offset``
+    its (top, left) corner and ``pad_shape`` the (height, width) of the batch. What an earlier ``MultiTaskPad`` wrote
+    stays in force; outside of training that includes ``pad_shape``, to which it may have padded the targets.
 
     Args:
         mean: Mean per channel in RGB order (in the order of ``inputs`` if ``bgr_to_rgb`` is False), for values 0..255.
@@ -120,7 +121,8 @@ class MultiTaskDataPreProcessor(BaseDataPreprocessor):
         """Write the meta information and, in training, pad the targets in place."""
         content = sample.metainfo.get('img_shape', image_shape)[:2]
         offset = sample.metainfo.get('pad_offset', (0, 0))
-        sample.set_metainfo(dict(img_shape=tuple(content), pad_shape=shape, pad_offset=tuple(offset)))
+        padded = shape if training else tuple(sample.metainfo.get('pad_shape', shape))
+        sample.set_metainfo(dict(img_shape=tuple(content), pad_shape=padded, pad_offset=tuple(offset)))
         if not training:
             return
         for key in [key for key in sample.keys() if key.startswith('gt_')]:  # noqa: SIM118 - it is no mapping

@@ -78,8 +78,12 @@ def test_outside_of_training_targets_keep_their_size():
 
 def test_content_stated_by_an_earlier_pad_stays():
     item = packed(16, 16, img_shape=(9, 7), pad_offset=(3, 4), pad_shape=(16, 16))
-    sample = MultiTaskDataPreProcessor(size=(32, 32))(pseudo_collate([item]), training=True)['data_samples'][0]
-    assert (sample.img_shape, sample.pad_offset, sample.pad_shape) == ((9, 7), (3, 4), (32, 32))
+    for training, shape in ((True, (32, 32)), (False, (16, 16))):  # the shape of the targets afterwards
+        batch = MultiTaskDataPreProcessor(size=(32, 32))(pseudo_collate([item]), training=training)
+        assert batch['inputs'].shape[2:] == (32, 32)
+        (sample,) = batch['data_samples']
+        assert (sample.img_shape, sample.pad_offset, sample.pad_shape) == ((9, 7), (3, 4), shape)
+        assert sample.gt_depth.shape == shape
 
 
 def test_stacked_inputs_and_no_samples():
