@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
-import slow_losses
 import torch
 
 from mtl_plugins.models import valid_mask
 from mtl_plugins.registry import MODELS
 from mtl_plugins.task_specs import TASK_SPECS, get_task_spec
+
+from . import slow_losses
 
 # name -> (config, task whose targets it takes, channels of the prediction, the slow one)
 CASES = {
