@@ -145,7 +145,8 @@ class SampleCache:
         """
         path, fields = self.path(index), tuple(fields)
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            # Opened here, not by np.load, which does not close a file that is no archive.
+            with open(path, 'rb') as file, np.load(file, allow_pickle=False) as archive:
                 return {name: archive[name] for name in fields}
         except FileNotFoundError as error:
             raise CacheError(

@@ -1,7 +1,7 @@
 """Furniture: each function adds the solids of one piece to a :class:`~.builder.Piece` in its local frame.
 
 Sizes are in metres. A piece gets its main colour and an accent; which ones is the scene's business.
-What hangs on a wall and the fronts of cabinets are a few millimetres thick: thicker, their sides would be seen by single
+What hangs on a wall and the fronts of cabinets are millimetres thick: thicker, their sides would be seen by single
 pixels here and there, as specks in the normals.
 """
 
@@ -42,12 +42,13 @@ def chair(piece: Piece, draw: Draw, main: Colour, accent: Colour) -> None:
     wide, foot = draw.uniform(0.42, 0.5), draw.uniform(0.045, 0.065)
     cover = textured(draw, main, accent, (PLAIN, PLAIN, STRIPES, CHECKER), (0.07, 0.12))
     frame = plain(shade_of(main, 0.6))
+    inset = wide / 2 - foot / 2 - 0.006  # faces in one plane would flicker
     piece.box((0, seat - 0.03, 0), (wide, 0.07, wide), cover)
     piece.box((0, (seat + 0.12 + back) / 2, -wide / 2 + 0.03), (wide, back - seat - 0.12, 0.05), cover)
     for x in (-1, 1):
         for z in (-1, 1):
             top = seat - 0.06 if z > 0 else back - 0.02
-            piece.box((x * (wide / 2 - foot / 2), top / 2, z * (wide / 2 - foot / 2)), (foot, top, foot), frame)
+            piece.box((x * inset, top / 2, z * inset), (foot, top, foot), frame)
 
 
 def cabinet(piece: Piece, draw: Draw, main: Colour, accent: Colour) -> tuple[float, float]:
@@ -73,8 +74,8 @@ def sofa(piece: Piece, draw: Draw, main: Colour, accent: Colour) -> None:
         draw.uniform(1.4, 2.1), draw.uniform(0.8, 0.95), draw.uniform(0.36, 0.44), draw.uniform(0.75, 0.95),
     )  # fmt: skip
     cover = textured(draw, main, shade_of(main, 0.65), (PLAIN, NOISE, STRIPES, CHECKER), (0.1, 0.2))
-    piece.box((0, seat / 2, deep / 2), (width, seat, deep), cover)
-    piece.box((0, back / 2, 0.12), (width, back, 0.24), cover)
+    piece.box((0, seat / 2, deep / 2 - 0.01), (width - 0.02, seat, deep), cover)
+    piece.box((0, back / 2, 0.12), (width - 0.01, back, 0.24), cover)
     piece.capsule((-width / 2 + 0.1, back, 0.12), (width / 2 - 0.1, back, 0.12), 0.12, cover)
     for x in (-1, 1):
         piece.box((x * (width / 2 - 0.09), 0.28, deep / 2), (0.18, 0.56, deep), cover)

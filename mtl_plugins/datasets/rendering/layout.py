@@ -127,7 +127,7 @@ def furnish(draw: Draw, room: Vec3, camera: Camera, colours: Colours) -> tuple[t
         return None if position is None else (position, draw.uniform(-math.pi, math.pi))
 
     if draw.chance(0.54):
-        position = plan.stand(0.42, 1.5, 2.9)
+        position = plan.stand(0.42, 1.5, 2.5)
         if position is not None:
             person = Piece('person', position, draw.uniform(-math.pi, math.pi))
             mannequin(person, draw)
