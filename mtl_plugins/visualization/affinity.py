@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
 from .figure import (
@@ -31,6 +33,8 @@ COLOUR_MAP = 'PuOr_r'
 
 _MISSING = '#ececec'
 _LETTER = 6.4
+_WIDTH = 370
+_LUMA = (0.299, 0.587, 0.114)
 
 
 def draw_affinity(
@@ -59,19 +63,16 @@ def draw_affinity(
     count = len(tasks)
     limit = colour_limit(matrix)
     power = _power_of_ten(limit)
-    side = 58 if count <= 6 else 50
-    left = 44 + _LETTER * max(map(len, tasks))
+    side = 84 if count <= 3 else 58 if count <= 6 else 50
+    left = 52 + _LETTER * max(map(len, tasks))
     top, size = 62, side * count
     foot = 26 + _foot_height(tasks, side)
-    figure = new_figure(left + size + 112, max(top + size + foot, 230))
-    pixel_text(figure, 16, 20, title, fontsize=TITLE_SIZE, weight='bold')
-    pixel_text(
-        figure, 16, 40, 'Positive: a step for the row task helps the column task', color=MUTED, fontsize=TICK_SIZE
-    )
+    figure = new_figure(max(left + size + 112, _WIDTH), top + size + foot)
+    _write_head(figure, title, 'Positive: a step for the row task helps the column task')
     axes = pixel_axes(figure, left, top, size, size)
     colours = matplotlib.colormaps[COLOUR_MAP].with_extremes(bad=_MISSING)
     picture = axes.imshow(np.ma.masked_invalid(matrix), cmap=colours, norm=Normalize(-limit, limit), aspect='auto')
-    _write_cells(axes, matrix, limit, power, LABEL_SIZE if count <= 6 else TICK_SIZE)
+    _write_cells(axes, picture, matrix, power, LABEL_SIZE if count <= 6 else TICK_SIZE)
     slanted = _slanted(tasks, side)
     axes.set_xticks(
         range(count), tasks, rotation=38 if slanted else 0, ha='right' if slanted else 'center', rotation_mode='anchor'
@@ -90,7 +91,7 @@ def draw_affinity(
     )
     bar.outline.set_visible(False)
     ticks = np.linspace(-limit, limit, 5)
-    bar.set_ticks(ticks, labels=[f'{value / 10.0**power:.2g}' for value in ticks])
+    bar.set_ticks(ticks, labels=[_minus(f'{value / 10.0**power:.2g}') for value in ticks])
     bar.ax.tick_params(labelsize=TICK_SIZE, length=0, labelcolor=INK)
     unit = f' (×10$^{{{power}}}$)' if power else ''
     bar.set_label(f'affinity{unit}', fontsize=LABEL_SIZE, color=MUTED)
@@ -133,11 +134,10 @@ def draw_affinity_curves(
     if not 0 < len(pairs) <= 12:
         raise ValueError(f'between 1 and 12 pairs can be told apart in one figure, but got {len(pairs)}')
     labels = [f'{source} → {target}' for source, target in pairs]
-    right = 40 + 6.2 * max(map(len, labels))
-    figure = new_figure(78 + 560 + right, 340)
-    pixel_text(figure, 16, 20, title, fontsize=TITLE_SIZE, weight='bold')
-    pixel_text(figure, 16, 40, 'Positive: a step for the first task helps the second', color=MUTED, fontsize=TICK_SIZE)
-    axes = pixel_axes(figure, 78, 62, 560, 226)
+    right = 62 + 6.8 * max(map(len, labels))
+    figure = new_figure(78 + 560 + right, 354)
+    _write_head(figure, title, 'Positive: a step for the first task helps the second')
+    axes = pixel_axes(figure, 78, 76, 560, 226)
     axes.axhline(0, color=MUTED, linewidth=0.8)
     positions = {task: index for index, task in enumerate(tasks)}
     styles = ('-', '--', '-.')
@@ -154,14 +154,8 @@ def draw_affinity_curves(
     axes.yaxis.get_offset_text().set_fontsize(TICK_SIZE)
     axes.set_xlabel('iteration', fontsize=LABEL_SIZE, color=MUTED)
     axes.set_ylabel('affinity', fontsize=LABEL_SIZE, color=MUTED)
-    axes.legend(
-        loc='upper left',
-        bbox_to_anchor=(1.01, 1.03),
-        frameon=False,
-        fontsize=TICK_SIZE,
-        handlelength=2.4,
-        labelcolor=INK,
-    )
+    place = dict(loc='upper left', bbox_to_anchor=(1.01, 1.03))
+    axes.legend(**place, frameon=False, fontsize=TICK_SIZE, handlelength=2.4, labelcolor=INK)
     if path is not None:
         save_figure(figure, path)
     return figure
@@ -195,18 +189,28 @@ def _checked(affinity: ArrayLike, tasks: Sequence[str]) -> np.ndarray:
 
 def _power_of_ten(limit: float) -> int:
     power = int(np.floor(np.log10(limit)))
-    return 0 if -2 <= power <= 2 else power
+    return 0 if -1 <= power <= 2 else power
 
 
-def _write_cells(axes: matplotlib.axes.Axes, matrix: np.ndarray, limit: float, power: int, size: float) -> None:
+def _write_head(figure: Figure, title: str, note: str) -> None:
+    pixel_text(figure, 16, 20, title, fontsize=TITLE_SIZE, weight='bold')
+    pixel_text(figure, 16, 40, note, color=MUTED, fontsize=TICK_SIZE)
+
+
+def _minus(text: str) -> str:
+    return text.replace('-', '−')
+
+
+def _write_cells(axes: Axes, picture: AxesImage, matrix: np.ndarray, power: int, size: float) -> None:
     for (row, column), value in np.ndenumerate(matrix):
         if not np.isfinite(value):
             axes.text(column, row, '–', ha='center', va='center', fontsize=size, color=MUTED)
             continue
         scaled = value / 10.0**power
         text = f'{scaled:.2f}' if abs(scaled) < 10 else f'{scaled:.3g}'
-        colour = 'white' if abs(value) > 0.72 * limit else INK
-        axes.text(column, row, text.replace('-', '−'), ha='center', va='center', fontsize=size, color=colour)
+        lightness = np.dot(picture.to_rgba(value)[:3], _LUMA)
+        colour = 'white' if lightness < 0.5 else INK
+        axes.text(column, row, _minus(text), ha='center', va='center', fontsize=size, color=colour)
 
 
 def _slanted(tasks: Sequence[str], side: float) -> bool:

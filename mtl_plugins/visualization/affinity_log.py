@@ -88,7 +88,7 @@ def find_logs(path: str | os.PathLike) -> list[Path]:
         logs = sorted({*path.glob(LOG_NAME), *path.glob(f'*/{LOG_NAME}')})
         if not logs:
             raise FileNotFoundError(
-                f'{path} has no {LOG_NAME}, neither itself nor in its run folders; is it the work dir of a run with STGU?'
+                f'{path} has no {LOG_NAME}, neither itself nor in its run folders; is it the work dir of an STGU run?'
             )
         return logs
     if not path.is_file():
@@ -101,7 +101,10 @@ def _parse(line: bytes) -> dict[str, Any]:
     missing = [name for name in _FIELDS if not isinstance(entry, dict) or name not in entry]
     if missing:
         raise ValueError(f'{", ".join(missing)} missing')
-    shape = np.shape(np.array(entry['affinity'], dtype=float))
+    try:
+        shape = np.array(entry['affinity'], dtype=float).shape
+    except TypeError as error:
+        raise ValueError(f'affinity is not a matrix of numbers ({error})') from error
     if shape != (len(entry['tasks']),) * 2:
         raise ValueError(f'affinity has the shape {shape} for {len(entry["tasks"])} tasks')
     return entry

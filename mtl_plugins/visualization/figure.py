@@ -28,7 +28,7 @@ _DISTINCT = (
 
 
 def distinct_colours(count: int) -> list[str]:
-    """Return ``count`` colours as hex strings; the first twelve suit any colour vision, the rest vary hue and lightness."""
+    """Return ``count`` colours as hex strings; the first twelve suit any colour vision."""
     extra = []
     for index in range(max(count - len(_DISTINCT), 0)):
         rgb = colorsys.hls_to_rgb((0.13 + index * 0.618034) % 1, (0.35, 0.55, 0.75)[index % 3], 0.55)

@@ -58,9 +58,7 @@ def draw_group_timeline(
         ValueError: If there is nothing to draw, the lengths differ, or groups name a task twice or an unknown one.
     """
     if not len(iterations) or len(iterations) != len(groups):
-        raise ValueError(
-            f'as many iterations as groups are needed, at least one; got {len(iterations)} and {len(groups)}'
-        )
+        raise ValueError(f'one partition per iteration is needed, but got {len(groups)} for {len(iterations)}')
     leaders = np.stack([group_leaders(partition, tasks) for partition in groups])
     counts = np.array([len(partition) for partition in groups])
     chosen = np.unique(np.linspace(0, len(iterations) - 1, min(len(iterations), MAX_COLUMNS)).astype(int))

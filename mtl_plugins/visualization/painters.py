@@ -156,9 +156,7 @@ def _rgb(array: np.ndarray, value_range: Range, palette: object) -> np.ndarray:
         return _bytes(unit.transpose(1, 2, 0))
     lab = np.full((*array.shape[1:], 3), _LAB_LIGHTNESS)
     lab[..., 1:] = ((2 * unit - 1) * _LAB_REACH).transpose(1, 2, 0)
-    # Colours outside of sRGB are clipped, as they should; newer scikit-image would warn about each picture.
-    xyz_safe = np.clip(lab, (0, -86, -107), (100, 98, 94))
-    return _bytes(lab2rgb(xyz_safe))
+    return _bytes(lab2rgb(lab))
 
 
 def _curvature(array: np.ndarray, value_range: Range, palette: object) -> np.ndarray:

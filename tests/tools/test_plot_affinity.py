@@ -1,0 +1,63 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TOOL = Path(__file__).parents[2] / 'tools' / 'analysis' / 'plot_affinity.py'
+TASKS = ['semseg', 'depth', 'normals']
+
+
+def _run(*arguments):
+    command = [sys.executable, str(TOOL), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def work_dir(tmp_path):
+    rng = np.random.default_rng(0)
+    log = tmp_path / 'run' / '20260101_000000' / 'affinity.jsonl'
+    log.parent.mkdir(parents=True)
+    with log.open('w') as file:
+        for iteration in range(10, 210, 10):
+            groups = [[task] for task in TASKS] if iteration < 100 else [TASKS]
+            entry = dict(iter=iteration, tasks=TASKS, affinity=rng.normal(0, 1e-3, (3, 3)).tolist(), groups=groups)
+            file.write(json.dumps({**entry, 'num_groups': len(groups)}) + '\n')
+        file.write('{"iter": 210, "tasks"')
+    return tmp_path / 'run'
+
+
+def test_draws_all_figures(work_dir, tmp_path):
+    result = _run(work_dir, '--iter', 44, '--pairs', 'semseg:depth,depth:normals', '--out', tmp_path / 'figures')
+    assert result.returncode == 0, result.stderr
+    assert 'iteration 44 is not in the log; the heat map shows 40' in result.stdout
+    assert '20 entries, iterations 10 to 200' in result.stdout
+    for name in ('affinity', 'affinity_curves', 'groups'):
+        path = tmp_path / 'figures' / f'{name}.png'
+        assert str(path) in result.stdout
+        assert np.asarray(Image.open(path)).std() > 15
+
+
+def test_a_log_file_is_a_source_too(work_dir):
+    log = next(work_dir.glob('*/affinity.jsonl'))
+    result = _run(log)
+    assert result.returncode == 0, result.stderr
+    assert len(list((log.parent / 'affinity_figures').glob('*.png'))) == 3
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['nowhere'], 'no file or folder nowhere'),
+        (['{work_dir}', '--pairs', 'semseg'], '--pairs takes FROM:TO'),
+        (['{work_dir}', '--pairs', 'semseg:sal'], 'pairs name sal, but the tasks are semseg, depth, normals'),
+    ],
+)
+def test_errors_are_one_line(work_dir, arguments, message):
+    result = _run(*(argument.format(work_dir=work_dir) for argument in arguments))
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert 'Traceback' not in result.stderr
