@@ -1,4 +1,5 @@
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,23 @@ def test_rows_are_complete_and_name_existing_classes():
         assert bool(row.paper) == bool(row.arxiv)
         for part in row.parts:
             assert hasattr(methods, part), f'{row.key} names the unknown class {part}'
+
+
+def types_in(cfg):
+    """All values of ``type`` in a nested config."""
+    if isinstance(cfg, dict):
+        return [cfg['type']] * ('type' in cfg) + [name for value in cfg.values() for name in types_in(value)]
+    return []
+
+
+@pytest.mark.parametrize('row', list_methods(), ids=lambda row: row.key)
+def test_the_config_fragment_of_a_method_agrees_with_its_row(row):
+    fragment = Path(__file__).parents[2] / 'configs' / '_base_' / 'methods' / f'{row.key}.py'
+    settings = {}
+    exec(fragment.read_text(), settings)
+    wrapper, *parts = types_in(settings['optim_wrapper'])
+    assert wrapper == f'mtl_plugins.{row.wrapper}'
+    assert {part.removeprefix('mtl_plugins.') for part in parts} <= set(row.parts)
 
 
 @pytest.mark.parametrize(
