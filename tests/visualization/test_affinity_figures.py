@@ -33,9 +33,15 @@ def _overlaps(figure):
     """Pairs of level texts of a figure whose boxes overlap."""
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
-    texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_visible() and text.get_text().strip()]
+    unseen = {tick.label1 for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for tick in _out_of_view(axis)}
+    texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text().strip() and text not in unseen]
     boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts if not text.get_rotation() % 90]
     return [(a, b) for i, (a, first) in enumerate(boxes) for b, second in boxes[:i] if _meet(first, second)]
+
+
+def _out_of_view(axis):
+    low, high = sorted(axis.get_view_interval())
+    return [tick for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high]
 
 
 def _meet(first, second, slack=1.5):
