@@ -131,9 +131,10 @@ class PredictionPanelHook(Hook):
     def _draw(self, runner: Any, index: int, sample: Any, inputs: Any) -> None:
         tasks = self.tasks if self.tasks is not None else self._meta.get('tasks', ())
         source = str(_get(sample, 'img_path') or '')
-        name = f'{index:06d}' + (f'_{stem}' if (stem := _file_name(source)) else '')
+        name = '_'.join(dict.fromkeys(part for part in (f'{index:06d}', _file_name(source)) if part))
+        title = '/'.join(Path(source).parts[-2:]) or name
         panel = prediction_panel(
-            sample, tasks, image=image_from_inputs(inputs), meta=self._meta, columns=self.columns, title=source or name
+            sample, tasks, image=image_from_inputs(inputs), meta=self._meta, columns=self.columns, title=title
         )
         try:
             save_image(panel, self._folder / f'{name}.png')

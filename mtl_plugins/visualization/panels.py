@@ -72,7 +72,7 @@ def prediction_panel(
         image: Input picture RGB ``(H, W, 3)`` uint8; see :func:`image_from_inputs`.
         meta: The data set's meta information: ``classes`` and ``palettes`` per task.
         columns: Most tasks side by side; more go into further bands.
-        title: Heading, for example the name of the image.
+        title: Heading, for example the name of the image; only its end is shown if it does not fit.
 
     Returns:
         RGB ``(H', W', 3)`` uint8. Maps are enlarged to at least 160 pixels; targets and predictions of one task share
@@ -97,6 +97,8 @@ def prediction_panel(
     top = _MARGIN + (22 if title else 0)
     figure = new_figure(width, top + len(bands) * band_height + _MARGIN - 8)
     if title:
+        letters = int((width - 2 * _MARGIN) / 9)
+        title = title if len(title) <= letters else '…' + title[1 - letters :]
         pixel_text(figure, _MARGIN, _MARGIN + 4, title, fontsize=LABEL_SIZE + 1, weight='bold')
     for band in bands:
         _draw_band(figure, top, band, fields, cell, image, meta or {})

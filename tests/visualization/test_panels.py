@@ -54,6 +54,12 @@ def test_all_tasks_wrap_into_bands():
     assert banded.shape[1] < 0.5 * wide.shape[1]
 
 
+def test_a_long_title_stays_inside():
+    panel = prediction_panel(_sample(), ['depth'], title='folder/' * 30 + 'WWW.png')
+    assert (panel[:30, -4:] == 255).all()
+    assert (panel[:30] < 100).any()
+
+
 def test_large_maps_are_reduced():
     panel = prediction_panel(_sample((425, 560)), ['semseg', 'depth'])
     assert panel.shape[1] < 2 * 360 + 100
@@ -143,6 +149,17 @@ def test_validation_draws_the_same_images_each_time(tmp_path, shuffle):
         pixels = np.asarray(Image.open(files[0]))
         assert pixels.shape[0] > 320
         assert pixels.std() > 10
+
+
+@pytest.mark.parametrize('world', [1, 2, 4])
+def test_chosen_images_are_among_those_of_rank_0(monkeypatch, world):
+    monkeypatch.setattr('mtl_plugins.visualization.hooks.get_world_size', lambda: world)
+    chosen = PredictionPanelHook(num_panels=5)._choose(41)
+    assert len(chosen) == 5
+    assert all(index % world == 0 for index in chosen)
+    assert 0 in chosen
+    assert max(chosen) > 35
+    assert len(PredictionPanelHook(num_panels=50)._choose(7)) == -(-7 // world)
 
 
 def test_a_test_draws_only_with_a_folder(tmp_path):
