@@ -90,6 +90,16 @@ def _let_bases_resolve() -> None:
     utils.MODULE2PACKAGE['mtl_plugins'] = 'mtl_plugins'
 
 
+def make_loading_safe() -> None:
+    """Never run code when a checkpoint is loaded; called when :mod:`mtl_plugins.engine` is imported.
+
+    The stack's own loader falls back to a full unpickle with nothing but a warning.
+    """
+    from mtl_plugins.engine.checkpoints import register_safe_loaders
+
+    register_safe_loaders()
+
+
 def prepare_cpu_ddp(cfg: Any, launcher: str) -> None:
     """Make DDP work on CPU under the Runner; does nothing without a launcher or with CUDA.
 

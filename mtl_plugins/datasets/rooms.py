@@ -108,7 +108,12 @@ class RoomsDataset(BaseDataset):
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """Description of a sample, with what :class:`~mtl_plugins.datasets.LoadCachedSample` needs to read it."""
-        return {**super().get_data_info(idx), 'sample_cache': self.sample_cache, 'tasks': self.tasks}
+        return {
+            **super().get_data_info(idx),
+            'sample_cache': self.sample_cache,
+            'tasks': self.tasks,
+            'num_classes': {task: len(classes) for task, classes in _only(_CLASSES, self.tasks).items()},
+        }
 
 
 def render_room(split: str, seed: int, size: tuple[int, int], index: int) -> dict[str, np.ndarray]:

@@ -1,0 +1,55 @@
+"""Evaluation from the command line: ``tools/test.py`` and ``python -m mtl_plugins test``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+
+from mtl_plugins.engine.checkpoints import trust_checkpoints
+from mtl_plugins.utils.cfg_options import ConfigArgumentParser
+
+from .arguments import add_launcher, add_trust
+from .configs import load_config
+from .train import build_runner
+
+
+def build_parser() -> ConfigArgumentParser:
+    """The options of ``test``."""
+    parser = ConfigArgumentParser(prog='test', description='Evaluate a trained model: metrics and pictures.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--work-dir', metavar='DIR', help='folder for the log (work_dirs/<config name>)')
+    parser.add_argument('--out', metavar='FILE.json', help='also write the metrics to this file')
+    parser.add_argument('--show-dir', metavar='DIR', help='write prediction panels into this folder')
+    parser.add_argument('--num-panels', type=int, default=16, metavar='N', help='how many panels (16)')
+    add_trust(parser)
+    add_launcher(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse ``argv`` and evaluate; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = load_config(args.config, args.cfg_options, work_dir=args.work_dir)
+    if not Path(args.checkpoint).is_file():
+        raise FileNotFoundError(f'checkpoint {args.checkpoint} not found')
+    cfg.launcher = args.launcher
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    hooks = [hook for hook in cfg.get('custom_hooks', []) if not hook['type'].endswith('PredictionPanelHook')]
+    if args.show_dir:
+        hooks.append(dict(type='mtl_plugins.PredictionPanelHook', num_panels=args.num_panels, show_dir=args.show_dir))
+    cfg.custom_hooks = hooks
+    with ExitStack() as stack:
+        if args.trust_checkpoint:
+            stack.enter_context(trust_checkpoints())
+        metrics = build_runner(cfg).test()
+    if args.out and is_main_process():
+        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.out).write_text(json.dumps({name: float(value) for name, value in metrics.items()}, indent=2) + '\n')
+    return 0

@@ -1,0 +1,91 @@
+"""Training from the command line: ``tools/train.py`` and ``python -m mtl_plugins train``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from mtl_plugins.compat import prepare_cpu_ddp
+from mtl_plugins.engine.checkpoints import find_newest_loadable, trust_checkpoints
+from mtl_plugins.methods.catalogue import format_catalogue
+from mtl_plugins.registry import RUNNERS
+from mtl_plugins.utils.cfg_options import ConfigArgumentParser
+
+from .arguments import add_launcher, add_trust
+from .configs import load_config
+
+EPILOG = (
+    'exit codes: 0 finished, 1 error, 2 wrong arguments, 75 stopped by SIGTERM or SIGUSR1 after saving a checkpoint '
+    '(start again with --resume)'
+)
+
+
+def build_parser() -> ConfigArgumentParser:
+    """The options of ``train``."""
+    parser = ConfigArgumentParser(prog='train', description='Train a multi-task model.', epilog=EPILOG)
+    parser.add_argument('config', nargs='?', help='config file')
+    parser.add_argument('--method', metavar='KEY', help='swap the multi-task method; see --list-methods')
+    parser.add_argument('--list-methods', action='store_true', help='print all methods and what they cost, and stop')
+    parser.add_argument('--precision', choices=('fp32', 'bf16', 'fp16'), help='computing precision')
+    resume = parser.add_mutually_exclusive_group()
+    resume.add_argument(
+        '--resume', action='store_true', help='go on from the newest loadable checkpoint of the work dir, if any'
+    )
+    resume.add_argument('--resume-from', metavar='PATH', help='go on from this checkpoint')
+    parser.add_argument('--work-dir', metavar='DIR', help='folder of the run (work_dirs/<config name>)')
+    parser.add_argument('--seed', type=int, help='random seed')
+    add_trust(parser)
+    add_launcher(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse ``argv`` and train; returns the exit code."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.list_methods:
+        print(format_catalogue())
+        return 0
+    if args.config is None:
+        parser.error('a config file is needed, for example configs/rooms/stgu_vit-micro_8b-2k_rooms-96.py')
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = load_config(args.config, args.cfg_options, args.method, args.precision, args.seed, args.work_dir)
+    cfg.launcher = args.launcher
+    if args.resume:
+        resume_newest(cfg)
+    elif args.resume_from:
+        cfg.resume, cfg.load_from = True, args.resume_from
+    with ExitStack() as stack:
+        if args.trust_checkpoint:
+            stack.enter_context(trust_checkpoints())
+        build_runner(cfg).train()
+    return 0
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The Runner of a config, with what must be settled before it.
+
+    Raises:
+        ValueError: If the config asks for ``compile``, which multi-task steps cannot be.
+    """
+    if cfg.get('compile'):
+        raise ValueError(
+            'cfg.compile compiles the whole train_step, which makes several forwards and backwards in multi-task '
+            'training. Remove it, and compile the backbone instead (torch.compile(model.backbone))'
+        )
+    prepare_cpu_ddp(cfg, cfg.get('launcher', 'none'))
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def resume_newest(cfg: Config) -> None:
+    """Set the config to go on from the newest loadable checkpoint of its work dir, if there is one."""
+    checkpoint = find_newest_loadable(cfg.work_dir)
+    if checkpoint is None:
+        print_log(f'--resume: no loadable checkpoint in {cfg.work_dir}; training starts from the beginning', 'current')
+        return
+    cfg.resume, cfg.load_from = True, checkpoint
