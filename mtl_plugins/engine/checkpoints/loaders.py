@@ -1,0 +1,96 @@
+"""Safe replacements for MMEngine's checkpoint loaders, scheme by scheme (see :mod:`.safe_load` for why)."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Any
+
+import torch
+from mmengine.dist import barrier, get_dist_info
+from mmengine.fileio import get_file_backend
+from mmengine.runner import checkpoint as stock
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch.hub import download_url_to_file, get_dir
+
+from .safe_load import safe_torch_load
+
+
+def register_safe_loaders() -> None:
+    """Make every load through MMEngine's :class:`CheckpointLoader` a safe one; may be called again."""
+    for prefixes, loader in (
+        ('', load_from_local),
+        (('http://', 'https://'), load_from_http),
+        ((r'(\S+\:)?s3://', r'(\S+\:)?petrel://'), load_from_ceph),
+        (('modelzoo://', 'torchvision://'), load_from_torchvision),
+        (('open-mmlab://', 'openmmlab://'), load_from_openmmlab),
+        ('mmcls://', load_from_mmcls),
+        ('pavi://', load_from_pavi),
+    ):
+        CheckpointLoader.register_scheme(prefixes=prefixes, loader=loader, force=True)
+
+
+# MMEngine logs the loader's name from its 11th character on, hence ``load_from_*``.
+def load_from_local(filename: str, map_location: Any = None) -> Any:
+    """Load a local file; see :func:`.safe_load.safe_torch_load`."""
+    path = os.path.expanduser(filename)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'no checkpoint at {path}: check load_from / the CHECKPOINT argument')
+    return safe_torch_load(path, map_location)
+
+
+def load_from_http(filename: str, map_location: Any = None, model_dir: str | None = None) -> Any:
+    """Download once (rank 0 first) into torch's hub folder and load it; see :func:`.safe_load.safe_torch_load`."""
+    folder = model_dir or os.path.join(get_dir(), 'checkpoints')
+    path = os.path.join(folder, os.path.basename(filename.split('?')[0].split('#')[0]))
+    rank, _ = get_dist_info()
+    if rank == 0 and not os.path.exists(path):
+        os.makedirs(folder, exist_ok=True)
+        # It downloads to a temporary file and renames it, so an interrupted download leaves nothing behind.
+        download_url_to_file(filename, path, progress=os.isatty(0))
+    barrier()
+    if not os.path.exists(path):  # other machines of the job have their own disk
+        os.makedirs(folder, exist_ok=True)
+        download_url_to_file(filename, path, progress=False)
+    return safe_torch_load(path, map_location, name=f'{filename} (downloaded to {path})')
+
+
+def load_from_ceph(filename: str, map_location: Any = None, backend: str = 'petrel') -> Any:
+    """Load from Ceph/S3; see :func:`.safe_load.safe_torch_load`."""
+    data = get_file_backend(filename, backend_args={'backend': backend}).get(filename)
+    return safe_torch_load(io.BytesIO(data), map_location, name=filename)
+
+
+def load_from_torchvision(filename: str, map_location: Any = None) -> Any:
+    """Load weights that torchvision publishes, by their name in ``torchvision.models``."""
+    return load_from_http(_look_up(stock.get_torchvision_models(), filename), map_location)
+
+
+def load_from_openmmlab(filename: str, map_location: Any = None) -> Any:
+    """Load weights that OpenMMLab publishes, by their name in MMEngine's table."""
+    name = filename.split('://', 1)[1]
+    name = stock.get_deprecated_model_names().get(name, name)
+    target = _look_up(stock.get_external_models(), f'open-mmlab://{name}')
+    if target.startswith(('http://', 'https://')):
+        return load_from_http(target, map_location)
+    return load_from_local(os.path.join(stock._get_mmengine_home(), target), map_location)
+
+
+def load_from_mmcls(filename: str, map_location: Any = None) -> Any:
+    """Load the backbone of a classification model that OpenMMLab publishes."""
+    checkpoint = load_from_http(_look_up(stock.get_mmcls_models(), filename), map_location)
+    weights = checkpoint.get('state_dict', checkpoint)
+    prefix = 'backbone.'
+    return dict(state_dict={k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)})
+
+
+def load_from_pavi(filename: str, map_location: torch.device | str | None = None) -> Any:
+    """Refuse: this private service has no safe loader."""
+    raise ValueError(f'cannot load {filename}: pavi:// is not supported. Download the file and give its local path')
+
+
+def _look_up(table: dict[str, str], filename: str) -> str:
+    name = filename.split('://', 1)[1]
+    if name not in table:
+        raise KeyError(f'unknown model {name!r} in {filename}; known: {", ".join(sorted(table))}')
+    return table[name]

@@ -1,0 +1,141 @@
+"""What a run was made with, written beside its log."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import get_world_size, master_only
+from mmengine.hooks import Hook
+
+from mtl_plugins.registry import HOOKS
+from mtl_plugins.version import __version__
+
+FILE_NAME = 'environment.json'
+_DISTRIBUTIONS = (
+    'torch',
+    'torchvision',
+    'timm',
+    'numpy',
+    'scipy',
+    'scikit-learn',
+    'scikit-image',
+    'opencv-python',
+    'opencv-python-headless',
+    'onedl-mmengine',
+    'onedl-mmcv',
+    'onedl-mmsegmentation',
+    'mmengine',
+    'mmcv',
+    'mmsegmentation',
+)
+_VARIABLES = ('CUBLAS_WORKSPACE_CONFIG', 'CUDA_VISIBLE_DEVICES', 'MKL_NUM_THREADS', 'OMP_NUM_THREADS', 'PYTHONHASHSEED')
+
+
+@HOOKS.register_module()
+class EnvironmentStampHook(Hook):
+    """Writes ``<work_dir>/<timestamp>/environment.json`` before training (first process only).
+
+    It holds the command line, the git commit of the current folder and whether files differ from it, versions, seed,
+    hardware (no host name), process and thread counts, and the settings that decide whether a run is reproducible.
+    """
+
+    priority = 'LOW'
+
+    @master_only
+    def before_train(self, runner: Any) -> None:
+        """Write the file."""
+        folder = Path(runner.work_dir) / runner.timestamp
+        folder.mkdir(parents=True, exist_ok=True)
+        stamp = collect_environment(seed=runner.seed)
+        (folder / FILE_NAME).write_text(json.dumps(stamp, indent=2) + '\n', encoding='utf-8')
+
+
+def collect_environment(seed: int | None = None) -> dict[str, Any]:
+    """Describe this process and its machine.
+
+    Args:
+        seed: The run's seed.
+
+    Returns:
+        dict: Ready for JSON.
+    """
+    return dict(
+        command=shlex.join(getattr(sys, 'orig_argv', None) or [sys.executable, *sys.argv]),
+        git=git_state(Path.cwd()),
+        seed=seed,
+        mtl_plugins=__version__,
+        python=platform.python_version(),
+        packages=_versions(),
+        hardware=dict(
+            system=f'{platform.system()} {platform.machine()}',
+            cpu=_cpu_model(),
+            cores=os.cpu_count(),
+            usable_cores=len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
+            gpus=[torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+            cuda=torch.version.cuda,
+            cudnn=torch.backends.cudnn.version() if torch.cuda.is_available() else None,
+        ),
+        world_size=get_world_size(),
+        torch_threads=torch.get_num_threads(),
+        determinism=dict(
+            deterministic_algorithms=torch.are_deterministic_algorithms_enabled(),
+            deterministic_warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
+            cudnn_deterministic=torch.backends.cudnn.deterministic,
+            cudnn_benchmark=torch.backends.cudnn.benchmark,
+            float32_matmul_precision=torch.get_float32_matmul_precision(),
+        ),
+        variables={name: os.environ[name] for name in _VARIABLES if name in os.environ},
+    )
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit of the repository that ``folder`` is in, and whether tracked files differ from it.
+
+    Returns:
+        dict | None: ``dict(commit=..., dirty=...)``; None outside a repository, without git, or
+            before the first commit.
+    """
+    commit = _git(folder, 'rev-parse', 'HEAD')
+    if commit is None:
+        return None
+    changes = _git(folder, 'status', '--porcelain', '--untracked-files=no')
+    return dict(commit=commit, dirty=None if changes is None else bool(changes))
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    # No optional locks: a run must not disturb the git commands that its user runs meanwhile.
+    command = ['git', '--no-optional-locks', *arguments]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _DISTRIBUTIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines():
+            if line.startswith('model name'):
+                return line.split(':', 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

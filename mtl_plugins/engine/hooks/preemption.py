@@ -1,0 +1,192 @@
+"""Leaving in good order when the scheduler wants the machine back."""
+
+from __future__ import annotations
+
+import atexit
+import mmap
+import os
+import signal
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce
+from mmengine.hooks import CheckpointHook, Hook
+
+from mtl_plugins.registry import HOOKS
+
+EXIT_PREEMPTED = 75
+
+
+class TrainingPreempted(SystemExit):
+    """Training ended early on a signal, after its checkpoint was saved; uncaught, it ends the process with its code.
+
+    Attributes:
+        code (int): Exit code.
+        signal_name (str): Name of the signal, such as ``'SIGTERM'``.
+        checkpoint (str | None): The checkpoint to resume from; None if the run has none.
+    """
+
+    def __init__(self, code: int, signal_name: str, checkpoint: str | None) -> None:
+        super().__init__(code)
+        self.signal_name = signal_name
+        self.checkpoint = checkpoint
+
+    def __str__(self) -> str:
+        return f'{self.signal_name}: stopped with exit code {self.code}; resume from {self.checkpoint}'
+
+
+@HOOKS.register_module()
+class PreemptionHook(Hook):
+    """On SIGTERM or SIGUSR1 finishes the running iteration, saves a checkpoint and ends the program.
+
+    The exit code is 75, ``EX_TEMPFAIL`` of ``sysexits.h``: "failed for now, try again later". A job script can requeue
+    on it. 143, what a shell reports for a process killed by SIGTERM, would not tell whether anything was saved.
+    (``torchrun`` itself exits with 1 when a worker ends with an error code.) Epoch-based runs restart their epoch.
+
+    One process's signal stops all of them after the same iteration: the processes agree by a maximum over one integer
+    per iteration. During validation a signal takes effect at once if the present iteration is already saved, otherwise
+    at the end of the validation. SIGINT (Ctrl-C) is left alone. The former handlers come back after training.
+
+    Slurm gives notice with ``#SBATCH --signal=USR1@120``; Kubernetes and ``torchrun`` send SIGTERM and allow 30 s.
+
+    Args:
+        signals: Names of the signals that mean "stop".
+        exit_code: Exit code of the program, 1 to 255.
+    """
+
+    priority = 'LOWEST'  # after CheckpointHook, so that a regular save of the same iteration is not repeated
+
+    def __init__(self, signals: Iterable[str] = ('SIGTERM', 'SIGUSR1'), exit_code: int = EXIT_PREEMPTED) -> None:
+        unknown = [name for name in signals if not isinstance(name, str) or not hasattr(signal, name)]
+        if unknown:
+            raise ValueError(f"signals must be names such as 'SIGTERM', got {unknown}")
+        if not isinstance(exit_code, int) or not 1 <= exit_code <= 255:
+            raise ValueError(f'exit_code must be a number from 1 to 255, got {exit_code!r}')
+        self.signals = tuple(signals)
+        self.exit_code = exit_code
+        self._former: dict[int, Any] = {}
+        self._received = 0
+        self._agreed: tuple[int, int] = (-1, 0)
+        self._loop_code: Any = None
+        self._process = 0
+        self._ending: mmap.mmap | None = None
+
+    def before_train(self, runner: Any) -> None:
+        """Install the handlers."""
+        self.restore()
+        self._received, self._agreed = 0, (-1, 0)
+        if threading.current_thread() is not threading.main_thread():
+            runner.logger.warning('PreemptionHook does nothing: only the main thread can handle signals.')
+            return
+        if self._checkpoint_hook(runner) is None:
+            runner.logger.warning('PreemptionHook found no CheckpointHook: on a signal nothing will be saved.')
+        self._loop_code = type(runner.train_loop).run.__code__
+        self._process = os.getpid()
+        self._ending = mmap.mmap(-1, 1)  # shared with forked data workers, see _handle
+        for name in self.signals:
+            number = getattr(signal, name)
+            self._former[number] = signal.signal(number, self._handle)
+        atexit.register(self.restore)
+
+    def save_requested(self, runner: Any) -> bool:
+        """Whether the run stops after the running iteration; a collective call, made once per iteration."""
+        if self._agreed[0] != runner.iter:
+            self._agreed = (runner.iter, self._agree())
+        return self._agreed[1] > 0
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Save and stop if any process got a signal."""
+        if self.save_requested(runner):
+            self._stop(runner, runner.iter + 1)
+
+    def before_val(self, runner: Any) -> None:
+        """Stop before a validation begins."""
+        self._stop_in_validation(runner)
+
+    def after_val(self, runner: Any) -> None:
+        """Stop after a validation."""
+        self._stop_in_validation(runner)
+
+    def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Stop in the middle of a validation if there is nothing left to save."""
+        if self._received and self._agreed[0] >= 0 and self._saved(runner, runner.iter):
+            self._leave(runner, self._received)
+
+    def after_train(self, runner: Any) -> None:
+        """Bring the former handlers back."""
+        self._agreed = (-1, 0)
+        self.restore()
+
+    after_run = after_train
+
+    def restore(self) -> None:
+        """Bring the former handlers back; data workers from now on end at SIGTERM again."""
+        if self._ending is not None and os.getpid() == self._process:
+            self._ending[0] = 1
+        for number, former in self._former.items():
+            # None: a handler that was not installed from Python, which cannot be reinstalled from here.
+            signal.signal(number, signal.SIG_DFL if former is None else former)
+        self._former = {}
+        atexit.unregister(self.restore)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            # A forked data worker. Schedulers signal whole process groups; a worker that died of it would take the
+            # running iteration with it. At the end of the program it has to obey, or the join at exit would hang.
+            if self._ending is not None and self._ending[0]:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
+        while frame is not None and frame.f_code is not self._loop_code:
+            frame = frame.f_back
+        if frame is None:
+            # Training ended by an exception, so nobody would look at the flag any more.
+            self.restore()
+            os.kill(os.getpid(), number)
+            return
+        self._received = number
+
+    def _agree(self) -> int:
+        flag = torch.tensor([self._received], dtype=torch.int32)
+        all_reduce(flag, 'max')
+        return int(flag)
+
+    def _stop_in_validation(self, runner: Any) -> None:
+        if self._agreed[0] >= 0:  # a validation within training
+            number = self._agree()
+            if number:
+                self._agreed = (runner.iter, number)
+                self._stop(runner, runner.iter)
+
+    def _stop(self, runner: Any, iterations: int) -> None:
+        """Save the state after ``iterations`` iterations unless that is done, and leave."""
+        hook = self._checkpoint_hook(runner)
+        if hook is not None and hook.by_epoch:
+            # MMEngine resumes epoch loops at the start of an epoch, and for that the last file is the exact one.
+            runner.logger.warning(f'Epoch {runner.epoch + 1} is cut off; resuming starts it again.')
+        elif hook is not None and not self._saved(runner, iterations):
+            hook._save_checkpoint_with_step(runner, iterations, dict(epoch=runner.epoch, iter=iterations))
+        self._leave(runner, self._agreed[1])
+
+    def _leave(self, runner: Any, number: int) -> None:
+        hook = self._checkpoint_hook(runner)
+        checkpoint = None if hook is None or hook.last_ckpt is None else str(hook.last_ckpt)
+        preempted = TrainingPreempted(self.exit_code, signal.Signals(number).name, checkpoint)
+        runner.logger.warning(str(preempted))
+        self.restore()
+        runner.call_hook('after_run')  # lets the visualizer, the progress bar and so on finish
+        raise preempted
+
+    def _saved(self, runner: Any, iterations: int) -> bool:
+        hook = self._checkpoint_hook(runner)
+        if hook is None or hook.by_epoch or hook.last_ckpt is None:
+            return False
+        return Path(str(hook.last_ckpt)).name == hook.filename_tmpl.format(iterations)
+
+    @staticmethod
+    def _checkpoint_hook(runner: Any) -> CheckpointHook | None:
+        return next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)

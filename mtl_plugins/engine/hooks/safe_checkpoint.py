@@ -1,0 +1,248 @@
+"""Periodic checkpoints that keep the last good file, load safely, and refuse a resume that would not be exact."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process, master_only
+from mmengine.hooks import CheckpointHook, Hook
+
+from mtl_plugins.engine.checkpoints import (
+    BACKEND_NAME,
+    NotPlainError,
+    check_resume_compatibility,
+    describe_run,
+    from_plain,
+    remove_stale_temporaries,
+    to_plain,
+    write_atomically,
+)
+from mtl_plugins.engine.checkpoints.newest import POINTER
+from mtl_plugins.registry import HOOKS
+
+META_KEY = 'mtl'
+
+
+@HOOKS.register_module()
+class PlainStateHook(Hook):
+    """Turns a checkpoint into plain data right before it is written; :class:`SafeCheckpointHook` adds it by itself.
+
+    It has to come after every other hook's ``before_save_checkpoint``, so it is registered last with the lowest
+    priority. Objects without a plain form are left out of the message hub and the meta data with a warning; anywhere
+    else they are an error, since something would silently not be resumed.
+    """
+
+    priority = 'LOWEST'
+    _FORGIVING = ('message_hub', 'meta')
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Replace the contents of ``checkpoint``, which is a collection made for this save."""
+        for key, value in list(checkpoint.items()):
+            try:
+                checkpoint[key] = to_plain(value, f'[{key!r}]')
+            except NotPlainError:
+                if key not in self._FORGIVING:
+                    raise
+                checkpoint[key] = self._without_objects(runner, value, f'[{key!r}]')
+
+    def _without_objects(self, runner: Any, value: Any, where: str) -> Any:
+        if not isinstance(value, dict):
+            return to_plain(value, where)
+        kept = type(value)()
+        for key, item in value.items():
+            try:
+                kept[key] = to_plain(item, f'{where}[{key!r}]')
+            except NotPlainError as error:
+                if where == "['message_hub']":  # one level deeper are the entries
+                    kept[key] = self._without_objects(runner, item, f'{where}[{key!r}]')
+                else:
+                    runner.logger.warning(f'{error}. It is left out of this checkpoint.')
+        return kept
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(CheckpointHook):
+    """MMEngine's ``CheckpointHook`` that never leaves a run without a good checkpoint.
+
+    * Files are written atomically (backend ``mtl_atomic``), the ``last_checkpoint`` pointer too.
+    * What ``max_keep_ckpts`` and ``save_best`` make superfluous is removed after the new file is complete, not before.
+    * A failed save (disk full) is reported; training goes on, the bookkeeping stays at the last good file. One more
+      attempt is made at the end of training, and its failure is an error.
+    * Files hold plain data only, so ``torch.load(weights_only=True)`` reads them.
+    * Resuming with other tasks, method, process count or batch size is refused.
+
+    Args:
+        strict: Raise at the first failed save instead of going on.
+        **kwargs: As for :class:`mmengine.hooks.CheckpointHook`.
+    """
+
+    def __init__(self, *args: Any, strict: bool = False, **kwargs: Any) -> None:
+        if kwargs.get('file_client_args') is None and kwargs.get('backend_args') is None:
+            out_dir = kwargs.get('out_dir')
+            if out_dir is None or '://' not in str(out_dir):
+                kwargs['backend_args'] = dict(backend=BACKEND_NAME)
+        super().__init__(*args, **kwargs)
+        self.strict = strict
+        self._failure: OSError | None = None
+        self._outdated: list[str] = []
+        self._left_behind: list[str] = []
+
+    def before_run(self, runner: Any) -> None:
+        """Register the hook that makes checkpoints plain, after all others."""
+        if not any(isinstance(hook, PlainStateHook) for hook in runner.hooks):
+            runner.register_hook(PlainStateHook())
+
+    def before_train(self, runner: Any) -> None:
+        """Prepare the folder, and remove what a killed run left in it."""
+        super().before_train(runner)
+        self._failure = None
+        if not is_main_process() or '://' in str(self.out_dir):
+            return
+        for path in remove_stale_temporaries(self.out_dir):
+            runner.logger.info(f'Removed {path}, which a killed run left unfinished.')
+        for name in self._left_behind:
+            path = Path(self.out_dir) / name
+            if path.is_file():
+                path.unlink()
+                runner.logger.info(f'Removed {path}, which a killed run had replaced but not removed.')
+        self._left_behind = []
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Store what resuming compares, and which files the new one replaces."""
+        names = [Path(path).name for path in self._outdated]
+        checkpoint['meta'][META_KEY] = dict(describe_run(runner), replaces=names)
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Bring the message hub back to its own types; when resuming, check that this is the same kind of run."""
+        for key, value in checkpoint.items():
+            checkpoint[key] = from_plain(value)
+        saved = checkpoint.get('meta', {}).get(META_KEY)
+        if not runner._resume or not isinstance(saved, dict):
+            return
+        check_resume_compatibility(saved, describe_run(runner))
+        self._left_behind = [Path(name).name for name in saved.get('replaces', [])]
+
+    def after_train(self, runner: Any) -> None:
+        """Try once more if the last save failed.
+
+        Raises:
+            OSError: If it fails again.
+        """
+        if self._failure is not None:
+            self._save_checkpoint_with_step(
+                runner, runner.epoch if self.by_epoch else runner.iter, dict(epoch=runner.epoch, iter=runner.iter)
+            )
+            if self._failure is not None:
+                runner.logger.error('Training is complete, but its last state could not be saved.')
+                raise self._failure
+        super().after_train(runner)
+
+    def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict) -> None:
+        # MMEngine's version with another order: save, point to the file, and only then remove old ones.
+        name = self.filename_tmpl.format(step)
+        with self._reporting(runner) as remove_later:
+            if self.max_keep_ckpts > 0:
+                steps = [kept for kept in self.keep_ckpt_ids if kept != step] + [step]
+                for old in steps[: -self.max_keep_ckpts]:
+                    remove_later(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old)))
+                self.keep_ckpt_ids = deque(steps[-self.max_keep_ckpts :], self.max_keep_ckpts)
+                runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+            self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+            runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+            runner.save_checkpoint(
+                self.out_dir,
+                name,
+                self.file_client_args,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=meta,
+                by_epoch=self.by_epoch,
+                backend_args=self.backend_args,
+                **self.args,
+            )
+            self._point_to(runner, str(self.last_ckpt))
+
+    def _save_best_checkpoint(self, runner: Any, metrics: dict) -> None:
+        if not self.save_best:
+            return
+        with self._reporting(runner) as remove_later:
+            backend, self.file_backend = self.file_backend, _DeferredRemoval(self.file_backend, remove_later)
+            try:
+                super()._save_best_checkpoint(runner, metrics)
+            finally:
+                self.file_backend = backend
+
+    @contextlib.contextmanager
+    def _reporting(self, runner: Any) -> Iterator[Any]:
+        """Around one save: on success remove what it replaces, on failure undo the bookkeeping and report.
+
+        Yields:
+            Callable: Takes the path of a file to be removed after the save.
+        """
+        outer, self._outdated = self._outdated, list(self._outdated)
+        own = {name: value for name, value in vars(self).items() if name in _BOOKKEEPING}
+        own = {name: value.copy() if hasattr(value, 'copy') else value for name, value in own.items()}
+        info = runner.message_hub.runtime_info
+        infos = {
+            key: value for key, value in info.items() if key in _INFOS or key.startswith(('best_ckpt', 'best_score'))
+        }
+        try:
+            yield self._outdated.append
+            if is_main_process():
+                self._remove(runner, self._outdated)
+            self._failure = None
+        except OSError as error:
+            vars(self).update(own)
+            for key in [key for key in info if key in _INFOS or key.startswith(('best_ckpt', 'best_score'))]:
+                if key in infos:
+                    info[key] = infos[key]
+                else:
+                    del info[key]
+            self._failure = error
+            if self.strict:
+                raise
+            runner.logger.error(
+                f'NO CHECKPOINT WAS SAVED at iteration {runner.iter}: {error}. The last good one is '
+                f'{self.last_ckpt or "none of this run"}; training goes on and the next save is tried as planned '
+                '(checkpoint=dict(strict=True) stops instead).'
+            )
+        finally:
+            self._outdated = outer
+
+    def _remove(self, runner: Any, paths: list[str]) -> None:
+        for path in paths:
+            try:
+                if self.file_backend.isfile(path):
+                    self.file_backend.remove(path)
+                elif self.file_backend.isdir(path):
+                    self.file_backend.rmtree(path)
+            except OSError as error:
+                runner.logger.warning(f'The outdated checkpoint {path} could not be removed: {error}')
+
+    @master_only
+    def _point_to(self, runner: Any, checkpoint: str) -> None:
+        try:
+            write_atomically(checkpoint.encode(), Path(runner.work_dir) / POINTER)
+        except OSError as error:
+            # The checkpoint itself is complete, and resuming looks for files, so this is no failed save.
+            runner.logger.warning(f'The pointer to the last checkpoint was not updated: {error}')
+
+
+_BOOKKEEPING = ('keep_ckpt_ids', 'last_ckpt', 'best_ckpt_path', 'best_ckpt_path_dict')
+_INFOS = ('keep_ckpt_ids', 'last_ckpt')
+
+
+class _DeferredRemoval:
+    """A file backend that hands removals to ``remove_later`` and everything else to ``backend``."""
+
+    def __init__(self, backend: Any, remove_later: Any) -> None:
+        self._backend = backend
+        self.remove = remove_later
+        self.rmtree = remove_later
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
