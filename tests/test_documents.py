@@ -1,0 +1,61 @@
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mtl_plugins.methods import grouping as groupers
+from mtl_plugins.methods import list_methods
+from mtl_plugins.version import __version__
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', ROOT / 'CHANGELOG.md', *sorted((ROOT / 'docs').glob('*.md'))]
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_links_and_paths_of_this_repository_exist(page):
+    text = page.read_text()
+    links = [link for link in re.findall(r'\]\(([^)#]+)\)', text) if '://' not in link]
+    paths = re.findall(r'\b(?:configs|tools|tests|docs|mtl_plugins)/[\w./-]+\.(?:py|md|sh|json)\b', text)
+    for name in links:
+        assert (page.parent / name).exists(), f'{page.name} links to {name}'
+    for name in paths:
+        assert (ROOT / name).exists(), f'{page.name} names {name}'
+
+
+def test_the_readme_lists_the_methods_of_the_catalogue_and_no_others():
+    table = (ROOT / 'README.md').read_text().split('| method | key |')[1].split('\n\n')[0]
+    assert re.findall(r'^\|[^|]+\| `(\w+)` \|', table, flags=re.MULTILINE) == [row.key for row in list_methods()]
+
+
+def test_the_loop_of_the_readme_runs():
+    snippets = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), flags=re.DOTALL)
+    (snippet,) = [code for code in snippets if 'import torch' in code]
+    names = {}
+    exec(snippet, names)
+    assert sorted(task for group in names['groups'] for task in group) == [0, 1, 2]
+
+
+def test_every_grouper_is_described():
+    text = (ROOT / 'docs' / 'stgu.md').read_text()
+    for name in set(groupers.__all__) - {'Grouper', 'SimilarityGrouper'}:
+        assert f'`{name}' in text, name
+
+
+def test_the_citation_has_the_version_of_the_package():
+    citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
+    assert citation['version'] == __version__
+    assert citation['license'] == 'Apache-2.0'
+
+
+def test_the_constraints_pin_what_the_package_requires():
+    text = (ROOT / 'constraints.txt').read_text()
+    pinned = {name.lower().replace('_', '-') for name in re.findall(r'^([\w.-]+)==', text, flags=re.MULTILINE)}
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / 'setup.cfg')
+    lists = [setup['options']['install_requires'], *setup['options.extras_require'].values()]
+    required = re.findall(r'^([a-z][\w-]*)', '\n'.join(lists), flags=re.MULTILINE)
+    assert {'torch', 'torchvision', 'timm', 'onedl-mmcv', 'pytest', 'ruff'} <= set(required)
+    assert set(required) <= pinned
+    assert not re.search(r'nvidia|cuda|triton|://|^-e', text.replace('CUDA', ''), flags=re.MULTILINE)
