@@ -14,6 +14,7 @@ custom_hooks = [
     dict(type='mtl_plugins.PreemptionHook'),
     dict(type='mtl_plugins.RankSyncCheckHook', interval=500),
     dict(type='mtl_plugins.CostHook'),
+    dict(type='mtl_plugins.MetricsFileHook'),
     dict(type='mtl_plugins.AffinityHook', interval=10),
     dict(type='mtl_plugins.PredictionPanelHook', num_panels=6),
     dict(type='mtl_plugins.RichProgressHook'),
