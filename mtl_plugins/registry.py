@@ -44,7 +44,7 @@ class PluginRegistry(Registry):
 
 RUNNERS = PluginRegistry('RUNNERS', ['mtl_plugins.engine'])
 LOOPS = PluginRegistry('LOOPS', ['mtl_plugins.engine'])
-HOOKS = PluginRegistry('HOOKS', ['mtl_plugins.engine'])
+HOOKS = PluginRegistry('HOOKS', ['mtl_plugins.engine', 'mtl_plugins.visualization'])
 LOG_PROCESSORS = PluginRegistry('LOG_PROCESSORS', ['mtl_plugins.engine'])
 OPTIMIZERS = PluginRegistry('OPTIMIZERS', ['mtl_plugins.engine'])
 OPTIM_WRAPPERS = PluginRegistry('OPTIM_WRAPPERS', ['mtl_plugins.engine'])

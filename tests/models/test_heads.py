@@ -212,3 +212,20 @@ def test_concat_decoder():
     assert torch.equal(ConcatDecoder([3, 5, 7], in_index=[-1])(maps), maps[2])
     with pytest.raises(ValueError, match=r'in_index must name some of the 3 maps of the backbone, but got \(3,\)'):
         ConcatDecoder([3, 5, 7], in_index=[3])
+
+
+def test_linear_head_with_scale_predicts_several_pixels_per_position():
+    head = LinearHead(in_channels=5, out_channels=2, scale=3)
+    features = torch.randn(1, 5, 4, 6)
+    out = head(features)
+    assert out.shape == (1, 2, 12, 18)
+    # Position (1, 2) of the features alone decides the pixels 3..5 x 6..8.
+    features[:, :, 1, 2] += 1
+    changed = (head(features) != out).any(1)[0].nonzero()
+    assert changed.min(0).values.tolist() == [3, 6]
+    assert changed.max(0).values.tolist() == [5, 8]
+
+
+def test_linear_head_refuses_a_bad_scale():
+    with pytest.raises(ValueError, match='scale must be an integer >= 1, but got 0'):
+        LinearHead(3, 1, scale=0)

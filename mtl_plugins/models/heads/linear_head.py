@@ -15,16 +15,27 @@ class LinearHead(BaseModule):
     Args:
         in_channels: Channels of the features.
         out_channels: Channels of the prediction.
+        scale: Pixels that each position of the features predicts, along each axis (sub-pixel convolution: the
+            convolution has ``out_channels * scale**2`` channels, which are then laid out in space). 1, the released
+            program's head, leaves all of the resolution to the bilinear upsampling that follows.
         init_cfg: See :class:`mmengine.model.BaseModule`.
+
+    Raises:
+        ValueError: If ``scale`` is not positive.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, scale: int = 1, init_cfg: dict | list[dict] | None = None
+    ) -> None:
         super().__init__(init_cfg)
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=1)
+        if not isinstance(scale, int) or scale < 1:
+            raise ValueError(f'LinearHead: scale must be an integer >= 1, but got {scale!r}')
+        self.conv = nn.Conv2d(in_channels, out_channels * scale**2, kernel_size=1)
+        self.shuffle = nn.PixelShuffle(scale) if scale > 1 else nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map ``(N, in_channels, H, W)`` to ``(N, out_channels, H, W)``."""
-        return self.conv(features)
+        """Map ``(N, in_channels, H, W)`` to ``(N, out_channels, scale * H, scale * W)``."""
+        return self.shuffle(self.conv(features))
 
     def init_weights(self) -> None:
         """Draw new weights, unless done already; ``init_cfg`` has the last word."""
