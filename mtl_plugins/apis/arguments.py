@@ -22,3 +22,10 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='load a checkpoint that contains code. Only for files of people you trust: loading runs that code',
     )
+
+
+def add_data_root(parser: argparse.ArgumentParser) -> None:
+    """Add ``--data-root``."""
+    parser.add_argument(
+        '--data-root', metavar='DIR', help='folder of the data, for all splits, instead of the one in the config'
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from mmengine.config import Config
 
 import mtl_plugins
 from mtl_plugins.methods.catalogue import get_method
+from mtl_plugins.methods.naming import near_matches
+
+from .datasets import leaf_datasets, set_data_root
 
 KEPT_BY_METHOD = ('clip_grad', 'paramwise_cfg', 'constructor', 'accumulative_counts', 'precision', 'tasks')
 KEPT_BY_METHOD += ('bn_stats', 'nonfinite', 'seed')
@@ -36,6 +40,7 @@ def load_config(
     precision: str | None = None,
     seed: int | None = None,
     work_dir: str | None = None,
+    data_root: str | None = None,
 ) -> Config:
     """Read a config and apply the options that the tools share.
 
@@ -46,10 +51,12 @@ def load_config(
         precision: ``'fp32'``, ``'bf16'`` or ``'fp16'``.
         seed: Random seed of the run.
         work_dir: Folder of the run; by default ``work_dirs/<config name>[--<method>]``.
+        data_root: Folder of the data, see :func:`mtl_plugins.apis.datasets.set_data_root`.
 
     Raises:
         FileNotFoundError: If there is no such config.
         KeyError: If there is no such method.
+        ValueError: If ``precision`` or ``data_root`` does not apply to the config.
     """
     if '::' not in str(path) and not Path(path).is_file():
         raise FileNotFoundError(f'config {path} not found; the shipped ones are in {configs_root()}')
@@ -57,7 +64,9 @@ def load_config(
     if method is not None:
         set_method(cfg, method)
     if precision is not None:
-        cfg.optim_wrapper.precision = precision
+        _set_precision(cfg, precision)
+    if data_root is not None:
+        set_data_root(cfg, data_root)
     cfg.merge_from_dict(cfg_options or {})
     if seed is not None:
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': seed}
@@ -87,21 +96,59 @@ def set_method(cfg: Config, key: str) -> None:
     cfg.optim_wrapper = wrapper
 
 
-def set_tasks(cfg: Config, tasks: list[str]) -> None:
-    """Restrict a config of a :class:`MultiTaskSegmentor` to some of its tasks: data, heads and evaluation.
+def _set_precision(cfg: Config, precision: str) -> None:
+    kind = str((cfg.get('optim_wrapper') or {}).get('type'))
+    if kind in ('None', 'OptimWrapper', 'AmpOptimWrapper'):
+        raise ValueError(
+            f'--precision {precision} is an option of the optimizer wrappers of mtl_plugins, but optim_wrapper.type is '
+            f"{kind}. Add --method gd, or set MMEngine's own optim_wrapper.type=AmpOptimWrapper"
+        )
+    cfg.optim_wrapper.precision = precision
+
+
+def set_tasks(cfg: Config, tasks: Sequence[str]) -> None:
+    """Restrict a config of a :class:`MultiTaskSegmentor` to some of its tasks: data, heads, evaluation, hooks.
 
     Raises:
         KeyError: If the model has no head for a task.
+        ValueError: If the model has no ``heads`` at all, or no task is named.
     """
-    unknown = [task for task in tasks if task not in cfg.model.heads]
+    heads = (cfg.get('model') or {}).get('heads')
+    if not heads:
+        raise ValueError(
+            'tasks can only be chosen for a model with one head per task (type="mtl_plugins.MultiTaskSegmentor", '
+            'heads=dict(<task>=...))'
+        )
+    if not tasks:
+        raise ValueError(f'no task is named; the model has {", ".join(heads)}')
+    unknown = [task for task in tasks if task not in heads]
     if unknown:
-        raise KeyError(f'the model has no head for {unknown}; its tasks: {", ".join(cfg.model.heads)}')
-    heads = cfg.model.heads
+        near = '; '.join(f"'{task}': {near_matches(task, heads)}" for task in unknown)
+        raise KeyError(f'the model has no head for {near}')
+    # Merging would keep the other heads, so the old ones go first.
     cfg.model.pop('heads')
     cfg.model.heads = {task: heads[task] for task in tasks}
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        if cfg.get(name):
-            cfg[name].dataset.tasks = list(tasks)
+    for _, dataset in leaf_datasets(cfg):
+        dataset['tasks'] = list(tasks)
     for name in ('val_evaluator', 'test_evaluator'):
-        if cfg.get(name):
-            cfg[name].tasks = list(tasks)
+        if isinstance(cfg.get(name), dict):
+            _restrict_evaluator(cfg[name], tasks)
+    for part in (cfg.get('optim_wrapper'), *cfg.get('custom_hooks', [])):
+        if part and part.get('tasks'):
+            part['tasks'] = _restricted(part['tasks'], tasks)
+
+
+def _restrict_evaluator(evaluator: Any, tasks: Sequence[str]) -> None:
+    evaluator['tasks'] = list(tasks)
+    metrics = evaluator.get('metrics')
+    if isinstance(metrics, (list, tuple)):
+        evaluator['metrics'] = [metric for metric in metrics if metric.get('task', tasks[0]) in tasks]
+    if evaluator.get('headlines'):
+        evaluator['headlines'] = _restricted(evaluator.pop('headlines'), tasks)
+
+
+def _restricted(entries: Any, tasks: Sequence[str]) -> Any:
+    """The part of a list of tasks, or of a dict with tasks as keys, that is about ``tasks``."""
+    if isinstance(entries, dict):
+        return {task: entry for task, entry in entries.items() if task in tasks}
+    return [task for task in entries if task in tasks]

@@ -16,7 +16,7 @@ from mtl_plugins.methods.catalogue import format_catalogue
 from mtl_plugins.registry import RUNNERS
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
-from .arguments import add_launcher, add_trust
+from .arguments import add_data_root, add_launcher, add_trust
 from .configs import load_config
 
 EPILOG = (
@@ -39,6 +39,7 @@ def build_parser() -> ConfigArgumentParser:
     resume.add_argument('--resume-from', metavar='PATH', help='go on from this checkpoint')
     parser.add_argument('--work-dir', metavar='DIR', help='folder of the run (work_dirs/<config name>)')
     parser.add_argument('--seed', type=int, help='random seed')
+    add_data_root(parser)
     add_trust(parser)
     add_launcher(parser)
     return parser
@@ -54,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.config is None:
         parser.error('a config file is needed, for example configs/rooms/stgu_vit-micro_8b-2k_rooms-96.py')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = load_config(args.config, args.cfg_options, args.method, args.precision, args.seed, args.work_dir)
+    cfg = load_config(
+        args.config, args.cfg_options, args.method, args.precision, args.seed, args.work_dir, args.data_root
+    )
     cfg.launcher = args.launcher
     if args.resume:
         resume_newest(cfg)

@@ -1,6 +1,6 @@
 # Crops of 96 x 96 pixels from real photographs, with targets computed from the photographs; no download.
-# The photographs are those inside scikit-image and scikit-learn (docs/photos_licences.md). Your own folder of images, for
-# all three splits at once: python tools/train.py CONFIG --data-root DIR
+# The photographs are those inside scikit-image and scikit-learn (docs/photos_licences.md).
+# Your own folder of images, for all three splits at once: python tools/train.py CONFIG --data-root DIR
 tasks = ('edge_texture', 'keypoints2d', 'segment_unsup2d')
 dataset_type = 'mtl_plugins.PhotosDataset'
 photos = dict(type=dataset_type, root=None, tasks=tasks, crop_size=(96, 96), on_error='skip')
