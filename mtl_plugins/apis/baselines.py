@@ -1,0 +1,210 @@
+"""Single-task baselines from the command line: ``tools/analysis/single_task_baselines.py``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shlex
+import signal
+import statistics
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+import mtl_plugins
+from mtl_plugins.engine.hooks import EXIT_PREEMPTED
+from mtl_plugins.engine.hooks.environment import collect_environment, git_state
+from mtl_plugins.evaluation.baselines import make_baselines, save_baselines
+from mtl_plugins.utils.cfg_options import ConfigArgumentParser
+
+from .arguments import add_data_root
+from .baseline_runs import BaselineRun, plan_runs
+from .configs import load_config
+
+TOOL = 'tools/analysis/single_task_baselines.py'
+EPILOG = (
+    'Each run has a folder in the work dir. Start the same command again after an interruption: finished runs are '
+    'taken over, the others go on from their newest checkpoint. exit codes: 0 written, 1 some run failed (nothing is '
+    'written), 2 wrong arguments, 75 interrupted'
+)
+
+
+def build_parser() -> ConfigArgumentParser:
+    """The options of the tool."""
+    parser = ConfigArgumentParser(
+        prog='single_task_baselines',
+        description='Train each task of a config alone, by ordinary training on the same data and schedule, and write '
+        'the metrics of the last validation as the baselines that delta_m is measured against.',
+        epilog=EPILOG,
+    )
+    parser.add_argument('config', help='config file of a multi-task training')
+    parser.add_argument('--tasks', type=_names, metavar='A,B', help='only these tasks (all of the model)')
+    parser.add_argument('--seeds', type=_numbers, default=[0], metavar='0,1', help='the baseline is their mean (0)')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='result (<config name>.baselines.json beside CONFIG)')
+    parser.add_argument('--work-dir', type=Path, metavar='DIR', help='runs (work_dirs/baselines/<config name>)')
+    parser.add_argument('--jobs', type=_positive, default=1, metavar='N', help='trainings at a time (1)')
+    add_data_root(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse ``argv``, train what is missing and write the file; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    args = build_parser().parse_args(argv)
+    cfg = load_config(args.config, args.cfg_options, data_root=args.data_root)
+    stem = Path(args.config).stem
+    out = args.out or Path(args.config).with_name(f'{stem}.baselines.json')
+    root = args.work_dir or Path('work_dirs', 'baselines', stem)
+    tasks = args.tasks or list((cfg.get('model') or {}).get('heads') or {})
+    runs = plan_runs(cfg, tasks or [''], args.seeds, root)
+    console = Console(soft_wrap=True, highlight=False)
+    todo = [run for run in runs if run.value() is None]
+    console.print(f'{len(runs)} runs in {root}, {len(runs) - len(todo)} of them finished before', markup=False)
+    try:
+        with _terminating_like_ctrl_c():
+            train(todo, args.jobs, console)
+    except KeyboardInterrupt:
+        console.print('stopped; start the same command again to go on')
+        return EXIT_PREEMPTED
+    console.print(summary(runs))
+    failed = [run for run in runs if run.value() is None]
+    for run in failed:
+        console.print(f'FAILED {run.name}: {run.error}', markup=False)
+    if failed:
+        console.print(f'{out} is not written; start again after the repair, or leave tasks out with --tasks')
+        return 1
+    save_baselines(_record(runs, args.config, argv), out)
+    console.print(f'baselines: {out}', markup=False)
+    return 0
+
+
+def train(runs: Sequence[BaselineRun], jobs: int, console: Console) -> None:
+    """Run the processes, ``jobs`` at a time; what fails is noted in :attr:`BaselineRun.error`."""
+    waiting, running = deque(runs), []
+    environment = dict(os.environ)
+    if jobs > 1:
+        environment.setdefault('OMP_NUM_THREADS', str(max(1, (os.cpu_count() or 1) // jobs)))
+    progress = Progress(
+        TextColumn('{task.description}'),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    with progress:
+        bar = progress.add_task('', total=sum(run.max_iters or 0 for run in runs) or None)
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    running.append(waiting.popleft())
+                    running[-1].start(environment)
+                ended = [run for run in running if run.poll()]
+                for run in ended:
+                    running.remove(run)
+                    outcome = f'failed: {run.error}' if run.error else f'{run.metric} {run.value():.4g}'
+                    done = len(runs) - len(waiting) - len(running)
+                    console.print(f'[{done}/{len(runs)}] {run.name}: {outcome}', markup=False)
+                progress.update(
+                    bar,
+                    description='; '.join(run.name for run in running),
+                    completed=sum(run.iteration() for run in runs),
+                )
+                if running and not ended:
+                    time.sleep(0.3)
+        finally:
+            for run in running:
+                run.stop()
+
+
+def summary(runs: Sequence[BaselineRun]) -> Table:
+    """A table of all runs: value per seed and mean."""
+    seeds = list(dict.fromkeys(run.seed for run in runs))
+    table = Table('task', 'metric', *(f'seed {seed}' for seed in seeds), 'mean', title='Single-task baselines')
+    for task, group in _by_task(runs).items():
+        values = [run.value() for run in group]
+        cells = ['failed' if value is None else f'{value:.4f}' for value in values]
+        mean = '-' if None in values else f'{statistics.fmean(values):.4f}'
+        table.add_row(task, group[0].metric, *cells, mean)
+    return table
+
+
+def _record(runs: Sequence[BaselineRun], config: str, argv: Sequence[str]) -> dict[str, Any]:
+    entries = {}
+    for task, group in _by_task(runs).items():
+        values = [run.value() for run in group]
+        entries[task] = dict(
+            metric=group[0].metric,
+            value=statistics.fmean(values),
+            higher_is_better=group[0].higher_is_better,
+            values=values,
+        )
+    environment = collect_environment()
+    git = git_state(Path(mtl_plugins.__file__).parent)
+    record = make_baselines(
+        entries,
+        config=_relative(config),
+        command=shlex.join(['python', TOOL, *map(_relative, argv)]),
+        commit=git['commit'] + (' with changes' if git['dirty'] else '') if git else 'unknown',
+        seeds=[run.seed for run in _by_task(runs)[runs[0].task]],
+        versions=dict(mtl_plugins=environment['mtl_plugins'], python=environment['python'], **environment['packages']),
+    )
+    return {**record, 'iterations': runs[0].max_iters}
+
+
+def _by_task(runs: Sequence[BaselineRun]) -> dict[str, list[BaselineRun]]:
+    groups: dict[str, list[BaselineRun]] = {}
+    for run in runs:
+        groups.setdefault(run.task, []).append(run)
+    return groups
+
+
+def _relative(text: str) -> str:
+    """Paths below the current folder without it: the file is to be shared."""
+    return text.removeprefix(f'{Path.cwd()}{os.sep}')
+
+
+@contextlib.contextmanager
+def _terminating_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM as KeyboardInterrupt, so that the trainings are stopped in good order."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def _names(text: str) -> list[str]:
+    return list(dict.fromkeys(_split(text)))
+
+
+def _numbers(text: str) -> list[int]:
+    return list(dict.fromkeys(int(part) for part in _split(text)))
+
+
+def _split(text: str) -> list[str]:
+    parts = [part.strip() for part in text.split(',') if part.strip()]
+    if not parts:
+        raise argparse.ArgumentTypeError('expected a list such as a,b')
+    return parts
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'expected 1 or more, but got {value}')
+    return value
