@@ -1,0 +1,196 @@
+"""Plain advice about the errors that set-ups usually die of."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mmengine import registry as roots
+from mmengine.config import Config
+from mmengine.registry import Registry
+
+from .report import message_of
+
+_UNREGISTERED = re.compile(r"^'?(?P<name>[\w.]+) is not in the (?P<scope>\w+)::(?P<kind>[\w ]+) registry")
+_ARGUMENT = re.compile(r"(?P<owner>\w+)?\.?__init__\(\) got an unexpected keyword argument '(?P<name>\w+)'")
+_PATH = re.compile(r'(?:[\w.-]+)?(?:/[\w.@ -]+)+|[\w.-]+\.(?:pth|txt|json|py|pt|safetensors)')
+_NETWORK = ('urlopen error', 'Max retries', 'ConnectionError', 'Temporary failure in name resolution', 'LocalEntryNot')
+
+
+def hint_for(error: BaseException, cfg: Config | None = None) -> str:
+    """What to do about ``error``, one or two sentences; empty if nothing better than its message is known."""
+    for rule in _RULES:
+        hint = rule(error, message_of(error), cfg)
+        if hint:
+            return hint
+    return ''
+
+
+def _unregistered(error: BaseException, text: str, cfg: Config | None) -> str:
+    found = _UNREGISTERED.match(text)
+    if not found:
+        return ''
+    name, kind = found['name'], found['kind']
+    known = {full.rsplit('.', 1)[-1]: full for full in _registered(kind)}
+    near = difflib.get_close_matches(name.rsplit('.', 1)[-1], known, n=3, cutoff=0.6)
+    place = f' ({where_in_config(cfg, name)})' if where_in_config(cfg, name) else ''
+    if near:
+        return f"no {kind} is called '{name}'{place}; did you mean {' or '.join(repr(known[n]) for n in near)}?"
+    return (
+        f"no {kind} is called '{name}'{place}. If it is your own class, register it and name its module in "
+        'custom_imports=dict(imports=["my_module"])'
+    )
+
+
+def _registered(kind: str) -> Iterator[str]:
+    for root in vars(roots).values():
+        if isinstance(root, Registry) and root.name == kind:
+            for node in (root, *root.children.values()):
+                prefix = '' if node is root else f'{node.scope}.'
+                yield from (prefix + name for name in node.module_dict)
+
+
+def _unexpected_argument(error: BaseException, text: str, cfg: Config | None) -> str:
+    found = _ARGUMENT.search(text) if isinstance(error, TypeError) else None
+    if not found:
+        return ''
+    owner = found['owner']
+    cls = next((c for name, c in _all_classes() if name == owner), None)
+    advice = f"{owner or 'the class'} has no argument '{found['name']}'"
+    place = where_in_config(cfg, found['name'], keys=True)
+    advice += f' ({place})' if place else ''
+    if cls is None:
+        return advice + '; remove it or correct its name'
+    arguments = [name for name in inspect.signature(cls.__init__).parameters if name not in ('self', 'args', 'kwargs')]
+    near = difflib.get_close_matches(found['name'], arguments, n=2, cutoff=0.5)
+    if near:
+        return f'{advice}; did you mean {" or ".join(map(repr, near))}?'
+    return f'{advice}; it has {", ".join(arguments)}'
+
+
+def _all_classes() -> Iterator[tuple[str, Any]]:
+    for root in vars(roots).values():
+        if isinstance(root, Registry):
+            for node in (root, *root.children.values()):
+                yield from node.module_dict.items()
+
+
+def _not_claimed(error: BaseException, text: str, cfg: Config | None) -> str:
+    if 'no task claims the loss key' not in text:
+        return ''
+    return (
+        'the model returns a loss that belongs to no task of optim_wrapper.tasks. Name the task that it should be part '
+        'of, or leave optim_wrapper.tasks out: then each prefix before the first dot is a task'
+    )
+
+
+def _bad_target(error: BaseException, text: str, cfg: Config | None) -> str:
+    if not isinstance(error, ValueError) or ', but found ' not in text:
+        return ''
+    return (
+        'a label of the data set is not what the task table says. Look at it with tools/datasets/browse.py CONFIG and '
+        'repair the file, the reader, or num_classes'
+    )
+
+
+def _no_network(error: BaseException, text: str, cfg: Config | None) -> str:
+    if not any(sign in f'{type(error).__name__} {text}' for sign in _NETWORK):
+        return ''
+    return (
+        'weights were to be downloaded, but there is no connection. Set pretrained to a local file, or to False (None '
+        'in MMSegmentation) for random weights'
+    )
+
+
+def _missing_file(error: BaseException, text: str, cfg: Config | None) -> str:
+    if not isinstance(error, FileNotFoundError):
+        return ''
+    path = getattr(error, 'filename', None) or next(iter(_PATH.findall(text)), '')
+    place = where_in_config(cfg, str(path), paths=True) if path else ''
+    if place.startswith(('train_dataloader', 'val_dataloader', 'test_dataloader')):
+        return f'the data are not where {place} says; correct it, or give the folder of your data: --data-root DIR'
+    if place:
+        return f'the path comes from {place}; correct it there or with --cfg-options {place}=PATH'
+    return ''
+
+
+def _unknown_module(error: BaseException, text: str, cfg: Config | None) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return (
+            f"the package '{error.name.split('.')[0]}' is not installed here: pip install it, or remove what needs it"
+        )
+    return ''
+
+
+def _too_big(error: BaseException, text: str, cfg: Config | None) -> str:
+    if 'out of memory' in text.lower() or isinstance(error, MemoryError) or 'enough memory' in text:
+        return (
+            'the batch does not fit into memory: lower train_dataloader.batch_size (with '
+            'optim_wrapper.accumulative_counts to keep the effective batch), use --precision bf16, or a smaller model'
+        )
+    return ''
+
+
+def _sizes_differ(error: BaseException, text: str, cfg: Config | None) -> str:
+    if 'stack expects each tensor to be equal size' in text:
+        return 'the images of a batch differ in size: end the training pipeline with a crop and a pad to one size'
+    return ''
+
+
+def _no_gradient(error: BaseException, text: str, cfg: Config | None) -> str:
+    if 'does not require grad' in text:
+        return 'no parameter that requires a gradient reaches the loss: are all layers frozen, or the loss detached?'
+    return ''
+
+
+_RULES: tuple[Callable[[BaseException, str, Config | None], str], ...] = (
+    _unregistered,
+    _unexpected_argument,
+    _not_claimed,
+    _no_network,
+    _missing_file,
+    _bad_target,
+    _unknown_module,
+    _too_big,
+    _sizes_differ,
+    _no_gradient,
+)
+
+
+def where_in_config(cfg: Config | None, text: str, *, keys: bool = False, paths: bool = False) -> str:
+    """Place of the first entry of the config that is ``text``.
+
+    Args:
+        cfg: The config, None if it could not be read.
+        text: What to look for.
+        keys: Look at the names of entries instead of their values.
+        paths: Accept a folder that ``text`` lies in.
+    """
+
+    def matches(key: str, value: Any) -> bool:
+        if keys:
+            return key == text
+        if not isinstance(value, str) or not value:
+            return False
+        return value == text or (paths and (text.startswith(value.rstrip('/') + '/') or text.rstrip('/') == value))
+
+    def search(node: Any, place: str) -> str:
+        items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else ()
+        for key, value in items:
+            here = f'{place}.{key}' if place else str(key)
+            if matches(str(key), value):
+                return here
+            found = search(value, here)
+            if found:
+                return found
+        return ''
+
+    if cfg is None:
+        return ''
+    # Entries of the run first: variables of the config file, such as data_root, are only copied from.
+    content = cfg.to_dict()
+    known = [key for key in content if isinstance(content[key], (dict, list))]
+    return search({key: content[key] for key in [*known, *(set(content) - set(known))]}, '')

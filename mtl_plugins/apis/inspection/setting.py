@@ -1,0 +1,52 @@
+"""What a config says before anything is built from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from mtl_plugins.engine.hooks.environment import collect_environment
+
+from .report import Step
+
+_SHOWN = ('torch', 'torchvision', 'timm', 'numpy', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmsegmentation')
+_ORIGINALS = ('mmengine', 'mmcv', 'mmsegmentation')
+
+
+def show_versions(step: Step) -> None:
+    """Versions and hardware."""
+    environment = collect_environment()
+    packages, hardware = environment['packages'], environment['hardware']
+    step.summary = f'mtl_plugins {environment["mtl_plugins"]}, Python {environment["python"]}'
+    step.say(', '.join(f'{name} {packages[name]}' for name in (*_SHOWN, *_ORIGINALS) if name in packages))
+    gpus = ', '.join(hardware['gpus']) or 'no GPU'
+    step.say(f'{hardware["cpu"]}, {hardware["usable_cores"]} cores, {torch.get_num_threads()} threads; {gpus}')
+
+
+def show_config(step: Step, cfg: Config, path: str) -> None:
+    """Where the run goes and how long it is; checks that the files that it starts from exist.
+
+    Raises:
+        ValueError: If a part that training needs is missing, or the whole step would be compiled.
+        FileNotFoundError: If ``load_from`` does not exist.
+    """
+    step.summary = path
+    missing = [name for name in ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper') if not cfg.get(name)]
+    if missing:
+        raise ValueError(f'the config has no {", no ".join(missing)}, which training needs')
+    length = cfg.train_cfg.get('max_iters') or cfg.train_cfg.get('max_epochs')
+    unit = 'iterations' if cfg.train_cfg.get('max_iters') else 'epochs'
+    step.say(f'{length} {unit}, seed {(cfg.get("randomness") or {}).get("seed")}, work dir {cfg.work_dir}')
+    if cfg.get('compile'):
+        raise ValueError(
+            'cfg.compile compiles the whole train_step, which multi-task steps cannot have; remove it (the backbone '
+            'alone may be compiled)'
+        )
+    start = cfg.get('load_from')
+    if start and '://' not in start and not Path(start).is_file():
+        raise FileNotFoundError(f'load_from={start}: there is no such file')
+    kept = sorted(Path(cfg.work_dir).glob('*.pth'))
+    if kept:
+        step.note(f'the work dir already holds checkpoints ({len(kept)}); --resume goes on from the newest')
