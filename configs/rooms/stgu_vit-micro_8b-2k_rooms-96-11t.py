@@ -10,15 +10,15 @@ tasks = (
     'keypoints2d',
     'edge_occlusion',
 )
-predictor = _base_.predictor
+fine = dict(type='mtl_plugins.LinearHead', scale=4)
 model = dict(
     heads=dict(
-        human_parts=dict(num_classes=7, predictor=predictor),
-        reshading=dict(predictor=predictor),
-        principal_curvature=dict(predictor=predictor),
-        edge_texture=dict(predictor=predictor),
-        keypoints2d=dict(predictor=predictor),
-        edge_occlusion=dict(predictor=predictor),
+        human_parts=dict(num_classes=7),
+        reshading=dict(),
+        principal_curvature=dict(),
+        edge_texture=dict(predictor=fine),
+        keypoints2d=dict(),
+        edge_occlusion=dict(predictor=fine),
     ),
 )
 train_dataloader = dict(dataset=dict(tasks=tasks))

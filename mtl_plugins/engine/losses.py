@@ -86,7 +86,7 @@ class LossTable:
                 ``<task>.num_valid``.
 
         Raises:
-            KeyError: If no task claims a loss key.
+            ValueError: If no task claims a loss key.
         """
         losses: dict[str, Tensor] = {}
         num_valid: dict[str, Tensor] = {}
@@ -96,7 +96,7 @@ class LossTable:
             elif is_loss_key(key):
                 task = self.task_of(key)
                 if self.tasks is not None and task not in self.tasks:
-                    raise KeyError(self._unclaimed(key))
+                    raise ValueError(self._unclaimed(key))
                 scalar = value.mean() if isinstance(value, Tensor) else sum(part.mean() for part in value)
                 losses[task] = losses[task] + scalar if task in losses else scalar
         return TaskLosses(losses, num_valid)

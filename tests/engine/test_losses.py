@@ -1,0 +1,61 @@
+"""Loss keys to tasks, and what is refused."""
+
+import pytest
+import torch
+
+from mtl_plugins.engine import MultiTaskOptimWrapper
+from mtl_plugins.engine.losses import LossTable
+
+from .toy import make_model, toy_batch
+
+
+def one(value=1.0):
+    return torch.tensor(float(value), requires_grad=True)
+
+
+def test_mmseg_keys_are_split_at_the_first_dot():
+    table = LossTable()
+    losses = table.collect({'decode.loss_ce': one(2), 'decode.acc_seg': one(50), 'aux_0.loss_ce': one(3)})
+    assert {task: loss.item() for task, loss in losses.items()} == {'decode': 2.0, 'aux_0': 3.0}
+
+
+def test_longest_prefix_wins_and_losses_of_a_task_add_up():
+    table = LossTable(dict(seg=['decode', 'extra_loss'], edge='decode.edge'))
+    losses = table.collect(
+        {
+            'decode.loss_ce': one(1),
+            'decode.edge_loss': one(2),
+            'extra_loss': one(4),
+            'decode.loss_list': [one(8), one(16)],
+        }
+    )
+    assert table.tasks == ('seg', 'edge')
+    assert {task: loss.item() for task, loss in losses.items()} == {'seg': 29.0, 'edge': 2.0}
+
+
+def test_counts_are_kept_apart():
+    losses = LossTable().collect({'a.loss': one(), 'a.num_valid': torch.tensor(7.0), 'b.loss': one()})
+    assert [float(losses.count(task)) for task in 'abc'] == [7.0, 1.0, 0.0]
+
+
+def test_unclaimed_loss_is_an_error_with_near_matches():
+    model = make_model()
+    tasks = dict(first='a', second='bb', c='c')
+    wrapper = MultiTaskOptimWrapper(torch.optim.SGD(model.parameters(), lr=1), tasks=tasks)
+    message = r"no task claims the loss key 'b.loss' \(near: bb\).*Add it to optim_wrapper.tasks"
+    with pytest.raises(ValueError, match=message):
+        model.train_step(toy_batch(0), wrapper)
+
+
+@pytest.mark.parametrize(
+    ('tasks', 'error', 'message'),
+    [
+        ([], ValueError, 'at least one task'),
+        (['a', 'a'], ValueError, 'each once'),
+        ('semseg', TypeError, 'must be a list of names or a dict'),
+        (dict(a='x', b='x'), ValueError, "the loss prefix 'x' is given to both 'a' and 'b'"),
+    ],
+)
+def test_bad_task_lists_are_refused(tasks, error, message):
+    with pytest.raises(error, match=message):
+        LossTable(tasks)
