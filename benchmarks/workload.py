@@ -1,0 +1,104 @@
+"""The model, the batch and the groups that the step benchmarks run on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from torch import nn
+
+import mtl_plugins.models  # noqa: F401 - registers the model
+from mtl_plugins.registry import MODELS
+from mtl_plugins.task_specs import get_task_spec
+
+# The tasks of Rooms; the first four are those of NYUD-v2.
+TASKS = (
+    'semseg', 'depth', 'normals', 'edge', 'sal', 'human_parts', 'reshading', 'principal_curvature', 'edge_texture',
+    'keypoints2d', 'edge_occlusion',
+)  # fmt: skip
+NUM_CLASSES = dict(semseg=12, human_parts=7)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is trained on what.
+
+    Args:
+        num_tasks: K, the first so many of :data:`TASKS`.
+        image_size: Side of the square images, a multiple of the patch size.
+        batch_size: Images per batch.
+        device: ``'cpu'`` or ``'cuda'``.
+        backbone: Settings of :class:`mtl_plugins.models.TimmViT` other than the defaults, which are ViT-Tiny/16.
+
+    Raises:
+        ValueError: If ``num_tasks`` is not between 1 and the number of tasks.
+    """
+
+    num_tasks: int
+    image_size: int = 128
+    batch_size: int = 4
+    device: str = 'cpu'
+    backbone: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_tasks <= len(TASKS):
+            raise ValueError(f'the number of tasks must lie between 1 and {len(TASKS)}, but got {self.num_tasks}')
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The task keys."""
+        return TASKS[: self.num_tasks]
+
+    def group_counts(self) -> tuple[int, ...]:
+        """The numbers of groups M that are measured: 1, 2 and K."""
+        return tuple(sorted({1, min(2, self.num_tasks), self.num_tasks}))
+
+    def groups(self, num_groups: int) -> list[list[str]]:
+        """The tasks dealt out to ``num_groups`` groups."""
+        return [list(self.tasks[start::num_groups]) for start in range(num_groups)]
+
+    def build_model(self, seed: int = 0) -> nn.Module:
+        """A model in train mode whose weights depend on ``seed`` alone."""
+        heads = {
+            task: dict(num_classes=NUM_CLASSES[task]) if task in NUM_CLASSES else {} for task in self.tasks
+        }  # fmt: skip
+        torch.manual_seed(seed)
+        model = MODELS.build(
+            dict(
+                type='mtl_plugins.MultiTaskSegmentor',
+                data_preprocessor=dict(type='mtl_plugins.MultiTaskDataPreProcessor'),
+                backbone=dict(type='mtl_plugins.TimmViT', img_size=self.image_size, **self.backbone),
+                heads=heads,
+            )
+        )
+        return model.to(self.device).train()
+
+    def make_batch(self, seed: int = 0) -> dict[str, Any]:
+        """Random images and targets as the data loader hands them out, but already on the device."""
+        generator = torch.Generator().manual_seed(seed)
+        size = (self.image_size, self.image_size)
+        images = torch.randint(0, 256, (self.batch_size, 3, *size), generator=generator, dtype=torch.uint8)
+        samples = []
+        for _ in range(self.batch_size):
+            sample = SegDataSample(metainfo=dict(img_shape=size))
+            for task in self.tasks:
+                sample.set_data({f'gt_{task}': PixelData(data=_target(task, size, generator))})
+            samples.append(sample.to(self.device))
+        return dict(inputs=list(images.to(self.device)), data_samples=samples)
+
+
+def _target(task: str, size: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    """Random labels ``(c, H, W)`` of the task, a tenth of them missing."""
+    spec = get_task_spec(task)
+    if spec.is_categorical:
+        data = torch.randint(0, NUM_CLASSES.get(task, 2), (1, *size), generator=generator, dtype=torch.uint8)
+    else:
+        data = torch.rand(spec.channels, *size, generator=generator) + 0.1
+    if spec.kind == 'normals':
+        data = nn.functional.normalize(data, dim=0)
+    data[:, torch.rand(tuple(size), generator=generator) < 0.1] = spec.fill
+    return data
