@@ -129,11 +129,12 @@ def main():
     import torch
     import torch.distributed as dist
 
+    from mtl_plugins.engine.hooks.preemption import close_gloo_at_exit
+
     torch.set_num_threads(1)
     dist.init_process_group('gloo')
-    # No try/finally around it: after an error in one process the group cannot be ended in order.
+    close_gloo_at_exit()
     globals()[sys.argv[1]](Path(sys.argv[2]), dist.get_rank())
-    dist.destroy_process_group()
 
 
 if __name__ == '__main__':

@@ -8,6 +8,7 @@ import itertools
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -163,6 +164,7 @@ def main(argv=None):
     parser.add_argument('--width', type=int, default=8)
     parser.add_argument('--workers', type=int, default=0)
     parser.add_argument('--pause', type=float, default=0.0, help='seconds that an iteration takes')
+    parser.add_argument('--crash-after', type=int, help='raise an exception after so many iterations')
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     resume_from = find_newest_loadable(args.work_dir)
@@ -170,10 +172,10 @@ def main(argv=None):
 
     class Announce(Hook):
         def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-            import time
-
             time.sleep(args.pause)
             print('iteration', runner.iter + 1, flush=True)
+            if runner.iter + 1 == args.crash_after:
+                raise ZeroDivisionError
 
     runner = build_runner(
         args.work_dir,

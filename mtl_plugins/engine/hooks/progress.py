@@ -193,5 +193,9 @@ def _status(runner: Any, outputs: dict | None) -> str:
         parts.append(f'M {groups.current():g}')
     for key, value in (outputs or {}).items():
         if key == 'loss' or key.endswith('.loss'):
-            parts.append(f'{key.removesuffix(".loss")} {float(value):.3g}')
+            parts.append(f'{key.removesuffix(".loss")} {_number(value):.3g}')
     return '  '.join(parts)
+
+
+def _number(value: Any) -> float:
+    return float(value.detach() if hasattr(value, 'detach') else value)

@@ -14,6 +14,7 @@ from torch import Tensor
 from mtl_plugins.registry import HOOKS
 
 _CHUNK = 1 << 20
+_FACTORS = (0x1E3779B97F4A7C15, 0x3F58476D1CE4E5B9, 0x14D049BB133111EB)  # odd, otherwise arbitrary
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -24,8 +25,9 @@ class RankMismatchError(RuntimeError):
 def tensor_checksum(tensor: Tensor) -> Tensor:
     """Checksum of the exact bit pattern of a tensor.
 
-    Two sums over the patterns as integers, one of them weighted by the position, wrapping around at 64 bits and mixed
-    into one number: any single changed element changes it, and so does an exchange of two elements.
+    Each element's bits, as an integer, go with its position through a one-to-one scrambling of 64-bit integers (odd
+    multipliers, shifts); the results are added, wrapping around. So a change of one element is always seen, and any
+    other change with near certainty.
 
     Args:
         tensor: Any dense tensor.
@@ -37,14 +39,14 @@ def tensor_checksum(tensor: Tensor) -> Tensor:
     if flat.is_complex():
         flat = torch.view_as_real(flat).reshape(-1)
     bits = flat.view(_INTEGERS[flat.element_size()])
-    plain = torch.zeros((), dtype=torch.int64, device=bits.device)
-    weighted = torch.zeros_like(plain)
+    total = torch.zeros((), dtype=torch.int64, device=bits.device)
     for start in range(0, bits.numel(), _CHUNK):  # in pieces, since int64 copies need room
         piece = bits[start : start + _CHUNK].to(torch.int64)
-        position = torch.arange(start + 1, start + 1 + piece.numel(), dtype=torch.int64, device=bits.device)
-        plain += piece.sum()
-        weighted += (piece * (2 * position + 1)).sum()
-    return plain * 1_000_003 + weighted
+        position = torch.arange(start, start + piece.numel(), dtype=torch.int64, device=bits.device)
+        mixed = (piece ^ (position * _FACTORS[0])) * _FACTORS[1]
+        mixed = (mixed ^ ((mixed >> 32) & 0xFFFFFFFF)) * _FACTORS[2]  # the mask makes the shift a logical one
+        total += (mixed ^ ((mixed >> 29) & 0x7FFFFFFFF)).sum()
+    return total
 
 
 @HOOKS.register_module()
