@@ -133,7 +133,7 @@ def compare_tasks(step: Step, model: Any, dataset: Any) -> None:
         step.note(f'no head for {", ".join(loaded)}: these targets are loaded in vain')
     for task, classes in (meta.get('classes') or {}).items():
         head = getattr(model, 'heads', {})
-        channels = getattr(head[task], 'num_classes', None) if task in head else None
+        channels = getattr(head[task], 'out_channels', None) if task in head else None
         if channels is not None and channels != len(classes):
             problem = f"task '{task}': the head predicts {channels} classes, the data have {len(classes)}"
             if channels < len(classes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import uuid
 from typing import Any
 
 import torch
@@ -48,7 +49,7 @@ def show_hooks(step: Step, cfg: Config) -> None:
     """Build all hooks without running them."""
     if cfg.get('visualizer'):
         # Some hooks look for the visualizer. Backends are left out: some connect to a server.
-        VISUALIZERS.build({**cfg.visualizer, 'name': 'doctor', 'vis_backends': None})
+        VISUALIZERS.build({**cfg.visualizer, 'name': f'doctor-{uuid.uuid4().hex[:8]}', 'vis_backends': None})
     configs = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
     hooks = [HOOKS.build(dict(hook)) for hook in configs if hook]
     step.summary = f'{len(hooks)}'

@@ -1,0 +1,172 @@
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mtl_plugins.apis import load_config, set_method, set_tasks
+from mtl_plugins.apis.configs import KEPT_BY_METHOD, configs_root
+from mtl_plugins.apis.datasets import leaf_datasets, set_data_root
+from mtl_plugins.methods.catalogue import list_methods
+from mtl_plugins.registry import OPTIM_WRAPPERS
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ROOT / 'configs/rooms/stgu_vit-micro_8b-2k_rooms-96.py'
+PHOTOS = ROOT / 'configs/photos/gd_vit-micro_8b-1k_photos-96.py'
+KEPT = dict(
+    clip_grad=dict(max_norm=1.0),
+    paramwise_cfg=dict(custom_keys=dict(heads=dict(lr_mult=2.0))),
+    constructor='DefaultOptimWrapperConstructor',
+    accumulative_counts=2,
+    precision='bf16',
+    tasks=['semseg', 'depth'],
+    bn_stats='every',
+    nonfinite=dict(patience=3),
+    seed=7,
+)
+
+
+def config(**optim_wrapper):
+    return Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9), **optim_wrapper)))
+
+
+def test_the_shipped_configs_are_found():
+    assert configs_root() == ROOT / 'configs'
+
+
+def test_every_method_has_a_fragment_and_no_other_has():
+    fragments = {path.stem: Config.fromfile(path) for path in (ROOT / 'configs/_base_/methods').glob('*.py')}
+    rows = {row.key: row for row in list_methods()}
+    assert set(fragments) == set(rows)
+    for key, fragment in fragments.items():
+        wrapper = OPTIM_WRAPPERS.get(fragment.optim_wrapper.type)
+        assert wrapper is not None
+        assert wrapper.__name__ == rows[key].wrapper
+
+
+@pytest.mark.parametrize('key', [row.key for row in list_methods()])
+def test_swapping_the_method_keeps_what_is_not_the_methods(key):
+    assert set(KEPT) == set(KEPT_BY_METHOD)
+    cfg = config(
+        type='Former', grouper=dict(type='X'), weighting=dict(type='Y'), passes=9, loss_scale='dynamic', **KEPT
+    )
+    set_method(cfg, key)
+    fragment = Config.fromfile(ROOT / f'configs/_base_/methods/{key}.py').optim_wrapper
+    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=0.1, momentum=0.9)
+    for name, value in KEPT.items():
+        assert cfg.optim_wrapper[name] == value
+    assert set(cfg.optim_wrapper) == {'optimizer', *KEPT, *fragment}
+    assert cfg.optim_wrapper.get('weighting') == fragment.get('weighting')
+
+
+def test_swapping_there_and_back_is_the_same():
+    cfg = load_config(ROOMS)
+    before = cfg.optim_wrapper.to_dict()
+    set_method(cfg, 'gd')
+    assert cfg.optim_wrapper.to_dict() != before
+    set_method(cfg, 'stgu')
+    assert cfg.optim_wrapper.to_dict() == before
+
+
+def test_a_method_for_a_config_of_mmseg():
+    cfg = config(type='AmpOptimWrapper', loss_scale='dynamic', clip_grad=None)
+    set_method(cfg, 'gd')
+    assert cfg.optim_wrapper.type == 'mtl_plugins.MultiTaskOptimWrapper'
+    assert 'loss_scale' not in cfg.optim_wrapper
+
+
+def test_unknown_method():
+    with pytest.raises(KeyError, match="unknown method 'sgtu': did you mean 'stgu'"):
+        load_config(ROOMS, method='sgtu')
+
+
+def test_options_of_a_run():
+    cfg = load_config(ROOMS, {'max_iters': 5, 'optim_wrapper.optimizer.lr': 1.0}, 'gd', 'bf16', 12, data_root=None)
+    assert (cfg.max_iters, cfg.optim_wrapper.optimizer.lr) == (5, 1.0)
+    assert (cfg.optim_wrapper.precision, cfg.randomness.seed) == ('bf16', 12)
+    assert cfg.work_dir == 'work_dirs/stgu_vit-micro_8b-2k_rooms-96--gd'
+    assert load_config(ROOMS).work_dir == 'work_dirs/stgu_vit-micro_8b-2k_rooms-96'
+    assert load_config(ROOMS, work_dir='a/b').work_dir == 'a/b'
+    assert load_config(ROOMS, {'work_dir': 'c'}).work_dir == 'c'
+
+
+def test_options_win_over_the_method():
+    cfg = load_config(PHOTOS, {'optim_wrapper.warmup_iters': 3}, 'stgu')
+    assert cfg.optim_wrapper.warmup_iters == 3
+
+
+@pytest.mark.parametrize('kind', ['OptimWrapper', 'AmpOptimWrapper'])
+def test_precision_is_refused_for_foreign_wrappers(kind, tmp_path):
+    path = tmp_path / 'plain.py'
+    path.write_text(f"optim_wrapper = dict(type='{kind}', optimizer=dict(type='SGD', lr=0.1))\n")
+    with pytest.raises(ValueError, match=f'optim_wrapper.type is {kind}. Add --method gd'):
+        load_config(path, precision='bf16')
+    assert load_config(path, method='gd', precision='bf16').optim_wrapper.precision == 'bf16'
+
+
+def test_some_of_the_tasks():
+    cfg = load_config(ROOMS, {'custom_hooks.0.tasks': ['sal', 'depth', 'edge']})
+    cfg.optim_wrapper.tasks = dict(depth='depth', sal='sal', edge='edge')
+    cfg.val_evaluator.headlines = dict(sal=dict(metric='sal/mIoU'), edge=dict(metric='edge/x'))
+    cfg.test_evaluator.metrics = [dict(type='A', task='sal'), dict(type='B', task='semseg')]
+    set_tasks(cfg, ['sal', 'depth'])
+    assert list(cfg.model.heads) == ['sal', 'depth']
+    assert [dataset.tasks for _, dataset in leaf_datasets(cfg)] == [['sal', 'depth']] * 3
+    assert cfg.val_evaluator.tasks == ['sal', 'depth']
+    assert cfg.val_evaluator.headlines == dict(sal=dict(metric='sal/mIoU'))
+    assert cfg.test_evaluator.metrics == [dict(type='A', task='sal')]
+    assert cfg.custom_hooks[0].tasks == ['sal', 'depth']
+    assert cfg.optim_wrapper.tasks == dict(depth='depth', sal='sal')
+
+
+@pytest.mark.parametrize(
+    ('tasks', 'error', 'message'),
+    [(['depht'], KeyError, "'depht': did you mean 'depth'"), ([], ValueError, 'no task is named')],
+)
+def test_tasks_that_are_not_there(tasks, error, message):
+    with pytest.raises(error, match=message):
+        set_tasks(load_config(ROOMS), tasks)
+
+
+def test_tasks_need_heads():
+    with pytest.raises(ValueError, match='one head per task'):
+        set_tasks(Config(dict(model=dict(type='EncoderDecoder'))), ['a'])
+
+
+def test_data_root_reaches_every_dataset():
+    cfg = load_config(PHOTOS, data_root='my/photos')
+    assert [dataset.root for _, dataset in leaf_datasets(cfg)] == ['my/photos'] * 3
+
+
+def test_data_root_inside_wrappers_and_of_mmseg():
+    leaves = [dict(type='mmseg.ADE20KDataset', data_root='x'), dict(type='mtl_plugins.PhotosDataset')]
+    nested = dict(type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=leaves))
+    cfg = Config(dict(default_scope='mmseg', train_dataloader=dict(dataset=nested)))
+    set_data_root(cfg, Path('y'))
+    places = dict(leaf_datasets(cfg))
+    assert list(places) == [f'train_dataloader.dataset.dataset.datasets[{n}]' for n in (0, 1)]
+    assert [d.get('data_root', d.get('root')) for d in places.values()] == ['y', 'y']
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'message'),
+    [
+        (dict(train_dataloader=dict(dataset=dict(type='mtl_plugins.RoomsDataset'))), 'RoomsDataset reads no folder'),
+        (dict(model=dict(type='X')), 'the config has no dataset'),
+        (dict(train_dataloader=dict(dataset=dict(type='Nothing'))), 'Nothing reads no folder'),
+    ],
+)
+def test_data_root_where_there_is_none(cfg, message):
+    with pytest.raises(ValueError, match=message):
+        set_data_root(Config(cfg), 'y')
+
+
+def test_bases_agree_on_the_tasks():
+    """The datasets' tasks, the heads and the evaluators of every shipped config name the same tasks."""
+    for path in (ROOT / 'configs').rglob('*.py'):
+        if '_base_' in path.parts:
+            continue
+        cfg = Config.fromfile(path)
+        expected = list(cfg.model.heads)
+        assert [list(dataset.tasks) for _, dataset in leaf_datasets(cfg)] == [expected] * 3, path
+        assert list(cfg.val_evaluator.tasks) == list(cfg.test_evaluator.tasks) == expected, path
+        assert cfg.optim_wrapper.optimizer == cfg.optimizer, path

@@ -1,0 +1,67 @@
+"""Settings under which every shipped config trains within a second or two on one core."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+from mtl_plugins.apis.datasets import LOADERS, leaf_datasets
+
+ROOT = Path(__file__).parents[2]
+ROOMS = str(ROOT / 'configs/rooms/stgu_vit-micro_8b-2k_rooms-96.py')
+PHOTOS = str(ROOT / 'configs/photos/stgu_vit-micro_8b-1k_photos-96.py')
+MODEL = {'embed_dim': 16, 'depth': 2, 'num_heads': 2, 'out_indices': (0, 1)}
+DATA = {'mtl_plugins.RoomsDataset': {'num_images': 4}, 'mtl_plugins.PhotosDataset': {'crops_per_image': 1}}
+"""Datasets that need no download, and how they are made small."""
+
+
+def shrink(cfg, iterations=2):
+    """Make a config of ours tiny, in place."""
+    cfg.train_cfg.update(max_iters=iterations, val_interval=iterations)
+    for name in LOADERS:
+        cfg[name].update(batch_size=2, num_workers=0, persistent_workers=False)
+    for _, dataset in leaf_datasets(cfg):
+        dataset.update(DATA[dataset.type])
+    cfg.model.backbone.update(MODEL)
+    if 'warmup_iters' in cfg.optim_wrapper:
+        cfg.optim_wrapper.update(warmup_iters=1, regroup_interval=1)
+    for hook in cfg.custom_hooks:
+        if hook.type == 'mtl_plugins.AffinityHook':
+            hook.interval = 1
+    cfg.experiment_name = uuid.uuid4().hex
+    return cfg
+
+
+def options(iterations=2, *more):
+    """The same for the Rooms configs on a command line."""
+    loaders = [
+        f'{loader}.{setting}'
+        for loader in LOADERS
+        for setting in ('batch_size=2', 'num_workers=0', 'persistent_workers=False', 'dataset.num_images=4')
+    ]
+    model = [f'model.backbone.{name}={str(value).replace(" ", "")}' for name, value in MODEL.items()]
+    run = [
+        f'train_cfg.max_iters={iterations}',
+        f'train_cfg.val_interval={iterations}',
+        f'experiment_name={uuid.uuid4().hex}x',
+    ]
+    return ['--cfg-options', *loaders, *model, *run, *more]
+
+
+def run_tool(path, *args, cwd):
+    """Run a tool as a user does."""
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    command = [sys.executable, str(ROOT / 'tools' / path), *map(str, args)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240)
+
+
+def load_tool(path):
+    """A tool as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / 'tools' / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
