@@ -1,0 +1,205 @@
+"""What all gradient aggregators share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from mtl_plugins.methods.naming import check_tasks
+
+from .rows import column_blocks
+
+
+class Aggregator(ABC):
+    """Turns the K gradients of the tasks into one update.
+
+    ``aggregator(G, losses, generator, task_ids)`` takes the gradients as the rows of ``G`` and returns the vector that
+    takes the place of the gradient, so that an optimizer subtracts it. Rows that are exactly zero are left out: the
+    result is that of the method on the other rows, and the zero vector if there are none.
+
+    Args:
+        tasks: Task names, or their number; None if :meth:`bind` tells them later. Without them the first call with K
+            rows stands for K tasks.
+
+    Attributes:
+        scale: What the update is if all rows equal g: ``'sum'``, K g; ``'mean'``, g; ``'raw'``, neither.
+        heads: Default for parameters that belong to one task: ``'sum'``, its own gradient as it is; ``'weighted'``,
+            multiplied by the weight of the task.
+        needs_losses: Whether the method wants the values of the losses.
+        needs_generator: Whether the method draws random numbers.
+        stateful: Whether a call depends on the calls before it.
+        gramian_only: Whether the weights follow from the K x K products of the rows.
+        gives_weights: Whether the update is a weighted sum of the rows; the weights are then in ``last_weights``.
+        features_level: Whether the paper defines the method on gradients of the shared features as well.
+        equivariant: Whether the update does not depend on the order of the rows.
+        non_conflicting: Whether the paper promises an update u with u . g_k >= 0 for every row.
+    """
+
+    scale: ClassVar[str] = 'raw'
+    heads: ClassVar[str] = 'sum'
+    needs_losses: ClassVar[bool] = False
+    stateful: ClassVar[bool] = False
+    gramian_only: ClassVar[bool] = False
+    gives_weights: ClassVar[bool] = False
+    features_level: ClassVar[bool] = False
+    equivariant: ClassVar[bool] = True
+    non_conflicting: ClassVar[bool] = False
+    needs_generator: bool = False
+
+    def __init__(self, tasks: Sequence[str] | int | None = None) -> None:
+        #: Names of the tasks.
+        self.tasks: tuple[str, ...] | None = None
+        #: How often a problem had no solution and the documented fall-back was taken.
+        self.fallbacks = 0
+        #: Number of rows that the last call made use of, which is what ``scale`` refers to.
+        self.rows_used = 0
+        #: Weights of the last call, float64 of shape (K,) on the CPU; None if the update is no weighted sum.
+        self.last_weights: Tensor | None = None
+        if tasks is not None:
+            self.bind(tasks)
+
+    def bind(self, tasks: Sequence[str] | int) -> None:
+        """Tell the names of the tasks, in the order that ``task_ids`` counts (or their number)."""
+        self.tasks = check_tasks(type(self).__name__, tasks)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        G: Tensor,
+        losses: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        task_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Return the update.
+
+        Args:
+            G: Gradients of the present tasks, of shape (K, D).
+            losses: Their K losses, for the methods that need them.
+            generator: Source of random numbers, for the methods that draw some.
+            task_ids: Which task each row belongs to, for the methods with a state per task; None for 0 ... K-1.
+
+        Returns:
+            Tensor of shape (D,), dtype and device of ``G``, without graph.
+
+        Raises:
+            TypeError: If ``G`` is no float tensor.
+            ValueError: If a shape is wrong, a row is not finite, or the losses or the generator are missing.
+        """
+        name = type(self).__name__
+        if not isinstance(G, Tensor) or not G.is_floating_point():
+            raise TypeError(f'{name}: G must be a float tensor, but got {getattr(G, "dtype", type(G).__name__)}')
+        if G.dim() != 2 or not G.shape[0]:
+            raise ValueError(f'{name}: G must be of shape (K, D) with K >= 1, but got {tuple(G.shape)}')
+        losses, ids = self._check(G.shape[0], losses, generator, task_ids)
+        return self._aggregate(G.detach(), losses, generator, ids)
+
+    @abstractmethod
+    def _aggregate(self, G: Tensor, losses: Tensor | None, generator: torch.Generator | None, ids: Tensor) -> Tensor:
+        """Return the update for checked input."""
+
+    def head_weights(self, weights: Tensor | None, losses: Tensor | None = None) -> Tensor | None:
+        """Return the factors for the gradients of the parameters that belong to one task; None for all ones.
+
+        Args:
+            weights: Weights of the K rows, of the last call or a call before it.
+            losses: The K losses.
+        """
+        return weights if self.heads == 'weighted' else None
+
+    def _check(
+        self,
+        num_rows: int,
+        losses: Tensor | None,
+        generator: torch.Generator | None,
+        task_ids: Tensor | None,
+    ) -> tuple[Tensor | None, Tensor]:
+        name = type(self).__name__
+        if self.needs_generator and generator is None:
+            raise ValueError(f'{name} draws random numbers: pass a seeded torch.Generator as generator')
+        if self.needs_losses:
+            if losses is None:
+                raise ValueError(f'{name} needs the values of the losses: pass losses of shape ({num_rows},)')
+            losses = losses.detach().to('cpu', torch.float64)
+            if losses.shape != (num_rows,) or not torch.isfinite(losses).all():
+                raise ValueError(f'{name}: losses must be {num_rows} finite numbers, but got {losses.tolist()}')
+        else:
+            losses = None
+        if not self.stateful:
+            return losses, torch.arange(num_rows)
+        if self.tasks is None:
+            self.bind(num_rows if task_ids is None else max(num_rows, int(task_ids.max()) + 1))
+        known = len(self.tasks)
+        if task_ids is None:
+            if num_rows != known:
+                raise ValueError(f'{name}: there are {known} tasks, but G has {num_rows} rows: pass their task_ids')
+            return losses, torch.arange(num_rows)
+        ids = torch.as_tensor(task_ids).detach().to('cpu', torch.int64)
+        if ids.shape != (num_rows,) or len(set(ids.tolist())) != num_rows or ids.min() < 0 or ids.max() >= known:
+            raise ValueError(
+                f'{name}: task_ids must be {num_rows} different numbers from 0 to {known - 1}, but got {ids.tolist()}'
+            )
+        return losses, ids
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state: tensors, numbers and strings only. An aggregator without state returns an empty dict."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: If there are entries that this class does not know.
+        """
+        if state:
+            raise ValueError(f'{type(self).__name__} has no state, but got the entries {", ".join(state)}')
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
+
+
+class RowAggregator(Aggregator):
+    """An aggregator that looks at the coordinates of the rows, not only at their products."""
+
+    def _aggregate(self, G: Tensor, losses: Tensor | None, generator: torch.Generator | None, ids: Tensor) -> Tensor:
+        squares = torch.zeros(G.shape[0], dtype=torch.float64, device=G.device)
+        for block in column_blocks(G):
+            squares += G[:, block].to(torch.float64).square().sum(1)
+        squares = squares.cpu()
+        if not torch.isfinite(squares).all():
+            broken = torch.nonzero(~torch.isfinite(squares)).flatten().tolist()
+            raise ValueError(f'{type(self).__name__}: rows {broken} of G are not finite')
+        live = squares > 0
+        self.rows_used = int(live.sum())
+        self.last_weights = torch.zeros(G.shape[0], dtype=torch.float64) if self.gives_weights else None
+        if self.rows_used == 0:
+            return G.new_zeros(G.shape[1])
+        if self.rows_used < G.shape[0]:
+            G, ids = G[live.to(G.device)], ids[live]
+            losses = None if losses is None else losses[live]
+        update, weights = self._combine(G, squares[live].sqrt(), losses, generator, ids)
+        if weights is not None:
+            self.last_weights[live] = weights
+        return update
+
+    @abstractmethod
+    def _combine(
+        self,
+        G: Tensor,
+        norms: Tensor,
+        losses: Tensor | None,
+        generator: torch.Generator | None,
+        ids: Tensor,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the update and, if it is a weighted sum of the rows, the weights.
+
+        Args:
+            G: Rows, none of which is zero.
+            norms: Their Euclidean norms, float64 on the CPU.
+            losses: Their losses, float64 on the CPU.
+            generator: Source of random numbers.
+            ids: Task of each row.
+        """

@@ -1,0 +1,85 @@
+"""What the aggregators share that look at the products of the rows only."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .base import Aggregator
+from .rows import gramian, weighted_sum
+
+
+class GramianAggregator(Aggregator):
+    """An aggregator whose update is a sum of the rows with weights that follow from their products.
+
+    The products and all K x K algebra are in float64 on the CPU.
+    """
+
+    gramian_only = True
+    gives_weights = True
+
+    @torch.no_grad()
+    def weights(
+        self,
+        gram: Tensor,
+        losses: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        task_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Return the weights of the rows.
+
+        Args:
+            gram: Products of all pairs of rows, of shape (K, K).
+            losses: As for a call of the aggregator.
+            generator: As for a call of the aggregator.
+            task_ids: As for a call of the aggregator.
+
+        Returns:
+            Float64 tensor of shape (K,) on the CPU; 0 for rows that are zero.
+
+        Raises:
+            ValueError: If a shape is wrong, a product is not finite, or the losses or the generator are missing.
+        """
+        name = type(self).__name__
+        if gram.dim() != 2 or gram.shape[0] != gram.shape[1] or not gram.shape[0]:
+            raise ValueError(f'{name}: gram must be of shape (K, K) with K >= 1, but got {tuple(gram.shape)}')
+        return self._solve(gram, *self._check(gram.shape[0], losses, generator, task_ids), generator)
+
+    def _aggregate(self, G: Tensor, losses: Tensor | None, generator: torch.Generator | None, ids: Tensor) -> Tensor:
+        return weighted_sum(G, self._solve(gramian(G), losses, ids, generator))
+
+    def _solve(self, gram: Tensor, losses: Tensor | None, ids: Tensor, generator: torch.Generator | None) -> Tensor:
+        products = gram.detach().to('cpu', torch.float64).numpy()
+        squares = products.diagonal()
+        if not np.isfinite(products).all():
+            broken = np.flatnonzero(~np.isfinite(squares)).tolist()
+            raise ValueError(f'{type(self).__name__}: rows {broken} are not finite')
+        live = squares > 0
+        self.rows_used = int(live.sum())
+        weights = np.zeros(len(squares))
+        if self.rows_used:
+            kept_losses = None if losses is None else losses.numpy()[live]
+            kept = products if self.rows_used == len(squares) else products[np.ix_(live, live)]
+            weights[live] = self._weights(kept, kept_losses, generator, ids.numpy()[live])
+        self.last_weights = torch.from_numpy(weights)
+        return self.last_weights
+
+    @abstractmethod
+    def _weights(
+        self,
+        gram: np.ndarray,
+        losses: np.ndarray | None,
+        generator: torch.Generator | None,
+        ids: np.ndarray,
+    ) -> np.ndarray:
+        """Return the weights.
+
+        Args:
+            gram: Products of the rows, none of which is zero; not to be changed.
+            losses: Their losses.
+            generator: Source of random numbers.
+            ids: Task of each row.
+        """

@@ -1,0 +1,51 @@
+"""Products and sums of very long rows, without a second copy of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+# Columns at a time: small enough for a cache of the CPU, large enough to keep a GPU busy.
+_COLUMNS_CPU, _COLUMNS_GPU = 2**15, 2**20
+
+
+def column_blocks(G: Tensor) -> Iterator[slice]:
+    """Yield slices that cover the columns of ``G`` in order."""
+    step = _COLUMNS_CPU if G.device.type == 'cpu' else _COLUMNS_GPU
+    for start in range(0, G.shape[1], step):
+        yield slice(start, start + step)
+
+
+def gramian(G: Tensor, other: Tensor | None = None) -> Tensor:
+    """Return the products of all pairs of rows, ``G @ other.T``.
+
+    They are summed in float64: squares of float32 numbers lose no digit there, which matters because the Gramian has
+    the square of the condition number of ``G``.
+
+    Args:
+        G: Tensor of shape (K, D).
+        other: Tensor of shape (K, D); None for ``G`` itself, whose products come out exactly symmetric.
+
+    Returns:
+        Float64 tensor of shape (K, K) on the CPU.
+    """
+    products = torch.zeros(G.shape[0], G.shape[0], dtype=torch.float64, device=G.device)
+    for block in column_blocks(G):
+        left = G[:, block].to(torch.float64)
+        right = left if other is None else other[:, block].to(torch.float64)
+        products.addmm_(left, right.T)
+    products = products.cpu()
+    return products if other is not None else (products + products.T) / 2
+
+
+def weighted_sum(G: Tensor, weights: Tensor) -> Tensor:
+    """Return ``weights @ G`` in the dtype of ``G``; rows of 16 bits are summed in float32."""
+    if G.dtype in (torch.float32, torch.float64):
+        return weights.to(G) @ G
+    weights = weights.to(G.device, torch.float32)
+    total = G.new_empty(G.shape[1])
+    for block in column_blocks(G):
+        total[block] = weights @ G[:, block].float()
+    return total
