@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.fileio import get_file_backend
+from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 
 from mtl_plugins.engine.checkpoints import (
@@ -27,6 +28,7 @@ from mtl_plugins.engine.checkpoints import (
     to_plain,
     write_atomically,
 )
+from mtl_plugins.engine.hooks.safe_checkpoint import SafeCheckpointHook
 
 from .safety import Recorder, StopAfter, build_runner, release
 
@@ -247,8 +249,6 @@ class TestSafeCheckpointHook:
         release(runner)
 
     def test_object_elsewhere_is_an_error(self, tmp_path):
-        from mmengine.hooks import Hook
-
         class Careless(Hook):
             def before_save_checkpoint(self, runner, checkpoint):
                 checkpoint['careless'] = dict(rng=random.Random())
@@ -296,8 +296,6 @@ class TestSafeCheckpointHook:
         release(runner)
 
     def test_disk_full_once_then_training_and_saving_go_on(self, tmp_path, monkeypatch, capsys):
-        from mmengine.hooks import Hook
-
         class FullAtThree(Hook):
             def before_train_iter(self, runner, batch_idx, data_batch=None):
                 if runner.iter == 2:
@@ -319,6 +317,30 @@ class TestSafeCheckpointHook:
         assert str(tmp_path / 'iter_3.pth') in printed
         assert 'bytes are needed' in printed
         assert f'The last good one is {tmp_path / "iter_2.pth"}' in printed
+        release(runner)
+
+    def test_disk_full_for_a_new_best_keeps_the_old_best(self, tmp_path, monkeypatch):
+        class FullInSecondValidation(Hook):
+            def before_val(self, runner):
+                if runner.iter == 4:
+                    best = next(iter(tmp_path.glob('best*.pth')))
+                    assert runner.message_hub.get_info('best_ckpt') == str(best)
+                    _fail_writing(monkeypatch)
+
+            def after_val(self, runner):
+                if runner.iter == 4:
+                    monkeypatch.undo()
+                    assert [path.name for path in tmp_path.glob('best*.pth')] == ['best_numbers_error_iter_2.pth']
+                    assert runner.message_hub.get_info('best_ckpt').endswith('_iter_2.pth')
+
+        options = dict(interval=2, by_epoch=False, save_best='numbers/error', rule='greater')
+        # Each validation counts as better than the last one.
+        monkeypatch.setattr(SafeCheckpointHook, 'rule_map', dict(greater=lambda *_: True))
+        probe = FullInSecondValidation()
+        probe.priority = 'LOWEST'
+        runner = build_runner(tmp_path, [probe], iters=6, val_interval=2, checkpoint=options)
+        runner.train()
+        assert [path.name for path in tmp_path.glob('best*.pth')] == ['best_numbers_error_iter_6.pth']
         release(runner)
 
     def test_disk_full_to_the_end_fails_at_the_end(self, tmp_path, monkeypatch):

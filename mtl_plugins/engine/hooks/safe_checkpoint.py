@@ -121,7 +121,8 @@ class SafeCheckpointHook(CheckpointHook):
         for key, value in checkpoint.items():
             checkpoint[key] = from_plain(value)
         saved = checkpoint.get('meta', {}).get(META_KEY)
-        if not runner._resume or not isinstance(saved, dict):
+        training = hasattr(runner.optim_wrapper, 'update_params')  # built; not so in a test run
+        if not runner._resume or not training or not isinstance(saved, dict):
             return
         check_resume_compatibility(saved, describe_run(runner))
         self._left_behind = [Path(name).name for name in saved.get('replaces', [])]
