@@ -60,9 +60,5 @@ def test_bad_interval(interval):
         RankSyncCheckHook(interval=interval)
 
 
-def test_two_processes_in_step(tmp_path):
-    run_processes('in_step', tmp_path)
-
-
-def test_drift_of_one_bit_is_named(tmp_path):
+def test_drift_of_one_bit_in_one_of_two_processes_is_named(tmp_path):
     run_processes('drift', tmp_path)
