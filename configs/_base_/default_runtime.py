@@ -13,6 +13,7 @@ custom_hooks = [
     dict(type='mtl_plugins.RNGStateHook'),
     dict(type='mtl_plugins.PreemptionHook'),
     dict(type='mtl_plugins.RankSyncCheckHook', interval=500),
+    dict(type='mtl_plugins.EpochLengthHook'),
     dict(type='mtl_plugins.CostHook'),
     dict(type='mtl_plugins.MetricsFileHook'),
     dict(type='mtl_plugins.AffinityHook', interval=10),

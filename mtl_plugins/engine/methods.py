@@ -8,10 +8,10 @@ from typing import Any
 
 from mmengine.registry import Registry
 
-from mtl_plugins.methods import affinity, grouping, weighting
-from mtl_plugins.registry import AFFINITIES, GROUPERS, WEIGHTINGS
+from mtl_plugins.methods import affinity, aggregation, grouping, weighting
+from mtl_plugins.registry import AFFINITIES, AGGREGATORS, GROUPERS, WEIGHTINGS
 
-_ABSTRACT = {'Grouper', 'SimilarityGrouper', 'Weighting'}
+_ABSTRACT = {'Aggregator', 'GramianAggregator', 'Grouper', 'RowAggregator', 'SimilarityGrouper', 'Weighting'}
 
 
 def _register(registry: Registry, module: Any) -> None:
@@ -21,6 +21,7 @@ def _register(registry: Registry, module: Any) -> None:
 
 
 _register(WEIGHTINGS, weighting)
+_register(AGGREGATORS, aggregation)
 _register(GROUPERS, grouping)
 AFFINITIES.register_module(module=affinity.ProximalAffinity)
 AFFINITIES.register_module(module=affinity.ReleasedAffinity)

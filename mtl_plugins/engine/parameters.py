@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,18 @@ class ParameterTable:
             for key in parameters_behind(loss):
                 if key in self._names:
                     self._users.setdefault(self._names[key], set()).add(task)
+
+    def export(self) -> dict[str, list[str]]:
+        """What was seen so far, for the other ranks."""
+        return {task: [name for name, users in self._users.items() if task in users] for task in sorted(self._seen)}
+
+    def merge(self, exports: Iterable[Mapping[str, Sequence[str]]]) -> None:
+        """Take over what other ranks saw."""
+        for export in exports:
+            for task, names in export.items():
+                self._seen.add(task)
+                for name in names:
+                    self._users.setdefault(name, set()).add(task)
 
     @property
     def seen(self) -> frozenset[str]:

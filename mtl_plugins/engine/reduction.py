@@ -55,6 +55,14 @@ class Reducer:
         dist.broadcast(tensor, src=0)
         return tensor.tolist()
 
+    def broadcast(self, values: Tensor, device: torch.device) -> Tensor:
+        """Rank 0's tensor; every rank passes one of the same shape and type, and gets it on its own device."""
+        if self.world_size == 1:
+            return values
+        sent = values.to(device)
+        dist.broadcast(sent, src=0)
+        return sent.to(values.device)
+
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Replace ``.grad`` by its sum over ranks, for parameters that have one on any rank.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -109,22 +109,36 @@ class StepBatch:
             members: Usable tasks, all within the ``active`` of the last :meth:`measure`.
             weights: Task weights; None stands for ones.
         """
-        self.num_backwards += 1
+        for shares in self.shares(members):
+            if weights is not None:
+                shares = {t: loss if weights[t] == 1 else loss * weights[t] for t, loss in shares.items()}
+            if shares:
+                self._precision.scale(sum_of(shares.values())).backward()
+
+    def shares(self, members: Collection[str], *, keep: bool = False) -> Iterator[dict[str, Tensor]]:
+        """For each micro-batch, this rank's share of the members' averaged losses, with graph.
+
+        Their gradients, summed over micro-batches and ranks, are the gradients of the averaged losses. A task without
+        labels in the micro-batch has no entry.
+
+        Args:
+            members: Usable tasks, all within the ``active`` of the last :meth:`measure`.
+            keep: Whether another call follows; the caller then retains the graph.
+        """
+        self.num_backwards += not keep
         active = [task for task in self.tasks if task in members]
         for index, closure in enumerate(self._closures):
             losses = self._held if self._held is not None else closure(active, grad=True)
-            self._held = None
-            terms = []
+            self._held = losses if keep and len(self._closures) == 1 else None
+            shares = {}
             for k, task in enumerate(self.tasks):
                 count = self._local_counts[index][k]
                 if task in members and count > 0:
-                    factor = count / self._totals[k] * (1.0 if weights is None else float(weights[task]))
-                    terms.append(losses[task] if factor == 1.0 else losses[task] * factor)
-            if not terms:
-                continue
+                    factor = count / self._totals[k]
+                    shares[task] = losses[task] if factor == 1.0 else losses[task] * factor
             if self._parameters is not None:
-                self._parameters.observe({task: losses[task] for task in active if task in losses})
-            self._precision.scale(sum(terms[1:], start=terms[0])).backward()
+                self._parameters.observe({task: losses[task] for task in shares})
+            yield shares
 
     def release(self) -> None:
         """Drop the graph of a measurement that no backward will follow."""
@@ -155,3 +169,9 @@ class StepBatch:
         allowed = torch.tensor([task not in self._excluded for task in self.tasks])
         usable = present & finite & allowed
         return Measurement(losses.where(usable, torch.full((), float('nan'), dtype=torch.float64)), usable)
+
+
+def sum_of(losses: Iterable[Tensor]) -> Tensor:
+    """Sum of one or more scalars; of one it is that scalar itself."""
+    first, *others = losses
+    return sum(others, start=first)

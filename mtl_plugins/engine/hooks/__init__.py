@@ -3,18 +3,21 @@
 from .affinity import AffinityHook
 from .cost import CostHook
 from .environment import EnvironmentStampHook
+from .epoch_length import EpochLengthHook
 from .metrics_file import MetricsFileHook
 from .preemption import EXIT_PREEMPTED, PreemptionHook, TrainingPreempted
 from .progress import RichProgressHook
 from .rank_check import RankMismatchError, RankSyncCheckHook
 from .rng_state import RNGStateHook
 from .safe_checkpoint import PlainStateHook, SafeCheckpointHook
+from .task_kpi import TaskKPIHook
 
 __all__ = [
     'EXIT_PREEMPTED',
     'AffinityHook',
     'CostHook',
     'EnvironmentStampHook',
+    'EpochLengthHook',
     'MetricsFileHook',
     'PlainStateHook',
     'PreemptionHook',
@@ -23,5 +26,6 @@ __all__ = [
     'RankSyncCheckHook',
     'RichProgressHook',
     'SafeCheckpointHook',
+    'TaskKPIHook',
     'TrainingPreempted',
 ]

@@ -1,13 +1,20 @@
 """The step strategies, as optimizer wrappers of MMEngine."""
 
+from .ada_task import AdaTaskOptimWrapper
+from .aggregation import GradientAggregationOptimWrapper
 from .base import StepOptimWrapper
 from .released import ReleasedTaskGroupOptimWrapper
 from .selective import SelectiveTaskGroupOptimWrapper
+from .sharpness import SAMOOptimWrapper, SharpnessAwareOptimWrapper
 from .weighted_sum import MultiTaskOptimWrapper
 
 __all__ = [
+    'AdaTaskOptimWrapper',
+    'GradientAggregationOptimWrapper',
     'MultiTaskOptimWrapper',
     'ReleasedTaskGroupOptimWrapper',
+    'SAMOOptimWrapper',
     'SelectiveTaskGroupOptimWrapper',
+    'SharpnessAwareOptimWrapper',
     'StepOptimWrapper',
 ]

@@ -213,7 +213,7 @@ class StepOptimWrapper(OptimWrapper):
         if not gradients:
             return False
         self.precision.unscale_(self.optimizer)
-        if not self.precision.uses_scaler and self.guard.check_grads and not _all_finite(gradients):
+        if not self.precision.uses_scaler and self.guard.check_grads and not all_finite(gradients):
             self.guard.report(self.guard.GRADIENT)
             return False
         if self.clip_grad_kwargs:
@@ -328,7 +328,8 @@ class StepOptimWrapper(OptimWrapper):
         self._saved_tasks = saved or None
 
 
-def _all_finite(gradients: Sequence[Tensor]) -> bool:
+def all_finite(gradients: Sequence[Tensor]) -> bool:
+    """Whether no gradient holds NaN or infinity; one transfer to the host."""
     # The Euclidean norm propagates inf and NaN and is many times faster on a CPU, but the squares of large finite
     # numbers overflow; so it has the first word, and the largest magnitude the last.
     return _finite_norms(gradients, 2.0) or _finite_norms(gradients, float('inf'))

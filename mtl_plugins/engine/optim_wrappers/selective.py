@@ -129,6 +129,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
     # ------------------------------------------------------------------ the step
     def _step_tasks(self, batch: StepBatch) -> None:
         self.affinity.start_batch()
+        self.weighting.begin_step(self.generator)
         before = torch.full((len(self.task_names),), float('nan'), dtype=torch.float64)
         for group in self._rounds(self._batch_order()):
             before[group] = self._step_group(batch, group)[group]

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import OPTIM_WRAPPERS, WEIGHTINGS
 
+from ..grad_norms import gradient_norms, last_shared_layer
 from ..methods import build_part
 from ..step_batch import Measurement, StepBatch
 from .base import StepOptimWrapper
@@ -25,6 +26,7 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
     Args:
         optimizer: The optimizer that is stepped.
         weighting: Config of the loss weighting.
+        shared_layer: Name of the layer whose gradients GradNorm and EMTL compare; None takes the last shared one.
         passes: How often the whole step is repeated on the same batch; the baseline that costs as much as STGU with
             ``passes`` groups.
         **kwargs: See :class:`mtl_plugins.engine.optim_wrappers.base.StepOptimWrapper`.
@@ -34,12 +36,23 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
     """
 
     def __init__(
-        self, optimizer: Optimizer, weighting: dict[str, Any] | None = None, passes: int = 1, **kwargs: Any
+        self,
+        optimizer: Optimizer,
+        weighting: dict[str, Any] | None = None,
+        passes: int = 1,
+        shared_layer: str | None = None,
+        **kwargs: Any,
     ) -> None:
         if not isinstance(passes, int) or passes < 1:
             raise ValueError(f'passes must be an integer >= 1, but got {passes!r}')
         self.weighting = build_part(WEIGHTINGS, weighting or dict(type='EqualWeighting'), 'weighting')
         self.passes = passes
+        self.shared_layer = shared_layer
+        if self.weighting.needs_grad_norms and kwargs.get('accumulative_counts', 1) != 1:
+            raise ValueError(
+                f'{type(self.weighting).__name__} needs the gradient norms of the whole batch before its backward, '
+                'which gradient accumulation cannot give: use accumulative_counts=1'
+            )
         super().__init__(optimizer, **kwargs)
 
     @property
@@ -58,15 +71,31 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
 
     def _step_tasks(self, batch: StepBatch) -> None:
         for _ in range(self.passes):
+            self.weighting.begin_step(self.generator)
             measured = batch.measure()
             members = [task for task, usable in zip(self.task_names, measured.usable.tolist()) if usable]
             if not members:
                 batch.release()
                 continue
+            if self.weighting.needs_grad_norms:
+                self._tell_grad_norms(batch, members, measured)
             batch.backward(members, task_weights(self.weighting, measured, self.task_names))
             self.finish_step()
             after = batch.measure((), grad=False).losses if self.weighting.needs_after_step else None
             self.weighting.after_step(measured.losses, after, measured.usable)
+
+    def _tell_grad_norms(self, batch: StepBatch, members: list[str], measured: Measurement) -> None:
+        if self.policy is None:
+            raise RuntimeError(f'{type(self.weighting).__name__} needs a model; call attach(model) before step_tasks()')
+        table, model = self.policy.parameters, self.policy.model
+        if not table.seen >= set(members):
+            for shares in batch.shares(members, keep=True):
+                table.observe(shares)
+            table.merge(self.reducer.gather_objects(table.export()))
+        norms = gradient_norms(batch, members, last_shared_layer(model, table, self.shared_layer), self.reducer)
+        values = torch.tensor([norms.get(task, 0.0) for task in self.task_names], dtype=torch.float64)
+        losses = torch.nan_to_num(measured.losses, nan=0.0)
+        self.weighting.observe_grad_norms(values, losses, measured.usable)
 
     def strategy_state(self) -> dict[str, Any]:
         """The weighting's state."""

@@ -1,0 +1,47 @@
+"""Tells a loss weighting how good the tasks are by now."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.hooks import Hook
+
+from mtl_plugins.registry import HOOKS
+
+
+@HOOKS.register_module()
+class TaskKPIHook(Hook):
+    """After every validation hands key performance indicators to weightings that follow them (DTP).
+
+    Args:
+        kpis: Task -> name of a metric in percent in which more is better, for example
+            ``dict(semseg='semseg/mIoU', depth='depth/delta1', normals='normals/11.25', sal='sal/maxF')``.
+
+    Raises:
+        ValueError: If ``kpis`` is empty.
+    """
+
+    # After the evaluator has its results, before checkpoints.
+    priority = 'NORMAL'
+
+    def __init__(self, kpis: Mapping[str, str]) -> None:
+        if not kpis:
+            raise ValueError('TaskKPIHook.kpis must name a metric per task, for example dict(semseg="semseg/mIoU")')
+        self.kpis = dict(kpis)
+
+    def after_val_epoch(self, runner: Any, metrics: Mapping[str, float] | None = None) -> None:
+        """Pass the metrics of this validation on.
+
+        Raises:
+            KeyError: If a metric is missing.
+        """
+        weighting = getattr(runner.optim_wrapper, 'weighting', None)
+        if weighting is None or not getattr(weighting, 'needs_kpis', False):
+            return
+        missing = [name for name in self.kpis.values() if name not in (metrics or {})]
+        if missing:
+            raise KeyError(f'TaskKPIHook: no metric {missing}; there are {sorted(metrics or {})}')
+        values = {task: float(metrics[name]) / 100 for task, name in self.kpis.items()}
+        weighting.update_kpis({task: value for task, value in values.items() if math.isfinite(value)})

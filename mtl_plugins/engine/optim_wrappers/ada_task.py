@@ -1,0 +1,91 @@
+"""AdaTask's step: the gradients of the tasks reach the optimizer one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mtl_plugins.methods.catalogue import StepCost
+from mtl_plugins.registry import OPTIM_WRAPPERS
+
+from ..optimizers import AdaTask
+from ..step_batch import StepBatch
+from .rows import TaskGradientOptimWrapper
+from .weighted_sum import task_weights
+
+
+@OPTIM_WRAPPERS.register_module()
+class AdaTaskOptimWrapper(TaskGradientOptimWrapper):
+    """One forward and K backwards per batch; :class:`~mtl_plugins.engine.optimizers.AdaTask` steps with all K rows.
+
+    ``clip_grad`` of type ``'norm'`` acts on the summed gradient, which is what ordinary training would step with; every
+    task's gradient is then scaled by the same factor.
+
+    Args:
+        optimizer: An ``AdaTask`` optimizer: ``optimizer=dict(type='AdaTask', base='Adam')``.
+        **kwargs: See :class:`mtl_plugins.engine.optim_wrappers.rows.TaskGradientOptimWrapper`.
+
+    Raises:
+        TypeError: If the optimizer is another.
+        ValueError: If ``clip_grad`` is of type ``'value'``, which has no meaning for several gradients.
+    """
+
+    method_name = 'ada_task'
+
+    def __init__(self, optimizer: Optimizer, **kwargs: Any) -> None:
+        if not isinstance(optimizer, AdaTask):
+            raise TypeError(
+                'AdaTaskOptimWrapper needs optimizer=dict(type="mtl_plugins.AdaTask", base="Adam"), '
+                f'but got {type(optimizer).__name__}'
+            )
+        if (kwargs.get('clip_grad') or {}).get('type', 'norm') != 'norm':
+            raise ValueError("AdaTaskOptimWrapper: clip_grad must be of type 'norm'")
+        super().__init__(optimizer, **kwargs)
+
+    def cost_per_batch(self) -> StepCost:
+        """One forward, K backwards over the shared part."""
+        return StepCost(1, len(self.task_names) if self.task_names else 1, 1)
+
+    def _step_tasks(self, batch: StepBatch) -> None:
+        self.weighting.begin_step(self.generator)
+        measured = batch.measure()
+        members = self.usable_tasks(measured)
+        if not members:
+            batch.release()
+            return
+        rows = self.rows(batch, members, task_weights(self.weighting, measured, self.task_names))
+        finite = self.finite_rows(members, rows)
+        if finite:
+            rows = rows[[members.index(task) for task in finite]].float()
+            # What the scaler checks, clipping measures, and the optimizer leaves alone.
+            self.write_shared(rows.sum(0))
+        self.step(**self._task_gradients(finite, rows))
+        self.zero_grad()
+        after = batch.measure((), grad=False).losses if self.weighting.needs_after_step else None
+        self.weighting.after_step(measured.losses, after, measured.usable)
+
+    def _task_gradients(self, members: list[str], rows: Tensor) -> dict[str, Any]:
+        shared = self.split.shared
+        self._views = {
+            p: part.reshape(len(rows), *p.shape) for p, part in zip(shared.parameters, rows.split(shared.sizes, dim=1))
+        }
+        return dict(
+            task_grads=self._views,
+            task_ids=[self.task_names.index(task) for task in members],
+            num_tasks=len(self.task_names),
+        )
+
+    def _clip_grad(self) -> None:
+        before = _norm(self._views)
+        super()._clip_grad()
+        factor = _norm(self._views) / before.clamp_min(torch.finfo(before.dtype).tiny)
+        for gradients in self._views.values():
+            gradients *= factor
+
+
+def _norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    return torch.stack([parameter.grad.norm() for parameter in parameters]).norm()

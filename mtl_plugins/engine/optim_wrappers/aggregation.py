@@ -1,0 +1,192 @@
+"""Gradient aggregation: one gradient per task on the shared parameters, combined into one update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mtl_plugins.methods.aggregation.rows import gramian, weighted_sum
+from mtl_plugins.methods.catalogue import StepCost
+from mtl_plugins.registry import AGGREGATORS, OPTIM_WRAPPERS
+
+from ..methods import build_part
+from ..step_batch import Measurement, StepBatch, sum_of
+from .rows import TaskGradientOptimWrapper, accumulate
+from .weighted_sum import task_weights
+
+HEADS = ('sum', 'weighted', None)
+RESCALE = ('sum', None)
+
+
+@OPTIM_WRAPPERS.register_module()
+class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
+    """One forward and K backwards per batch; an aggregator turns the K rows into the update of the shared parameters.
+
+    Args:
+        optimizer: The optimizer that is stepped.
+        aggregator: Config of the aggregator.
+        interval: Steps between two solutions of a Gramian method; in between its last weights are used, which costs one
+            backward over the shared part instead of K. A batch with a task that has no weight yet is solved anew.
+        rescale: ``'sum'`` brings methods whose equal weights add up to one to the scale of the summed loss (times the
+            number of present tasks), so that methods compare at one learning rate; None leaves each method's own scale.
+        heads: ``'sum'``: a task's own parameters get its unweighted gradient; ``'weighted'``: times the task's weight
+            (methods that weight their rows); None takes what the method's paper does.
+        **kwargs: ``weighting`` (for IMTL, whose losses IMTL-L scales first), ``row_dtype``, and those of
+            :class:`mtl_plugins.engine.optim_wrappers.base.StepOptimWrapper`.
+
+    Raises:
+        ValueError: If an argument is out of range or does not suit the aggregator.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        aggregator: dict[str, Any],
+        interval: int = 1,
+        rescale: str | None = 'sum',
+        heads: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.aggregator = build_part(AGGREGATORS, aggregator, 'aggregator')
+        self.heads = heads
+        name = type(self.aggregator).__name__
+        if not isinstance(interval, int) or interval < 1:
+            raise ValueError(f'interval must be an integer >= 1, but got {interval!r}')
+        if interval > 1 and not self.aggregator.gramian_only:
+            raise ValueError(
+                f'interval={interval}: {name} needs the gradients themselves in every step; use interval=1'
+            )
+        if rescale not in RESCALE:
+            raise ValueError(f'rescale must be one of {RESCALE}, but got {rescale!r}')
+        if heads not in HEADS:
+            raise ValueError(f'heads must be one of {HEADS}, but got {heads!r}')
+        if heads == 'weighted' and not self.aggregator.gives_weights:
+            raise ValueError(f"heads='weighted': {name} has no weight per task; use heads='sum'")
+        self.interval = interval
+        self.rescale = rescale
+        self.num_steps = 0
+        self._last_weights: dict[str, float] = {}
+        self._head_factors: dict[str, float] = {}
+        super().__init__(optimizer, **kwargs)
+
+    @property
+    def method_name(self) -> str:
+        """Names of the aggregator and, if there is one, of the loss weighting."""
+        names = [type(self.weighting).__name__, type(self.aggregator).__name__]
+        return '+'.join(name for name in names if name != 'EqualWeighting')
+
+    def cost_per_batch(self) -> StepCost:
+        """One forward, K backwards over the shared part (on average over the interval)."""
+        tasks = len(self.task_names) if self.task_names else 1
+        return StepCost(1, round(Fraction(tasks + self.interval - 1, self.interval)), 1)
+
+    # ------------------------------------------------------------------ the step
+    def _step_tasks(self, batch: StepBatch) -> None:
+        self.weighting.begin_step(self.generator)
+        measured = batch.measure()
+        members = self.usable_tasks(measured)
+        if not members:
+            batch.release()
+            return
+        loss_weights = task_weights(self.weighting, measured, self.task_names)
+        if self.num_steps % self.interval == 0 or not set(members) <= set(self._last_weights):
+            self._solve(batch, members, loss_weights, measured)
+        else:
+            self._reuse(batch, members, loss_weights)
+        self.step()
+        self.zero_grad()
+        self.num_steps += 1
+        after = batch.measure((), grad=False).losses if self.weighting.needs_after_step else None
+        self.weighting.after_step(measured.losses, after, measured.usable)
+
+    def _solve(
+        self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
+    ) -> None:
+        rows = self.rows(batch, members, loss_weights)
+        finite = self.finite_rows(members, rows)
+        if not finite:
+            return
+        if len(finite) < len(members):
+            rows = rows[[members.index(task) for task in finite]]
+        self.write_shared(self.combine(self.aggregator, finite, rows, loss_weights, measured))
+        for task, factor in self._head_factors.items():
+            for parameter in self.split.own(task):
+                if parameter.grad is not None:
+                    parameter.grad *= factor
+
+    def combine(
+        self,
+        aggregator: Any,
+        members: Sequence[str],
+        rows: Tensor,
+        loss_weights: dict[str, float],
+        measured: Measurement,
+    ) -> Tensor:
+        """The update ``[D]`` that ``aggregator`` makes of ``rows``, decided by rank 0 and rescaled."""
+        places = torch.tensor([self.task_names.index(task) for task in members])
+        losses = measured.losses[places] * torch.tensor([loss_weights[task] for task in members]).double()
+        options = dict(losses=losses, generator=self.generator, task_ids=places)
+        rows = rows.float()
+        # Solvers and libraries may differ between hosts, so all ranks take rank 0's numbers.
+        if aggregator.gramian_only:
+            weights = self.reducer.broadcast(aggregator.weights(gramian(rows), **options), self._device)
+            weights = weights * self._factor(aggregator)
+            update = weighted_sum(rows, weights)
+        else:
+            update = self.reducer.broadcast(aggregator(rows, **options), self._device) * self._factor(aggregator)
+            weights = aggregator.last_weights
+            weights = None if weights is None else weights * self._factor(aggregator)
+        self._last_weights = {} if weights is None else dict(zip(members, weights.tolist()))
+        factors = weights if self.heads == 'weighted' else None
+        if self.heads is None:
+            factors = aggregator.head_weights(weights, losses)
+        self._head_factors = {} if factors is None else dict(zip(members, factors.tolist()))
+        return update
+
+    def _factor(self, aggregator: Any) -> int:
+        return max(aggregator.rows_used, 1) if self.rescale == 'sum' and aggregator.scale == 'mean' else 1
+
+    def _reuse(self, batch: StepBatch, members: list[str], loss_weights: dict[str, float]) -> None:
+        """One backward of the losses weighted as at the last solution."""
+        for shares in batch.shares(members):
+            self.learn_parameters(members, shares)
+            losses = {task: self.precision.scale(loss * loss_weights[task]) for task, loss in shares.items()}
+            if not losses:
+                continue
+            own = [parameter for task in losses for parameter in self.split.own(task)]
+            if own:
+                # Only the part of the graph that leads to the tasks' own parameters is walked here.
+                total = sum_of(loss * self._head_factors.get(task, 1.0) for task, loss in losses.items())
+                accumulate(own, torch.autograd.grad(total, own, retain_graph=True, allow_unused=True))
+            shared = self.split.shared.parameters
+            total = sum_of(loss * self._last_weights[task] for task, loss in losses.items())
+            accumulate(shared, torch.autograd.grad(total, shared, allow_unused=True))
+        self.reducer.sum_gradients(self._trainable())
+
+    # ------------------------------------------------------------------ set-up, state
+    def _bind(self) -> None:
+        super()._bind()
+        self.aggregator.bind(len(self.task_names))
+
+    def strategy_state(self) -> dict[str, Any]:
+        """States of aggregator and weighting, the last weights and the counter."""
+        return dict(
+            **super().strategy_state(),
+            aggregator=self.aggregator.state_dict(),
+            last_weights=dict(self._last_weights),
+            head_factors=dict(self._head_factors),
+            num_steps=self.num_steps,
+        )
+
+    def load_strategy_state(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`strategy_state`."""
+        super().load_strategy_state(state)
+        self.aggregator.load_state_dict(state['aggregator'])
+        self._last_weights = {task: float(weight) for task, weight in state['last_weights'].items()}
+        self._head_factors = {task: float(factor) for task, factor in state['head_factors'].items()}
+        self.num_steps = int(state['num_steps'])

@@ -1,0 +1,156 @@
+"""AdaTask: adaptive optimizers with one set of accumulators per task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mtl_plugins.registry import OPTIMIZERS
+
+BASES = ('Adam', 'RMSprop', 'Adagrad')
+
+
+@OPTIMIZERS.register_module()
+class AdaTask(Optimizer):
+    r"""AdaTask (Yang et al., "AdaTask: A Task-aware Adaptive Learning Rate Approach to Multi-task Learning", AAAI 2023,
+    arXiv 2211.15055).
+
+    A shared parameter keeps the accumulators of the base optimizer once per task and moves by the sum of the tasks'
+    steps, :math:`\theta \leftarrow \theta - \eta \sum_k s_k`, so that no task's large gradients slow the others down.
+    Compared with the base optimizer on the summed gradient the step is up to K times as long. With :math:`g_k` the
+    gradient of task k:
+
+    * ``Adam``: :math:`m_k, v_k` as in Adam, :math:`s_k = \hat m_k / (\sqrt{\hat v_k} + \epsilon)`;
+    * ``RMSprop``: :math:`v_k \leftarrow \alpha v_k + (1-\alpha) g_k^2`, :math:`s_k = g_k / (\sqrt{v_k} + \epsilon)`;
+    * ``Adagrad``: :math:`v_k \leftarrow v_k + g_k^2`, :math:`s_k = g_k / (\sqrt{v_k} + \epsilon)`.
+
+    Parameters without task gradients (a task's own) are stepped by the base optimizer from their ``.grad``.
+
+    Differences from the authors' program: it has Adam only, accepts ``weight_decay`` and ``amsgrad`` without using
+    them, takes the learning rate of the last parameter group for all, and fails on a shared parameter without gradient.
+    Here each group has its own settings, the decay :math:`\lambda \theta` is shared equally among the present tasks,
+    and an absent task's accumulators and step counter stay as they are.
+
+    Args:
+        params: Parameters or groups.
+        base: ``'Adam'``, ``'RMSprop'`` or ``'Adagrad'``.
+        lr: Learning rate.
+        betas: Adam's decay rates.
+        alpha: RMSprop's decay rate.
+        eps: Added to the denominator.
+        weight_decay: L2 penalty.
+        amsgrad: Adam with the greatest second moment so far.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        base: str = 'Adam',
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+    ) -> None:
+        if base not in BASES:
+            raise ValueError(f'AdaTask: base must be one of {BASES}, but got {base!r}')
+        for name, value in (('lr', lr), ('eps', eps), ('weight_decay', weight_decay)):
+            if not value >= 0:
+                raise ValueError(f'AdaTask: {name} must be >= 0, but got {value!r}')
+        for name, value in (('betas[0]', betas[0]), ('betas[1]', betas[1]), ('alpha', alpha)):
+            if not 0 <= value < 1:
+                raise ValueError(f'AdaTask: {name} must lie in [0, 1), but got {value!r}')
+        if amsgrad and base != 'Adam':
+            raise ValueError(f'AdaTask: amsgrad belongs to Adam, but base={base!r}')
+        self.base = base
+        defaults = dict(
+            lr=lr, betas=tuple(betas), alpha=alpha, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad, base=base
+        )
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(
+        self,
+        closure: Callable[[], Tensor] | None = None,
+        task_grads: Mapping[nn.Parameter, Tensor] | None = None,
+        task_ids: Sequence[int] = (),
+        num_tasks: int = 0,
+    ) -> Tensor | None:
+        """Move all parameters once.
+
+        Args:
+            closure: As in every torch optimizer.
+            task_grads: Shared parameter -> gradients ``[K_present, *shape]`` of the present tasks.
+            task_ids: Numbers of the present tasks, in the order of the first axis of the gradients.
+            num_tasks: Number of all tasks K.
+
+        Returns:
+            The loss, if there is a closure.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        task_grads = task_grads or {}
+        ids = torch.as_tensor(list(task_ids), dtype=torch.long)
+        for group in self.param_groups:
+            for parameter in group['params']:
+                if parameter in task_grads:
+                    self._step(parameter, task_grads[parameter], ids.to(parameter.device), num_tasks, group)
+                elif parameter.grad is not None:
+                    only = torch.zeros(1, dtype=torch.long, device=parameter.device)
+                    self._step(parameter, parameter.grad[None], only, 1, group)
+        return loss
+
+    def _step(self, parameter: Tensor, grads: Tensor, ids: Tensor, num_tasks: int, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
+        if not state:
+            state.update(self._new_state(parameter, num_tasks, group))
+        if group['weight_decay']:
+            grads = grads + parameter * (group['weight_decay'] / len(ids))
+        steps = self._steps(state, grads, ids, group)
+        parameter.sub_(steps.sum(0), alpha=group['lr'])
+
+    @staticmethod
+    def _new_state(parameter: Tensor, num_tasks: int, group: dict[str, Any]) -> dict[str, Tensor]:
+        zeros = parameter.new_zeros((num_tasks, *parameter.shape))
+        state = dict(step=torch.zeros(num_tasks, dtype=torch.float64), exp_avg_sq=zeros)
+        if group['base'] == 'Adam':
+            state['exp_avg'] = zeros.clone()
+            if group['amsgrad']:
+                state['max_exp_avg_sq'] = zeros.clone()
+        return state
+
+    @staticmethod
+    def _steps(state: dict[str, Tensor], grads: Tensor, ids: Tensor, group: dict[str, Any]) -> Tensor:
+        """Advance the accumulators of the tasks ``ids`` and return their steps ``s_k``."""
+        square = state['exp_avg_sq'][ids]
+        if group['base'] == 'Adagrad':
+            square = square.addcmul(grads, grads)
+        else:
+            decay = group['betas'][1] if group['base'] == 'Adam' else group['alpha']
+            square = square.mul(decay).addcmul(grads, grads, value=1 - decay)
+        state['exp_avg_sq'][ids] = square
+        if group['base'] != 'Adam':
+            return grads / square.sqrt().add_(group['eps'])
+
+        where = ids.cpu()
+        state['step'][where] += 1
+        beta1, beta2 = group['betas']
+        count = state['step'][where].view(-1, *[1] * (grads.dim() - 1))
+        mean = state['exp_avg'][ids].mul(beta1).add(grads, alpha=1 - beta1)
+        state['exp_avg'][ids] = mean
+        if group['amsgrad']:
+            square = torch.maximum(state['max_exp_avg_sq'][ids], square)
+            state['max_exp_avg_sq'][ids] = square
+        correction1 = (1 - beta1**count).to(grads)
+        correction2 = (1 - beta2**count).to(grads)
+        return mean / correction1 / (square.sqrt() / correction2.sqrt() + group['eps'])

@@ -1,0 +1,90 @@
+"""One gradient per task: rows over the shared parameters, and each task's own part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from .parameters import ParameterTable
+from .reduction import Reducer
+
+
+class SharedLayout:
+    """Where each shared parameter lies in a row.
+
+    Args:
+        parameters: The shared parameters, in order.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.parameters = list(parameters)
+        self.sizes = [p.numel() for p in self.parameters]
+
+    @property
+    def width(self) -> int:
+        """Length D of a row."""
+        return sum(self.sizes)
+
+    def add_to_row(self, row: Tensor, gradients: Sequence[Tensor | None]) -> None:
+        """Add one gradient per parameter (None stands for zero) to ``row``, in place."""
+        for part, gradient in zip(row.split(self.sizes), gradients):
+            if gradient is not None:
+                part += gradient.reshape(-1).to(row.dtype)
+
+    def write(self, row: Tensor) -> None:
+        """Put a row into the parameters' ``.grad``."""
+        for parameter, part in zip(self.parameters, row.split(self.sizes)):
+            parameter.grad = part.view_as(parameter).to(parameter.dtype, copy=True)
+
+
+class ParameterSplit:
+    """Which parameters are shared and which belong to one task, the same on all ranks.
+
+    A task's graph is looked at when it is present for the first time. A rank that lacks its labels learns from the
+    others.
+
+    Args:
+        model: The bare model; for closures without one, a module that holds the optimizer's parameters.
+        trainable: The optimizer's parameters; others are neither shared nor anybody's.
+        reducer: Exchanges what ranks saw.
+        table: What is known already; None starts anew.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        trainable: Sequence[nn.Parameter],
+        reducer: Reducer,
+        table: ParameterTable | None = None,
+    ) -> None:
+        stepped = {id(p) for p in trainable}
+        self._table = ParameterTable(model) if table is None else table
+        self._parameters = {name: p for name, p in model.named_parameters() if id(p) in stepped}
+        self._reducer = reducer
+        self._mapped: set[str] = set()
+        self.shared = SharedLayout([])
+        self._own: dict[str, list[nn.Parameter]] = {}
+
+    def update(self, present: Sequence[str], losses: Sequence[Mapping[str, Tensor]]) -> None:
+        """Learn about tasks that are present for the first time.
+
+        Args:
+            present: Usable tasks, the same on all ranks.
+            losses: This rank's losses with graph, one mapping per micro-batch.
+        """
+        if self._mapped.issuperset(present):
+            return
+        for each in losses:
+            self._table.observe({task: each[task] for task in present if task in each})
+        self._table.merge(self._reducer.gather_objects(self._table.export()))
+        self._mapped.update(present)
+        self.shared = SharedLayout(self._select(self._table.shared()))
+        self._own = {task: self._select(self._table.own(task)) for task in self._mapped}
+
+    def _select(self, names: Sequence[str]) -> list[nn.Parameter]:
+        return [self._parameters[name] for name in names if name in self._parameters]
+
+    def own(self, task: str) -> list[nn.Parameter]:
+        """Parameters that only ``task`` uses."""
+        return self._own.get(task, [])
