@@ -4,6 +4,7 @@ Also a program: ``python -m tests.engine.safety WORK_DIR ...`` trains it, for te
 """
 
 import argparse
+import errno
 import itertools
 import logging
 import os
@@ -19,7 +20,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
-from mtl_plugins.engine.checkpoints import find_newest_loadable, register_safe_loaders
+from mtl_plugins.engine.checkpoints import atomic_backend, find_newest_loadable, register_safe_loaders
 from mtl_plugins.engine.hooks.preemption import PreemptionHook
 from mtl_plugins.engine.hooks.rng_state import RNGStateHook
 from mtl_plugins.engine.hooks.safe_checkpoint import SafeCheckpointHook
@@ -153,6 +154,30 @@ def release(runner):
     for handler in runner.logger.handlers:
         if isinstance(handler, logging.FileHandler):
             handler.close()
+
+
+def strict_load(path):
+    with torch.serialization.safe_globals([]):
+        return torch.load(path, weights_only=True)
+
+
+def names(folder):
+    return sorted(path.name for path in Path(folder).iterdir() if path.is_file() and path.suffix != '.py')
+
+
+def fail_writing(monkeypatch, after_bytes=1000, code=errno.ENOSPC):
+    """Make the disk full after ``after_bytes`` bytes of any one file."""
+    real = os.write
+    written = {}
+
+    def write(descriptor, data):
+        written[descriptor] = written.get(descriptor, 0) + len(data)
+        if written[descriptor] > after_bytes:
+            real(descriptor, bytes(data[:10]))
+            raise OSError(code, os.strerror(code))
+        return real(descriptor, data)
+
+    monkeypatch.setattr(atomic_backend.os, 'write', write)
 
 
 def main(argv=None):
