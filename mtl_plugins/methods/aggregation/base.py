@@ -32,6 +32,7 @@ class Aggregator(ABC):
         needs_losses: Whether the method wants the values of the losses.
         needs_generator: Whether the method draws random numbers.
         stateful: Whether a call depends on the calls before it.
+        per_task: Whether rows have to be told apart, so that ``task_ids`` matter; every stateful method does.
         gramian_only: Whether the weights follow from the K x K products of the rows.
         gives_weights: Whether the update is a weighted sum of the rows; the weights are then in ``last_weights``.
         features_level: Whether the paper defines the method on gradients of the shared features as well.
@@ -49,6 +50,7 @@ class Aggregator(ABC):
     equivariant: ClassVar[bool] = True
     non_conflicting: ClassVar[bool] = False
     needs_generator: bool = False
+    per_task: bool = False
 
     def __init__(self, tasks: Sequence[str] | int | None = None) -> None:
         #: Names of the tasks.
@@ -128,7 +130,7 @@ class Aggregator(ABC):
                 raise ValueError(f'{name}: losses must be {num_rows} finite numbers, but got {losses.tolist()}')
         else:
             losses = None
-        if not self.stateful:
+        if not (self.stateful or self.per_task):
             return losses, torch.arange(num_rows)
         if self.tasks is None:
             self.bind(num_rows if task_ids is None else max(num_rows, int(task_ids.max()) + 1))
@@ -156,6 +158,13 @@ class Aggregator(ABC):
         """
         if state:
             raise ValueError(f'{type(self).__name__} has no state, but got the entries {", ".join(state)}')
+
+    def _check_state(self, state: dict[str, Any], names: Sequence[str]) -> None:
+        if set(state) != set(names):
+            raise ValueError(
+                f'{type(self).__name__}: its state has the entries {", ".join(names)}, '
+                f'but got {", ".join(map(str, state)) or "none"}'
+            )
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}()'

@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.solvers import unit_gramian
+
 from .base import Aggregator
 from .rows import gramian, weighted_sum
+
+
+@dataclass(frozen=True)
+class Products:
+    """What is known about K rows, none of which is zero.
+
+    Args:
+        gram: Products of all pairs, of shape (K, K).
+        unit: Cosines of all pairs.
+        norms: Lengths.
+        losses: Losses, if the method asked for them.
+        generator: Source of random numbers, if the method asked for it.
+        ids: Task of each row.
+    """
+
+    gram: np.ndarray
+    unit: np.ndarray
+    norms: np.ndarray
+    losses: np.ndarray | None
+    generator: torch.Generator | None
+    ids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.norms)
 
 
 class GramianAggregator(Aggregator):
@@ -61,25 +88,14 @@ class GramianAggregator(Aggregator):
         self.rows_used = int(live.sum())
         weights = np.zeros(len(squares))
         if self.rows_used:
-            kept_losses = None if losses is None else losses.numpy()[live]
             kept = products if self.rows_used == len(squares) else products[np.ix_(live, live)]
-            weights[live] = self._weights(kept, kept_losses, generator, ids.numpy()[live])
+            kept_losses = None if losses is None else losses.numpy()[live]
+            weights[live] = self._weights(
+                Products(kept, *unit_gramian(kept), kept_losses, generator, ids.numpy()[live])
+            )
         self.last_weights = torch.from_numpy(weights)
         return self.last_weights
 
     @abstractmethod
-    def _weights(
-        self,
-        gram: np.ndarray,
-        losses: np.ndarray | None,
-        generator: torch.Generator | None,
-        ids: np.ndarray,
-    ) -> np.ndarray:
-        """Return the weights.
-
-        Args:
-            gram: Products of the rows, none of which is zero; not to be changed.
-            losses: Their losses.
-            generator: Source of random numbers.
-            ids: Task of each row.
-        """
+    def _weights(self, rows: Products) -> np.ndarray:
+        """Return the weights of the rows; no array of ``rows`` may be changed."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
-from mtl_plugins.methods.solvers import min_norm_weights, unit_gramian
+from mtl_plugins.methods.solvers import min_norm_weights
 
-from .gramian import GramianAggregator
+from .gramian import GramianAggregator, Products
 
 NORMALISERS = ('none', 'l2', 'loss', 'loss+')
 
@@ -55,14 +54,8 @@ class MGDA(GramianAggregator):
         self.apply_to = apply_to
         self.needs_losses = normaliser in ('loss', 'loss+')
 
-    def _weights(
-        self,
-        gram: np.ndarray,
-        losses: np.ndarray | None,
-        generator: torch.Generator | None,
-        ids: np.ndarray,
-    ) -> np.ndarray:
-        unit, norms = unit_gramian(gram)
+    def _weights(self, rows: Products) -> np.ndarray:
+        norms, losses = rows.norms, rows.losses
         divisor = np.ones_like(norms)
         if self.normaliser in ('l2', 'loss+'):
             divisor = norms
@@ -72,5 +65,5 @@ class MGDA(GramianAggregator):
             else:
                 self.fallbacks += 1
                 divisor = np.ones_like(norms)
-        weights = min_norm_weights(unit, norms / divisor)
+        weights = min_norm_weights(rows.unit, norms / divisor)
         return weights / divisor if self.apply_to == 'normalised' else weights

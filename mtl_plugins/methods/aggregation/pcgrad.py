@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from mtl_plugins.methods.solvers import unit_gramian
-
-from .gramian import GramianAggregator
+from .gramian import GramianAggregator, Products
 
 
 def partner_orders(num_rows: int, generator: torch.Generator | None) -> np.ndarray:
@@ -51,18 +49,11 @@ class PCGrad(GramianAggregator):
         self.order = order
         self.needs_generator = order == 'random'
 
-    def _weights(
-        self,
-        gram: np.ndarray,
-        losses: np.ndarray | None,
-        generator: torch.Generator | None,
-        ids: np.ndarray,
-    ) -> np.ndarray:
-        unit, norms = unit_gramian(gram)
-        rows = np.arange(len(gram))
-        parts = np.eye(len(gram))  # row i holds p / |g_i| in coefficients of the unit rows
-        orders = partner_orders(len(gram), generator if self.needs_generator else None)
+    def _weights(self, rows: Products) -> np.ndarray:
+        every = np.arange(len(rows))
+        parts = np.eye(len(rows))  # row i holds p / |g_i| in coefficients of the unit rows
+        orders = partner_orders(len(rows), rows.generator if self.needs_generator else None)
         for partner in orders.T:
-            product = np.einsum('ik,ik->i', parts, unit[partner])
-            parts[rows, partner] -= np.minimum(product, 0)
-        return norms @ parts / norms
+            product = np.einsum('ik,ik->i', parts, rows.unit[partner])
+            parts[every, partner] -= np.minimum(product, 0)
+        return rows.norms @ parts / rows.norms

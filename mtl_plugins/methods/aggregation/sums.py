@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
-from .gramian import GramianAggregator
+from .gramian import GramianAggregator, Products
 
 
 class Sum(GramianAggregator):
@@ -17,14 +16,8 @@ class Sum(GramianAggregator):
     scale = 'sum'
     features_level = True
 
-    def _weights(
-        self,
-        gram: np.ndarray,
-        losses: np.ndarray | None,
-        generator: torch.Generator | None,
-        ids: np.ndarray,
-    ) -> np.ndarray:
-        return np.ones(len(gram))
+    def _weights(self, rows: Products) -> np.ndarray:
+        return np.ones(len(rows))
 
 
 class Mean(GramianAggregator):
@@ -36,11 +29,5 @@ class Mean(GramianAggregator):
     scale = 'mean'
     features_level = True
 
-    def _weights(
-        self,
-        gram: np.ndarray,
-        losses: np.ndarray | None,
-        generator: torch.Generator | None,
-        ids: np.ndarray,
-    ) -> np.ndarray:
-        return np.full(len(gram), 1 / len(gram))
+    def _weights(self, rows: Products) -> np.ndarray:
+        return np.full(len(rows), 1 / len(rows))

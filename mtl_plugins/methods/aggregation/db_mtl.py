@@ -1,0 +1,100 @@
+"""Dual balancing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import RowAggregator
+from .buffers import TaskBuffer
+
+
+class DBMTL(RowAggregator):
+    """Gradients of the logarithms of the losses, smoothed over time, all as long as the longest.
+
+    h_k = g_k / (L_k + 1e-8), the gradient of log(L_k + 1e-8); b_k <- h_k + beta / t^sigma (b_k - h_k), from b = 0, with
+    the number t of updates of the task; u = sum_k (max_j |b_j| / |b_k|) b_k.
+
+    Paper: Lin, Jiang, Ye, Zhang, Chen, Chen, Liu, Kwok, Dual-Balancing for Multi-Task Learning, arXiv 2308.12029.
+    Scale ``'raw'``. Own parameters of a task get the gradient of the logarithm, see :meth:`head_weights`. Stateful: a
+    buffer of 4 K D bytes and the counts. Coordinates are needed.
+
+    Where we differ from public code: LibMTL adds 1e-8 to |b_k| and counts batches, not updates of the task, which is
+    the same if no task is ever absent. The buffer starts at zero as there, so that the first update is (1 - beta) times
+    a full one. Fall-back, counted: a loss below zero counts as zero.
+
+    Args:
+        beta: Weight of the past, from 0 to below 1.
+        beta_sigma: Exponent with which it fades.
+        tasks: As for :class:`Aggregator`.
+    """
+
+    needs_losses = True
+    stateful = True
+
+    def __init__(
+        self,
+        beta: float = 0.9,
+        beta_sigma: float = 0.0,
+        tasks: Sequence[str] | int | None = None,
+    ) -> None:
+        if not 0 <= beta < 1:
+            raise ValueError(f'DBMTL: beta must be at least 0 and below 1, but got {beta}')
+        if not beta_sigma >= 0:
+            raise ValueError(f'DBMTL: beta_sigma must be >= 0, but got {beta_sigma}')
+        self._buffer = TaskBuffer('DBMTL')
+        self._counts: list[int] = []
+        super().__init__(tasks)
+        self.beta = float(beta)
+        self.beta_sigma = float(beta_sigma)
+
+    def bind(self, tasks: Sequence[str] | int) -> None:
+        """Tell the names of the tasks, in the order that ``task_ids`` counts (or their number); the state restarts."""
+        super().bind(tasks)
+        self._buffer.data = None
+        self._counts = [0] * len(self.tasks)
+
+    def head_weights(self, weights: Tensor | None, losses: Tensor | None = None) -> Tensor | None:
+        """Return 1 / (L_k + 1e-8): own parameters follow the gradient of log(L_k + 1e-8)."""
+        if losses is None:
+            raise ValueError('DBMTL: the gradients of own parameters need the losses')
+        return 1 / (losses.detach().to('cpu', torch.float64).clamp_min(0) + 1e-8)
+
+    def _combine(
+        self,
+        G: Tensor,
+        norms: Tensor,
+        losses: Tensor | None,
+        generator: torch.Generator | None,
+        ids: Tensor,
+    ) -> tuple[Tensor, Tensor | None]:
+        self.fallbacks += int((losses < 0).any())
+        factors = self.head_weights(None, losses).tolist()
+        data = self._buffer.rows_for(len(self.tasks), G)
+        lengths = []
+        for row, (task, factor) in enumerate(zip(ids.tolist(), factors)):
+            self._counts[task] += 1
+            keep = self.beta / self._counts[task] ** self.beta_sigma
+            data[task].mul_(keep).add_(G[row], alpha=(1 - keep) * factor)
+            lengths.append(float(torch.linalg.vector_norm(data[task], dtype=torch.float64)))
+        update = torch.zeros_like(data[0])
+        for task, length in zip(ids.tolist(), lengths):
+            if length > 0:
+                update.add_(data[task], alpha=max(lengths) / length)
+        return update.to(G.dtype), None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the buffer, empty before the first call, and the counts."""
+        buffer = torch.zeros(0, 0) if self._buffer.data is None else self._buffer.data.clone()
+        return dict(buffer=buffer, counts=list(self._counts))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the buffer and the counts."""
+        self._check_state(state, ('buffer', 'counts'))
+        self._buffer.data = state['buffer'].clone() if state['buffer'].numel() else None
+        self._counts = [int(count) for count in state['counts']]
+        if self.tasks is None and self._counts:
+            self.tasks = tuple(str(k) for k in range(len(self._counts)))

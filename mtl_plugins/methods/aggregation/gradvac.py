@@ -1,0 +1,81 @@
+"""Gradient vaccine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from .gramian import GramianAggregator, Products
+from .pcgrad import partner_orders
+
+
+class GradVac(GramianAggregator):
+    """Raises the cosine of every pair of gradients to its running mean.
+
+    For every i: p = g_i; then for all j != i in random order, with the cosine f of p and g_j and the target t_ij: where
+    f < t, p <- p + g_j |p| (t sqrt(1 - f^2) - f sqrt(1 - t^2)) / (|g_j| sqrt(1 - t^2)), which makes the cosine t; then
+    t <- (1 - beta) t + beta f. Targets start at 0. The update is the sum of all p.
+
+    Paper: Wang, Tsvetkov, Firat, Cao, Gradient Vaccine, ICLR 2021, arXiv 2010.05874. Scale ``'sum'``; heads ``'sum'``.
+    Stateful: the targets.
+
+    Where we differ from public code: as for :class:`PCGrad`. Targets follow always, as in LibMTL and TorchJD
+    (SamsungLabs/MTL: only where p was changed); f and t are kept within 1 - 1e-8 of zero, which public code does by
+    adding 1e-8 to the divisor. beta = 0.5 is the default there; the paper is said to use 0.01. There is no fall-back.
+
+    Args:
+        beta: Pace of the targets, from 0 to 1.
+        order: As for :class:`PCGrad`.
+        tasks: As for :class:`Aggregator`.
+    """
+
+    scale = 'sum'
+    stateful = True
+    equivariant = False
+
+    def __init__(self, beta: float = 0.5, order: str = 'random', tasks: Sequence[str] | int | None = None) -> None:
+        if not 0 <= beta <= 1:
+            raise ValueError(f'GradVac: beta must lie between 0 and 1, but got {beta}')
+        if order not in ('random', 'ascending'):
+            raise ValueError(f"GradVac: order must be 'random' or 'ascending', but got {order!r}")
+        self._targets = np.zeros((0, 0))
+        super().__init__(tasks)
+        self.beta = float(beta)
+        self.order = order
+        self.needs_generator = order == 'random'
+
+    def bind(self, tasks: Sequence[str] | int) -> None:
+        """Tell the names of the tasks, in the order that ``task_ids`` counts (or their number); targets restart."""
+        super().bind(tasks)
+        self._targets = np.zeros((len(self.tasks), len(self.tasks)))
+
+    def _weights(self, rows: Products) -> np.ndarray:
+        limit = 1 - 1e-8
+        every = np.arange(len(rows))
+        parts = np.eye(len(rows))  # row i holds p / |g_i| in coefficients of the unit rows
+        for partner in partner_orders(len(rows), rows.generator if self.needs_generator else None).T:
+            product = np.einsum('ik,ik->i', parts, rows.unit[partner])
+            length = np.sqrt(np.maximum(np.einsum('ik,kl,il->i', parts, rows.unit, parts), 0))
+            alive = length > 1e-12
+            cosine = np.clip(product / np.where(alive, length, 1), -limit, limit)
+            where = rows.ids, rows.ids[partner]
+            target = np.clip(self._targets[where], -limit, limit)
+            change = length * (target * np.sqrt((1 - cosine**2) / (1 - target**2)) - cosine)
+            parts[every, partner] += np.where(alive & (cosine < target), change, 0)
+            moved = (1 - self.beta) * self._targets[where] + self.beta * cosine
+            self._targets[where] = np.where(alive, moved, self._targets[where])
+        return rows.norms @ parts / rows.norms
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the targets."""
+        return dict(targets=torch.from_numpy(self._targets.copy()))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the targets."""
+        self._check_state(state, ('targets',))
+        self._targets = state['targets'].to('cpu', torch.float64).numpy().copy()
+        if self.tasks is None and len(self._targets):
+            self.tasks = tuple(str(k) for k in range(len(self._targets)))

@@ -1,0 +1,50 @@
+"""Projections on the dual cone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mtl_plugins.methods.solvers import dual_cone_weights, root
+
+from .gramian import GramianAggregator, Products
+
+
+class UPGrad(GramianAggregator):
+    """The mean of the gradients, each projected on the updates that conflict with none: u = 1/K sum_k P(g_k).
+
+    P projects on {u: u . g_j >= 0 for all j}.
+
+    Paper: Quinton, Rey, Jacobian Descent for Multi-Objective Optimization, arXiv 2406.16232. Scale ``'mean'``; heads
+    ``'sum'``.
+
+    Where we differ from public code: exact, by an active set on unit rows; TorchJD and LibMTL add 1e-4 to the diagonal
+    of the normalised Gramian, with which the update may conflict with tasks of short gradients. There is no fall-back.
+    """
+
+    scale = 'mean'
+    non_conflicting = True
+
+    def _weights(self, rows: Products) -> np.ndarray:
+        columns = root(rows.unit)
+        parts = np.eye(len(rows))
+        for part, conflict in zip(parts, (rows.unit < 0).any(1)):
+            if conflict:
+                part += dual_cone_weights(columns, part)
+        return rows.norms @ parts / rows.norms / len(rows)
+
+
+class DualProj(GramianAggregator):
+    """The mean gradient projected on the updates that conflict with none, {u: u . g_k >= 0 for all k}.
+
+    Papers: Lopez-Paz, Ranzato, Gradient Episodic Memory for Continual Learning, NeurIPS 2017, arXiv 1706.08840, for the
+    projection; named and compared in Quinton, Rey, arXiv 2406.16232. Scale ``'mean'``; heads ``'sum'``.
+
+    Where we differ from public code: exact, see :class:`UPGrad`. There is no fall-back.
+    """
+
+    scale = 'mean'
+    non_conflicting = True
+
+    def _weights(self, rows: Products) -> np.ndarray:
+        mean = rows.norms / rows.norms.max()
+        return (mean + dual_cone_weights(root(rows.unit), mean)) * rows.norms.max() / rows.norms / len(rows)
