@@ -18,13 +18,39 @@ from .grouping import (
     Singletons,
 )
 from .similarity import normalised_similarity, released_similarity
-from .weighting import EqualWeighting, Weighting
+from .weighting import (
+    BMTL,
+    DTP,
+    DWA,
+    EMTL,
+    FAMO,
+    GLS,
+    IMTLL,
+    RLW,
+    SLAW,
+    STCH,
+    EqualWeighting,
+    GradNorm,
+    UncertaintyWeighting,
+    Weighting,
+)
 
 __all__ = [
+    'BMTL',
+    'DTP',
+    'DWA',
+    'EMTL',
+    'FAMO',
+    'GLS',
+    'IMTLL',
+    'RLW',
+    'SLAW',
+    'STCH',
     'AffinityPropagation',
     'AllTasks',
     'EqualWeighting',
     'Fixed',
+    'GradNorm',
     'Grouper',
     'MethodRow',
     'PositiveAffinity',
@@ -34,6 +60,7 @@ __all__ = [
     'ReleasedAffinity',
     'Singletons',
     'StepCost',
+    'UncertaintyWeighting',
     'Weighting',
     'format_catalogue',
     'get_method',

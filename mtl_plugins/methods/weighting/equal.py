@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mtl_plugins.methods.naming import near_matches
-
 from .base import Weighting
 
 
@@ -36,14 +34,10 @@ class EqualWeighting(Weighting):
     def bind(self, tasks: Sequence[str] | int) -> None:
         """Tell the names of the tasks, in the order of the K losses."""
         super().bind(tasks)
-        for task in self.constants:
-            if task not in self.tasks:
-                raise ValueError(
-                    f"EqualWeighting: weights name the unknown task '{task}': {near_matches(task, self.tasks)}"
-                )
+        self._check_names('weights', self.constants)
 
-    def _weights(self, losses: Tensor, present: Tensor) -> Tensor:
-        return torch.tensor([self.constants.get(task, 1.0) for task in self.tasks], dtype=torch.float64)
+    def _weights(self, losses: Tensor, rows: Tensor) -> Tensor:
+        return torch.tensor([self.constants.get(task, 1.0) for task in self.tasks], dtype=torch.float64)[rows]
 
     def __repr__(self) -> str:
         return f'EqualWeighting(weights={self.constants or None})'
