@@ -22,6 +22,9 @@ from mtl_plugins.task_specs import get_task_spec
 from .configs import set_method, set_tasks
 
 METRICS_HOOK = 'mtl_plugins.MetricsFileHook'
+SETTINGS = ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'train_cfg', 'optim_wrapper')
+SETTINGS += ('param_scheduler', 'auto_scale_lr', 'load_from', 'randomness')
+"""Entries of a config in which two runs of the same baseline must agree."""
 
 
 def single_task_config(cfg: Config, task: str, seed: int) -> Config:
@@ -102,7 +105,7 @@ class BaselineRun:
         Raises:
             ValueError: If the folder belongs to a run with other settings; the message names the first difference.
         """
-        settings = json.loads(json.dumps(self.cfg.to_dict(), default=str))
+        settings = decisive_settings(self.cfg)
         path = self.folder / 'settings.json'
         if path.is_file():
             change = first_difference(json.loads(path.read_text(encoding='utf-8')), settings)
@@ -191,6 +194,18 @@ class BaselineRun:
         result = dict(task=self.task, seed=self.seed, metric=self.metric, value=value, iterations=entries[-1]['iter'])
         write_atomically((json.dumps(result, indent=1) + '\n').encode(), self.folder / 'result.json')
         return ''
+
+
+def decisive_settings(cfg: Config) -> dict[str, Any]:
+    """The part of a config that decides the outcome of a training, as JSON.
+
+    Our own hooks observe and protect; those of others, such as an EMAHook, may change the weights.
+    """
+    content = cfg.to_dict()
+    settings = {name: content.get(name) for name in SETTINGS}
+    hooks = content.get('custom_hooks') or []
+    settings['custom_hooks'] = [hook for hook in hooks if not str(hook.get('type')).startswith('mtl_plugins.')]
+    return json.loads(json.dumps(settings, default=str))
 
 
 def first_difference(old: Any, new: Any, place: str = '') -> str:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.dist import broadcast_object_list
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mtl_plugins.compat import prepare_cpu_ddp
 from mtl_plugins.engine.checkpoints import find_newest_loadable, trust_checkpoints
+from mtl_plugins.engine.hooks import MetricsFileHook
+from mtl_plugins.engine.hooks.metrics_file import FILE_NAME, read_metrics
 from mtl_plugins.methods.catalogue import format_catalogue
 from mtl_plugins.registry import RUNNERS
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
@@ -59,13 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.config, args.cfg_options, args.method, args.precision, args.seed, args.work_dir, args.data_root
     )
     cfg.launcher = args.launcher
-    if args.resume:
-        resume_newest(cfg)
-    elif args.resume_from:
-        cfg.resume, cfg.load_from = True, args.resume_from
     with ExitStack() as stack:
         if args.trust_checkpoint:
             stack.enter_context(trust_checkpoints())
+        if args.resume:
+            resume_newest(cfg)
+        elif args.resume_from:
+            cfg.resume, cfg.load_from = True, args.resume_from
         build_runner(cfg).train()
     return 0
 
@@ -92,3 +96,15 @@ def resume_newest(cfg: Config) -> None:
         print_log(f'--resume: no loadable checkpoint in {cfg.work_dir}; training starts from the beginning', 'current')
         return
     cfg.resume, cfg.load_from = True, checkpoint
+
+
+def _lacks_last_validation(runner: Runner) -> bool:
+    """Whether the run was stopped between its last iteration and the validation after it, which a resume leaves out."""
+    if runner.val_loop is None or runner.iter < runner.max_iters:
+        return False
+    if not any(isinstance(hook, MetricsFileHook) for hook in runner.hooks):
+        return False
+    done = [entry['iter'] for entry in read_metrics(Path(runner.work_dir) / FILE_NAME)]
+    decision = [runner.iter not in done]
+    broadcast_object_list(decision)  # the file may be on the disk of rank 0 alone
+    return decision[0]

@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 
 import pytest
@@ -76,6 +77,19 @@ def test_goes_on_from_a_named_checkpoint(trained, tmp_path):
     assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['iter_3.pth']
     with pytest.raises(FileNotFoundError, match=r'gone\.pth'):
         train.main([ROOMS, '--work-dir', str(tmp_path), '--resume-from', str(tmp_path / 'gone.pth'), *options()])
+
+
+def test_the_last_validation_is_made_up_for(trained, tmp_path):
+    """A run that was stopped after its last iteration, before the validation."""
+    for name in ('iter_2.pth', 'last_checkpoint'):
+        shutil.copy(trained / name, tmp_path / name)
+    arguments = [ROOMS, '--work-dir', str(tmp_path), '--resume', *options(2)]
+    assert train.main(arguments) == 0
+    expected, found = (json.loads((folder / 'metrics.json').read_text()) for folder in (trained, tmp_path))
+    assert found == expected
+    written = (tmp_path / 'metrics.json').stat().st_mtime_ns
+    assert train.main([*arguments, 'experiment_name=again']) == 0
+    assert (tmp_path / 'metrics.json').stat().st_mtime_ns == written
 
 
 def test_resuming_with_another_method_is_refused(trained, tmp_path):
