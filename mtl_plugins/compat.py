@@ -124,7 +124,10 @@ def prepare_cpu_ddp(cfg: Any, launcher: str) -> None:
             f"launcher='{launcher}' needs CUDA; on CPU use launcher='pytorch' (bash tools/dist_train.sh CONFIG N)"
         )
     if not dist.is_initialized():
+        from mtl_plugins.engine.hooks.preemption import close_gloo_at_exit
+
         dist.init_process_group('gloo')
+        close_gloo_at_exit()
     wrapper = dict(cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel'))
     wrapper.setdefault('device_ids', None)
     wrapper.setdefault('broadcast_buffers', False)

@@ -70,7 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             resume_newest(cfg)
         elif args.resume_from:
             cfg.resume, cfg.load_from = True, args.resume_from
-        build_runner(cfg).train()
+        runner = build_runner(cfg)
+        runner.train()
+        if _lacks_last_validation(runner):
+            runner.val_loop.run()
     return 0
 
 

@@ -71,3 +71,21 @@ def test_compile_is_refused(tmp_path, cache_dir):
     cfg = tiny_config(tmp_path / 'c', cache_dir, 'gd', compile=True)
     with pytest.raises(ValueError, match=r'cfg.compile compiles the whole train_step'):
         build_runner(cfg)
+
+
+def test_checkpoints_between_accumulated_steps_are_refused(tmp_path, cache_dir):
+    options = {'train_cfg.max_iters': 4, 'optim_wrapper.accumulative_counts': 2, 'default_hooks.checkpoint.interval': 3}
+    with pytest.raises(ValueError, match=r'checkpoint.interval=3 is no multiple of .*accumulative_counts=2'):
+        train(tiny_config(tmp_path / 'a', cache_dir, 'stgu', **options))
+
+
+# MMEngine's schedulers, stepped per batch, say this of every accumulating run whose first batch does not step.
+@pytest.mark.filterwarnings('ignore:Detected call of `scheduler.step')
+def test_accumulating_run_resumes_exactly(tmp_path, cache_dir):
+    options = {'train_cfg.max_iters': 8, 'optim_wrapper.accumulative_counts': 2, 'default_hooks.checkpoint.interval': 4}
+    runner, whole = train(tiny_config(tmp_path / 'whole', cache_dir, 'stgu', **options))
+    cfg = tiny_config(tmp_path / 'resumed', cache_dir, 'stgu', **options)
+    cfg.resume, cfg.load_from = True, str(tmp_path / 'whole' / 'iter_4.pth')
+    resumed, part = train(cfg)
+    assert part.losses == {i: whole.losses[i] for i in range(4, 8)}
+    assert differences(state_of(runner), state_of(resumed)) == []

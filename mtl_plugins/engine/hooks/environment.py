@@ -71,6 +71,7 @@ def collect_environment(seed: int | None = None) -> dict[str, Any]:
     return dict(
         command=shlex.join(getattr(sys, 'orig_argv', None) or [sys.executable, *sys.argv]),
         git=git_state(Path.cwd()),
+        mtl_plugins_git=git_state(Path(__file__).parent),
         seed=seed,
         mtl_plugins=__version__,
         python=platform.python_version(),

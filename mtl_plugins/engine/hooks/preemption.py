@@ -96,10 +96,14 @@ class PreemptionHook(Hook):
         close_gloo_at_exit()
 
     def save_requested(self, runner: Any) -> bool:
-        """Whether the run stops after the running iteration; a collective call, made once per iteration."""
+        """Whether the run stops after the running iteration; a collective call, made once per iteration.
+
+        With gradient accumulation it stops after the next step of the optimizer: a checkpoint does not hold the
+        micro-batches that wait for it.
+        """
         if self._agreed[0] != runner.iter:
             self._agreed = (runner.iter, self._agree())
-        return self._agreed[1] > 0
+        return self._agreed[1] > 0 and getattr(runner.optim_wrapper, 'at_step_boundary', True)
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Save and stop if any process got a signal."""

@@ -97,7 +97,17 @@ class SafeCheckpointHook(CheckpointHook):
             runner.register_hook(PlainStateHook())
 
     def before_train(self, runner: Any) -> None:
-        """Prepare the folder, and remove what a killed run left in it."""
+        """Prepare the folder, and remove what a killed run left in it.
+
+        Raises:
+            ValueError: If checkpoints would fall between two optimizer steps of gradient accumulation.
+        """
+        counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        if not self.by_epoch and self.interval > 0 and self.interval % counts:
+            raise ValueError(
+                f'checkpoint.interval={self.interval} is no multiple of optim_wrapper.accumulative_counts={counts}: a '
+                'checkpoint between two optimizer steps would lose the micro-batches in between'
+            )
         super().before_train(runner)
         self._failure = None
         if not is_main_process() or '://' in str(self.out_dir):
