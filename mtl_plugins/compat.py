@@ -75,6 +75,7 @@ def check_stack() -> bool:
 def repair_stack() -> None:
     """Apply the repairs that must be in place before any config is read."""
     _let_bases_resolve()
+    _silence_missing_operators()
 
 
 def _let_bases_resolve() -> None:
@@ -88,6 +89,11 @@ def _let_bases_resolve() -> None:
     if 'mmsegmentation' not in original_packages():
         utils.MODULE2PACKAGE['mmseg'] = 'mmseg'
     utils.MODULE2PACKAGE['mtl_plugins'] = 'mtl_plugins'
+
+
+def _silence_missing_operators() -> None:
+    """Drop mmcv's warning about an operator that a build without compiled ones cannot have, and nothing here uses."""
+    warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformableAttention``', UserWarning)
 
 
 def make_loading_safe() -> None:

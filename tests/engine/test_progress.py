@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from rich.console import Console
 
 from mtl_plugins.engine.hooks import progress
-from mtl_plugins.engine.hooks.progress import RichProgressHook, format_seconds
+from mtl_plugins.engine.hooks.progress import RichProgressHook, fitting, format_seconds
 from mtl_plugins.engine.hooks.terminal import AboveBarStream
 
 from .safety import build_runner, release
@@ -169,3 +169,12 @@ def test_forked_process_writes_to_the_original_stream(console):
 def test_bad_window():
     with pytest.raises(ValueError, match='window must be a positive number of iterations, got 0'):
         RichProgressHook(window=0)
+
+
+def test_losses_never_push_the_bar_out_of_a_narrow_terminal():
+    parts = ['M 3', 'loss 8.47', 'semseg 2.55', 'depth 2.66']
+    assert fitting(parts, 100) == 'M 3  loss 8.47  semseg 2.55  depth 2.66'
+    for width in range(60):
+        assert len(fitting(parts, width)) <= max(width, 0)
+    assert fitting(parts, 18) == 'M 3  loss 8.47  …'
+    assert fitting(parts, 3) == ''

@@ -6,6 +6,7 @@ import atexit
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.dist import is_main_process
@@ -16,6 +17,10 @@ from rich.table import Column
 
 from mtl_plugins.engine.hooks.terminal import TerminalRedirection
 from mtl_plugins.registry import HOOKS
+
+_BAR_WIDTH = 20
+# Description, bar, count, speed and remaining time, with the blanks between them.
+_FIXED_WIDTH = 5 + _BAR_WIDTH + 11 + 9 + 12 + 5
 
 
 @HOOKS.register_module()
@@ -78,7 +83,7 @@ class RichProgressHook(Hook):
             completed=runner.iter + 1,
             rate=f'{1 / seconds:.1f} it/s' if 0 < seconds < 1 else f'{seconds:.2f} s/it',
             eta=f'ETA {format_seconds(left)}',
-            status=_status(runner, outputs),
+            status=fitting(_status(runner, outputs), self._progress.console.width - _FIXED_WIDTH),
         )
         self._progress.refresh()
 
@@ -150,7 +155,7 @@ class RichProgressHook(Hook):
             return
         self._progress = Progress(
             TextColumn('{task.description}'),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=_BAR_WIDTH),
             MofNCompleteColumn(),
             TextColumn('{task.fields[rate]}'),
             TextColumn('{task.fields[eta]}'),
@@ -186,7 +191,18 @@ def format_seconds(seconds: float) -> str:
     return f'{days} day{"s" if days > 1 else ""} {clock}' if days else clock
 
 
-def _status(runner: Any, outputs: dict | None) -> str:
+def fitting(parts: Sequence[str], width: int) -> str:
+    """As many of the leading parts as fit into ``width`` characters, and an ellipsis where some are left out."""
+    text = ''
+    for index, part in enumerate(parts):
+        longer = f'{text}  {part}' if text else part
+        if len(longer) + (3 if index < len(parts) - 1 else 0) > width:
+            return f'{text}  …' if text else ''
+        text = longer
+    return text
+
+
+def _status(runner: Any, outputs: dict | None) -> list[str]:
     parts = []
     groups = runner.message_hub.log_scalars.get('train/num_groups')
     if groups is not None:
@@ -194,7 +210,7 @@ def _status(runner: Any, outputs: dict | None) -> str:
     for key, value in (outputs or {}).items():
         if key == 'loss' or key.endswith('.loss'):
             parts.append(f'{key.removesuffix(".loss")} {_number(value):.3g}')
-    return '  '.join(parts)
+    return parts
 
 
 def _number(value: Any) -> float:
