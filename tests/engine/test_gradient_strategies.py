@@ -247,3 +247,37 @@ def test_f_mtl_equals_a_plain_restatement():
 def test_bad_settings_are_refused(make, error, message):
     with pytest.raises(error, match=message):
         make(make_model())
+
+
+def test_features_level_equals_a_plain_restatement():
+    """MGDA on the gradients of the backbone's output; two tasks have its closed form."""
+    ours, plain = make_model(tasks=TASKS[:2]), make_model(tasks=TASKS[:2])
+    batch = toy_batch(0, tasks=TASKS[:2])
+    wrapper = build('MGDA', ours, level='features', features='backbone', rescale=None)
+    ours.train_step(batch, wrapper)
+    features = plain.backbone(batch['inputs'])
+    losses = [(plain.heads[t](features) - batch['targets'][t]).square().mean() for t in TASKS[:2]]
+    g1, g2 = (torch.autograd.grad(loss, features, retain_graph=True)[0].reshape(-1).double() for loss in losses)
+    w1 = ((g2 - g1) @ g2 / (g1 - g2).square().sum()).clamp(0, 1).item()
+    shared, heads = list(plain.backbone.parameters()), list(plain.heads.parameters())
+    moves = torch.autograd.grad(w1 * losses[0] + (1 - w1) * losses[1], shared, retain_graph=True)
+    own = torch.autograd.grad(losses[0] + losses[1], heads)
+    with torch.no_grad():
+        for p, g in zip([*shared, *heads], [*moves, *own]):
+            p -= g
+    torch.testing.assert_close(flat(ours), flat(plain), rtol=1e-5, atol=1e-6)
+    assert not ours.backbone._forward_hooks
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(level='features', features='body'), 'the model has no such module; its parts are .*backbone'),
+        (dict(level='inputs'), 'level must be one of'),
+        (dict(level='features', accumulative_counts=2), 'use accumulative_counts=1'),
+    ],
+)
+def test_bad_levels_are_refused(options, message):
+    model = make_model()
+    with pytest.raises(ValueError, match=message):
+        model.train_step(toy_batch(0), build('MGDA', model, **options))

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from fractions import Fraction
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_plugins.methods.aggregation.rows import gramian, weighted_sum
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import AGGREGATORS, OPTIM_WRAPPERS
 
+from ..feature_gradients import FeatureWatch
 from ..methods import build_part
 from ..step_batch import Measurement, StepBatch, sum_of
 from .rows import TaskGradientOptimWrapper, accumulate
 from .weighted_sum import task_weights
 
 HEADS = ('sum', 'weighted', None)
+LEVELS = ('parameters', 'features')
 RESCALE = ('sum', None)
 
 
@@ -34,6 +37,10 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
             backward over the shared part instead of K. A batch with a task that has no weight yet is solved anew.
         rescale: ``'sum'`` brings methods whose equal weights add up to one to the scale of the summed loss (times the
             number of present tasks), so that methods compare at one learning rate; None leaves each method's own scale.
+        level: ``'parameters'``: exact, K backwards through the shared part. ``'features'``: the weights come from the
+            gradients at the shared representation, K passes through the heads and one backward in all; an
+            approximation that ignores the Jacobian of the backbone, for the methods that their papers define so.
+        features: Module whose output is that representation, with ``level='features'``.
         heads: ``'sum'``: a task's own parameters get its unweighted gradient; ``'weighted'``: times the task's weight
             (methods that weight their rows); None takes what the method's paper does.
         **kwargs: ``weighting`` (for IMTL, whose losses IMTL-L scales first), ``row_dtype``, and those of
@@ -49,6 +56,8 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         aggregator: dict[str, Any],
         interval: int = 1,
         rescale: str | None = 'sum',
+        level: str = 'parameters',
+        features: str = 'backbone',
         heads: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -67,6 +76,15 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
             raise ValueError(f'heads must be one of {HEADS}, but got {heads!r}')
         if heads == 'weighted' and not self.aggregator.gives_weights:
             raise ValueError(f"heads='weighted': {name} has no weight per task; use heads='sum'")
+        if level not in LEVELS:
+            raise ValueError(f'level must be one of {LEVELS}, but got {level!r}')
+        if level == 'features' and not (self.aggregator.features_level and self.aggregator.gramian_only):
+            raise ValueError(
+                f"level='features': {name} is not defined on gradients of features by Gramian; leave it out"
+            )
+        if level == 'features' and kwargs.get('accumulative_counts', 1) != 1:
+            raise ValueError("level='features' needs the whole batch at once: use accumulative_counts=1")
+        self.watch = FeatureWatch(features) if level == 'features' else None
         self.interval = interval
         self.rescale = rescale
         self.num_steps = 0
@@ -82,10 +100,18 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
 
     def cost_per_batch(self) -> StepCost:
         """One forward, K backwards over the shared part (on average over the interval)."""
-        tasks = len(self.task_names) if self.task_names else 1
+        tasks = len(self.task_names) if self.task_names and self.watch is None else 1
         return StepCost(1, round(Fraction(tasks + self.interval - 1, self.interval)), 1)
 
     # ------------------------------------------------------------------ the step
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """As the base; with ``level='features'`` the representation of this forward is remembered."""
+        self.attach(model)
+        watching = nullcontext() if self.watch is None else self.watch.watch(self.policy.model)
+        with watching, super().optim_context(model):
+            yield
+
     def _step_tasks(self, batch: StepBatch) -> None:
         self.weighting.begin_step(self.generator)
         measured = batch.measure()
@@ -95,7 +121,8 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
             return
         loss_weights = task_weights(self.weighting, measured, self.task_names)
         if self.num_steps % self.interval == 0 or not set(members) <= set(self._last_weights):
-            self._solve(batch, members, loss_weights, measured)
+            solve = self._solve if self.watch is None else self._solve_at_features
+            solve(batch, members, loss_weights, measured)
         else:
             self._reuse(batch, members, loss_weights)
         self.step()
@@ -119,6 +146,40 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
                 if parameter.grad is not None:
                     parameter.grad *= factor
 
+    def _solve_at_features(
+        self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
+    ) -> None:
+        gram = torch.zeros(len(members), len(members), dtype=torch.float64, device=self._device)
+        for shares in batch.shares(members, keep=True):
+            gram += self.watch.gramian(members, {task: loss * loss_weights[task] for task, loss in shares.items()})
+        finite = torch.isfinite(self.reducer.sum(gram).diagonal()).tolist()
+        for task, is_finite in zip(members, finite):
+            if not is_finite:
+                self.guard.report(task)
+        keep = [index for index, is_finite in enumerate(finite) if is_finite]
+        members = [members[index] for index in keep]
+        if not members:
+            batch.release()
+            return
+        options = self._options(members, loss_weights, measured)
+        weights = self.reducer.broadcast(self.aggregator.weights(gram[keep][:, keep], **options), self._device)
+        self._remember(self.aggregator, members, weights * self._factor(self.aggregator), options['losses'])
+        self._reuse(batch, members, loss_weights)
+
+    def _options(self, members: Sequence[str], loss_weights: dict[str, float], measured: Measurement) -> dict[str, Any]:
+        """What aggregators may ask for beside the gradients."""
+        places = torch.tensor([self.task_names.index(task) for task in members])
+        losses = measured.losses[places] * torch.tensor([loss_weights[task] for task in members]).double()
+        return dict(losses=losses, generator=self.generator, task_ids=places)
+
+    def _remember(self, aggregator: Any, members: Sequence[str], weights: Tensor | None, losses: Tensor) -> None:
+        """Keep the weights for the steps until the next solution, and the factors of the tasks' own gradients."""
+        self._last_weights = {} if weights is None else dict(zip(members, weights.tolist()))
+        factors = weights if self.heads == 'weighted' else None
+        if self.heads is None:
+            factors = aggregator.head_weights(weights, losses)
+        self._head_factors = {} if factors is None else dict(zip(members, factors.tolist()))
+
     def combine(
         self,
         aggregator: Any,
@@ -128,9 +189,7 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         measured: Measurement,
     ) -> Tensor:
         """The update ``[D]`` that ``aggregator`` makes of ``rows``, decided by rank 0 and rescaled."""
-        places = torch.tensor([self.task_names.index(task) for task in members])
-        losses = measured.losses[places] * torch.tensor([loss_weights[task] for task in members]).double()
-        options = dict(losses=losses, generator=self.generator, task_ids=places)
+        options = self._options(members, loss_weights, measured)
         rows = rows.float()
         # Solvers and libraries may differ between hosts, so all ranks take rank 0's numbers.
         if aggregator.gramian_only:
@@ -141,11 +200,7 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
             update = self.reducer.broadcast(aggregator(rows, **options), self._device) * self._factor(aggregator)
             weights = aggregator.last_weights
             weights = None if weights is None else weights * self._factor(aggregator)
-        self._last_weights = {} if weights is None else dict(zip(members, weights.tolist()))
-        factors = weights if self.heads == 'weighted' else None
-        if self.heads is None:
-            factors = aggregator.head_weights(weights, losses)
-        self._head_factors = {} if factors is None else dict(zip(members, factors.tolist()))
+        self._remember(aggregator, members, weights, options['losses'])
         return update
 
     def _factor(self, aggregator: Any) -> int:
