@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 import mtl_plugins
 from mtl_plugins.methods.catalogue import get_method
 from mtl_plugins.methods.naming import near_matches
+from mtl_plugins.registry import OPTIMIZERS
 
 from .datasets import leaf_datasets, set_data_root
 
@@ -82,7 +85,8 @@ def set_method(cfg: Config, key: str) -> None:
     """Swap the method of a config: replace ``optim_wrapper`` by the method's fragment.
 
     ``optimizer`` is merged and the entries of :data:`KEPT_BY_METHOD` stay; every other entry belonged to the former
-    method and goes.
+    method and goes. Where the method brings an optimizer of its own (AdaTask), the settings that it does not know are
+    left out, with a message.
 
     Raises:
         KeyError: If there is no such method; the message lists the near matches.
@@ -92,8 +96,23 @@ def set_method(cfg: Config, key: str) -> None:
     former = cfg.get('optim_wrapper') or {}
     wrapper = {name: former[name] for name in KEPT_BY_METHOD if name in former}
     wrapper.update(fragment.optim_wrapper.to_dict())
-    wrapper['optimizer'] = {**former.get('optimizer', {}), **fragment.optim_wrapper.get('optimizer', {})}
+    wrapper['optimizer'] = _merge_optimizers(former.get('optimizer', {}), fragment.optim_wrapper.get('optimizer', {}))
     cfg.optim_wrapper = wrapper
+
+
+def _merge_optimizers(former: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    if former.get('type', wanted.get('type')) == wanted.get('type', former.get('type')):
+        return {**former, **wanted}
+    known = inspect.signature(OPTIMIZERS.get(wanted['type'])).parameters
+    kept = {name: value for name, value in former.items() if name in known}
+    dropped = [name for name in former if name not in known and name != 'type']
+    notes = [f'left out {", ".join(dropped)}, which it does not take'] * bool(dropped)
+    if former['type'] == 'AdamW' and former.get('weight_decay', 0.01):
+        notes.append('weight_decay is an L2 penalty there, not decoupled from the gradient')
+    if notes:
+        # The logger of the run does not exist yet.
+        print_log(f'the method replaces the optimizer {former["type"]} by {wanted["type"]}: {"; ".join(notes)}')
+    return {**kept, **wanted}
 
 
 def _set_precision(cfg: Config, precision: str) -> None:

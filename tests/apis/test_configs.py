@@ -51,11 +51,27 @@ def test_swapping_the_method_keeps_what_is_not_the_methods(key):
     )
     set_method(cfg, key)
     fragment = Config.fromfile(ROOT / f'configs/_base_/methods/{key}.py').optim_wrapper
-    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=0.1, momentum=0.9)
+    if 'optimizer' in fragment:
+        assert cfg.optim_wrapper.optimizer == dict(lr=0.1, **fragment.optimizer)
+    else:
+        assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=0.1, momentum=0.9)
     for name, value in KEPT.items():
         assert cfg.optim_wrapper[name] == value
     assert set(cfg.optim_wrapper) == {'optimizer', *KEPT, *fragment}
     assert cfg.optim_wrapper.get('weighting') == fragment.get('weighting')
+
+
+def test_a_method_with_an_optimizer_of_its_own_takes_over_what_it_knows(capsys):
+    cfg = config(type='Former')
+    cfg.optim_wrapper.optimizer = dict(type='AdamW', lr=0.1, betas=(0.8, 0.9), weight_decay=0.3, fused=True)
+    set_method(cfg, 'ada_task')
+    expected = dict(type='mtl_plugins.AdaTask', base='Adam', lr=0.1, betas=(0.8, 0.9), weight_decay=0.3)
+    assert cfg.optim_wrapper.optimizer == expected
+    said = capsys.readouterr().out
+    assert 'left out fused' in said
+    assert 'L2 penalty there' in said
+    set_method(cfg, 'ada_task')
+    assert cfg.optim_wrapper.optimizer == expected
 
 
 def test_swapping_there_and_back_is_the_same():

@@ -1,3 +1,4 @@
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,14 +8,22 @@ import mtl_plugins.methods as methods
 from mtl_plugins.methods import StepCost, format_catalogue, get_method, list_methods
 
 
+KEYS = (
+    'gd uw dwa dtp rlw gls imtl_l slaw famo stch bmtl gradnorm emtl mgda pcgrad gradvac graddrop cagrad imtl_g imtl '
+    'nash_mtl aligned_mtl fairgrad conicgrad ngdiff upgrad dualproj db_mtl excess_mtl con_fig moco sdmgrad f_mtl samo '
+    'ada_task stgu stgu_released'
+)
+UNVERIFIED = {'bmtl', 'emtl', 'conicgrad', 'ngdiff'}
+
+
 def test_rows_are_complete_and_name_existing_classes():
-    keys = [row.key for row in list_methods()]
-    assert {'gd', 'stgu', 'stgu_released'} <= set(keys)
-    assert len(set(keys)) == len(keys)
+    assert [row.key for row in list_methods()] == KEYS.split()
     for row in list_methods():
         assert get_method(row.key) is row
         assert all((row.title, row.kind, row.wrapper, row.cost, row.verified))
-        assert bool(row.paper) == bool(row.arxiv)
+        assert bool(row.paper) == (row.key != 'gd')
+        assert re.fullmatch(r'(\d{4}\.\d{5})?', row.arxiv)
+        assert ('unverified' in row.verified) == (row.key in UNVERIFIED)
         for part in row.parts:
             assert hasattr(methods, part), f'{row.key} names the unknown class {part}'
 
@@ -33,13 +42,21 @@ def test_the_config_fragment_of_a_method_agrees_with_its_row(row):
     exec(fragment.read_text(), settings)
     wrapper, *parts = types_in(settings['optim_wrapper'])
     assert wrapper == f'mtl_plugins.{row.wrapper}'
-    assert {part.removeprefix('mtl_plugins.') for part in parts} <= set(row.parts)
+    used = {part.removeprefix('mtl_plugins.') for part in parts} - {'AdaTask'}
+    # The affinity tracker and the grouper of stgu_released are defaults of its wrapper.
+    assert used == set(row.parts) or (row.key == 'stgu_released' and used <= set(row.parts))
+    assert ('unverified' in fragment.read_text().lower()) == ('unverified' in row.verified)
 
 
 @pytest.mark.parametrize(
     ('key', 'num_groups', 'expected'),
     [
         ('gd', 1, StepCost(1, 1, 1)),
+        ('famo', 1, StepCost(1, 1, 1, Fraction(1))),
+        ('mgda', 1, StepCost(1, 6, 1)),
+        ('f_mtl', 1, StepCost(7, 12, 1)),
+        ('samo', 1, StepCost(7, 7, 1, Fraction(12))),
+        ('ada_task', 1, StepCost(1, 6, 1)),
         ('stgu', 1, StepCost(1, 1, 1, Fraction(1, 10))),
         ('stgu', 4, StepCost(4, 4, 4, Fraction(1, 10))),
         ('stgu_released', 1, StepCost(2, 2, 2)),
@@ -59,7 +76,7 @@ def test_cost_relative_to_one_ordinary_step():
 def test_near_matches_of_an_unknown_method():
     with pytest.raises(KeyError, match="unknown method 'stgy': did you mean 'stgu'"):
         get_method('stgy')
-    with pytest.raises(KeyError, match="unknown method 'zzz': known: gd, stgu, stgu_released"):
+    with pytest.raises(KeyError, match="unknown method 'zzz': known: gd, uw, dwa"):
         get_method('zzz')
 
 
