@@ -17,3 +17,6 @@ train_cfg = dict(max_iters=max_iters, val_interval=250)
 train_dataloader = dict(num_workers=0, persistent_workers=False)
 val_dataloader = dict(num_workers=0, persistent_workers=False)
 default_hooks = dict(checkpoint=dict(interval=250))
+# Each task trained alone with the same settings; tools/analysis/single_task_baselines.py writes the file.
+val_evaluator = dict(baselines='{{ fileDirname }}/baselines_rooms-96-demo.json')
+test_evaluator = dict(baselines='{{ fileDirname }}/baselines_rooms-96-demo.json')

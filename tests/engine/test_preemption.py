@@ -112,11 +112,14 @@ def test_handlers_are_back_after_a_normal_end(tmp_path):
 
 
 def test_sigint_stays_an_interrupt(tmp_path):
+    # A program started in the background of a script ignores SIGINT from the beginning.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
     runner = build_runner(tmp_path, [PreemptionHook(), SignalAt(signal.SIGINT, iteration=2)])
     with pytest.raises(KeyboardInterrupt):
         runner.train()
     release(runner)
     next(hook for hook in runner.hooks if isinstance(hook, PreemptionHook)).restore()
+    signal.signal(signal.SIGINT, former)
 
 
 def test_after_a_crash_signals_act_as_before(tmp_path):

@@ -80,7 +80,7 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
             raise ValueError(f'level must be one of {LEVELS}, but got {level!r}')
         if level == 'features' and not (self.aggregator.features_level and self.aggregator.gramian_only):
             raise ValueError(
-                f"level='features': {name} is not defined on gradients of features by Gramian; leave it out"
+                f"level='features': {name} is not defined by products of feature gradients"
             )
         if level == 'features' and kwargs.get('accumulative_counts', 1) != 1:
             raise ValueError("level='features' needs the whole batch at once: use accumulative_counts=1")
