@@ -12,6 +12,13 @@ from scipy.optimize import nnls
 
 EPS = float(np.finfo(np.float64).eps)
 
+# Relative eigenvalues of a Gramian below this are rounding, of the products and of the decomposition.
+RANK = 1e-13
+
+# The convex hull of the rows counts as containing zero if its shortest vector is this much shorter than its summands.
+# Products of rows hold the square of that ratio, so that six digits of it are left in double precision.
+STATIONARY = 1e-5
+
 
 def unit_gramian(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the cosines of all pairs of rows and the lengths of the rows.
@@ -26,9 +33,9 @@ def unit_gramian(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def eigen(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return eigenvalues and eigenvectors (columns) of a symmetric matrix, those of numerical rank only."""
+    """Return eigenvalues and eigenvectors (columns) of a Gramian of unit rows, those of numerical rank only."""
     values, vectors = np.linalg.eigh(matrix)
-    kept = values > len(values) * EPS * values[-1]
+    kept = values > RANK * values[-1]
     return values[kept], vectors[:, kept]
 
 
@@ -66,7 +73,7 @@ def min_norm_weights(unit: np.ndarray, norms: np.ndarray) -> np.ndarray:
 def stationary(unit: np.ndarray, norms: np.ndarray) -> bool:
     """Return whether zero lies in the convex hull of the rows, so that no direction improves all tasks."""
     scaled = min_norm_weights(unit, norms) * norms
-    return float(scaled @ unit @ scaled) <= (1e-7 * scaled.max()) ** 2
+    return float(scaled @ unit @ scaled) <= (STATIONARY * scaled.max()) ** 2
 
 
 def dual_cone_weights(unit_root: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -79,8 +86,8 @@ def best_in_ball(columns: np.ndarray, slopes: np.ndarray, offsets: np.ndarray) -
 
     The dual is to minimise ``(offsets . y + |columns @ y|) / (slopes . y)`` over y >= 0, so that any y gives an upper
     bound t. For a given bound, the shortest e with ``columns_k . e >= t slopes_k - offsets_k`` is a least-distance
-    problem, which non-negative least squares solve; if it is longer than 1, or there is none, its multipliers give a
-    lower bound t. On the active set t follows from a quadratic equation, so that the search ends after few steps.
+    problem, which non-negative least squares solve; its multipliers y give an upper bound, and t itself is a lower one
+    if e is not longer than 1. On the active set t follows from a quadratic equation, so that few steps are needed.
 
     Args:
         columns: Shape (n, K).
@@ -91,28 +98,43 @@ def best_in_ball(columns: np.ndarray, slopes: np.ndarray, offsets: np.ndarray) -
         y >= 0 with e = columns @ y, and the largest t.
     """
     lengths = np.sqrt(np.einsum('nk,nk->k', columns, columns))
-    bound = float(((offsets + lengths) / slopes).min())
-    best, best_value = np.zeros(len(slopes)), float((offsets / slopes).min())
+    lower, upper = float((offsets / slopes).min()), float(((offsets + lengths) / slopes).min())
+    bound, best, feasible = upper, np.zeros(len(slopes)), True
+    for _ in range(100):
+        multipliers, length, slack = _least_distance(columns, bound * slopes - offsets)
+        total = slopes @ multipliers
+        if not total > 0:  # e = 0 will do
+            break
+        if feasible := slack > 1e-13:
+            best = multipliers / max(length, slack)  # e is shortened to the ball where it is longer
+            if abs(length - slack) <= 1e-13 * slack:
+                break
+        if feasible and length < slack:
+            lower = max(lower, bound)
+        else:
+            upper = min(upper, bound)
+        upper = min(upper, float((offsets @ multipliers + length) / total))
+        guess = _bound_on(columns, slopes, offsets, multipliers > 0)
+        if not lower < guess < upper or guess == bound:
+            guess = upper if upper < bound else (lower + upper) / 2
+        if not lower < guess <= upper or guess == bound:
+            break
+        bound = guess
+    if not feasible:  # the bound is attained inside of the ball, where rounding decides whether there is a solution
+        multipliers, length, slack = _least_distance(columns, bound * slopes - offsets - 1e-9)
+        best = multipliers / max(length, slack) if slack > 1e-13 else np.zeros(len(slopes))
+    return best, bound
+
+
+def _least_distance(columns: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Return y, |columns @ y| and s such that e = columns @ y / s is shortest with columns_k . e >= wanted_k.
+
+    s = 0 if there is no such e.
+    """
     target = np.zeros(len(columns) + 1)
     target[-1] = 1
-    for _ in range(100):
-        wanted = bound * slopes - offsets
-        multipliers = nonnegative(np.vstack([columns, wanted]), target)
-        total = slopes @ multipliers
-        if total <= 0:
-            break
-        step = columns @ multipliers
-        length = float(np.linalg.norm(step))
-        slack = 1 - wanted @ multipliers
-        factor = 1 / max(length, slack, EPS)  # shortens e to the ball where it is longer
-        value = float(((offsets + factor * (step @ columns)) / slopes).min())
-        if value > best_value:
-            best, best_value = factor * multipliers, value
-        new = min((offsets @ multipliers + length) / total, _bound_on(columns, slopes, offsets, multipliers > 0))
-        if not new < bound:
-            break
-        bound = float(new)
-    return best, best_value
+    multipliers = nonnegative(np.vstack([columns, wanted]), target)
+    return multipliers, float(np.linalg.norm(columns @ multipliers)), float(1 - wanted @ multipliers)
 
 
 def _bound_on(columns: np.ndarray, slopes: np.ndarray, offsets: np.ndarray, active: np.ndarray) -> float:
@@ -134,74 +156,68 @@ def fair_weights(unit: np.ndarray, norms: np.ndarray, alpha: float) -> tuple[np.
 
     In x = w d the equation is ``unit @ x = r x^(-p)`` with p = 1/alpha and r = d^(p-1): the stationary point of the
     convex function x . unit x / 2 - sum_k r_k times a primitive of x_k^(-p), found by Newton's method with steps that
-    keep x positive. There is no solution iff zero lies in the convex hull of the rows. Then, and where two rows are so
-    nearly opposite that double precision cannot tell, the problem with ``unit + 1e-6 I`` is solved instead.
+    keep x positive. There is no solution iff zero lies in the convex hull of the rows; then the problem with
+    ``unit + 1e-6 I`` is solved instead. Should Newton's method fail there, the direction of MGDA is taken, with the
+    length that the sum of the equations gives.
 
     Returns:
-        The weights, and whether they solve the problem as it is stated.
+        The weights, and whether they solve the problem as it is stated: every equation to 1e-10 of its right side, or
+        to 1e-14 of the summands on its left side where those are more than 10^4 times as large.
     """
     power = 1 / alpha
     right = norms ** (power - 1)
     stretch = right.max() ** (1 / (1 + power))
     right = right / right.max()
-    x, solved = _newton(unit, right, power)
-    if not solved:
-        x, _ = _newton(unit + 1e-6 * np.eye(len(unit)), right, power)
-    return stretch * x / norms, solved
+    if not stationary(unit, norms):
+        x, miss = _newton(unit, right, power)
+        if miss <= 1e-10:
+            return stretch * x / norms, True
+    ridge = unit + 1e-6 * np.eye(len(unit))
+    x, miss = _newton(ridge, right, power)
+    if miss > 1e-6:
+        x = min_norm_weights(unit, norms) * norms
+        x = x / x.max() + 1e-12
+        x = x * (right @ x ** (1 - power) / (x @ ridge @ x)) ** (1 / (1 + power))
+    return stretch * x / norms, False
 
 
-def fair_residual(matrix: np.ndarray, right: np.ndarray, power: float, x: np.ndarray) -> np.ndarray:
-    """Return by how much, relative to the right side, each equation of :func:`fair_weights` is missed."""
-    return (matrix @ x) * x**power / right - 1
+def _newton(matrix: np.ndarray, right: np.ndarray, power: float) -> tuple[np.ndarray, float]:
+    def value(point: np.ndarray) -> float:
+        primitive = np.log(point) if power == 1 else point ** (1 - power) / (1 - power)
+        return float(point @ matrix @ point / 2 - right @ primitive)
 
-
-def _newton(matrix: np.ndarray, right: np.ndarray, power: float) -> tuple[np.ndarray, bool]:
-    start = right ** (1 / (1 + power))
-    x, best, best_miss = start, start, np.inf
+    best = x = right ** (1 / (1 + power))
+    best_miss, since = np.inf, 0
     magnitude = np.abs(matrix)
-    for _ in range(200):
+    for _ in range(300):
         slope = right * x**-power
         gradient = matrix @ x - slope
-        miss = float(np.abs(gradient / slope).max())
+        misses = np.abs(gradient) / np.maximum(slope, 1e-4 * (magnitude @ x))
+        misses[(x < 1e-20 * x.max()) & (gradient > 0)] = 0  # on its way to a weight that no sum would notice
+        miss = float(misses.max())
+        since = 0 if miss < 0.5 * best_miss else since + 1
         if miss < best_miss:
-            best, best_miss, since = x, miss, 0
-        else:
-            since += 1
-        if miss <= 1e-14 or (since >= 3 and best_miss < 1e-9) or (x / start).max() > 1e6:
+            best, best_miss = x, miss
+        if miss <= 1e-15 or (best_miss <= 1e-10 and since >= 2):
             break
         # in units of x, then scaled to a unit diagonal: rows of very different length stay solvable
         curvature = matrix * x * x[:, None]
         curvature[np.diag_indices_from(curvature)] += power * slope * x
         diagonal = np.sqrt(curvature.diagonal())
-        step = np.linalg.solve(curvature / diagonal / diagonal[:, None], -gradient * x / diagonal) / diagonal
-        size = min(1.0, 0.9 / max(-step.min(), 1e-300))
-        decrease = -(gradient * x) @ step
-        if decrease > 1e-3 * (slope * x).min():
-            size = _line_search(matrix, right, power, x, step, size, decrease)
-        x = x * (1 + size * step)
-    rounding = float((EPS * (magnitude @ best) * best**power / right).max())
-    return best, best_miss <= max(1e-10, 10 * len(x) * rounding) and best_miss < 1e-6 and (best / start).max() <= 1e5
-
-
-def _line_search(
-    matrix: np.ndarray,
-    right: np.ndarray,
-    power: float,
-    x: np.ndarray,
-    step: np.ndarray,
-    size: float,
-    decrease: float,
-) -> float:
-    def value(point: np.ndarray) -> float:
-        primitive = np.log(point) if power == 1 else point ** (1 - power) / (1 - power)
-        return float(point @ matrix @ point / 2 - right @ primitive)
-
-    here = value(x)
-    for _ in range(40):
-        if value(x * (1 + size * step)) <= here - 0.1 * size * decrease + 1e-12 * abs(here):
+        try:
+            step = np.linalg.solve(curvature / diagonal / diagonal[:, None], -gradient * x / diagonal) / diagonal
+        except np.linalg.LinAlgError:
             break
-        size /= 2
-    return size
+        clipped = np.maximum(step, -0.9)
+        if miss > 1e-3:
+            here = value(x)
+            slack = 1e-12 * abs(here)
+            if value(x * (1 + clipped)) > here + slack:
+                clipped = step * min(1.0, 0.9 / max(-step.min(), 1e-300))
+                while value(x * (1 + clipped)) > here + slack and np.abs(clipped).max() > 1e-12:
+                    clipped = clipped / 2
+        x = x * (1 + clipped)
+    return best, best_miss
 
 
 def simplex_projection(vector: np.ndarray) -> np.ndarray:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mtl_plugins.methods.solvers import EPS
-
 from .gramian import GramianAggregator, Products
+
+_ROUNDING = float(np.finfo(np.float32).eps)
 
 
 class AlignedMTL(GramianAggregator):
@@ -22,7 +22,8 @@ class AlignedMTL(GramianAggregator):
     ``'sum'``.
 
     Where we differ from public code: the eigenvalues that count as zero are those up to K times the rounding of
-    float64 of the largest, whatever the default dtype of torch is; LibMTL and SamsungLabs/MTL call a function that
+    float32 (that of public code in ordinary training), relative to the largest, whatever dtype torch has by default;
+    LibMTL and SamsungLabs/MTL call a function that
     torch 2 no longer has. The median of an even number is the lower one, as there. With ``'min'`` a single short or
     nearly dependent row makes the update tiny; that is the method. There is no fall-back.
 
@@ -43,7 +44,7 @@ class AlignedMTL(GramianAggregator):
     def _weights(self, rows: Products) -> np.ndarray:
         largest = rows.norms.max()
         values, vectors = np.linalg.eigh(rows.gram / largest / largest)
-        kept = values > len(rows) * EPS * values[-1]
+        kept = values > len(rows) * _ROUNDING * values[-1]
         values, vectors = values[kept], vectors[:, kept]
         pivot = {'min': values[0], 'median': values[(len(values) - 1) // 2], 'rmse': values.mean()}[self.scale_mode]
         return vectors @ (np.sqrt(pivot / values) * vectors.mean(0))

@@ -42,15 +42,15 @@ class Aggregator(ABC):
 
     scale: ClassVar[str] = 'raw'
     heads: ClassVar[str] = 'sum'
-    needs_losses: ClassVar[bool] = False
     stateful: ClassVar[bool] = False
     gramian_only: ClassVar[bool] = False
     gives_weights: ClassVar[bool] = False
     features_level: ClassVar[bool] = False
-    equivariant: ClassVar[bool] = True
     non_conflicting: ClassVar[bool] = False
     needs_generator: bool = False
     per_task: bool = False
+    needs_losses: bool = False
+    equivariant: bool = True
 
     def __init__(self, tasks: Sequence[str] | int | None = None) -> None:
         #: Names of the tasks.

@@ -63,7 +63,7 @@ class CAGrad(GramianAggregator):
             return np.zeros_like(mean)
         if stationary(rows.unit, rows.norms):
             projection = dual_cone_weights(columns, mean)
-            if np.linalg.norm(columns @ projection) <= radius:
+            if np.linalg.norm(columns @ projection) <= radius * (1 + 1e-12):
                 self.fallbacks += 1
                 return projection
         slopes = rows.norms.min() / rows.norms

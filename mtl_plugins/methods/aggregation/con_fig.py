@@ -30,6 +30,6 @@ class ConFIG(GramianAggregator):
         products = rows.unit @ solution
         square = float(solution @ products)
         self.fallbacks += np.abs(products - 1).max() > 1e-6
-        if square <= 1e-12:
+        if np.abs(products).max() <= 1e-6:
             return np.zeros(len(rows))
         return (rows.norms @ products) / square * solution / rows.norms

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mtl_plugins.methods.solvers import best_in_ball, min_norm_weights, root
+from mtl_plugins.methods.solvers import STATIONARY, best_in_ball, min_norm_weights, root
 
 from .gramian import GramianAggregator, Products
 
@@ -25,7 +25,7 @@ class ConicGrad(GramianAggregator):
     solved exactly and there is no state.
 
     Fall-backs, counted: if no direction in the cone improves all tasks, the direction on the cone that hurts the worst
-    task least is taken. If g_0 = 0, so is u.
+    task least is taken, and g_0 itself if that is not unique. If g_0 = 0, so is u.
 
     Args:
         c: Least cosine between update and mean gradient, at least 0 and below 1.
@@ -55,14 +55,20 @@ class ConicGrad(GramianAggregator):
         shortest = shortest / shortest.max()
         direction = columns @ shortest
         size = float(np.linalg.norm(direction))
-        if size > 1e-7 and direction @ axis >= self.c * size:
+        if size > STATIONARY and direction @ axis >= self.c * size:
             return radius * shortest / size / rows.norms
 
+        if self.c == 0:  # only reached where nothing improves all tasks
+            self.fallbacks += 1
+            return radius * axis_weights / rows.norms
         side = np.sqrt(1 - self.c**2)
         cosines = axis @ columns
         slopes = rows.norms.min() / rows.norms
-        multipliers, value = best_in_ball(columns - axis[:, None] * cosines, slopes, self.c / side * cosines)
-        self.fallbacks += value <= 0
+        across = columns - axis[:, None] * cosines
+        across[:, np.linalg.norm(across, axis=0) <= 1e-13] = 0  # rows along the axis
+        multipliers, value = best_in_ball(across, slopes, self.c / side * cosines)
+        self.fallbacks += value <= 1e-12
+        if np.linalg.norm(across @ multipliers) < 0.999:  # many directions are as good
+            return radius * axis_weights / rows.norms
         unit_weights = side * multipliers + (self.c - side * (cosines @ multipliers)) * axis_weights
-        size = float(np.linalg.norm(columns @ unit_weights))
-        return radius * unit_weights / size / rows.norms
+        return radius * unit_weights / rows.norms

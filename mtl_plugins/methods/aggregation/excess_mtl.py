@@ -19,8 +19,8 @@ class ExcessMTL(RowAggregator):
     S_k <- S_k + g_k^2 per coordinate; e_k = sum g_k^2 / sqrt(S_k + 1e-7), divided by its first value;
     w_k <- w_k exp(eta e_k), normalised to sum K; u = sum_k w_k g_k.
 
-    Paper: He, Zhou, Zhang, Yun, Xu, Zeng, Chilimbi, Zhao, Robust Multi-Task Learning with Excess Risks, ICML 2024. Scale
-    ``'sum'``; heads ``'weighted'``. Stateful: 4 K D bytes of sums, the first estimates and the logarithms of the
+    Paper: He, Zhou, Zhang, Yun, Xu, Zeng, Chilimbi, Zhao, Robust Multi-Task Learning with Excess Risks, ICML 2024.
+    Scale ``'sum'``; heads ``'weighted'``. Stateful: 4 K D bytes of sums, the first estimates and the logarithms of the
     weights. Coordinates are needed. The formulas are those of LibMTL (TorchJD normalises to sum 1); there is no frozen
     vector for it.
 

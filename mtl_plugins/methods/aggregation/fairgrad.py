@@ -18,7 +18,7 @@ class FairGrad(GramianAggregator):
     A solution improves every task: u . g_k = w_k^(-1/alpha) > 0.
 
     Paper: Ban, Ji, Fair Resource Allocation in Multi-Task Learning, ICML 2024, arXiv 2402.15638. Scale ``'raw'``:
-    |u| grows with the rows to the power (alpha - 1) / (alpha + 1). Heads ``'sum'``, as in the official code (LibMTL
+    |u| goes with the rows to the power (1 - alpha) / (1 + alpha). Heads ``'sum'``, as in the official code (LibMTL
     weights them).
 
     Where we differ from public code: Newton's method on the convex potential, to 1e-10, instead of a bounded

@@ -37,10 +37,11 @@ class IMTLG(GramianAggregator):
         solution = pseudo_inverse_product(rows.unit, np.ones(len(rows)))
         raw = solution * inverse
         size = np.abs(raw).sum()
-        if np.abs(solution).max() <= 1e-12:
+        products = rows.unit @ solution
+        if np.abs(products).max() <= 1e-6:
             self.fallbacks += 1
             return np.zeros(len(rows))
-        equal = np.abs(rows.unit @ solution - 1).max() <= 1e-6
+        equal = np.abs(products - 1).max() <= 1e-6
         if raw.sum() > 1e-6 * size:
             self.fallbacks += not equal
             return raw / raw.sum()

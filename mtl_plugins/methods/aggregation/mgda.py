@@ -52,6 +52,8 @@ class MGDA(GramianAggregator):
         super().__init__(tasks)
         self.normaliser = normaliser
         self.apply_to = apply_to
+        if normaliser != 'none' and apply_to == 'rows':
+            self.equivariant = False  # weights of dependent rows are not unique, and the update depends on them
         self.needs_losses = normaliser in ('loss', 'loss+')
 
     def _weights(self, rows: Products) -> np.ndarray:

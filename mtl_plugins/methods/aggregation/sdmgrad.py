@@ -43,6 +43,7 @@ class SDMGrad(Aggregator):
 
     scale = 'mean'
     stateful = True
+    equivariant = False  # the search with such long steps enlarges rounding
     gives_weights = True
 
     def __init__(
