@@ -65,8 +65,9 @@ class ParameterTable:
                     self._users.setdefault(self._names[key], set()).add(task)
 
     def export(self) -> dict[str, list[str]]:
-        """What was seen so far, for the other ranks."""
-        return {task: [name for name, users in self._users.items() if task in users] for task in sorted(self._seen)}
+        """What was seen so far, in alphabetical order, for the other ranks."""
+        users = sorted(self._users.items())
+        return {task: [name for name, tasks in users if task in tasks] for task in sorted(self._seen)}
 
     def merge(self, exports: Iterable[Mapping[str, Sequence[str]]]) -> None:
         """Take over what other ranks saw."""

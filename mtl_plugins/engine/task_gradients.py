@@ -49,6 +49,7 @@ class ParameterSplit:
         trainable: The optimizer's parameters; others are neither shared nor anybody's.
         reducer: Exchanges what ranks saw.
         table: What is known already; None starts anew.
+        known: What an earlier :meth:`export` said.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class ParameterSplit:
         trainable: Sequence[nn.Parameter],
         reducer: Reducer,
         table: ParameterTable | None = None,
+        known: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         stepped = {id(p) for p in trainable}
         self._table = ParameterTable(model) if table is None else table
@@ -65,20 +67,37 @@ class ParameterSplit:
         self._mapped: set[str] = set()
         self.shared = SharedLayout([])
         self._own: dict[str, list[nn.Parameter]] = {}
+        if known:
+            self._table.merge([known])
+            self._mapped.update(known)
+            self._map()
 
-    def update(self, present: Sequence[str], losses: Sequence[Mapping[str, Tensor]]) -> None:
+    def export(self) -> dict[str, list[str]]:
+        """Which parameters each task was seen to use: plain state."""
+        return self._table.export()
+
+    def update(self, present: Sequence[str], losses: Sequence[Mapping[str, Tensor]]) -> bool:
         """Learn about tasks that are present for the first time.
 
         Args:
             present: Usable tasks, the same on all ranks.
             losses: This rank's losses with graph, one mapping per micro-batch.
+
+        Returns:
+            Whether rows have another layout than before.
         """
         if self._mapped.issuperset(present):
-            return
+            return False
         for each in losses:
             self._table.observe({task: each[task] for task in present if task in each})
         self._table.merge(self._reducer.gather_objects(self._table.export()))
+        known = bool(self._mapped)
         self._mapped.update(present)
+        before = [id(parameter) for parameter in self.shared.parameters]
+        self._map()
+        return known and before != [id(parameter) for parameter in self.shared.parameters]
+
+    def _map(self) -> None:
         self.shared = SharedLayout(self._select(self._table.shared()))
         self._own = {task: self._select(self._table.own(task)) for task in self._mapped}
 

@@ -63,10 +63,9 @@ class AdaTaskOptimWrapper(TaskGradientOptimWrapper):
             rows = rows[[members.index(task) for task in finite]].float()
             # What the scaler checks, clipping measures, and the optimizer leaves alone.
             self.write_shared(rows.sum(0))
-        self.step(**self._task_gradients(finite, rows))
+        moved = self.step(**self._task_gradients(finite, rows))
         self.zero_grad()
-        after = batch.measure((), grad=False).losses if self.weighting.needs_after_step else None
-        self.weighting.after_step(measured.losses, after, measured.usable)
+        self.advance_weighting(batch, measured, moved)
 
     def _task_gradients(self, members: list[str], rows: Tensor) -> dict[str, Any]:
         shared = self.split.shared

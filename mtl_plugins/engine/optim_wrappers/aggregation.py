@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from fractions import Fraction
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -64,6 +66,11 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         self.aggregator = build_part(AGGREGATORS, aggregator, 'aggregator')
         self.heads = heads
         name = type(self.aggregator).__name__
+        if not getattr(self.aggregator, 'single_batch', True):
+            raise ValueError(
+                f'{name} wants gradients of three independent batches per step, which the training step does not '
+                'make: set single_batch=True to let one batch stand for all three'
+            )
         if not isinstance(interval, int) or interval < 1:
             raise ValueError(f'interval must be an integer >= 1, but got {interval!r}')
         if interval > 1 and not self.aggregator.gramian_only:
@@ -79,9 +86,7 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         if level not in LEVELS:
             raise ValueError(f'level must be one of {LEVELS}, but got {level!r}')
         if level == 'features' and not (self.aggregator.features_level and self.aggregator.gramian_only):
-            raise ValueError(
-                f"level='features': {name} is not defined by products of feature gradients"
-            )
+            raise ValueError(f"level='features': {name} is not defined by products of feature gradients")
         if level == 'features' and kwargs.get('accumulative_counts', 1) != 1:
             raise ValueError("level='features' needs the whole batch at once: use accumulative_counts=1")
         self.watch = FeatureWatch(features) if level == 'features' else None
@@ -125,11 +130,10 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
             solve(batch, members, loss_weights, measured)
         else:
             self._reuse(batch, members, loss_weights)
-        self.step()
+        moved = self.step()
         self.zero_grad()
         self.num_steps += 1
-        after = batch.measure((), grad=False).losses if self.weighting.needs_after_step else None
-        self.weighting.after_step(measured.losses, after, measured.usable)
+        self.advance_weighting(batch, measured, moved)
 
     def _solve(
         self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
@@ -226,7 +230,20 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
     # ------------------------------------------------------------------ set-up, state
     def _bind(self) -> None:
         super()._bind()
-        self.aggregator.bind(len(self.task_names))
+        self.aggregator.bind(self.task_names)
+
+    def _layout_changed(self) -> None:
+        self._restart(self.aggregator)
+
+    def _restart(self, aggregator: Any) -> None:
+        if aggregator.stateful:
+            aggregator.bind(self.task_names)
+            print_log(
+                f'{type(aggregator).__name__}: a task that is present for the first time changes which parameters are '
+                'shared; what was kept of earlier gradients no longer fits and starts anew',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def strategy_state(self) -> dict[str, Any]:
         """States of aggregator and weighting, the last weights and the counter."""

@@ -16,6 +16,7 @@ from ..methods import build_part
 from ..step_batch import Measurement, StepBatch
 from ..task_gradients import ParameterSplit
 from .base import StepOptimWrapper
+from .weighted_sum import refuse_grad_norms
 
 ROW_DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
 
@@ -33,7 +34,7 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         **kwargs: See :class:`mtl_plugins.engine.optim_wrappers.base.StepOptimWrapper`.
 
     Raises:
-        ValueError: If ``row_dtype`` is unknown.
+        ValueError: If ``row_dtype`` is unknown, or the weighting needs gradient norms.
     """
 
     def __init__(
@@ -42,9 +43,11 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         if row_dtype not in ROW_DTYPES:
             raise ValueError(f'row_dtype must be one of {list(ROW_DTYPES)}, but got {row_dtype!r}')
         self.weighting = build_part(WEIGHTINGS, weighting or dict(type='EqualWeighting'), 'weighting')
+        refuse_grad_norms(self.weighting, type(self).__name__)
         self.row_dtype = ROW_DTYPES[row_dtype]
         self.split: ParameterSplit | None = None
         self._said_memory = False
+        self._saved_parameters: dict[str, list[str]] = {}
         super().__init__(optimizer, **kwargs)
 
     def usable_tasks(self, measured: Measurement) -> list[str]:
@@ -79,15 +82,22 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
                 shared.add_to_row(rows[members.index(task)], gradients[: len(shared.parameters)])
                 accumulate(own, gradients[len(shared.parameters) :])
         self.reducer.sum(rows)
-        self.reducer.sum_gradients(self._trainable())
+        # Only what this call added: gradients of other tasks may lie there, summed already.
+        self.reducer.sum_gradients([parameter for task in members for parameter in self.split.own(task)])
         return rows / self.precision.loss_scale if self.precision.uses_scaler else rows
 
     def finite_rows(self, members: Sequence[str], rows: Tensor) -> list[str]:
-        """Members whose rows are finite; the others are reported and lose the gradients of their own parameters.
+        """Members whose gradients are finite; the others are reported and lose those of their own parameters.
 
-        With fp16 one bad row makes the whole step overflow, which the scaler then skips: the list is empty.
+        With fp16 one bad gradient makes the whole step overflow, which the scaler then skips: the list is empty, and
+        no method sees the step.
         """
-        finite = torch.isfinite(rows).all(dim=1).tolist()
+        flags = torch.isfinite(rows).all(dim=1)
+        for index, task in enumerate(members):
+            for parameter in self.split.own(task):
+                if parameter.grad is not None:
+                    flags[index] &= torch.isfinite(parameter.grad).all()
+        finite = flags.tolist()
         if all(finite):
             return list(members)
         if self.precision.uses_scaler:
@@ -110,8 +120,19 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         if self.split is None:
             model = self.policy.model if self.policy is not None else nn.ParameterList(self._trainable())
             table = self.policy.parameters if self.policy is not None else None
-            self.split = ParameterSplit(model, self._trainable(), self.reducer, table)
-        self.split.update(members, [shares])
+            self.split = ParameterSplit(model, self._trainable(), self.reducer, table, self._saved_parameters)
+        if self.split.update(members, [shares]):
+            self._layout_changed()
+
+    def _layout_changed(self) -> None:
+        """Called when a task that appears for the first time changes which parameters are shared."""
+
+    def advance_weighting(self, batch: StepBatch, measured: Measurement, moved: bool) -> None:
+        """Tell the weighting that a step is over; a step that was skipped leaves its state alone."""
+        if not moved:
+            return
+        after = batch.measure((), grad=False).losses if self.weighting.needs_after_step else None
+        self.weighting.after_step(measured.losses, after, measured.usable)
 
     def _say_memory(self, rows: Tensor) -> None:
         if self._said_memory:
@@ -128,12 +149,16 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         self.weighting.bind(self.task_names)
 
     def strategy_state(self) -> dict[str, Any]:
-        """State of the weighting."""
-        return dict(weighting=self.weighting.state_dict())
+        """State of the weighting, and which task uses which parameters."""
+        used = self.split.export() if self.split is not None else self._saved_parameters
+        return dict(weighting=self.weighting.state_dict(), parameters=used)
 
     def load_strategy_state(self, state: dict[str, Any]) -> None:
         """Restore :meth:`strategy_state`."""
         self.weighting.load_state_dict(state['weighting'])
+        # Without it the first batch after a resume would have to show all tasks, or rows would change their length.
+        self._saved_parameters = {task: list(names) for task, names in state['parameters'].items()}
+        self.split = None
 
 
 def accumulate(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:

@@ -16,7 +16,7 @@ from mtl_plugins.registry import AFFINITIES, GROUPERS, OPTIM_WRAPPERS, WEIGHTING
 from ..methods import build_part
 from ..step_batch import StepBatch
 from .base import StepOptimWrapper
-from .weighted_sum import task_weights
+from .weighted_sum import refuse_grad_norms, task_weights
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -69,6 +69,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
                 raise ValueError(f'{name} must be an integer >= {least}, but got {value!r}')
         self.grouper = build_part(GROUPERS, grouper or dict(type='AffinityPropagation'), 'grouper')
         self.weighting = build_part(WEIGHTINGS, weighting or dict(type='EqualWeighting'), 'weighting')
+        refuse_grad_norms(self.weighting, type(self).__name__)
         self._affinity_cfg = dict(affinity or dict(type='ProximalAffinity'))
         self.affinity = None
         self.warmup_iters = warmup_iters
@@ -132,7 +133,9 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         self.weighting.begin_step(self.generator)
         before = torch.full((len(self.task_names),), float('nan'), dtype=torch.float64)
         for group in self._rounds(self._batch_order()):
-            before[group] = self._step_group(batch, group)[group]
+            losses = self._step_group(batch, group)
+            if losses is not None:
+                before[group] = losses[group]
         self.num_steps += 1
         after = None
         if self._probe_now() or self.weighting.needs_after_step:
@@ -146,18 +149,19 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         """The groups to step, in order."""
         return order
 
-    def _step_group(self, batch: StepBatch, group: list[int]) -> Tensor:
-        """Step one group; returns the losses ``[K]`` of its forward."""
+    def _step_group(self, batch: StepBatch, group: list[int]) -> Tensor | None:
+        """Step one group; returns the losses ``[K]`` of its forward, or None if the step was skipped."""
         measured = batch.measure(self._names(group))
         usable = measured.usable.tolist()
         members = [task for task in group if usable[task]]
         self.affinity.measure(measured.losses, members, measured.usable)
         if not members:
             batch.release()
-            return measured.losses
+            return None
         batch.backward(self._names(members), task_weights(self.weighting, measured, self.task_names))
         if not self.finish_step():
             self.affinity.step_skipped()
+            return None
         return measured.losses
 
     def _probe_now(self) -> bool:

@@ -32,6 +32,9 @@ class _PerturbedOptimWrapper(GradientAggregationOptimWrapper):
             raise ValueError(f'rho must be > 0, but got {rho!r}')
         if kwargs.get('interval', 1) != 1:
             raise ValueError('sharpness-aware methods need the gradients of every step; use interval=1')
+        for name, only in (('heads', 'sum'), ('level', 'parameters')):
+            if kwargs.get(name, only) != only:
+                raise ValueError(f'sharpness-aware methods know {name}={only!r} only, but got {kwargs[name]!r}')
         self.rho = float(rho)
         super().__init__(optimizer, aggregator or dict(type='Sum'), **{'heads': 'sum', **kwargs})
 
@@ -165,10 +168,10 @@ class SharpnessAwareOptimWrapper(_PerturbedOptimWrapper):
         if finite:
             rows = rows[[members.index(task) for task in finite]]
             self._write(batch, finite, rows, loss_weights, measured)
-        self.step()
+        moved = self.step()
         self.zero_grad()
         self.num_steps += 1
-        self.weighting.after_step(measured.losses, None, measured.usable)
+        self.advance_weighting(batch, measured, moved)
 
     def _write(
         self, batch: StepBatch, members: list[str], rows: Tensor, weights: dict[str, float], measured: Measurement
@@ -190,7 +193,11 @@ class SharpnessAwareOptimWrapper(_PerturbedOptimWrapper):
 
     def _bind(self) -> None:
         super()._bind()
-        self.flat_aggregator.bind(len(self.task_names))
+        self.flat_aggregator.bind(self.task_names)
+
+    def _layout_changed(self) -> None:
+        super()._layout_changed()
+        self._restart(self.flat_aggregator)
 
     def strategy_state(self) -> dict[str, Any]:
         """As the base, with the flat part's aggregator."""
@@ -283,10 +290,10 @@ class SAMOOptimWrapper(_PerturbedOptimWrapper):
         if finite:
             rows = rows[[taken.index(task) for task in finite]]
             self.write_shared(self.combine(self.aggregator, finite, rows, weights, measured))
-        self.step()
+        moved = self.step()
         self.zero_grad()
         self.num_steps += 1
-        self.weighting.after_step(measured.losses, None, measured.usable)
+        self.advance_weighting(batch, measured, moved)
 
     def _mean_gradient(self, batch: StepBatch, members: list[str], weights: dict[str, float]) -> list[Tensor]:
         """Gradient of the mean loss: one tensor per shared parameter; the own parts are left in ``.grad``."""

@@ -80,7 +80,8 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
             if self.weighting.needs_grad_norms:
                 self._tell_grad_norms(batch, members, measured)
             batch.backward(members, task_weights(self.weighting, measured, self.task_names))
-            self.finish_step()
+            if not self.finish_step():
+                continue
             after = batch.measure((), grad=False).losses if self.weighting.needs_after_step else None
             self.weighting.after_step(measured.losses, after, measured.usable)
 
@@ -104,6 +105,16 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
     def load_strategy_state(self, state: dict[str, Any]) -> None:
         """Restore :meth:`strategy_state`."""
         self.weighting.load_state_dict(state['weighting'])
+
+
+def refuse_grad_norms(weighting: Any, wrapper: str) -> None:
+    """Raise a ValueError if a weighting asks for what only :class:`MultiTaskOptimWrapper` measures."""
+    if weighting.needs_grad_norms:
+        raise ValueError(
+            f'{type(weighting).__name__} needs the gradient norms on the last shared layer before the one backward of '
+            f'the weighted sum, which {wrapper} does not make: use type="mtl_plugins.MultiTaskOptimWrapper", or '
+            'another weighting'
+        )
 
 
 def task_weights(weighting: Any, measured: Measurement, tasks: tuple[str, ...]) -> dict[str, float]:

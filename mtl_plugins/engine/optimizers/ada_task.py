@@ -33,7 +33,8 @@ class AdaTask(Optimizer):
     Differences from the authors' program: it has Adam only, accepts ``weight_decay`` and ``amsgrad`` without using
     them, takes the learning rate of the last parameter group for all, and fails on a shared parameter without gradient.
     Here each group has its own settings, the decay :math:`\lambda \theta` is shared equally among the present tasks,
-    and an absent task's accumulators and step counter stay as they are.
+    and an absent task's accumulators and step counter stay as they are. A parameter that turns out to be shared when a
+    task is present for the first time starts with fresh accumulators.
 
     Args:
         params: Parameters or groups.
@@ -112,7 +113,9 @@ class AdaTask(Optimizer):
 
     def _step(self, parameter: Tensor, grads: Tensor, ids: Tensor, num_tasks: int, group: dict[str, Any]) -> None:
         state = self.state[parameter]
-        if not state:
+        # A parameter becomes shared, or ceases to be, when a task is present for the first time; it then starts anew.
+        if not state or len(state['step']) != num_tasks:
+            state.clear()
             state.update(self._new_state(parameter, num_tasks, group))
         if group['weight_decay']:
             grads = grads + parameter * (group['weight_decay'] / len(ids))
