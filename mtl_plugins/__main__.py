@@ -1,25 +1,36 @@
-"""``python -m mtl_plugins train|test|doctor``."""
+"""``python -m mtl_plugins train|test|doctor|demo``; ``tools/*.py`` are these commands too."""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 
 COMMANDS = {
     'train': 'train a model',
     'test': 'evaluate a checkpoint and draw its predictions',
     'doctor': 'build everything, run one batch, and say what is wrong',
+    'demo': 'train on the embedded rooms for a few minutes and show the result',
 }
+
+
+def run(command: str, argv: Sequence[str]) -> int:
+    """Run a command with its arguments; returns the exit code."""
+    # OpenMP threads that spin while they wait make training many times slower on a machine that has other work to do.
+    # The library reads this once, when torch loads it, so it is settled before anything here imports torch.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    return import_module(f'mtl_plugins.apis.{command}').main(argv)
 
 
 def main() -> int:
     """Run the command named by the first argument."""
     name = sys.argv[1] if len(sys.argv) > 1 else '--help'
-    if name not in COMMANDS:
-        lines = '\n'.join(f'  {command:8} {text}' for command, text in COMMANDS.items())
-        print(f'usage: python -m mtl_plugins COMMAND [options]\n\n{lines}\n\npython -m mtl_plugins COMMAND --help')
-        return 0 if name in ('-h', '--help') else 2
-    return import_module(f'mtl_plugins.apis.{name}').main(sys.argv[2:])
+    if name in COMMANDS:
+        return run(name, sys.argv[2:])
+    lines = '\n'.join(f'  {command:8} {text}' for command, text in COMMANDS.items())
+    print(f'usage: python -m mtl_plugins COMMAND [options]\n\n{lines}\n\npython -m mtl_plugins COMMAND --help')
+    return 0 if name in ('-h', '--help') else 2
 
 
 if __name__ == '__main__':

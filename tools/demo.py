@@ -1,8 +1,8 @@
-"""`python tools/demo.py --help`: what `make demo` runs."""
+"""`python tools/demo.py --help`; the same as `python -m mtl_plugins demo`."""
 
 import sys
 
-from mtl_plugins.apis.demo import main
+from mtl_plugins.__main__ import run
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run('demo', sys.argv[1:]))

@@ -2,7 +2,7 @@
 
 import sys
 
-from mtl_plugins.apis.test import main
+from mtl_plugins.__main__ import run
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run('test', sys.argv[1:]))
