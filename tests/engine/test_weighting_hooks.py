@@ -1,0 +1,41 @@
+"""What the run tells a loss weighting: the length of an epoch, and how good the tasks are."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mtl_plugins.engine.hooks import EpochLengthHook, TaskKPIHook
+
+from .all_methods import build
+from .toy import TASKS, make_model
+
+
+def runner(weighting, hooks=(), images=10, batch_size=4, **kwargs):
+    wrapper = build('gd', make_model(), weighting=weighting, tasks=TASKS, **kwargs)
+    loader = SimpleNamespace(dataset=range(images), batch_size=batch_size)
+    return SimpleNamespace(optim_wrapper=wrapper, train_dataloader=loader, hooks=list(hooks))
+
+
+@pytest.mark.parametrize(('accumulative_counts', 'expected'), [(1, 3), (2, 2)])
+def test_length_of_an_epoch(accumulative_counts, expected):
+    run = runner(dict(type='DWA'), accumulative_counts=accumulative_counts)
+    EpochLengthHook().before_train(run)
+    assert run.optim_wrapper.weighting.epoch_length == expected
+
+
+def test_metrics_that_nobody_brings_are_missed():
+    with pytest.raises(ValueError, match="TaskKPIHook.*or use weighting.kpi='loss'"):
+        EpochLengthHook().before_train(runner(dict(type='DTP', kpi='metric')))
+    EpochLengthHook().before_train(runner(dict(type='DTP', kpi='loss')))
+
+
+def test_metrics_reach_the_weighting():
+    hook = TaskKPIHook(dict(a='a/mIoU', c='c/delta1'))
+    run = runner(dict(type='DTP', kpi='metric', alpha=1.0), [hook])
+    EpochLengthHook().before_train(run)
+    hook.after_val_epoch(run, {'a/mIoU': 50.0, 'c/delta1': float('nan')})
+    weights = run.optim_wrapper.weighting.weights(torch.ones(3), torch.ones(3, dtype=torch.bool))
+    torch.testing.assert_close(weights, torch.tensor([0.5 * 0.693147, 1.0, 1.0]))
+    with pytest.raises(KeyError, match=r"no metric \['c/delta1'\]"):
+        hook.after_val_epoch(run, {'a/mIoU': 50.0})
