@@ -52,8 +52,14 @@ def pseudo_inverse_product(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray
 
 
 def nonnegative(matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return argmin |matrix @ x - target| over x >= 0, by the active set of Lawson and Hanson."""
-    return nnls(matrix, target, maxiter=30 * matrix.shape[1])[0]
+    """Return argmin |matrix @ x - target| over x >= 0, by the active set of Lawson and Hanson.
+
+    The columns must not be longer than a few units. A term (1e-9 |x|)^2 keeps columns that are opposite up to rounding
+    from cancelling with enormous factors; it moves other solutions by less than rounding does.
+    """
+    size = matrix.shape[1]
+    stacked = np.vstack([matrix, 1e-9 * np.eye(size)])
+    return nnls(stacked, np.concatenate([target, np.zeros(size)]), maxiter=30 * size)[0]
 
 
 def min_norm_weights(unit: np.ndarray, norms: np.ndarray) -> np.ndarray:
@@ -168,30 +174,32 @@ def fair_weights(unit: np.ndarray, norms: np.ndarray, alpha: float) -> tuple[np.
     right = norms ** (power - 1)
     stretch = right.max() ** (1 / (1 + power))
     right = right / right.max()
+    columns = root(unit)
     if not stationary(unit, norms):
-        x, miss = _newton(unit, right, power)
+        x, miss = _newton(columns, right, power)
         if miss <= 1e-10:
             return stretch * x / norms, True
-    ridge = unit + 1e-6 * np.eye(len(unit))
+    ridge = np.vstack([columns, 1e-3 * np.eye(len(unit))])
     x, miss = _newton(ridge, right, power)
     if miss > 1e-6:
         x = min_norm_weights(unit, norms) * norms
         x = x / x.max() + 1e-12
-        x = x * (right @ x ** (1 - power) / (x @ ridge @ x)) ** (1 / (1 + power))
+        x = x * (right @ x ** (1 - power) / np.square(ridge @ x).sum()) ** (1 / (1 + power))
     return stretch * x / norms, False
 
 
-def _newton(matrix: np.ndarray, right: np.ndarray, power: float) -> tuple[np.ndarray, float]:
-    def value(point: np.ndarray) -> float:
-        primitive = np.log(point) if power == 1 else point ** (1 - power) / (1 - power)
-        return float(point @ matrix @ point / 2 - right @ primitive)
+def _newton(columns: np.ndarray, right: np.ndarray, power: float) -> tuple[np.ndarray, float]:
+    # Products with the matrix go through its root: where summands cancel, that leaves twice as many digits.
+    matrix = columns.T @ columns
+    magnitude = np.abs(matrix)
+
+    def gradient_at(point: np.ndarray) -> np.ndarray:
+        return columns.T @ (columns @ point) - right * point**-power
 
     best = x = right ** (1 / (1 + power))
     best_miss, since = np.inf, 0
-    magnitude = np.abs(matrix)
     for _ in range(300):
-        slope = right * x**-power
-        gradient = matrix @ x - slope
+        gradient, slope = gradient_at(x), right * x**-power
         misses = np.abs(gradient) / np.maximum(slope, 1e-4 * (magnitude @ x))
         misses[(x < 1e-20 * x.max()) & (gradient > 0)] = 0  # on its way to a weight that no sum would notice
         miss = float(misses.max())
@@ -210,12 +218,13 @@ def _newton(matrix: np.ndarray, right: np.ndarray, power: float) -> tuple[np.nda
             break
         clipped = np.maximum(step, -0.9)
         if miss > 1e-3:
-            here = value(x)
-            slack = 1e-12 * abs(here)
-            if value(x * (1 + clipped)) > here + slack:
+            descent = (gradient * x) @ clipped
+            if descent >= 0:
                 clipped = step * min(1.0, 0.9 / max(-step.min(), 1e-300))
-                while value(x * (1 + clipped)) > here + slack and np.abs(clipped).max() > 1e-12:
-                    clipped = clipped / 2
+                descent = (gradient * x) @ clipped
+            # the function is convex: a step is short enough if the slope along it has not turned round
+            while (gradient_at(x * (1 + clipped)) * x) @ clipped > -0.5 * descent and np.abs(clipped).max() > 1e-12:
+                clipped = clipped / 2
         x = x * (1 + clipped)
     return best, best_miss
 

@@ -55,7 +55,7 @@ class ConicGrad(GramianAggregator):
         shortest = shortest / shortest.max()
         direction = columns @ shortest
         size = float(np.linalg.norm(direction))
-        if size > STATIONARY and direction @ axis >= self.c * size:
+        if size > STATIONARY and direction @ axis >= (self.c - 1e-12) * size:
             return radius * shortest / size / rows.norms
 
         if self.c == 0:  # only reached where nothing improves all tasks
