@@ -68,11 +68,15 @@ def summary(
     values = {spec.key: _number(trained[spec.headline_key]) for spec in specs}
     single = {task: entry['value'] for task, entry in baselines.items() if task in values}
     directions = {spec.key: spec.higher_is_better for spec in specs}
-    table = Table(title='Rooms, validation set', title_justify='left', title_style='bold', box=box.SIMPLE_HEAD)
+    table = Table(
+        title='Rooms, validation set', title_justify='left', title_style='bold', box=box.SIMPLE_HEAD, pad_edge=False,
+        caption='Single: one model per task, same schedule. Change: STGU against it, + is better.',
+        caption_justify='left',
+    )  # fmt: skip
     for heading in ('Task', 'Metric'):
         table.add_column(heading, no_wrap=True)
-    for heading in ('Untrained', 'STGU', 'Single task', 'STGU vs single task'):
-        table.add_column(heading, justify='right')
+    for heading in ('Untrained', 'STGU', 'Single', 'Change'):
+        table.add_column(heading, justify='right', no_wrap=True)
     changes = relative_changes(values, single, directions) if single else {}
     for spec in specs:
         unit = f' ({spec.unit})' if spec.unit else ''
