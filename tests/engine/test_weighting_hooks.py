@@ -25,7 +25,7 @@ def test_length_of_an_epoch(accumulative_counts, expected):
 
 
 def test_metrics_that_nobody_brings_are_missed():
-    with pytest.raises(ValueError, match="TaskKPIHook.*or use weighting.kpi='loss'"):
+    with pytest.raises(ValueError, match=r"TaskKPIHook.*or use weighting\.kpi='loss'"):
         EpochLengthHook().before_train(runner(dict(type='DTP', kpi='metric')))
     EpochLengthHook().before_train(runner(dict(type='DTP', kpi='loss')))
 
