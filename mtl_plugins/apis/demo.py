@@ -69,10 +69,15 @@ def summary(
     single = {task: entry['value'] for task, entry in baselines.items() if task in values}
     directions = {spec.key: spec.higher_is_better for spec in specs}
     table = Table(
-        title='Rooms, validation set', title_justify='left', title_style='bold', box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True,
-        caption='Single: one model per task, same schedule. Change: STGU against it, + is better.',
+        title='Rooms, validation set',
+        title_justify='left',
+        title_style='bold',
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        caption='Single: one model per task, same schedule. Change: STGU to it, + is better',
         caption_justify='left',
-    )  # fmt: skip
+    )
     for heading in ('Task', 'Metric'):
         table.add_column(heading, no_wrap=True)
     for heading in ('Untrained', 'STGU', 'Single', 'Change'):
