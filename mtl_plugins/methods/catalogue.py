@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
+import shutil
+from textwrap import TextWrapper
 
 from .catalogue_rows import ROWS
 from .method_row import CostFunction, MethodRow, StepCost
 from .naming import near_matches
+
+_INDENT = ' ' * 18
 
 __all__ = ['CostFunction', 'MethodRow', 'StepCost', 'format_catalogue', 'get_method', 'list_methods']
 
@@ -30,22 +32,24 @@ def get_method(key: str) -> MethodRow:
     return _CATALOGUE[key]
 
 
-def format_catalogue(width: int | None = None, color: bool = False) -> str:
-    """Return the catalogue as a table.
+def format_catalogue(width: int | None = None) -> str:
+    """Return the catalogue as text, one paragraph per method under its kind.
 
     Args:
-        width: Columns of the terminal; None to find out.
-        color: Keep the terminal's colour codes.
+        width: Columns to fill, at least 40; None for those of the terminal, up to 100.
     """
-    table = Table(title='Methods (K tasks, M groups)', title_justify='left')
-    table.add_column('method', no_wrap=True)
-    for heading in ('name', 'kind', 'cost per batch', 'accumulates exactly', 'paper', 'verified'):
-        table.add_column(heading, overflow='fold')
+    width = min(shutil.get_terminal_size((80, 24)).columns, 100) if width is None else max(width, 40)
+    fill = TextWrapper(width, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False).fill
+    lines = ['Methods (K tasks, M groups)']
+    kind = None
     for row in list_methods():
-        paper = f'{row.paper}, arXiv {row.arxiv}' if row.arxiv else row.paper or '-'
-        exact = 'yes' if row.accumulates_exactly else 'no'
-        table.add_row(row.key, row.title, row.kind, row.cost, exact, paper, row.verified)
-    console = Console(width=width, force_terminal=color, color_system='auto' if color else None)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get()
+        if row.kind != kind:
+            kind = row.kind
+            lines += ['', kind.upper()]
+        source = f'{row.paper}, arXiv {row.arxiv}' if row.arxiv else row.paper
+        exact = 'accumulates exactly' if row.accumulates_exactly else 'does not accumulate'
+        lines.append(f'  {row.key:{len(_INDENT) - 4}}  {row.title}')
+        lines.append(fill(f'cost: {row.cost}; {exact}'))
+        lines += [fill(source)] if source else []
+        lines.append(fill(f'verified: {row.verified}'))
+    return '\n'.join(lines) + '\n'
