@@ -10,7 +10,7 @@ from mtl_plugins.methods import list_methods
 from mtl_plugins.version import __version__
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', ROOT / 'CHANGELOG.md', *sorted((ROOT / 'docs').glob('*.md'))]
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', ROOT / 'CHANGELOG.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
@@ -35,6 +35,28 @@ def test_the_loop_of_the_readme_runs():
     names = {}
     exec(snippet, names)
     assert sorted(task for group in names['groups'] for task in group) == [0, 1, 2]
+
+
+def test_the_loop_of_the_page_on_aggregation_runs():
+    page = (ROOT / 'docs' / 'methods' / 'aggregation.md').read_text()
+    (snippet,) = re.findall(r'```python\n(.*?)```', page, flags=re.DOTALL)
+    names = {}
+    exec(snippet, names)
+    assert names['parameter'].grad.shape == names['parameter'].shape
+    assert all(head.weight.grad is not None for head in names['heads'])
+
+
+def test_every_method_has_a_line_on_its_page_and_class_names_are_right():
+    pages = {'loss weighting': 'weighting', 'gradient aggregation': 'aggregation'}
+    for row in list_methods():
+        page = pages.get(row.kind, 'sharpness_and_optimizers')
+        if row.kind == 'task groups':
+            continue
+        text = (ROOT / 'docs' / 'methods' / f'{page}.md').read_text()
+        (line,) = [each for each in text.splitlines() if re.match(rf'(\| |## )`{row.key}`', each)]
+        if page in pages.values():
+            assert all(f'`{part}`' in line for part in row.parts), line
+            assert ('unverified' in line) == ('unverified' in row.verified)
 
 
 def test_every_grouper_is_described():

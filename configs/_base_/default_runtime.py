@@ -17,6 +17,7 @@ custom_hooks = [
     dict(type='mtl_plugins.CostHook'),
     dict(type='mtl_plugins.MetricsFileHook'),
     dict(type='mtl_plugins.AffinityHook', interval=10),
+    dict(type='mtl_plugins.DominanceHook', interval=50),
     dict(type='mtl_plugins.PredictionPanelHook', num_panels=6),
     dict(type='mtl_plugins.RichProgressHook'),
 ]

@@ -2,6 +2,7 @@
 
 from .affinity import draw_affinity, draw_affinity_curves, strongest_pairs
 from .affinity_log import find_logs, read_affinity_log, read_run
+from .dominance import draw_dominance
 from .figure import distinct_colours, figure_to_rgb, save_figure, save_image
 from .groups import draw_group_timeline
 from .hooks import PredictionPanelHook
@@ -14,6 +15,7 @@ __all__ = [
     'distinct_colours',
     'draw_affinity',
     'draw_affinity_curves',
+    'draw_dominance',
     'draw_group_timeline',
     'figure_to_rgb',
     'find_logs',

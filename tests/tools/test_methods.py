@@ -29,6 +29,7 @@ def test_trains_with_one_key_swapped(key, tmp_path):
     # The schedule's learning rate, two of 49 steps into its warm-up, whatever optimizer the method brings.
     assert [group['lr'] for group in saved['optimizer']['param_groups']] == pytest.approx([5e-4 * (0.1 + 0.9 * 2 / 49)])
     assert (tmp_path / 'affinity.png').is_file() == key.startswith('stgu')
+    assert (tmp_path / 'dominance.png').is_file() == (key == 'ada_task')
 
 
 def test_the_listing_names_every_method(capsys):

@@ -2,6 +2,7 @@
 
 from .affinity import AffinityHook
 from .cost import CostHook
+from .dominance import DominanceHook
 from .environment import EnvironmentStampHook
 from .epoch_length import EpochLengthHook
 from .metrics_file import MetricsFileHook
@@ -16,6 +17,7 @@ __all__ = [
     'EXIT_PREEMPTED',
     'AffinityHook',
     'CostHook',
+    'DominanceHook',
     'EnvironmentStampHook',
     'EpochLengthHook',
     'MetricsFileHook',

@@ -72,6 +72,10 @@ class AdaTask(Optimizer):
         if amsgrad and base != 'Adam':
             raise ValueError(f'AdaTask: amsgrad belongs to Adam, but base={base!r}')
         self.base = base
+        #: Set to True to have the squared lengths of the tasks' steps of the last call in ``update_squares``.
+        self.record_updates = False
+        #: Shared parameter -> (numbers of the present tasks, sum of squares of what each moved it by).
+        self.update_squares: dict[nn.Parameter, tuple[Tensor, Tensor]] = {}
         defaults = dict(
             lr=lr, betas=tuple(betas), alpha=alpha, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad, base=base
         )
@@ -101,6 +105,7 @@ class AdaTask(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         task_grads = task_grads or {}
+        self.update_squares = {}
         ids = torch.as_tensor(list(task_ids), dtype=torch.long)
         for group in self.param_groups:
             for parameter in group['params']:
@@ -120,6 +125,8 @@ class AdaTask(Optimizer):
         if group['weight_decay']:
             grads = grads + parameter * (group['weight_decay'] / len(ids))
         steps = self._steps(state, grads, ids, group)
+        if self.record_updates and num_tasks > 1:
+            self.update_squares[parameter] = ids, (group['lr'] * steps).square().flatten(1).sum(1)
         parameter.sub_(steps.sum(0), alpha=group['lr'])
 
     @staticmethod

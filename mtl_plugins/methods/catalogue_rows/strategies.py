@@ -69,7 +69,7 @@ OTHERS = (
         cost='1 forward, K backwards',
         cost_formula=_ada_task,
         accumulates_exactly=True,
-        verified="Adam: 5 steps of the authors' program; RMSprop, Adagrad: formula",
+        verified="Adam: 5 steps of the authors' program; each base with one task: torch's optimizer",
     ),
 )
 

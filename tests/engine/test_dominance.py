@@ -1,0 +1,79 @@
+"""AdaTask's measure of dominance: averages of squared updates, their shares, log and picture."""
+
+import json
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mtl_plugins.engine.hooks import DominanceHook
+from mtl_plugins.visualization import draw_dominance
+
+from .all_methods import build
+from .toy import TASKS, flat, make_model, toy_batch
+
+
+def run(folder, hook, batches, key='ada_task'):
+    model = make_model()
+    wrapper = build(key, model)
+    runner = SimpleNamespace(
+        optim_wrapper=wrapper,
+        model=model,
+        iter=0,
+        log_dir=str(folder / 'log'),
+        work_dir=str(folder),
+        logger=logging.getLogger('test'),
+    )
+    hook.before_train(runner)
+    for batch in batches:
+        model.train_step(batch, wrapper)
+        hook.after_train_iter(runner, runner.iter)
+        runner.iter += 1
+    hook.after_train(runner)
+    return model
+
+
+def test_averages_of_squared_updates(tmp_path):
+    hook = DominanceHook(interval=2, decay=0.5)
+    model = run(tmp_path, hook, [toy_batch(0), toy_batch(1, tasks=('a', 'c')), toy_batch(2)])
+    (entry,) = [json.loads(line) for line in (tmp_path / 'log' / 'dominance.jsonl').read_text().splitlines()]
+    assert (entry['iter'], entry['tasks']) == (2, list(TASKS))
+    assert list(entry['AU']) == ['backbone.0', 'backbone.4']
+    # Adam's first step of every weight is lr for every task: (1 - decay) lr^2 per element; b was absent afterwards.
+    elements = sum(p.numel() for p in model.backbone[0].parameters())
+    assert entry['AU']['backbone.0'][1] == pytest.approx(0.5 * elements * 0.01**2, rel=1e-3)
+    assert all(sum(shares) == pytest.approx(1) for shares in entry['rAU'].values())
+    assert entry['rAU']['backbone.0'][1] < 1 / 3
+    assert (tmp_path / 'dominance.png').stat().st_size > 1000
+
+
+def test_watching_changes_nothing_and_other_methods_are_left_alone(tmp_path):
+    batches = [toy_batch(i) for i in range(3)]
+    watched = run(tmp_path, DominanceHook(), batches)
+    plain = make_model()
+    wrapper = build('ada_task', plain)
+    for batch in batches:
+        plain.train_step(batch, wrapper)
+    assert torch.equal(flat(watched), flat(plain))
+    run(tmp_path / 'gd', DominanceHook(interval=1), batches, key='gd')
+    assert not (tmp_path / 'gd').exists()
+
+
+def test_layers_by_depth(tmp_path):
+    hook = DominanceHook(depth=1)
+    run(tmp_path, hook, [toy_batch(0)])
+    assert list(hook.layers()) == ['backbone']
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'), [(dict(interval=0), 'interval'), (dict(decay=1), 'decay'), (dict(depth=0), 'depth')]
+)
+def test_bad_settings_are_refused(options, message):
+    with pytest.raises(ValueError, match=f'DominanceHook.{message} must'):
+        DominanceHook(**options)
+
+
+def test_the_picture_needs_a_share_per_task():
+    with pytest.raises(ValueError, match='one share per task'):
+        draw_dominance({'layer': [0.5, 0.5]}, ['a'])
