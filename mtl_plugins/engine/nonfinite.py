@@ -1,10 +1,13 @@
-"""Counting of tasks and steps that had to be left out because a loss or gradient was not finite."""
+"""Losses and gradients that are not finite: finding them, and counting what had to be left out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
+from torch import Tensor
 
 
 class NonFiniteError(RuntimeError):
@@ -72,3 +75,15 @@ class NonFiniteGuard:
         """Restore :meth:`state_dict`."""
         self.total = {name: int(n) for name, n in state['total'].items()}
         self._in_a_row = {name: int(n) for name, n in state['in_a_row'].items()}
+
+
+def all_finite(gradients: Sequence[Tensor]) -> bool:
+    """Whether no gradient holds NaN or infinity; one transfer to the host."""
+    # The Euclidean norm propagates inf and NaN and is many times faster on a CPU, but the squares of large finite
+    # numbers overflow; so it has the first word, and the largest magnitude the last.
+    return _finite_norms(gradients, 2.0) or _finite_norms(gradients, float('inf'))
+
+
+def _finite_norms(gradients: Sequence[Tensor], order: float) -> bool:
+    norms = torch._foreach_norm(list(gradients), ord=order)
+    return bool(torch.isfinite(torch.stack([norm.float() for norm in norms])).all())

@@ -11,6 +11,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 
 from mtl_plugins.engine import MultiTaskOptimWrapper, SelectiveTaskGroupOptimWrapper
+from mtl_plugins.engine.optim_wrappers import GradientAggregationOptimWrapper
 from tests.engine.toy import TASKS, flat, make_model, toy_batch
 
 CASES = {
@@ -105,6 +106,16 @@ def accumulation(rank):
     return flat(model)
 
 
+def features_level(rank):
+    """MGDA's weights from gradients at the backbone's output; the samples of all ranks are its coordinates."""
+    model = wrap(make_model())
+    wrapper = GradientAggregationOptimWrapper(
+        torch.optim.SGD(model.parameters(), lr=1.0), dict(type='MGDA'), level='features'
+    )
+    model.train_step(toy_batch(rank, invalid=0.5 * rank), wrapper)
+    return flat(model)
+
+
 def discovered_tasks(rank):
     """No names are configured and the model does not tell; rank 0 lacks a task in the first batch."""
     model = make_model()
@@ -126,6 +137,7 @@ def main(rank: int, folder: str) -> None:
         'stock': against_stock_ddp(rank),
         'accumulation': accumulation(rank),
         'discovered': discovered_tasks(rank),
+        'features': features_level(rank),
     }
     torch.save(out, Path(folder) / f'rank{rank}.pt')
     dist.destroy_process_group()

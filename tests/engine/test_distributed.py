@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from mtl_plugins.engine.optim_wrappers import GradientAggregationOptimWrapper
+
 from .ddp_worker import CASES, build, record_gradients
 from .toy import TASKS, flat, join, make_model, toy_batch
 
@@ -92,3 +94,13 @@ def test_accumulation_on_two_ranks(ranks):
 
 def test_tasks_of_all_ranks_are_found(ranks):
     assert ranks[0]['discovered'] == ranks[1]['discovered'] == list(TASKS)
+
+
+def test_features_level_equals_the_joint_batch(ranks):
+    assert torch.equal(ranks[0]['features'], ranks[1]['features'])
+    model = make_model()
+    start = flat(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    wrapper = GradientAggregationOptimWrapper(optimizer, dict(type='MGDA'), level='features')
+    model.train_step(join(toy_batch(0), toy_batch(1, invalid=0.5)), wrapper)
+    assert (flat(model) - ranks[0]['features']).norm() <= 1e-5 * (flat(model) - start).norm()

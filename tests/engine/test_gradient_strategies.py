@@ -281,3 +281,26 @@ def test_bad_levels_are_refused(options, message):
     model = make_model()
     with pytest.raises(ValueError, match=message):
         model.train_step(toy_batch(0), build('MGDA', model, **options))
+
+
+@pytest.mark.parametrize(('precision', 'tolerance'), [('bf16', 0.1), ('fp16', 0.02)])
+def test_features_level_in_mixed_precision(precision, tolerance):
+    steps = {}
+    for name in ('fp32', precision):
+        model = make_model()
+        wrapper = build('MGDA', model, level='features', precision=dict(precision=name, init_scale=2.0**10))
+        model.train_step(toy_batch(0), wrapper)
+        steps[name] = flat(model) - flat(make_model())
+    assert (steps[precision] - steps['fp32']).norm() < tolerance * steps['fp32'].norm()
+
+
+def test_features_level_leaves_out_a_nonfinite_task():
+    model = make_model()
+    wrapper = build('MGDA', model, level='features')
+    handle = model.heads['b'].register_full_backward_hook(lambda m, gi, go: tuple(g * float('inf') for g in gi))
+    model.train_step(toy_batch(0), wrapper)
+    handle.remove()
+    assert wrapper.guard.total == {'b': 1}
+    assert torch.isfinite(flat(model)).all()
+    assert torch.equal(flat(model.heads['b']), flat(make_model().heads['b']))
+    assert not torch.equal(flat(model.backbone), flat(make_model().backbone))

@@ -4,8 +4,9 @@ from .ada_task import AdaTaskOptimWrapper
 from .aggregation import GradientAggregationOptimWrapper
 from .base import StepOptimWrapper
 from .released import ReleasedTaskGroupOptimWrapper
+from .samo import SAMOOptimWrapper
 from .selective import SelectiveTaskGroupOptimWrapper
-from .sharpness import SAMOOptimWrapper, SharpnessAwareOptimWrapper
+from .sharpness import SharpnessAwareOptimWrapper
 from .weighted_sum import MultiTaskOptimWrapper
 
 __all__ = [

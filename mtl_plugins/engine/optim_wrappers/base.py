@@ -20,7 +20,7 @@ from ..capture import ForwardCapture
 from ..closure import ForwardPolicy, TaskClosure
 from ..guards import bare_model
 from ..losses import LossTable
-from ..nonfinite import NonFiniteGuard
+from ..nonfinite import NonFiniteGuard, all_finite
 from ..parameters import ParameterTable
 from ..precision import Precision
 from ..reduction import Reducer
@@ -326,18 +326,6 @@ class StepOptimWrapper(OptimWrapper):
         if saved and self.task_names is not None and saved != self.task_names:
             raise ValueError(_other_tasks(saved, self.task_names))
         self._saved_tasks = saved or None
-
-
-def all_finite(gradients: Sequence[Tensor]) -> bool:
-    """Whether no gradient holds NaN or infinity; one transfer to the host."""
-    # The Euclidean norm propagates inf and NaN and is many times faster on a CPU, but the squares of large finite
-    # numbers overflow; so it has the first word, and the largest magnitude the last.
-    return _finite_norms(gradients, 2.0) or _finite_norms(gradients, float('inf'))
-
-
-def _finite_norms(gradients: Sequence[Tensor], order: float) -> bool:
-    norms = torch._foreach_norm(list(gradients), ord=order)
-    return bool(torch.isfinite(torch.stack([norm.float() for norm in norms])).all())
 
 
 def _other_tasks(saved: Sequence[str], now: Sequence[str]) -> str:

@@ -1,0 +1,92 @@
+"""What sharpness-aware strategies share: moving weights to a worse point nearby, and bringing them back bit by bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..step_batch import StepBatch
+from .aggregation import GradientAggregationOptimWrapper
+
+TINY = 1e-12
+
+
+class PerturbedOptimWrapper(GradientAggregationOptimWrapper):
+    """What both methods share: ``rho``, moving weights and bringing them back bit by bit."""
+
+    def __init__(
+        self, optimizer: Optimizer, aggregator: dict[str, Any] | None = None, rho: float = 0.05, **kwargs: Any
+    ) -> None:
+        if not rho > 0:
+            raise ValueError(f'rho must be > 0, but got {rho!r}')
+        if kwargs.get('interval', 1) != 1:
+            raise ValueError('sharpness-aware methods need the gradients of every step; use interval=1')
+        for name, only in (('heads', 'sum'), ('level', 'parameters')):
+            if kwargs.get(name, only) != only:
+                raise ValueError(f'sharpness-aware methods know {name}={only!r} only, but got {kwargs[name]!r}')
+        self.rho = float(rho)
+        super().__init__(optimizer, aggregator or dict(type='Sum'), **{'heads': 'sum', **kwargs})
+
+    @contextmanager
+    def moved(self, parameters: Sequence[nn.Parameter], directions: Sequence[Tensor]) -> Iterator[None]:
+        """Add ``directions`` to ``parameters`` inside the context; afterwards the former values are copied back."""
+        saved = [parameter.detach().clone() for parameter in parameters]
+        with torch.no_grad():
+            for parameter, direction in zip(parameters, directions):
+                parameter.add_(direction)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for parameter, value in zip(parameters, saved):
+                    parameter.copy_(value)
+
+    def take_own_gradients(self, members: Sequence[str]) -> dict[str, list[Tensor]]:
+        """The own parameters' gradients without loss scale, taken out of ``.grad``."""
+        own = {
+            task: [
+                torch.zeros_like(p) if p.grad is None else p.grad / self.precision.loss_scale
+                for p in self.split.own(task)
+            ]
+            for task in members
+        }
+        self.zero_grad()
+        return own
+
+    def ascent(self, parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> list[Tensor]:
+        """The step of length ``rho`` along the gradients, normalised over all of them together."""
+        norm = torch.stack([gradient.norm() for gradient in gradients]).norm() + TINY if gradients else 1.0
+        return [gradient * (self.rho / norm) for gradient in gradients]
+
+    def split_row(self, row: Tensor) -> list[Tensor]:
+        """A row as one tensor per shared parameter."""
+        shared = self.split.shared
+        return [part.view_as(p).float() for p, part in zip(shared.parameters, row.split(shared.sizes))]
+
+    def perturbed_rows(
+        self,
+        batch: StepBatch,
+        members: Sequence[str],
+        directions: Sequence[Sequence[Tensor]],
+        weights: dict[str, float],
+    ) -> tuple[list[str], Tensor]:
+        """Each task's gradient with the shared and its own parameters moved; the others' heads stay where they are.
+
+        The own parameters' gradients are left in ``.grad``.
+        """
+        taken: list[str] = []
+        rows: list[Tensor] = []
+        for task, direction in zip(members, directions):
+            with self.moved([*self.split.shared.parameters, *self.split.own(task)], direction):
+                usable = task in self.usable_tasks(batch.measure([task]))
+                if not usable:
+                    batch.release()
+                    continue
+                rows.append(self.rows(batch, [task], weights)[0])
+                taken.append(task)
+        return taken, torch.stack(rows) if rows else torch.empty(0)

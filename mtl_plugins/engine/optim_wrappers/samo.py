@@ -1,0 +1,134 @@
+"""SAMO: sharpness-aware steps whose local part costs forwards only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mtl_plugins.methods.catalogue import StepCost
+from mtl_plugins.registry import OPTIM_WRAPPERS
+
+from ..nonfinite import all_finite
+from ..step_batch import StepBatch
+from .perturbation import TINY, PerturbedOptimWrapper
+from .weighted_sum import task_weights
+
+
+@OPTIM_WRAPPERS.register_module()
+class SAMOOptimWrapper(PerturbedOptimWrapper):
+    r"""SAMO (Ban et al., ICCV 2025, arXiv 2507.07883): 1 + 3 K forwards and 1 + K backwards per batch.
+
+    The perturbation mixes the gradient :math:`\bar g` of the mean loss with an estimate of each task's own,
+    :math:`\epsilon_k \propto (1 - \beta) \bar g + \beta \hat g_k`, from two forwards without graph along a random
+    direction z: :math:`\hat g_k = (L_k(\theta + \mu z) - L_k(\theta - \mu z)) / (2 \mu)\, z`. The gradients at the
+    perturbed points then go through any aggregator. A task's own parameters are perturbed along their gradient of the
+    mean loss and get their gradient at the perturbed point.
+
+    The authors' program measures in eval mode on a deep copy per task and reseeds torch's global generator in every
+    step; here z comes from the private generator, and the measurements run like every other forward.
+
+    Args:
+        optimizer: The optimizer that is stepped.
+        aggregator: Config of the aggregator; None adds the gradients up.
+        rho: Length of the perturbation (0.001 in the authors' scripts).
+        beta: Share of the task's own estimate (0.5 in the authors' scripts).
+        mu: Step of the two-point estimate.
+        layerwise: Give each tensor of the estimate the norm that :math:`\bar g` has there, as the paper does (switched
+            off in the program's NYUv2 trainer).
+        **kwargs: See :class:`GradientAggregationOptimWrapper`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        aggregator: dict[str, Any] | None = None,
+        rho: float = 0.001,
+        beta: float = 0.5,
+        mu: float = 0.01,
+        layerwise: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if not 0 <= beta <= 1:
+            raise ValueError(f'beta must lie in [0, 1], but got {beta!r}')
+        if not mu > 0:
+            raise ValueError(f'mu must be > 0, but got {mu!r}')
+        self.beta, self.mu, self.layerwise = float(beta), float(mu), bool(layerwise)
+        super().__init__(optimizer, aggregator, rho, **kwargs)
+
+    @property
+    def method_name(self) -> str:
+        """``samo``, and the aggregator if it is not the plain sum."""
+        name = type(self.aggregator).__name__
+        return 'samo' if name == 'Sum' else f'samo+{name}'
+
+    def cost_per_batch(self) -> StepCost:
+        """1 + K forwards with graph, 2 K without, 1 + K backwards."""
+        tasks = len(self.task_names) if self.task_names else 1
+        return StepCost(1 + tasks, 1 + tasks, 1, 2 * tasks)
+
+    def _step_tasks(self, batch: StepBatch) -> None:
+        self.weighting.begin_step(self.generator)
+        measured = batch.measure()
+        members = self.usable_tasks(measured)
+        if not members:
+            batch.release()
+            return
+        weights = task_weights(self.weighting, measured, self.task_names)
+        mean = self._mean_gradient(batch, members, weights)
+        if not all_finite([p.grad for p in self._trainable() if p.grad is not None]):
+            # The tasks cannot be told apart in a mean, so the step is skipped: by the scaler, or here and counted.
+            self.step()
+            self.zero_grad()
+            return
+        own = self.take_own_gradients(members)
+        directions = []
+        for task in members:
+            estimate = self._estimate(batch, task, mean)
+            mixed = [(1 - self.beta) * g + self.beta * e for g, e in zip(mean, estimate)]
+            shared = self.ascent(self.split.shared.parameters, mixed)
+            directions.append([*shared, *self.ascent(self.split.own(task), own[task])])
+        taken, rows = self.perturbed_rows(batch, members, directions, weights)
+        finite = self.finite_rows(taken, rows) if taken else []
+        if finite:
+            rows = rows[[taken.index(task) for task in finite]]
+            self.write_shared(self.combine(self.aggregator, finite, rows, weights, measured))
+        moved = self.step()
+        self.zero_grad()
+        self.num_steps += 1
+        self.advance_weighting(batch, measured, moved)
+
+    def _mean_gradient(self, batch: StepBatch, members: list[str], weights: dict[str, float]) -> list[Tensor]:
+        """Gradient of the mean loss: one tensor per shared parameter; the own parts are left in ``.grad``."""
+        share = {task: weights[task] / len(members) for task in members}
+        for shares in batch.shares(members):
+            self.learn_parameters(members, shares)
+            if shares:
+                total = sum(loss * share[task] for task, loss in shares.items())
+                self.precision.scale(total).backward()
+        self.reducer.sum_gradients(self._trainable())
+        return [
+            torch.zeros_like(p) if p.grad is None else p.grad / self.precision.loss_scale
+            for p in self.split.shared.parameters
+        ]
+
+    def _estimate(self, batch: StepBatch, task: str, mean: Sequence[Tensor]) -> list[Tensor]:
+        """Two-point estimate of the gradient of one task's loss."""
+        shared = self.split.shared.parameters
+        noise = [torch.randn(p.shape, generator=self.generator).to(p) for p in shared]
+        values = []
+        for sign in (1, -1):
+            with self.moved(shared, [z * (sign * self.mu) for z in noise]):
+                losses = batch.measure((), grad=False).losses
+            values.append(losses[self.task_names.index(task)])
+        slope = torch.nan_to_num((values[0] - values[1]) / (2 * self.mu), nan=0.0).item()
+        estimate = [z * slope for z in noise]
+        if not self.layerwise:
+            return estimate
+        return [e * (g.norm() / (e.norm() + TINY)) for e, g in zip(estimate, mean)]
