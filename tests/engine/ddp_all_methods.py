@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-import torch
-import torch.distributed as dist
-
 from .all_methods import CASES, ROWS, build, record_gradients
 from .ddp_worker import wrap
 from .toy import flat, make_model, toy_batch
+from .two_ranks import work
 
 
 def two_steps(key, case, rank):
@@ -22,13 +17,9 @@ def two_steps(key, case, rank):
     return dict(weights=flat(model), gradients=gradients, state=wrapper.state_dict()['mtl']['strategy'])
 
 
-def main(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
-    out = {(key, case): two_steps(key, case, rank) for key in ROWS for case in CASES}
-    torch.save(out, Path(folder) / f'rank{rank}.pt')
-    dist.destroy_process_group()
+def job(rank):
+    return {(key, case): two_steps(key, case, rank) for key in ROWS for case in CASES}
 
 
 if __name__ == '__main__':
-    main(int(sys.argv[1]), sys.argv[2])
+    work(job)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import torch
-import torch.distributed as dist
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 
 from mtl_plugins.engine import MultiTaskOptimWrapper, SelectiveTaskGroupOptimWrapper
 from mtl_plugins.engine.optim_wrappers import GradientAggregationOptimWrapper
 from tests.engine.toy import TASKS, flat, make_model, toy_batch
+from tests.engine.two_ranks import work
 
 CASES = {
     'equal': [dict(), dict()],
@@ -126,10 +123,8 @@ def discovered_tasks(rank):
     return sorted(wrapper.task_names)
 
 
-def main(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
-    out = {
+def job(rank):
+    return {
         'steps': {(m, case): one_step(m, case, rank) for m in ('gd', 'stgu') for case in CASES},
         'long': long_run(rank, seed=3),
         'no seed': long_run(rank),
@@ -139,9 +134,7 @@ def main(rank: int, folder: str) -> None:
         'discovered': discovered_tasks(rank),
         'features': features_level(rank),
     }
-    torch.save(out, Path(folder) / f'rank{rank}.pt')
-    dist.destroy_process_group()
 
 
 if __name__ == '__main__':
-    main(int(sys.argv[1]), sys.argv[2])
+    work(job)

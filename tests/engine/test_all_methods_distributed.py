@@ -1,37 +1,17 @@
 """Two gloo processes equal one process on the joint batch, for every method of the catalogue."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from .all_methods import CASES, ROWS, build, record_gradients
 from .runs import differences
 from .toy import flat, join, make_model, toy_batch
-
-ROOT = Path(__file__).parents[2]
+from .two_ranks import launch
 
 
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('ddp')
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
-    command = [sys.executable, '-W', 'ignore', '-m', 'tests.engine.ddp_all_methods']
-    processes = [
-        subprocess.Popen([*command, str(rank), str(folder)], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    try:
-        for process in processes:
-            _, stderr = process.communicate(timeout=240)
-            assert process.returncode == 0, stderr[-4000:]
-    finally:
-        for process in processes:
-            process.kill()
-    return [torch.load(folder / f'rank{rank}.pt', weights_only=True) for rank in range(2)]
+    return launch('tests.engine.ddp_all_methods', tmp_path_factory.mktemp('ddp'))
 
 
 def vector(gradients):

@@ -1,10 +1,5 @@
 """Two gloo processes equal one process on the joint batch."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -12,27 +7,12 @@ from mtl_plugins.engine.optim_wrappers import GradientAggregationOptimWrapper
 
 from .ddp_worker import CASES, build, record_gradients
 from .toy import TASKS, flat, join, make_model, toy_batch
-
-ROOT = Path(__file__).parents[2]
+from .two_ranks import launch
 
 
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('ddp')
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
-    command = [sys.executable, '-W', 'ignore', '-m', 'tests.engine.ddp_worker']
-    processes = [
-        subprocess.Popen([*command, str(r), str(folder)], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
-        for r in range(2)
-    ]
-    try:
-        for process in processes:
-            _, stderr = process.communicate(timeout=240)
-            assert process.returncode == 0, stderr[-4000:]
-    finally:
-        for process in processes:
-            process.kill()
-    return [torch.load(folder / f'rank{r}.pt', weights_only=False) for r in range(2)]
+    return launch('tests.engine.ddp_worker', tmp_path_factory.mktemp('ddp'))
 
 
 @pytest.mark.parametrize('method', ['gd', 'stgu'])
