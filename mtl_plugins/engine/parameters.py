@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +12,18 @@ class ReentrantCheckpointError(RuntimeError):
     """Raised when a loss went through re-entrant activation checkpointing, which hides parameters from the graph."""
 
 
-def parameters_behind(loss: Tensor) -> set[int]:
+def parameters_behind(loss: Tensor, stop: Collection[Tensor] = ()) -> set[int]:
     """``id`` of every leaf tensor that ``loss`` was computed from, by a walk over the autograd graph.
+
+    Args:
+        loss: Where the walk starts.
+        stop: Tensors that it does not go behind.
 
     Raises:
         ReentrantCheckpointError: At a re-entrant checkpoint node, behind which the leaves cannot be seen.
     """
     found: set[int] = set()
-    seen: set[torch.autograd.graph.Node] = set()
+    seen: set[torch.autograd.graph.Node] = {tensor.grad_fn for tensor in stop}
     stack = [loss.grad_fn]
     while stack:
         node = stack.pop()

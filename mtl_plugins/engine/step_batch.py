@@ -138,11 +138,18 @@ class StepBatch:
                     shares[task] = losses[task] if factor == 1.0 else losses[task] * factor
             if self._parameters is not None:
                 self._parameters.observe({task: losses[task] for task in shares})
+            # Whoever takes a share out of the mapping must hold the last reference to that task's part of the graph.
+            del losses
             yield shares
 
-    def release(self) -> None:
-        """Drop the graph of a measurement that no backward will follow."""
+    def release(self, backwards: int = 0) -> None:
+        """Drop the graph of a measurement that no further backward will follow.
+
+        Args:
+            backwards: Backwards that were made from :meth:`shares` with ``keep``.
+        """
         self._held = None
+        self.num_backwards += backwards
 
     def _vector(self, losses: TaskLosses) -> Tensor:
         """``[2, K]`` float64 on the model's device: valid elements, and loss times valid elements."""

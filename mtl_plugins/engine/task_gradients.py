@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 
@@ -26,6 +27,26 @@ class SharedLayout:
         """Length D of a row."""
         return sum(self.sizes)
 
+    def matches(self, rows: Tensor) -> bool:
+        """Whether rows and shared parameters have one dtype and device, as :meth:`collect` needs."""
+        return all(p.dtype == rows.dtype and p.device == rows.device for p in self.parameters)
+
+    @contextmanager
+    def collect(self, row: Tensor) -> Iterator[None]:
+        """Inside the context ``backward`` adds the shared parameters' gradients straight to ``row``.
+
+        Gradients are never held a second time outside the row, and each is added while it is still in the cache. What
+        lay in ``.grad`` before lies there again afterwards.
+        """
+        before = [parameter.grad for parameter in self.parameters]
+        for parameter, part in zip(self.parameters, row.split(self.sizes)):
+            parameter.grad = part.view_as(parameter)
+        try:
+            yield
+        finally:
+            for parameter, gradient in zip(self.parameters, before):
+                parameter.grad = gradient
+
     def add_to_row(self, row: Tensor, gradients: Sequence[Tensor | None]) -> None:
         """Add one gradient per parameter (None stands for zero) to ``row``, in place."""
         for part, gradient in zip(row.split(self.sizes), gradients):
@@ -33,9 +54,9 @@ class SharedLayout:
                 part += gradient.reshape(-1).to(row.dtype)
 
     def write(self, row: Tensor) -> None:
-        """Put a row into the parameters' ``.grad``."""
+        """Make the parts of a row the parameters' ``.grad``, without a copy where the dtype allows it."""
         for parameter, part in zip(self.parameters, row.split(self.sizes)):
-            parameter.grad = part.view_as(parameter).to(parameter.dtype, copy=True)
+            parameter.grad = part.view_as(parameter).to(parameter.dtype)
 
 
 class ParameterSplit:
@@ -107,3 +128,10 @@ class ParameterSplit:
     def own(self, task: str) -> list[nn.Parameter]:
         """Parameters that only ``task`` uses."""
         return self._own.get(task, [])
+
+
+def accumulate(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
+    """Add gradients to ``.grad``; None adds nothing."""
+    for parameter, gradient in zip(parameters, gradients):
+        if gradient is not None:
+            parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad.add_(gradient)

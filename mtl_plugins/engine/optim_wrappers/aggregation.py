@@ -20,7 +20,8 @@ from mtl_plugins.registry import AGGREGATORS, OPTIM_WRAPPERS
 from ..feature_gradients import FeatureWatch
 from ..methods import build_part
 from ..step_batch import Measurement, StepBatch, sum_of
-from .rows import TaskGradientOptimWrapper, accumulate
+from ..task_gradients import accumulate
+from .rows import TaskGradientOptimWrapper
 from .weighted_sum import task_weights
 
 HEADS = ('sum', 'weighted', None)
@@ -130,6 +131,8 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
             solve(batch, members, loss_weights, measured)
         else:
             self._reuse(batch, members, loss_weights)
+        if self.watch is not None:
+            self.watch.tensors = []
         moved = self.step()
         self.zero_grad()
         self.num_steps += 1
@@ -145,6 +148,9 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         if len(finite) < len(members):
             rows = rows[[members.index(task) for task in finite]]
         self.write_shared(self.combine(self.aggregator, finite, rows, loss_weights, measured))
+        self._scale_heads()
+
+    def _scale_heads(self) -> None:
         for task, factor in self._head_factors.items():
             for parameter in self.split.own(task):
                 if parameter.grad is not None:
@@ -153,13 +159,25 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
     def _solve_at_features(
         self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
     ) -> None:
-        gram = torch.zeros(len(members), len(members), dtype=torch.float64, device=self._device)
+        rows = torch.zeros(len(members), 0)
         for shares in batch.shares(members, keep=True):
-            gram += self.watch.gramian(members, {task: loss * loss_weights[task] for task, loss in shares.items()})
-        finite = torch.isfinite(self.reducer.sum(gram).diagonal()).tolist()
+            self.learn_parameters(members, shares)
+            # The heads' own gradients and the backward from the features need no second pass through the heads, unless
+            # a shared parameter also acts beside the features. The scaler's checks are left to the plain way.
+            one_pass = not self.precision.uses_scaler and self.watch.is_only_way(shares, self.split.shared.parameters)
+            losses = {task: loss * loss_weights[task] for task, loss in shares.items()}
+            if one_pass:
+                # With its last reference each head's graph goes, once its gradients are taken.
+                batch.release(backwards=1)
+                shares.clear()
+            if losses:
+                rows = self.watch.rows(members, losses, self.split.own if one_pass else lambda task: ())
+        gram = self.reducer.sum(gramian(rows).to(self._device))
+        finite = torch.isfinite(gram.diagonal()).tolist()
         for task, is_finite in zip(members, finite):
             if not is_finite:
                 self.guard.report(task)
+                self.drop_own(task)
         keep = [index for index, is_finite in enumerate(finite) if is_finite]
         members = [members[index] for index in keep]
         if not members:
@@ -167,8 +185,17 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
             return
         options = self._options(members, loss_weights, measured)
         weights = self.reducer.broadcast(self.aggregator.weights(gram[keep][:, keep], **options), self._device)
-        self._remember(self.aggregator, members, weights * self._factor(self.aggregator), options['losses'])
-        self._reuse(batch, members, loss_weights)
+        weights = weights * self._factor(self.aggregator)
+        self._remember(self.aggregator, members, weights, options['losses'])
+        if not one_pass:
+            self._reuse(batch, members, loss_weights)
+            return
+        if rows.shape[1]:
+            self.watch.backward(
+                weighted_sum(rows if len(keep) == len(rows) else rows[keep], weights), self.split.shared.parameters
+            )
+        self._scale_heads()
+        self.reducer.sum_gradients(self._trainable())
 
     def _options(self, members: Sequence[str], loss_weights: dict[str, float], measured: Measurement) -> dict[str, Any]:
         """What aggregators may ask for beside the gradients."""

@@ -14,7 +14,7 @@ from mtl_plugins.registry import WEIGHTINGS
 
 from ..methods import build_part
 from ..step_batch import Measurement, StepBatch
-from ..task_gradients import ParameterSplit
+from ..task_gradients import ParameterSplit, accumulate
 from .base import StepOptimWrapper
 from .weighted_sum import refuse_grad_norms
 
@@ -74,17 +74,26 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
                 self._say_memory(rows)
             present = [task for task in members if task in shares]
             for task in present:
-                own = self.split.own(task)
-                shared = self.split.shared
-                loss = self.precision.scale(shares[task] * loss_weights[task])
-                wanted = [*shared.parameters, *own]
-                gradients = torch.autograd.grad(loss, wanted, retain_graph=task != present[-1], allow_unused=True)
-                shared.add_to_row(rows[members.index(task)], gradients[: len(shared.parameters)])
-                accumulate(own, gradients[len(shared.parameters) :])
+                # The graph of a head is freed when its row is taken, that of the shared part with the last row.
+                loss = self.precision.scale(shares.pop(task) * loss_weights[task])
+                self._differentiate(task, loss, rows[members.index(task)], retain_graph=task != present[-1])
+                del loss
         self.reducer.sum(rows)
         # Only what this call added: gradients of other tasks may lie there, summed already.
         self.reducer.sum_gradients([parameter for task in members for parameter in self.split.own(task)])
-        return rows / self.precision.loss_scale if self.precision.uses_scaler else rows
+        return rows.div_(self.precision.loss_scale) if self.precision.uses_scaler else rows
+
+    def _differentiate(self, task: str, loss: Tensor, row: Tensor, retain_graph: bool) -> None:
+        """Add the gradient of ``loss`` to the task's row and to the ``.grad`` of its own parameters."""
+        shared, own = self.split.shared, self.split.own(task)
+        wanted = [*shared.parameters, *own]
+        if shared.matches(row):
+            with shared.collect(row):
+                loss.backward(inputs=wanted, retain_graph=retain_graph)
+            return
+        gradients = torch.autograd.grad(loss, wanted, retain_graph=retain_graph, allow_unused=True)
+        shared.add_to_row(row, gradients[: len(shared.parameters)])
+        accumulate(own, gradients[len(shared.parameters) :])
 
     def finite_rows(self, members: Sequence[str], rows: Tensor) -> list[str]:
         """Members whose gradients are finite; the others are reported and lose those of their own parameters.
@@ -92,7 +101,7 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         With fp16 one bad gradient makes the whole step overflow, which the scaler then skips: the list is empty, and
         no method sees the step.
         """
-        flags = torch.isfinite(rows).all(dim=1)
+        flags = _finite(rows)
         for index, task in enumerate(members):
             for parameter in self.split.own(task):
                 if parameter.grad is not None:
@@ -107,9 +116,13 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         for task, is_finite in zip(members, finite):
             if not is_finite:
                 self.guard.report(task)
-                for parameter in self.split.own(task):
-                    parameter.grad = None
+                self.drop_own(task)
         return [task for task, is_finite in zip(members, finite) if is_finite]
+
+    def drop_own(self, task: str) -> None:
+        """Leave the task's own parameters without gradient."""
+        for parameter in self.split.own(task):
+            parameter.grad = None
 
     def write_shared(self, update: Tensor) -> None:
         """Make ``update`` ``[D]`` the gradient of the shared parameters."""
@@ -161,8 +174,8 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         self.split = None
 
 
-def accumulate(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
-    """Add gradients to ``.grad``; None adds nothing."""
-    for parameter, gradient in zip(parameters, gradients):
-        if gradient is not None:
-            parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad.add_(gradient)
+def _finite(rows: Tensor) -> Tensor:
+    """Which rows hold neither NaN nor infinity, without a mask as large as the rows."""
+    # Squares of large finite numbers overflow, so the largest magnitude has the last word.
+    finite = torch.isfinite(torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32))
+    return finite if bool(finite.all()) else torch.isfinite(torch.linalg.vector_norm(rows, float('inf'), dim=1))
