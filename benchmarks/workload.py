@@ -32,7 +32,8 @@ class Workload:
         image_size: Side of the square images, a multiple of the patch size.
         batch_size: Images per batch.
         device: ``'cpu'`` or ``'cuda'``.
-        backbone: Settings of :class:`mtl_plugins.models.TimmViT` other than the defaults, which are ViT-Tiny/16.
+        backbone: Settings of :class:`mtl_plugins.models.TimmViT` other than the defaults, which are ViT-Tiny/16; with
+            ``type``, the whole config of another backbone.
 
     Raises:
         ValueError: If ``num_tasks`` is not between 1 and the number of tasks.
@@ -71,7 +72,9 @@ class Workload:
             dict(
                 type='mtl_plugins.MultiTaskSegmentor',
                 data_preprocessor=dict(type='mtl_plugins.MultiTaskDataPreProcessor'),
-                backbone=dict(type='mtl_plugins.TimmViT', img_size=self.image_size, **self.backbone),
+                backbone=self.backbone
+                if 'type' in self.backbone
+                else dict(type='mtl_plugins.TimmViT', img_size=self.image_size, **self.backbone),
                 heads=heads,
             )
         )
