@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -176,6 +177,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns the exit code."""
     args = parse_args(argv)
     torch.set_num_threads(1)
+    # Of torch, about TorchJD's default, which is measured as it is.
+    warnings.filterwarnings('ignore', 'There is a performance drop', UserWarning)
     MMLogger.get_current_instance().setLevel(logging.WARNING)
     console = Console(width=None if sys.stdout.isatty() else 140)
     peers = load_peers(console)

@@ -115,6 +115,8 @@ def test_missing_libraries_leave_the_rest():
     assert labels == [*OURS, 'by hand, features', 'by hand, K rows']
 
 
+# TorchJD's default differentiates all losses at once by vmap, for which torch lacks a rule of its attention.
+@pytest.mark.filterwarnings('ignore:There is a performance drop:UserWarning')
 def test_libraries_make_our_updates():
     peers = {}
     for name, load in (('torchjd', load_torchjd), ('libmtl', load_libmtl)):
