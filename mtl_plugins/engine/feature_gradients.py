@@ -71,7 +71,8 @@ class FeatureWatch:
         if not self.tensors:
             raise RuntimeError(f"features='{self.name}': the module put out nothing that the losses depend on")
         rows = torch.zeros(len(members), sum(self._sizes()), device=self.tensors[0].device)
-        for row, task in zip(rows, members):
+        # The last head goes first, as in a backward of the sum, so that memory peaks no higher than there.
+        for row, task in zip(reversed(list(rows)), reversed(members)):
             if task not in losses:
                 continue
             wanted = [*self.tensors, *own(task)]

@@ -72,7 +72,8 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
                 self.learn_parameters(members, shares)
                 rows = torch.zeros(len(members), self.split.shared.width, dtype=self.row_dtype, device=self._device)
                 self._say_memory(rows)
-            present = [task for task in members if task in shares]
+            # The last head goes first, as in a backward of the sum, so that memory peaks no higher than there.
+            present = [task for task in reversed(members) if task in shares]
             for task in present:
                 # The graph of a head is freed when its row is taken, that of the shared part with the last row.
                 loss = self.precision.scale(shares.pop(task) * loss_weights[task])
