@@ -72,7 +72,8 @@ def test_all_figures_are_there_and_all_targets_but_time_are_looked_at():
     assert set(setting['systems']) == {*OURS, 'by hand, K rows', 'by hand, features'}
     assert all(system['peak_bytes'] > 0 for system in setting['systems'].values())
     targets = [check.target for check in check_setting(setting)]
-    assert sum('FLOPs' in target for target in targets) == sum('peak memory' in target for target in targets) == 8
+    assert sum('FLOPs' in target for target in targets) == 8
+    assert sum('peak memory' in target for target in targets) == 7  # there is none at the feature level
     assert all(check.ok for check in check_setting(setting) if 'FLOPs' in check.target)
 
 
