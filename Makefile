@@ -10,8 +10,8 @@ PYTEST ?=
 PYTHON_GIVEN := $(PYTHON)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.mtl-plugins-installed
-SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
-FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11; do \
+SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+FIND_PYTHON = for python in python3 python3.12 python3.11; do \
 	"$$python" -c '$(SUITABLE)' > /dev/null 2>&1 && { echo "$$python"; break; }; done
 # One thread per process: the tests are many small jobs, which threads only slow down.
 export_threads := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -49,7 +49,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	if [ -z "$$python" ]; then python="$$($(FIND_PYTHON))"; fi; \
 	if [ -z "$$python" ]; then python=python3; fi; \
 	if ! command -v "$$python" > /dev/null; then \
-		echo "Python is missing: $$python was not found. Install Python 3.11 to 3.13, or name it: make PYTHON=/path" >&2; \
+		echo "Python is missing: $$python was not found. Install Python 3.11 or 3.12, or name it: make PYTHON=/path" >&2; \
 		exit 1; \
 	fi; \
 	"$$python" tools/misc/check_system.py || exit 1; \

@@ -13,13 +13,13 @@ def script():
 
 
 @pytest.mark.parametrize(
-    ('version', 'suitable'), [((3, 10), False), ((3, 11), True), ((3, 13), True), ((3, 14), False)]
+    ('version', 'suitable'), [((3, 10), False), ((3, 11), True), ((3, 12), True), ((3, 13), False)]
 )
 def test_the_range_of_pythons(script, version, suitable):
     problem = script['python_problem'](version)
     assert (problem is None) == suitable
     if not suitable:
-        assert 'needs Python 3.11 to 3.13, but ' in problem
+        assert 'needs Python 3.11 to 3.12, but ' in problem
         assert 'is Python {}.{}.'.format(*version) in problem
 
 

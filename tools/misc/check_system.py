@@ -7,7 +7,7 @@ import ctypes
 import importlib.util
 import sys
 
-PYTHON = ((3, 11), (3, 13))
+PYTHON = ((3, 11), (3, 12))
 # What the wheels of OpenCV load from the system, which pip cannot install.
 LIBRARIES = ('libGL.so.1', 'libglib-2.0.so.0')
 
