@@ -7,7 +7,8 @@ Conventions inside mtl_plugins (readers of real datasets convert to them):
 
 * targets are arrays ``(H, W)`` or ``(H, W, C)`` in the pipeline and ``(C, H, W)`` tensors afterwards;
 * class and binary targets are ``uint8`` with 255 for "not labelled"; all other targets are ``float32`` with NaN for
-  "not labelled", and depth <= 0 and zero normals count as not labelled too. 255 never stands for invalid depth or normals;
+  "not labelled", and depth <= 0 and zero normals count as not labelled too. 255 never stands for invalid depth or
+  normals;
 * normals are unit vectors in the camera frame: x right, y up, z towards the viewer.
 """
 

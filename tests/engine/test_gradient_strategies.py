@@ -304,3 +304,22 @@ def test_features_level_leaves_out_a_nonfinite_task():
     assert torch.isfinite(flat(model)).all()
     assert torch.equal(flat(model.heads['b']), flat(make_model().heads['b']))
     assert not torch.equal(flat(model.backbone), flat(make_model().backbone))
+
+
+@pytest.mark.parametrize('kind', ['MGDA', 'PCGrad', 'Sum', 'f_mtl', 'ada_task'])
+@pytest.mark.parametrize('accumulative_counts', [1, 2])
+def test_rows_of_16_bits_halve_the_memory_and_keep_the_direction(kind, accumulative_counts):
+    steps = {}
+    for dtype in ('fp32', 'bf16'):
+        model = make_model()
+        wrapper = build(kind, model, row_dtype=dtype, accumulative_counts=accumulative_counts)
+        rows = wrapper.rows
+        seen = []
+        wrapper.rows = lambda *args, rows=rows, seen=seen: seen.append(rows(*args)) or seen[-1]
+        for i in range(accumulative_counts):
+            model.train_step(toy_batch(i), wrapper)
+        assert {row.dtype for row in seen} == {torch.float32 if dtype == 'fp32' else torch.bfloat16}
+        steps[dtype] = flat(model) - flat(make_model())
+    cosine = torch.cosine_similarity(steps['fp32'], steps['bf16'], dim=0)
+    assert cosine > (0.99 if kind == 'ada_task' else 0.9995)
+    assert not torch.equal(steps['fp32'], steps['bf16'])
