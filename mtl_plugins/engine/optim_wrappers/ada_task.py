@@ -15,7 +15,6 @@ from mtl_plugins.registry import OPTIM_WRAPPERS
 from ..optimizers import AdaTask
 from ..step_batch import StepBatch
 from .rows import TaskGradientOptimWrapper
-from .weighted_sum import task_weights
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -51,13 +50,10 @@ class AdaTaskOptimWrapper(TaskGradientOptimWrapper):
         return StepCost(1, len(self.task_names) if self.task_names else 1, 1)
 
     def _step_tasks(self, batch: StepBatch) -> None:
-        self.weighting.begin_step(self.generator)
-        measured = batch.measure()
-        members = self.usable_tasks(measured)
+        measured, members, loss_weights = self.begin(batch)
         if not members:
-            batch.release()
             return
-        rows = self.rows(batch, members, task_weights(self.weighting, measured, self.task_names))
+        rows = self.rows(batch, members, loss_weights)
         finite = self.finite_rows(members, rows)
         if finite:
             rows = rows[[members.index(task) for task in finite]].float()

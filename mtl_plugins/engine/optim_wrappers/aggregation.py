@@ -22,7 +22,6 @@ from ..methods import build_part
 from ..step_batch import Measurement, StepBatch, sum_of
 from ..task_gradients import accumulate
 from .rows import TaskGradientOptimWrapper
-from .weighted_sum import task_weights
 
 HEADS = ('sum', 'weighted', None)
 LEVELS = ('parameters', 'features')
@@ -119,13 +118,9 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
             yield
 
     def _step_tasks(self, batch: StepBatch) -> None:
-        self.weighting.begin_step(self.generator)
-        measured = batch.measure()
-        members = self.usable_tasks(measured)
+        measured, members, loss_weights = self.begin(batch)
         if not members:
-            batch.release()
             return
-        loss_weights = task_weights(self.weighting, measured, self.task_names)
         if self.num_steps % self.interval == 0 or not set(members) <= set(self._last_weights):
             solve = self._solve if self.watch is None else self._solve_at_features
             solve(batch, members, loss_weights, measured)

@@ -16,7 +16,7 @@ from ..methods import build_part
 from ..step_batch import Measurement, StepBatch
 from ..task_gradients import ParameterSplit, accumulate
 from .base import StepOptimWrapper
-from .weighted_sum import refuse_grad_norms
+from .weighted_sum import refuse_grad_norms, task_weights
 
 ROW_DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
 
@@ -49,6 +49,19 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         self._said_memory = False
         self._saved_parameters: dict[str, list[str]] = {}
         super().__init__(optimizer, **kwargs)
+
+    def begin(self, batch: StepBatch) -> tuple[Measurement, list[str], dict[str, float]]:
+        """Measure all tasks with graph: the measurement, the usable tasks, and the factors on their losses.
+
+        Without a usable task the graph is dropped and there is nothing to step.
+        """
+        self.weighting.begin_step(self.generator)
+        measured = batch.measure()
+        members = self.usable_tasks(measured)
+        if not members:
+            batch.release()
+            return measured, [], {}
+        return measured, members, task_weights(self.weighting, measured, self.task_names)
 
     def usable_tasks(self, measured: Measurement) -> list[str]:
         """Names of the tasks that take part."""

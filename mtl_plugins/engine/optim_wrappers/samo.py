@@ -15,7 +15,6 @@ from mtl_plugins.registry import OPTIM_WRAPPERS
 from ..nonfinite import all_finite
 from ..step_batch import StepBatch
 from .perturbation import TINY, PerturbedOptimWrapper
-from .weighted_sum import task_weights
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -74,13 +73,9 @@ class SAMOOptimWrapper(PerturbedOptimWrapper):
         return StepCost(1 + tasks, 1 + tasks, 1, 2 * tasks)
 
     def _step_tasks(self, batch: StepBatch) -> None:
-        self.weighting.begin_step(self.generator)
-        measured = batch.measure()
-        members = self.usable_tasks(measured)
+        measured, members, weights = self.begin(batch)
         if not members:
-            batch.release()
             return
-        weights = task_weights(self.weighting, measured, self.task_names)
         mean = self._mean_gradient(batch, members, weights)
         if not all_finite([p.grad for p in self._trainable() if p.grad is not None]):
             # The tasks cannot be told apart in a mean, so the step is skipped: by the scaler, or here and counted.

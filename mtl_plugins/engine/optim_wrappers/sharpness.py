@@ -15,7 +15,6 @@ from mtl_plugins.registry import AGGREGATORS, OPTIM_WRAPPERS
 from ..methods import build_part
 from ..step_batch import Measurement, StepBatch
 from .perturbation import TINY, PerturbedOptimWrapper
-from .weighted_sum import task_weights
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -76,13 +75,9 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
         return [p.detach().square() * g * (self.rho / norm) for p, g in zip(parameters, gradients)]
 
     def _step_tasks(self, batch: StepBatch) -> None:
-        self.weighting.begin_step(self.generator)
-        measured = batch.measure()
-        members = self.usable_tasks(measured)
+        measured, members, loss_weights = self.begin(batch)
         if not members:
-            batch.release()
             return
-        loss_weights = task_weights(self.weighting, measured, self.task_names)
         rows = self.rows(batch, members, loss_weights)
         finite = self.finite_rows(members, rows)
         if finite:
