@@ -24,7 +24,7 @@ from ..nonfinite import NonFiniteGuard, all_finite
 from ..parameters import ParameterTable
 from ..precision import Precision
 from ..reduction import Reducer
-from ..step_batch import Closure, StepBatch
+from ..step_batch import Closure, Measurement, StepBatch
 
 STATE_VERSION = 1
 
@@ -219,6 +219,10 @@ class StepOptimWrapper(OptimWrapper):
         if self.clip_grad_kwargs:
             self._clip_grad()
         return self.precision.step(self.optimizer, **kwargs)
+
+    def usable_tasks(self, measured: Measurement) -> list[str]:
+        """Names of the tasks that take part: present on some rank, and finite."""
+        return [task for task, usable in zip(self.task_names, measured.usable.tolist()) if usable]
 
     def decide(self, decision: Callable[[], Sequence[int]]) -> list[int]:
         """Rank 0's integers; on other ranks ``decision`` runs too, so that private generators stay in step."""

@@ -63,10 +63,6 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
             return measured, [], {}
         return measured, members, task_weights(self.weighting, measured, self.task_names)
 
-    def usable_tasks(self, measured: Measurement) -> list[str]:
-        """Names of the tasks that take part."""
-        return [task for task, usable in zip(self.task_names, measured.usable.tolist()) if usable]
-
     def rows(self, batch: StepBatch, members: Sequence[str], loss_weights: Mapping[str, float]) -> Tensor:
         """Averaged gradients of the members' weighted losses.
 

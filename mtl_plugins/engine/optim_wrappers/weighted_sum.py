@@ -73,7 +73,7 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
         for _ in range(self.passes):
             self.weighting.begin_step(self.generator)
             measured = batch.measure()
-            members = [task for task, usable in zip(self.task_names, measured.usable.tolist()) if usable]
+            members = self.usable_tasks(measured)
             if not members:
                 batch.release()
                 continue
