@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import shlex
-import signal
 import statistics
 import sys
-import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 import mtl_plugins
@@ -28,6 +23,7 @@ from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 from .arguments import add_data_root
 from .baseline_runs import BaselineRun, plan_runs
 from .configs import load_config
+from .runs import execute, terminating_like_ctrl_c
 
 TOOL = 'tools/analysis/single_task_baselines.py'
 EPILOG = (
@@ -69,8 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     todo = [run for run in runs if run.value() is None]
     console.print(f'{len(runs)} runs in {root}, {len(runs) - len(todo)} of them finished before', markup=False)
     try:
-        with _terminating_like_ctrl_c():
-            train(todo, args.jobs, console)
+        with terminating_like_ctrl_c():
+            execute(todo, args.jobs, console)
     except KeyboardInterrupt:
         console.print('stopped; start the same command again to go on')
         return EXIT_PREEMPTED
@@ -84,47 +80,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     save_baselines(_record(runs, args.config, argv), out)
     console.print(f'baselines: {out}', markup=False)
     return 0
-
-
-def train(runs: Sequence[BaselineRun], jobs: int, console: Console) -> None:
-    """Run the processes, ``jobs`` at a time; what fails is noted in :attr:`BaselineRun.error`."""
-    waiting, running = deque(runs), []
-    environment = dict(os.environ)
-    if jobs > 1:
-        environment.setdefault('OMP_NUM_THREADS', str(max(1, (os.cpu_count() or 1) // jobs)))
-    progress = Progress(
-        TextColumn('{task.description}'),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
-    with progress:
-        bar = progress.add_task('', total=sum(run.max_iters or 0 for run in runs) or None)
-        try:
-            while waiting or running:
-                while waiting and len(running) < jobs:
-                    running.append(waiting.popleft())
-                    running[-1].start(environment)
-                ended = [run for run in running if run.poll()]
-                for run in ended:
-                    running.remove(run)
-                    outcome = f'failed: {run.error}' if run.error else f'{run.metric} {run.value():.4g}'
-                    done = len(runs) - len(waiting) - len(running)
-                    console.print(f'[{done}/{len(runs)}] {run.name}: {outcome}', markup=False)
-                progress.update(
-                    bar,
-                    description='; '.join(run.name for run in running),
-                    completed=sum(run.iteration() for run in runs),
-                )
-                if running and not ended:
-                    time.sleep(0.3)
-        finally:
-            for run in running:
-                run.stop()
 
 
 def summary(runs: Sequence[BaselineRun]) -> Table:
@@ -172,20 +127,6 @@ def _by_task(runs: Sequence[BaselineRun]) -> dict[str, list[BaselineRun]]:
 def _relative(text: str) -> str:
     """Paths below the current folder without it: the file is to be shared."""
     return text.removeprefix(f'{Path.cwd()}{os.sep}')
-
-
-@contextlib.contextmanager
-def _terminating_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM as KeyboardInterrupt, so that the trainings are stopped in good order."""
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    former = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
 
 
 def _names(text: str) -> list[str]:

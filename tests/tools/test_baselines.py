@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mtl_plugins.apis import baseline_runs, baselines
+from mtl_plugins.apis import baselines
+from mtl_plugins.apis.runs import executor, first_difference, training_run
 from mtl_plugins.evaluation import MultiTaskEvaluator
 from mtl_plugins.evaluation.baselines import load_baselines
 
@@ -27,7 +28,7 @@ def trainings(monkeypatch):
         endless = False
 
         def __init__(self, command, stdout, env, start_new_session, **kwargs):
-            folder = baseline_runs.Path(command[command.index('--work-dir') + 1])
+            folder = training_run.Path(command[command.index('--work-dir') + 1])
             task, seed = folder.parent.name, int(folder.name.removeprefix('seed_'))
             assert command[1:4] == ['-m', 'mtl_plugins', 'train']
             assert '--resume' in command
@@ -55,8 +56,8 @@ def trainings(monkeypatch):
             return 75
 
     Fake.outcomes, Fake.started = {}, []
-    monkeypatch.setattr(baseline_runs, 'subprocess', SimpleNamespace(Popen=Fake, STDOUT=None, DEVNULL=None))
-    monkeypatch.setattr(baselines, 'time', SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr(training_run, 'subprocess', SimpleNamespace(Popen=Fake, STDOUT=None, DEVNULL=None))
+    monkeypatch.setattr(executor, 'time', SimpleNamespace(sleep=lambda seconds: None))
     return Fake
 
 
@@ -126,7 +127,7 @@ def test_one_failure_does_not_stop_the_rest(outcome, message, trainings, tmp_pat
 def test_an_interruption_stops_the_trainings_in_good_order(trainings, tmp_path, monkeypatch, capsys):
     trainings.endless = True
     killing = SimpleNamespace(sleep=lambda seconds: signal.raise_signal(signal.SIGTERM))
-    monkeypatch.setattr(baselines, 'time', killing)
+    monkeypatch.setattr(executor, 'time', killing)
     before = signal.getsignal(signal.SIGTERM)
     assert start(tmp_path, '--tasks', 'depth,normals', '--jobs', 2) == 75
     assert trainings.terminated == 2
@@ -185,6 +186,6 @@ def test_default_folders(trainings, tmp_path, monkeypatch):
 
 def test_the_first_difference():
     old = dict(a=1, b=[1, dict(c=2)])
-    assert baseline_runs.first_difference(old, json.loads(json.dumps(old))) == ''
-    assert baseline_runs.first_difference(old, dict(a=1, b=[1, dict(c=3)])) == 'b.1.c: 2 -> 3'
-    assert baseline_runs.first_difference(old, dict(a=1)) == 'b: [1, {"c": 2}] -> null'
+    assert first_difference(old, json.loads(json.dumps(old))) == ''
+    assert first_difference(old, dict(a=1, b=[1, dict(c=3)])) == 'b.1.c: 2 -> 3'
+    assert first_difference(old, dict(a=1)) == 'b: [1, {"c": 2}] -> null'

@@ -1,0 +1,74 @@
+"""Running many trainings, some at a time, with progress; one that fails does not stop the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from .training_run import TrainingRun
+
+
+def execute(runs: Sequence[TrainingRun], jobs: int, console: Console) -> None:
+    """Run the processes, ``jobs`` at a time; what fails is noted in :attr:`TrainingRun.error`.
+
+    On an exception, Ctrl-C included, the running trainings save a checkpoint and end first.
+    """
+    waiting, running = deque(runs), []
+    environment = dict(os.environ)
+    if jobs > 1:
+        environment.setdefault('OMP_NUM_THREADS', str(max(1, (os.cpu_count() or 1) // jobs)))
+    progress = Progress(
+        TextColumn('{task.description}'),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    with progress:
+        bar = progress.add_task('', total=sum(run.max_iters or 0 for run in runs) or None)
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    running.append(waiting.popleft())
+                    running[-1].start(environment)
+                ended = [run for run in running if run.poll()]
+                for run in ended:
+                    running.remove(run)
+                    outcome = f'failed: {run.error}' if run.error else run.outcome()
+                    done = len(runs) - len(waiting) - len(running)
+                    console.print(f'[{done}/{len(runs)}] {run.name}: {outcome}', markup=False)
+                progress.update(
+                    bar,
+                    description='; '.join(run.name for run in running),
+                    completed=sum(run.iteration() for run in runs),
+                )
+                if running and not ended:
+                    time.sleep(0.3)
+        finally:
+            for run in running:
+                run.stop()
+
+
+@contextlib.contextmanager
+def terminating_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM as KeyboardInterrupt, so that the trainings are stopped in good order."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)

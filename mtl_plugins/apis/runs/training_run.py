@@ -1,0 +1,158 @@
+"""One training as a resumable process with a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+
+import mtl_plugins
+from mtl_plugins.engine.checkpoints import write_atomically
+from mtl_plugins.engine.hooks.metrics_file import FILE_NAME, read_metrics
+
+from .settings import decisive_settings, first_difference
+
+SETTINGS_FILE = 'settings.json'
+
+
+class TrainingRun:
+    """A training that a tool starts, watches, and goes on with after an interruption.
+
+    Args:
+        name: Name in messages.
+        folder: Work dir of the run.
+        cfg: Its config, from which length and settings are read.
+        arguments: Arguments of ``train`` without ``--work-dir`` and ``--resume``.
+        launcher: Command that starts a Python program, for example ``torchrun --nproc_per_node=4``; None for this
+            interpreter.
+
+    Attributes:
+        error: Why the last attempt failed; empty if it did not.
+    """
+
+    what = 'a run'
+
+    def __init__(
+        self,
+        name: str,
+        folder: str | os.PathLike,
+        cfg: Config,
+        arguments: Sequence[str],
+        launcher: Sequence[str] | None = None,
+    ) -> None:
+        self.name = name
+        self.folder = Path(folder)
+        self.cfg = cfg
+        self.arguments = list(arguments)
+        self.launcher = list(launcher or [sys.executable])
+        self.max_iters = (cfg.get('train_cfg') or {}).get('max_iters')
+        self.error = ''
+        self._process: subprocess.Popen | None = None
+
+    @property
+    def log(self) -> Path:
+        """What the training prints."""
+        return self.folder / 'train.log'
+
+    @property
+    def command(self) -> list[str]:
+        """The whole command line; running it again goes on from the newest checkpoint."""
+        options = ['--work-dir', str(self.folder), '--resume']
+        return [*self.launcher, '-m', 'mtl_plugins', 'train', *self.arguments, *options]
+
+    def prepare(self) -> None:
+        """Make the folder, or check that what is there belongs to the same settings.
+
+        Raises:
+            ValueError: If the folder belongs to a run with other settings; the message names the first difference.
+        """
+        settings = decisive_settings(self.cfg)
+        path = self.folder / SETTINGS_FILE
+        if path.is_file():
+            change = first_difference(json.loads(path.read_text(encoding='utf-8')), settings)
+            if change:
+                raise ValueError(
+                    f'{self.folder} holds {self.what} with other settings ({change}). Remove that folder to train '
+                    'anew, or choose another --work-dir'
+                )
+        else:
+            write_atomically(json.dumps(settings, indent=1).encode(), path)
+
+    def metrics(self) -> dict[str, float | None] | None:
+        """The metrics of the last validation if the training is finished, else None."""
+        entries = read_metrics(self.folder / FILE_NAME)
+        if not entries or (self.max_iters is not None and entries[-1]['iter'] != self.max_iters):
+            return None
+        return entries[-1]['metrics']
+
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.metrics() is not None
+
+    def outcome(self) -> str:
+        """What a finished run is reported with."""
+        return 'finished'
+
+    def start(self, environment: Mapping[str, str]) -> None:
+        """Start training in a process of its own, from its newest checkpoint if there is one."""
+        package_root = str(Path(mtl_plugins.__file__).parents[1])
+        paths = [package_root, *filter(None, [environment.get('PYTHONPATH')])]
+        with self.log.open('ab') as log:
+            # In a session of its own, so that Ctrl-C does not kill it before it could save.
+            self._process = subprocess.Popen(
+                self.command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**environment, 'PYTHONPATH': os.pathsep.join(paths)},
+                start_new_session=True,
+            )
+
+    def poll(self) -> bool:
+        """Whether the process has ended; if so, :attr:`error` says what went wrong, or is empty."""
+        code = self._process.poll()
+        if code is None:
+            return False
+        self._process = None
+        self.error = self._exit_problem(code) or self.conclude()
+        return True
+
+    def conclude(self) -> str:
+        """What is wrong with a training that ended well by itself; empty if nothing is."""
+        if self.metrics() is None:
+            return f'the last validation is missing in {self.folder / FILE_NAME}; remove {self.folder} to train anew'
+        return ''
+
+    def stop(self) -> None:
+        """Ask the process to save a checkpoint and end, and wait for it."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()
+
+    def iteration(self) -> int:
+        """The last iteration that was logged."""
+        if self.finished():
+            return self.max_iters or 0
+        logs = sorted(self.folder.glob('*/vis_data/scalars.json'))
+        if not logs:
+            return 0
+        with logs[-1].open('rb') as file:
+            file.seek(max(0, logs[-1].stat().st_size - 8192))
+            for line in reversed(file.read().splitlines()):
+                try:
+                    return int(json.loads(line)['iter'])
+                except (ValueError, KeyError, TypeError):
+                    continue
+        return 0
+
+    def _exit_problem(self, code: int) -> str:
+        if not code:
+            return ''
+        lines = self.log.read_text(encoding='utf-8', errors='replace').split('\n')
+        last = next((line.strip() for line in reversed(lines) if line.strip()), 'no output')
+        return f'exit code {code}: {last} (all output: {self.log})'
