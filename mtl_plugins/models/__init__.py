@@ -2,7 +2,7 @@
 
 from .backbones import TimmViT
 from .data_preprocessor import MultiTaskDataPreProcessor
-from .decoders import ConcatDecoder
+from .decoders import ConcatDecoder, PerTaskDecoder, TaskFeatures
 from .heads import LinearHead, TaskHead
 from .losses import (
     BalancedCrossEntropyLoss,
@@ -19,5 +19,5 @@ from .segmentors import MultiTaskSegmentor
 __all__ = [
     'BalancedCrossEntropyLoss', 'ConcatDecoder', 'LinearHead', 'MaskedBCELoss', 'MaskedCrossEntropyLoss',
     'MaskedL1Loss', 'MaskedLoss', 'MaskedMSELoss', 'MultiTaskDataPreProcessor', 'MultiTaskSegmentor', 'NormalsL1Loss',
-    'TaskHead', 'TimmViT', 'valid_mask',
+    'PerTaskDecoder', 'TaskFeatures', 'TaskHead', 'TimmViT', 'valid_mask',
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mtl_plugins.models.losses import valid_mask
 from mtl_plugins.registry import MODELS
-from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec, get_task_spec
+from mtl_plugins.task_specs import IGNORE_INDEX, get_task_spec
 
 from .decoding import decode_logits
 from .predictors import build_predictor
@@ -78,7 +78,7 @@ class TaskHead(BaseModule):
         self.task = task
         self.features = features
         self.loss_weight = loss_weight
-        self.out_channels = _output_channels(self.spec, num_classes, channels)
+        self.out_channels = output_channels(task, num_classes, channels)
         self.predictor = build_predictor(predictor, in_channels, self.out_channels, task)
         self.criterion = MODELS.build(dict(self.spec.loss if loss is None else loss))
 
@@ -103,6 +103,11 @@ class TaskHead(BaseModule):
                 f"head of task '{self.task}': the predictor {type(self.predictor).__name__} returned "
                 f'{logits.shape[1]} channels, but the task has {self.out_channels}'
             )
+        return self.resize(logits, size)
+
+    @staticmethod
+    def resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """Raw predictions ``(N, C, h, w)`` of any kind at ``size``: bilinearly, in float32 at least."""
         with torch.autocast(logits.device.type, enabled=False):
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
             if tuple(logits.shape[-2:]) == tuple(size):
@@ -140,8 +145,14 @@ class TaskHead(BaseModule):
         return f'task={self.task!r}, features={self.features!r}, loss_weight={self.loss_weight}'
 
 
-def _output_channels(spec: TaskSpec, num_classes: int | None, channels: int | None) -> int:
-    """Channels of the prediction, after checking the two settings against the kind of the task."""
+def output_channels(task: str, num_classes: int | None = None, channels: int | None = None) -> int:
+    """Channels of a task's prediction, after checking the two settings of its head against the kind of the task.
+
+    Raises:
+        KeyError: If the task is not known.
+        ValueError: If a setting does not suit the task.
+    """
+    spec = get_task_spec(task)
     if spec.kind == 'classes':
         if not isinstance(num_classes, int) or not 1 <= num_classes <= IGNORE_INDEX or channels is not None:
             raise ValueError(

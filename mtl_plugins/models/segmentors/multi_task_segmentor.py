@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +14,8 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from mtl_plugins.models.heads import TaskHead, TaskLoss
+from mtl_plugins.models.decoders import TaskFeatures
+from mtl_plugins.models.heads import TaskHead, output_channels
 from mtl_plugins.registry import MODELS
 
 from .regions import content_region, cut_padded_targets, output_size
@@ -33,14 +34,17 @@ class MultiTaskSegmentor(BaseModel):
     """Dense multi-task model: backbone, decoder, one head per task.
 
     The losses are ``{'<task>.loss': scalar, '<task>.num_valid': scalar}`` for the tasks that the batch has targets for:
-    the mean over the valid pixels, and their number. A sample may lack any of the targets.
+    the mean over the valid pixels, and their number. A sample may lack any of the targets. The auxiliary predictions of
+    a :class:`~mtl_plugins.models.PerTaskDecoder` add ``'<task>.loss_<name>'`` on the same pixels; the loss of the task
+    is the sum.
 
     Args:
         backbone: Config of the backbone, which returns a map or a sequence of maps.
         heads: Task key -> config of its head, ``mtl_plugins.TaskHead`` unless ``type`` says otherwise. ``task`` and
             ``in_channels`` are filled in. The order is the order of the tasks everywhere.
         decoder: Config of what makes one feature map from those of the backbone; None for
-            :class:`~mtl_plugins.models.ConcatDecoder`. ``in_channels`` is filled in. Not built if no head uses it.
+            :class:`~mtl_plugins.models.ConcatDecoder`. ``in_channels`` is filled in, and for one with a map per task
+            (:class:`~mtl_plugins.models.PerTaskDecoder`) ``tasks``. Not built if no head uses it.
         data_preprocessor: Config of the data preprocessor.
         train_cfg: Kept for the conventions of OpenMMLab; not used.
         test_cfg: ``mode`` must be ``'whole'``: predictions come from the whole image.
@@ -74,7 +78,7 @@ class MultiTaskSegmentor(BaseModel):
         wanted = {cfg.get('features', 'decoder') for cfg in heads.values()}
         channels = {'maps': self._map_channels() if wanted & {'last', 'maps'} else None}
         channels['last'] = channels['maps'] and channels['maps'][-1]
-        self.decoder = self._build_decoder(decoder) if 'decoder' in wanted else None
+        self.decoder = self._build_decoder(decoder, heads) if 'decoder' in wanted else None
         channels['decoder'] = getattr(self.decoder, 'out_channels', None)
         self.heads = ModuleDict({task: self._build_head(task, cfg, channels) for task, cfg in heads.items()})
         self._active: frozenset[str] | None = None
@@ -150,10 +154,10 @@ class MultiTaskSegmentor(BaseModel):
         """
         features = self.extract_features(inputs)
         losses = {}
-        for task, head in self.heads.items():
+        for head in self.heads.values():
             target = stack_targets(head.spec, data_samples, tuple(inputs.shape[-2:]), inputs.device)
             if target is not None:
-                losses[f'{task}.loss'], losses[f'{task}.num_valid'] = self._task_loss(head, features, target)
+                losses.update(self._task_losses(head, features, target))
         if not losses:
             self._warn_without_targets(data_samples)
         return losses
@@ -196,17 +200,30 @@ class MultiTaskSegmentor(BaseModel):
             return zero, dict(loss=zero)
         return super().parse_losses(losses)
 
-    def _task_loss(self, head: TaskHead, features: Features, target: Tensor) -> TaskLoss:
+    def _task_losses(self, head: TaskHead, features: Features, target: Tensor) -> dict[str, Tensor]:
         # A method of its own, so that the full-size output of one head is freed before the next head runs.
-        active = self._active is None or head.task in self._active
+        task, size = head.task, tuple(target.shape[-2:])
+        active = self._active is None or task in self._active
         with torch.set_grad_enabled(active and torch.is_grad_enabled()):
-            return head.loss(head(self._choose(features, head), tuple(target.shape[-2:])), target)
+            final = head.loss(head(self._choose(features, head), size), target)
+            losses = {f'{task}.loss': final.loss, f'{task}.num_valid': final.num_valid}
+            for name, predictions in self._auxiliary(features, head).items():
+                loss = head.loss(head.resize(predictions[task], size), target).loss
+                losses[f'{task}.loss_{name}'] = loss * self.decoder.aux_weight(name)
+        return losses
 
     @staticmethod
     def _choose(features: Features, head: TaskHead) -> Tensor | tuple[Tensor, ...]:
         if head.features == 'decoder':
-            return features.decoded
+            decoded = features.decoded
+            return decoded.maps[head.task] if isinstance(decoded, TaskFeatures) else decoded
         return features.maps if head.features == 'maps' else features.maps[-1]
+
+    @staticmethod
+    def _auxiliary(features: Features, head: TaskHead) -> dict[str, dict[str, Tensor]]:
+        if head.features == 'decoder' and isinstance(features.decoded, TaskFeatures):
+            return features.decoded.auxiliary
+        return {}
 
     def _map_channels(self) -> tuple[int, ...]:
         channels = getattr(self.backbone, 'out_channels', None)
@@ -218,10 +235,19 @@ class MultiTaskSegmentor(BaseModel):
             )
         return (channels,) if isinstance(channels, int) else tuple(channels)
 
-    def _build_decoder(self, cfg: dict[str, Any] | None) -> nn.Module:
+    def _build_decoder(self, cfg: dict[str, Any] | None, heads: dict[str, dict[str, Any]]) -> nn.Module:
         cfg = dict(type='mtl_plugins.ConcatDecoder') if cfg is None else dict(cfg)
         if 'in_channels' not in cfg:
             cfg['in_channels'] = self._map_channels()
+        kind = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
+        if getattr(kind, 'per_task', False):
+            if 'tasks' in cfg:
+                raise ValueError(f'MultiTaskSegmentor: decoder.tasks comes from heads, but got {cfg["tasks"]!r}')
+            cfg['tasks'] = {
+                task: output_channels(task, head.get('num_classes'), head.get('channels'))
+                for task, head in heads.items()
+                if head.get('features', 'decoder') == 'decoder'
+            }
         return MODELS.build(cfg)
 
     @staticmethod
@@ -230,7 +256,8 @@ class MultiTaskSegmentor(BaseModel):
         if cfg['task'] != task:
             raise ValueError(f"MultiTaskSegmentor: heads['{task}'] is for task {cfg['task']!r}; the two must agree")
         if 'in_channels' not in cfg:
-            cfg['in_channels'] = channels.get(cfg.get('features', 'decoder'))
+            found = channels.get(cfg.get('features', 'decoder'))
+            cfg['in_channels'] = found[task] if isinstance(found, Mapping) else found
         return MODELS.build(cfg)
 
     def _warn_without_targets(self, samples: Sequence[SegDataSample]) -> None:
