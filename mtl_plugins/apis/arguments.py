@@ -29,3 +29,35 @@ def add_data_root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--data-root', metavar='DIR', help='folder of the data, for all splits, instead of the one in the config'
     )
+
+
+def add_tasks(parser: argparse.ArgumentParser) -> None:
+    """Add ``--tasks``."""
+    parser.add_argument(
+        '--tasks', type=names, metavar='A,B', help='only these tasks of the config (all); one: its single-task model'
+    )
+
+
+def names(text: str) -> list[str]:
+    """Argument type: names separated by commas, each once."""
+    return list(dict.fromkeys(_split(text)))
+
+
+def numbers(text: str) -> list[int]:
+    """Argument type: whole numbers separated by commas, each once."""
+    return list(dict.fromkeys(int(part) for part in _split(text)))
+
+
+def positive(text: str) -> int:
+    """Argument type: a whole number of 1 or more."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'expected 1 or more, but got {value}')
+    return value
+
+
+def _split(text: str) -> list[str]:
+    parts = [part.strip() for part in text.split(',') if part.strip()]
+    if not parts:
+        raise argparse.ArgumentTypeError('expected a list such as a,b')
+    return parts

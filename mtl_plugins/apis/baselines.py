@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import statistics
@@ -20,7 +19,7 @@ from mtl_plugins.engine.hooks.environment import collect_environment, git_state
 from mtl_plugins.evaluation.baselines import make_baselines, save_baselines
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
-from .arguments import add_data_root
+from .arguments import add_data_root, add_tasks, numbers, positive
 from .baseline_runs import BaselineRun, plan_runs
 from .configs import load_config
 from .runs import execute, terminating_like_ctrl_c
@@ -42,11 +41,11 @@ def build_parser() -> ConfigArgumentParser:
         epilog=EPILOG,
     )
     parser.add_argument('config', help='config file of a multi-task training')
-    parser.add_argument('--tasks', type=_names, metavar='A,B', help='only these tasks (all of the model)')
-    parser.add_argument('--seeds', type=_numbers, default=[0], metavar='0,1', help='the baseline is their mean (0)')
+    add_tasks(parser)
+    parser.add_argument('--seeds', type=numbers, default=[0], metavar='0,1', help='the baseline is their mean (0)')
     parser.add_argument('--out', type=Path, metavar='FILE', help='result (<config name>.baselines.json beside CONFIG)')
     parser.add_argument('--work-dir', type=Path, metavar='DIR', help='runs (work_dirs/baselines/<config name>)')
-    parser.add_argument('--jobs', type=_positive, default=1, metavar='N', help='trainings at a time (1)')
+    parser.add_argument('--jobs', type=positive, default=1, metavar='N', help='trainings at a time (1)')
     add_data_root(parser)
     return parser
 
@@ -127,25 +126,3 @@ def _by_task(runs: Sequence[BaselineRun]) -> dict[str, list[BaselineRun]]:
 def _relative(text: str) -> str:
     """Paths below the current folder without it: the file is to be shared."""
     return text.removeprefix(f'{Path.cwd()}{os.sep}')
-
-
-def _names(text: str) -> list[str]:
-    return list(dict.fromkeys(_split(text)))
-
-
-def _numbers(text: str) -> list[int]:
-    return list(dict.fromkeys(int(part) for part in _split(text)))
-
-
-def _split(text: str) -> list[str]:
-    parts = [part.strip() for part in text.split(',') if part.strip()]
-    if not parts:
-        raise argparse.ArgumentTypeError('expected a list such as a,b')
-    return parts
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'expected 1 or more, but got {value}')
-    return value

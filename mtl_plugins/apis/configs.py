@@ -44,6 +44,7 @@ def load_config(
     seed: int | None = None,
     work_dir: str | None = None,
     data_root: str | None = None,
+    tasks: Sequence[str] | None = None,
 ) -> Config:
     """Read a config and apply the options that the tools share.
 
@@ -53,12 +54,13 @@ def load_config(
         method: Key of the catalogue; see :func:`set_method`.
         precision: ``'fp32'``, ``'bf16'`` or ``'fp16'``.
         seed: Random seed of the run.
-        work_dir: Folder of the run; by default ``work_dirs/<config name>[--<method>]``.
+        work_dir: Folder of the run; by default ``work_dirs/<config name>[--<method>][--<tasks>]``.
         data_root: Folder of the data, see :func:`mtl_plugins.apis.datasets.set_data_root`.
+        tasks: Only these tasks of the config; see :func:`set_tasks`.
 
     Raises:
         FileNotFoundError: If there is no such config.
-        KeyError: If there is no such method.
+        KeyError: If there is no such method or task.
         ValueError: If ``precision`` or ``data_root`` does not apply to the config.
     """
     if '::' not in str(path) and not Path(path).is_file():
@@ -70,13 +72,15 @@ def load_config(
         _set_precision(cfg, precision)
     if data_root is not None:
         set_data_root(cfg, data_root)
+    if tasks is not None:
+        set_tasks(cfg, tasks)
     cfg.merge_from_dict(cfg_options or {})
     if seed is not None:
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': seed}
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
-        name = Path(str(path)).stem + (f'--{method}' if method else '')
+        name = Path(str(path)).stem + (f'--{method}' if method else '') + (f'--{"+".join(tasks)}' if tasks else '')
         cfg.work_dir = str(Path('work_dirs') / name)
     return cfg
 

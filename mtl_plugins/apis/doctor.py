@@ -17,7 +17,7 @@ from torch import nn
 
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
-from .arguments import add_data_root
+from .arguments import add_data_root, add_tasks
 from .configs import load_config
 from .inspection import data, running, setting, training
 from .inspection.hints import hint_for
@@ -36,6 +36,7 @@ def build_parser() -> ConfigArgumentParser:
     parser.add_argument('--method', metavar='KEY', help='swap the multi-task method; see tools/train.py --list-methods')
     parser.add_argument('--precision', choices=('fp32', 'bf16', 'fp16'), help='computing precision')
     parser.add_argument('--traceback', action='store_true', help='show where an error came from')
+    add_tasks(parser)
     add_data_root(parser)
     return parser
 
@@ -82,7 +83,9 @@ class Examination:
             setting.show_versions(step)
         with report.step('config') as step:
             args = self.args
-            self.cfg = load_config(args.config, args.cfg_options, args.method, args.precision, data_root=args.data_root)
+            self.cfg = load_config(
+                args.config, args.cfg_options, args.method, args.precision, data_root=args.data_root, tasks=args.tasks
+            )
             setting.show_config(step, self.cfg, args.config)
         cfg = self.cfg
         init_default_scope(cfg.get('default_scope') or 'mmengine')

@@ -13,7 +13,7 @@ from mmengine.dist import is_main_process
 from mtl_plugins.engine.checkpoints import trust_checkpoints
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
-from .arguments import add_data_root, add_launcher, add_trust
+from .arguments import add_data_root, add_launcher, add_tasks, add_trust
 from .configs import load_config
 from .train import build_runner
 
@@ -27,6 +27,7 @@ def build_parser() -> ConfigArgumentParser:
     parser.add_argument('--out', metavar='FILE.json', help='also write the metrics to this file')
     parser.add_argument('--show-dir', metavar='DIR', help='write prediction panels into this folder')
     parser.add_argument('--num-panels', type=int, default=16, metavar='N', help='how many panels (16)')
+    add_tasks(parser)
     add_data_root(parser)
     add_trust(parser)
     add_launcher(parser)
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse ``argv`` and evaluate; returns the exit code."""
     args = build_parser().parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = load_config(args.config, args.cfg_options, work_dir=args.work_dir, data_root=args.data_root)
+    cfg = load_config(args.config, args.cfg_options, work_dir=args.work_dir, data_root=args.data_root, tasks=args.tasks)
     if not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'checkpoint {args.checkpoint} not found')
     cfg.launcher = args.launcher

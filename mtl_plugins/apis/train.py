@@ -20,7 +20,7 @@ from mtl_plugins.methods.catalogue import format_catalogue
 from mtl_plugins.registry import RUNNERS
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
-from .arguments import add_data_root, add_launcher, add_trust
+from .arguments import add_data_root, add_launcher, add_tasks, add_trust
 from .configs import load_config
 
 EPILOG = (
@@ -35,6 +35,7 @@ def build_parser() -> ConfigArgumentParser:
     parser.add_argument('config', nargs='?', help='config file')
     parser.add_argument('--method', metavar='KEY', help='swap the multi-task method; see --list-methods')
     parser.add_argument('--list-methods', action='store_true', help='print all methods and what they cost, and stop')
+    add_tasks(parser)
     parser.add_argument('--precision', choices=('fp32', 'bf16', 'fp16'), help='computing precision')
     resume = parser.add_mutually_exclusive_group()
     resume.add_argument(
@@ -60,7 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error('a config file is needed, for example configs/rooms/stgu_vit-micro_8b-2k_rooms-96.py')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = load_config(
-        args.config, args.cfg_options, args.method, args.precision, args.seed, args.work_dir, args.data_root
+        args.config,
+        args.cfg_options,
+        args.method,
+        args.precision,
+        args.seed,
+        args.work_dir,
+        args.data_root,
+        args.tasks,
     )
     cfg.launcher = args.launcher
     with ExitStack() as stack:

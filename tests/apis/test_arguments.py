@@ -22,7 +22,7 @@ def test_launchers(launcher, tool, positional):
 def test_options_swallow_nothing(tool, positional):
     for line in (
         ['--cfg-options', 'a=1', 'b.c=x', *positional, '--data-root', 'd'],
-        [*positional, '--data-root', 'd', '--cfg-options', 'a=1', 'b.c=x'],
+        [*positional, '--data-root', 'd', '--tasks', 'a, b', '--cfg-options', 'a=1', 'b.c=x'],
     ):
         args = tool.build_parser().parse_args(line)
         assert args.config == 'c.py'

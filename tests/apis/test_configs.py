@@ -143,6 +143,12 @@ def test_tasks_that_are_not_there(tasks, error, message):
         set_tasks(load_config(ROOMS), tasks)
 
 
+def test_tasks_on_the_command_line_name_the_run():
+    cfg = load_config(ROOMS, method='gd', tasks=['depth'])
+    assert list(cfg.model.heads) == ['depth']
+    assert cfg.work_dir.endswith('--gd--depth')
+
+
 def test_tasks_need_heads():
     with pytest.raises(ValueError, match='one head per task'):
         set_tasks(Config(dict(model=dict(type='EncoderDecoder'))), ['a'])
