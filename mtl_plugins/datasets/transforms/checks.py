@@ -67,10 +67,19 @@ class CheckTargets(BaseTransform):
         dtype = np.dtype(np.uint8 if spec.is_categorical else np.float32)
         if target.dtype != dtype:
             return f'data type {dtype}', f'{target.dtype}'
-        return _VALUE_CHECKS[spec.kind](target, classes)
+        return value_problem(target, spec, classes)
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(num_classes={self.num_classes}, once={self.once})'
+
+
+def value_problem(target: np.ndarray, spec: TaskSpec, num_classes: int | None = None) -> tuple[str, str] | None:
+    """Whether the values of a target are right for its task, whatever its size and data type.
+
+    Returns:
+        None if they are, else what was expected and what was found.
+    """
+    return _VALUE_CHECKS[spec.kind](target, num_classes)
 
 
 def _check_classes(target: np.ndarray, classes: int | None) -> tuple[str, str] | None:

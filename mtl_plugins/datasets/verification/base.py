@@ -82,3 +82,7 @@ class LayoutCheck(ABC):
     @abstractmethod
     def describe(self) -> dict[str, str]:
         """What was found, for the head of the report: packaging, number of samples per split, stand-in or real."""
+
+    def extra_files(self) -> Iterable[str]:
+        """Files besides those of :meth:`jobs` that belong to the dataset (split files); they are only hashed."""
+        return ()

@@ -1,0 +1,247 @@
+"""Ready-made checks of files and targets, to be called inside the jobs of a dataset.
+
+Each returns the problems it finds. A file that is not there is no problem here: the runner names missing files.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mtl_plugins.datasets.transforms.checks import value_problem
+from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec, get_task_spec
+
+from .base import Problem
+from .headers import DamagedFileError, read_npy_header, read_png_header
+from .kinds import make_problem
+
+Size = tuple[int, int]
+
+
+def size_text(size: Sequence[int]) -> str:
+    """A size as it stands in messages."""
+    return ' x '.join(str(int(length)) for length in size)
+
+
+def check_size(path: str, found: Sequence[int], expected: Size | None) -> list[Problem]:
+    """Whether ``found`` (height, width) is the expected size; anything is right if that is None."""
+    if expected is None or tuple(found) == tuple(expected):
+        return []
+    detail = f'expected {size_text(expected)} (height x width), found {size_text(found)}'
+    return [make_problem('wrong size', path, detail)]
+
+
+def check_png(
+    root: Path,
+    path: str,
+    *,
+    size: Size | None = None,
+    channels: int | Sequence[int] | None = None,
+    bits: int | Sequence[int] | None = None,
+) -> list[Problem]:
+    """Check that a file is a complete, unaltered PNG of the expected size and format; it is not decoded.
+
+    Args:
+        root: Folder of the dataset.
+        path: The file, relative to the root.
+        size: Expected (height, width); None accepts any.
+        channels: Expected number of channels as stored, or several that are right; grey and palette both have 1.
+        bits: Expected bits per channel, or several that are right.
+    """
+    try:
+        header = read_png_header(root / path)
+    except FileNotFoundError:
+        return []
+    except (DamagedFileError, OSError) as error:
+        return [make_problem('unreadable file', path, reason(error))]
+    problems = check_size(path, header.size, size)
+    channels, bits = _several(channels), _several(bits)
+    if (channels and header.channels not in channels) or (bits and header.bits not in bits):
+        expected = [f'{_either(channels)} channel(s)'] * bool(channels) + [f'{_either(bits)} bits'] * bool(bits)
+        found = f'{header.channels} channel(s) of {header.bits} bits ({header.colours})'
+        problems.append(make_problem('wrong format', path, f'expected {" of ".join(expected)}, found {found}'))
+    return problems
+
+
+def check_jpeg(root: Path, path: str, *, size: Size | None = None, channels: int | None = 3) -> list[Problem]:
+    """Check that a file is a JPEG of the expected size and number of channels that decodes to its end."""
+    return _check_decoded(root, path, 'JPEG', size, channels)
+
+
+def check_decodes(root: Path, path: str, *, size: Size | None = None) -> list[Problem]:
+    """Check that an image file decodes to its end, and that it has the expected (height, width) if one is given."""
+    return _check_decoded(root, path, None, size, None)
+
+
+def check_npy(
+    root: Path,
+    path: str,
+    *,
+    shape: Sequence[int] | None = None,
+    dtypes: Sequence[str] = ('float32', 'float64'),
+) -> list[Problem]:
+    """Check that an ``.npy`` file is complete and holds an array of the expected shape and one of the data types."""
+    try:
+        header = read_npy_header(root / path)
+    except FileNotFoundError:
+        return []
+    except (DamagedFileError, OSError) as error:
+        return [make_problem('unreadable file', path, reason(error))]
+    return check_array(path, header.shape, header.dtype, shape=shape, dtypes=dtypes)
+
+
+def check_array(
+    path: str,
+    found_shape: Sequence[int],
+    found_dtype: np.dtype,
+    *,
+    shape: Sequence[int] | None = None,
+    dtypes: Sequence[str] | None = None,
+) -> list[Problem]:
+    """Check shape and data type of an array that was read from ``path`` (``.npy``, or a variable of a ``.mat``)."""
+    problems = []
+    if shape is not None and tuple(found_shape) != tuple(shape):
+        detail = f'expected an array of {size_text(shape)}, found {size_text(found_shape)}'
+        problems.append(make_problem('wrong size', path, detail))
+    if dtypes is not None and np.dtype(found_dtype).name not in dtypes:
+        detail = f'expected data type {_either(dtypes)}, found {np.dtype(found_dtype).name}'
+        problems.append(make_problem('wrong format', path, detail))
+    return problems
+
+
+def check_values(
+    path: str,
+    task: str,
+    target: np.ndarray,
+    *,
+    num_classes: int | None = None,
+    allow_unlabelled: bool = False,
+) -> list[Problem]:
+    """Check the values of a target as the loader gives it (the conventions of :mod:`mtl_plugins.task_specs`).
+
+    Args:
+        path: The file it was read from, relative to the root.
+        task: Key of the task.
+        target: ``(H, W)`` or ``(H, W, C)``.
+        num_classes: Number of classes, for tasks of kind ``'classes'``.
+        allow_unlabelled: Whether a target without any labelled pixel is right, as for parts of nobody.
+    """
+    spec = get_task_spec(task)
+    wrong = value_problem(target, spec, num_classes)
+    if wrong is not None:
+        return [make_problem('values out of range', path, f'{task}: expected {wrong[0]}, found {wrong[1]}')]
+    if not allow_unlabelled and not _is_labelled(spec, target):
+        return [make_problem('no labelled pixel', path, f'{task}: {_UNLABELLED[spec.kind]}')]
+    return []
+
+
+def check_target(
+    root: Path,
+    path: str,
+    task: str,
+    read: Callable[[], np.ndarray],
+    *,
+    size: Size | None = None,
+    num_classes: int | None = None,
+    allow_unlabelled: bool = False,
+) -> list[Problem]:
+    """Read a target with the loader's own function, then :func:`check_size` and :func:`check_values`.
+
+    Args:
+        root: Folder of the dataset.
+        path: The file that is read, relative to the root.
+        task: Key of the task.
+        read: Returns the target as the loader gives it. Its ValueError (UnreadableFileError is one) or OSError becomes
+            the problem 'unreadable file'.
+        size: Expected (height, width); None accepts any.
+        num_classes: See :func:`check_values`.
+        allow_unlabelled: See :func:`check_values`.
+    """
+    if not (root / path).is_file():
+        return []
+    try:
+        target = read()
+    except (ValueError, OSError) as error:
+        return [make_problem('unreadable file', path, reason(error))]
+    problems = check_size(path, target.shape[:2], size)
+    values = check_values(path, task, target, num_classes=num_classes, allow_unlabelled=allow_unlabelled)
+    return problems + values
+
+
+def check_ids(path: str, ids: Sequence[str], expected: int | None = None) -> list[Problem]:
+    """Check the samples that a split file lists: that there are some, none twice, and as many as there should be.
+
+    Args:
+        path: The split file, relative to the root.
+        ids: What it lists, as the loader reads it.
+        expected: How many there should be; None accepts any number from 1.
+    """
+    if not ids:
+        return [make_problem('empty split', path, 'it lists no sample')]
+    problems = []
+    twice = [name for name, count in Counter(ids).items() if count > 1]
+    if twice:
+        detail = f'{len(twice)} listed more than once: {", ".join(twice[:5])}{", ..." if len(twice) > 5 else ""}'
+        problems.append(make_problem('duplicate ids', path, detail))
+    if expected is not None and len(set(ids)) != expected:
+        problems.append(make_problem('wrong count', path, f'expected {expected} samples, found {len(set(ids))}'))
+    return problems
+
+
+_UNLABELLED = {
+    'classes': f'all pixels are {IGNORE_INDEX} (not labelled)',
+    'binary': f'all pixels are {IGNORE_INDEX} (not labelled)',
+    'depth': 'no pixel has a depth (all are 0 or NaN)',
+    'normals': 'no pixel has a normal (all are the zero vector)',
+    'regression': 'no pixel has a value (all are NaN)',
+}
+
+
+def _check_decoded(root: Path, path: str, kind: str | None, size: Size | None, channels: int | None) -> list[Problem]:
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of what it can repair (odd EXIF data and the like), which is no damage of the picture.
+            warnings.simplefilter('ignore')
+            with Image.open(root / path) as image:
+                image.load()
+                found_size, found_kind, bands = (image.height, image.width), image.format, len(image.getbands())
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return [make_problem('unreadable file', path, reason(error))]
+    problems = check_size(path, found_size, size)
+    if kind is not None and found_kind != kind:
+        problems.append(make_problem('wrong format', path, f'expected a {kind} file, found {found_kind}'))
+    elif channels is not None and bands != channels:
+        problems.append(make_problem('wrong format', path, f'expected {channels} channel(s), found {bands}'))
+    return problems
+
+
+def _is_labelled(spec: TaskSpec, target: np.ndarray) -> bool:
+    if spec.is_categorical:
+        return bool((target != IGNORE_INDEX).any())
+    if spec.kind in ('depth', 'normals'):
+        return bool((np.nan_to_num(target) != 0).any())
+    return not np.isnan(target).all()
+
+
+def reason(error: Exception) -> str:
+    """What an exception says about a file, in one line and without what the report says anyway (path and remedy)."""
+    if hasattr(error, 'expected') and hasattr(error, 'found'):
+        return f'expected {error.expected}, found {error.found}'
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
+def _several(value: int | Iterable[int] | None) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, int) else tuple(value)
+
+
+def _either(values: Iterable[object]) -> str:
+    return ' or '.join(str(value) for value in values)
