@@ -1,6 +1,7 @@
 """Datasets, their samplers and their transforms."""
 
 from .cache import CacheError, SampleCache
+from .files import DerivedCache, FilesDataset, LoadSampleFiles, UnreadableFileError
 from .photo_files import UnreadablePhotoError
 from .photos import PhotosDataset
 from .rooms import RoomsDataset
@@ -20,7 +21,10 @@ __all__ = [
     'AbsoluteSampler',
     'CacheError',
     'CheckTargets',
+    'DerivedCache',
+    'FilesDataset',
     'LoadCachedSample',
+    'LoadSampleFiles',
     'MultiTaskPad',
     'MultiTaskRandomCrop',
     'MultiTaskRandomFlip',
@@ -31,5 +35,6 @@ __all__ = [
     'SampleCache',
     'SamplePosition',
     'SeededTransforms',
+    'UnreadableFileError',
     'UnreadablePhotoError',
 ]

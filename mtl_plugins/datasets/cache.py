@@ -125,7 +125,7 @@ class SampleCache:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CacheError(f'cannot make the cache folder {self.root} ({error}); {_CHOOSE_ANOTHER}') from error
-        with _exclusive(self.root) as locked:
+        with exclusive(self.root) as locked:
             todo = self.missing()  # another process may have filled the cache while we waited
             if todo:
                 if locked:
@@ -134,7 +134,7 @@ class SampleCache:
                 results = (
                     self._render_here(render, todo) if num_workers == 0 else self._fan_out(render, todo, num_workers)
                 )
-                _exhaust(results, title, len(todo))
+                exhaust(results, title, len(todo))
         return len(todo)
 
     def load(self, index: int, fields: Iterable[str]) -> Sample:
@@ -213,7 +213,7 @@ def _render_and_write(cache: SampleCache, render: Render, index: int) -> int:
 
 
 @contextlib.contextmanager
-def _exclusive(folder: Path) -> Iterator[bool]:
+def exclusive(folder: Path) -> Iterator[bool]:
     """Hold the folder's lock; yields False where the file system has no locks. A dead holder's lock is released."""
     if fcntl is None:
         yield False
@@ -242,7 +242,7 @@ def _wait_for_lock(file: Any, folder: Path) -> bool:
             return False
 
 
-def _exhaust(results: Iterable[int], title: str, total: int) -> None:
+def exhaust(results: Iterable[int], title: str, total: int) -> None:
     """Run through ``results`` under a progress bar."""
     console = Console()
     columns = (

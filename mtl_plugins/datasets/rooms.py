@@ -85,14 +85,12 @@ class RoomsDataset(BaseDataset):
         self.split, self.seed, self.size = split, seed, _checked_size(size)
         self.tasks = _checked_tasks(tasks)
         num_images = _NUM_IMAGES[split] if num_images is None else num_images
-        parameters = dict(renderer=VERSION, split=split, seed=seed, size=list(self.size))
-        name = f'rooms-{split}-{self.size[0]}x{self.size[1]}'
         if num_images < 1:
             raise ValueError(
                 f'RoomsDataset (split {split!r}, size {self.size[0]}x{self.size[1]}) is empty: it was asked to render '
                 f'num_images={num_images} images into {cache_dir or "the default cache"}; num_images must be 1 or more'
             )
-        self.sample_cache = SampleCache.create(name, parameters, num_images, cache_dir)
+        self.sample_cache = rooms_cache(split, num_images, self.size, seed, cache_dir)
         self.num_workers = num_workers
         own = dict(tasks=self.tasks, classes=_only(_CLASSES, self.tasks), palettes=_only(_PALETTES, self.tasks))
         super().__init__(metainfo={**own, **(metainfo or {})}, pipeline=list(pipeline), **kwargs)
@@ -114,6 +112,14 @@ class RoomsDataset(BaseDataset):
             'tasks': self.tasks,
             'num_classes': {task: len(classes) for task, classes in _only(_CLASSES, self.tasks).items()},
         }
+
+
+def rooms_cache(
+    split: str, count: int, size: tuple[int, int], seed: int = 0, cache_dir: str | os.PathLike | None = None
+) -> SampleCache:
+    """The cache of the first ``count`` images of a split; :func:`render_room` fills it."""
+    parameters = dict(renderer=VERSION, split=split, seed=seed, size=list(size))
+    return SampleCache.create(f'rooms-{split}-{size[0]}x{size[1]}', parameters, count, cache_dir)
 
 
 def render_room(split: str, seed: int, size: tuple[int, int], index: int) -> dict[str, np.ndarray]:

@@ -112,7 +112,7 @@ def test_two_at_once_share_the_work(tmp_path):
 def test_a_complete_cache_is_only_read(tmp_path, monkeypatch):
     cache = SampleCache(tmp_path, 2)
     cache.fill(make, 'test')
-    monkeypatch.setattr(cache_module, '_exclusive', lambda folder: pytest.fail('locked a complete cache'))
+    monkeypatch.setattr(cache_module, 'exclusive', lambda folder: pytest.fail('locked a complete cache'))
     assert cache.fill(make, 'test') == 0
 
 

@@ -1,0 +1,40 @@
+"""What the data sets that live in folders of files have in common: listing, reading, derived data, stand-ins."""
+
+from .base import FilesDataset
+from .derived import DerivedCache
+from .folders import find_folder, missing_files, read_lines
+from .loading import LoadSampleFiles
+from .normals import normals_from_bytes, normals_to_bytes
+from .reader import SampleReader
+from .reading import (
+    UnreadableFileError,
+    read_colours,
+    read_indices,
+    read_mat,
+    read_npy,
+    read_png16,
+    read_rgb,
+)
+from .scenes import read_fixture_marker, render_scenes, write_fixture_marker
+
+__all__ = [
+    'DerivedCache',
+    'FilesDataset',
+    'LoadSampleFiles',
+    'SampleReader',
+    'UnreadableFileError',
+    'find_folder',
+    'missing_files',
+    'normals_from_bytes',
+    'normals_to_bytes',
+    'read_colours',
+    'read_fixture_marker',
+    'read_indices',
+    'read_lines',
+    'read_mat',
+    'read_npy',
+    'read_png16',
+    'read_rgb',
+    'render_scenes',
+    'write_fixture_marker',
+]

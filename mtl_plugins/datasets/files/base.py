@@ -1,0 +1,225 @@
+"""The base of the data sets that live in folders of files: tasks, splits, missing files, one file list."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+
+from mtl_plugins.task_specs import get_task_spec
+
+from .folders import missing_files
+from .reader import SampleReader
+
+_SHOWN = 5
+
+
+class FilesDataset(BaseDataset):
+    """A data set whose images and targets are files.
+
+    Subclasses set the class attributes and implement :meth:`find_root`, :meth:`list_samples` and :meth:`make_reader`.
+    Their pipelines begin with ``dict(type='mtl_plugins.LoadSampleFiles')``. Nothing is ever written below
+    ``data_root``, which may be a read-only mount.
+
+    Args:
+        data_root: The folder of the data set or its parent.
+        split: One of :attr:`SPLITS`.
+        tasks: Any of :attr:`TASKS`, in any order; by default all. Files of other tasks are not touched.
+        pipeline: Transforms.
+        allow_missing: What to do about files that should be there but are not. False stops before the training
+            starts; True leaves the task out for that sample (a sample without image altogether) and logs how often.
+        cache_dir: Folder of all caches, for derived data; by default the environment variable ``MTL_PLUGINS_CACHE``,
+            else ``~/.cache/mtl_plugins``.
+        metainfo: Entries to add to or replace in the data set's ``tasks``, ``classes`` and ``palettes``.
+        **kwargs: See :class:`mmengine.dataset.BaseDataset`.
+
+    Attributes:
+        NAME: Name for ``tools/datasets/verify.py`` and messages.
+        TASKS: Keys of the tasks on offer.
+        SPLITS: Names of the splits.
+        CLASSES: Task -> names of its classes.
+        PALETTES: Task -> RGB colours of its classes.
+        CHANNELS: Task -> channels of its target, where they differ from the task table.
+        root: The folder that was found (set when the file list is made).
+        reader: Reads the files of a sample (set when the file list is made).
+
+    Raises:
+        KeyError: If a task is unknown.
+        ValueError: If a task or split is not on offer, a split is empty, or no sample has a task.
+        FileNotFoundError: If the folder is not there, or files are missing and ``allow_missing`` is False.
+    """
+
+    NAME: str = ''
+    TASKS: tuple[str, ...] = ()
+    SPLITS: tuple[str, ...] = ('train', 'val')
+    CLASSES: Mapping[str, Sequence[str]] = {}
+    PALETTES: Mapping[str, Sequence[Sequence[int]]] = {}
+    CHANNELS: Mapping[str, int] = {}
+
+    def __init__(
+        self,
+        data_root: str | os.PathLike,
+        split: str = 'train',
+        tasks: Sequence[str] | None = None,
+        pipeline: Sequence[Any] = (),
+        allow_missing: bool = False,
+        cache_dir: str | os.PathLike | None = None,
+        metainfo: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for name in ('ann_file', 'data_prefix'):
+            if kwargs.pop(name, None):
+                raise ValueError(
+                    f'{type(self).__name__}: {name} does not apply; the names of folders and files are those of the '
+                    'archives, below data_root'
+                )
+        if split not in self.SPLITS:
+            raise ValueError(
+                f'{type(self).__name__}.split must be one of {", ".join(map(repr, self.SPLITS))}, but got {split!r}'
+            )
+        self.split = split
+        self.tasks = self.TASKS if tasks is None else self._checked_tasks(tasks)
+        self.allow_missing = allow_missing
+        self.cache_dir = cache_dir
+        self.root: Path | None = None
+        self.reader: SampleReader | None = None
+        own = dict(tasks=self.tasks, classes=self._only(self.CLASSES), palettes=self._only(self.PALETTES))
+        super().__init__(
+            data_root=os.fspath(data_root),
+            data_prefix={},  # paths are made by list_samples: nothing is to be joined
+            metainfo={**own, **(metainfo or {})},
+            pipeline=list(pipeline),
+            **kwargs,
+        )
+
+    # What subclasses provide.
+
+    def find_root(self, data_root: str) -> Path:
+        """The folder of the data set, from what the user gave; see :func:`~.folders.find_folder`."""
+        raise NotImplementedError
+
+    def list_samples(self) -> list[dict[str, Any]]:
+        """All samples of the split, with :attr:`root` set.
+
+        Returns:
+            One dict per sample: ``img_path`` (str), ``files`` (task -> path, or a tuple of paths if it takes several),
+            optionally ``sample_id`` (by default the stem of ``img_path``) and what else the reader needs. A task that
+            is not in ``files`` is one the data set does not have for the sample; where a file *should* be, list it,
+            whether it exists or not. Tasks nobody asked for may be listed too.
+        """
+        raise NotImplementedError
+
+    def make_reader(self) -> SampleReader:
+        """The reader of the data set's files, with :attr:`root` set and the samples listed."""
+        raise NotImplementedError
+
+    # What the runner and the pipeline use.
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Find the folder, list the samples and check that their files exist."""
+        self.root = self.find_root(self.data_root)
+        samples = [self._selected(sample) for sample in self.list_samples()]
+        if not samples:
+            raise ValueError(f'{self._title}: the split is empty. {self._verify}')
+        self.reader = self.make_reader()
+        samples = self._without_missing(samples)
+        counts = Counter(task for sample in samples for task in sample['files'])
+        for task in self.tasks:
+            if not counts[task]:
+                raise ValueError(
+                    f"{self._title}: none of the {len(samples)} samples has task '{task}'. Leave it out of tasks, or "
+                    f'get its files. {self._verify}'
+                )
+        return samples
+
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """Description of a sample, with what :class:`~mtl_plugins.datasets.files.LoadSampleFiles` needs to read it."""
+        return {
+            **super().get_data_info(idx),
+            'reader': self.reader,
+            'tasks': self.tasks,
+            'num_classes': {task: len(names) for task, names in self._only(self.CLASSES).items()},
+            'channels': self._only(self.CHANNELS),
+        }
+
+    @property
+    def _title(self) -> str:
+        return f'{type(self).__name__} (split {self.split!r} in {self.root or self.data_root})'
+
+    @property
+    def _verify(self) -> str:
+        return f'python tools/datasets/verify.py {self.NAME} {self.root or self.data_root} lists all that is wrong'
+
+    def _only(self, entries: Mapping[str, Any]) -> dict[str, Any]:
+        return {task: entries[task] for task in self.tasks if task in entries}
+
+    def _selected(self, sample: dict[str, Any]) -> dict[str, Any]:
+        files = {task: sample['files'][task] for task in self.tasks if task in sample['files']}
+        return {'sample_id': Path(sample['img_path']).stem, **sample, 'files': files}
+
+    def _without_missing(self, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        missing = missing_files(path for sample in samples for path in _paths(sample))
+        if not missing:
+            return samples
+        if not self.allow_missing:
+            first = sorted(missing)[:_SHOWN]
+            more = f'\n  ... and {len(missing) - len(first)} more' if len(missing) > len(first) else ''
+            raise FileNotFoundError(
+                f'{self._title}: {len(missing)} of the files it needs for {", ".join(self.tasks)} are missing:\n  '
+                + '\n  '.join(first)
+                + more
+                + '\nUnpack the archive again, ask for fewer tasks, or set allow_missing=True to go on without them. '
+                + self._verify
+            )
+        kept, lacking = [], Counter()
+        for sample in samples:
+            if sample['img_path'] in missing:
+                lacking['image'] += 1
+                continue
+            gone = [task for task, files in sample['files'].items() if not missing.isdisjoint(_as_tuple(files))]
+            lacking.update(gone)
+            kept.append({**sample, 'files': {t: f for t, f in sample['files'].items() if t not in gone}})
+        listed = ', '.join(f'{name} {count}' for name, count in sorted(lacking.items()))
+        print_log(
+            f'{self._title}: files are missing and left out (allow_missing=True), of {len(samples)} samples: {listed}',
+            logger='current',
+            level=30,
+        )
+        if not kept:
+            raise ValueError(f'{self._title}: not a single image is left. {self._verify}')
+        return kept
+
+    @classmethod
+    def _checked_tasks(cls, tasks: Sequence[str]) -> tuple[str, ...]:
+        if isinstance(tasks, str):
+            raise TypeError(f'{cls.__name__}.tasks must be a list of task names, but got the string {tasks!r}')
+        for task in tasks:
+            if task in cls.TASKS:
+                continue
+            get_task_spec(task)
+            near = difflib.get_close_matches(task, cls.TASKS, n=1)
+            hint = f'; did you mean {near[0]!r}?' if near else ''
+            raise ValueError(
+                f"{cls.__name__} has no targets for the task '{task}'{hint} It has: {', '.join(cls.TASKS)}"
+            )
+        if not tasks or len(set(tasks)) < len(tasks):
+            raise ValueError(
+                f'{cls.__name__}.tasks must name at least one task and each only once, but got {tuple(tasks)}'
+            )
+        return tuple(tasks)
+
+
+def _as_tuple(files: str | Iterable[str]) -> tuple[str, ...]:
+    return (files,) if isinstance(files, str) else tuple(files)
+
+
+def _paths(sample: dict[str, Any]) -> Iterable[str]:
+    yield sample['img_path']
+    for files in sample['files'].values():
+        yield from _as_tuple(files)

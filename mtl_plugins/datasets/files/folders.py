@@ -1,0 +1,74 @@
+"""Finding a data set's folder and its files, gently on network storage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+
+def find_folder(
+    data_root: str | os.PathLike,
+    names: Sequence[str],
+    looks_right: Callable[[Path], bool],
+    looked_for: str,
+    verify: str,
+) -> Path:
+    """The folder of a data set, given itself or its parent.
+
+    Args:
+        data_root: What the user gave.
+        names: Names that the archives give the folder, tried below ``data_root``.
+        looks_right: Whether a folder is the data set's, from a look at a few names in it.
+        looked_for: What ``looks_right`` wants, for the message: ``'the folder gt_sets with train.txt'``.
+        verify: Name of the data set for ``tools/datasets/verify.py``.
+
+    Raises:
+        FileNotFoundError: If there is no such folder; the message says what was looked for and what to try.
+    """
+    given = Path(data_root).expanduser()
+    candidates = [given, *(given / name for name in names)]
+    for candidate in candidates:
+        if candidate.is_dir() and looks_right(candidate):
+            return candidate
+    state = 'is there' if given.is_dir() else 'does not exist'
+    inside = sorted(entry.name for entry in os.scandir(given))[:8] if given.is_dir() else []
+    found = f' and holds {", ".join(inside) if inside else "nothing"}' if given.is_dir() else ''
+    raise FileNotFoundError(
+        f'no {verify} data set at data_root={os.fspath(data_root)!r} ({given.absolute()} {state}{found}). Looked for '
+        f'{looked_for} in {", ".join(str(candidate) for candidate in candidates)}. Give the unpacked folder or its '
+        'parent by data_root (--data-root on the command line); docs/data_preparation.md says where to get it; '
+        f'python tools/datasets/verify.py {verify} FOLDER says what is wrong with a folder; and '
+        f'python tools/datasets/export_rooms.py {verify} FOLDER writes a small rendered stand-in to try things out'
+    )
+
+
+def read_lines(path: str | os.PathLike) -> list[str]:
+    """The non-empty lines of a text file without surrounding blanks, whatever its line ends (LF, CRLF or lone CR)."""
+    # Universal newlines, which lone CRs need; utf-8-sig drops the mark that some editors put in front.
+    with open(path, encoding='utf-8-sig', newline=None) as file:
+        return [line.strip() for line in file.read().split('\n') if line.strip()]
+
+
+def missing_files(paths: Iterable[str]) -> set[str]:
+    """Those of ``paths`` that do not exist.
+
+    Each folder is listed once; on network storage that is much faster than asking for every file.
+    """
+    listings: dict[str, frozenset[str]] = {}
+    missing = set()
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in listings:
+            listings[folder] = _names(folder)
+        if name not in listings[folder]:
+            missing.add(path)
+    return missing
+
+
+def _names(folder: str) -> frozenset[str]:
+    try:
+        with os.scandir(folder or '.') as entries:
+            return frozenset(entry.name for entry in entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()

@@ -1,0 +1,71 @@
+"""The first transform of the data sets that live in files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from mtl_plugins.registry import TRANSFORMS
+from mtl_plugins.task_specs import get_task_spec
+
+from ..transforms.fields import sample_name, target_key
+from ..transforms.geometry import resize_nearest
+from .normals import unit_or_zero
+
+
+@TRANSFORMS.register_module()
+class LoadSampleFiles(BaseTransform):
+    """Read the image and the targets of one sample from the data set's files.
+
+    The data set hands over ``reader`` (a :class:`~mtl_plugins.datasets.files.SampleReader`) and ``files``, the files
+    per task; a task without files is left out for this sample. A target of another size than its image is resized to
+    it: by nearest neighbour, normals bicubically with their lengths restored.
+
+    Raises:
+        KeyError: If the data set hands over no reader.
+        UnreadableFileError: If a file is missing or damaged; the message names it.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add ``img``, one ``gt_<task>`` per file, ``seg_fields``, ``img_shape`` and ``ori_shape``."""
+        if 'reader' not in results or 'files' not in results:
+            raise KeyError(
+                f'LoadSampleFiles: {sample_name(results)} comes without reader and files; this transform works with '
+                'data sets of files (mtl_plugins.NYUDv2Dataset, PascalContextDataset, TaskonomyDataset). The first '
+                'transform of RoomsDataset and PhotosDataset is mtl_plugins.LoadCachedSample'
+            )
+        # The reader is not passed on: it would travel to the main process with every sample.
+        reader = results.pop('reader')
+        image = results['img'] = reader.read_image(results)
+        size = results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        results['seg_fields'] = []
+        for task in results['files']:
+            target = reader.read_target(task, results)
+            if target.shape[:2] != size:
+                target = resize_target(target, size, get_task_spec(task).kind)
+            results[target_key(task)] = target
+            results['seg_fields'].append(target_key(task))
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
+
+
+def resize_target(target: np.ndarray, size: tuple[int, int], kind: str) -> np.ndarray:
+    """Resize a target to the size of its image.
+
+    Args:
+        target: ``(H, W)`` or ``(H, W, C)``.
+        size: New ``(height, width)``.
+        kind: Kind of the task; ``'normals'`` are resized bicubically and get length 1 again (zero vectors, and those
+            that cancel, stay or become zero), all others by nearest neighbour.
+    """
+    nearest = resize_nearest(target, size)
+    if kind != 'normals':
+        return nearest
+    smooth = unit_or_zero(cv2.resize(target, size[::-1], interpolation=cv2.INTER_CUBIC))
+    smooth[~nearest.any(-1)] = 0
+    return smooth
