@@ -1,5 +1,6 @@
 """Backbones."""
 
+from .channels import map_channels
 from .timm_vit import TimmViT
 
-__all__ = ['TimmViT']
+__all__ = ['TimmViT', 'map_channels']
