@@ -34,9 +34,9 @@ def map_channels(backbone: nn.Module) -> tuple[int, ...]:
     except Exception as error:
         raise ValueError(
             f'the backbone {name} does not tell its out_channels, and a trial run with images of {PROBE_SIZE} x '
-            f'{PROBE_SIZE} failed ({type(error).__name__}: {error}). Give the backbone an attribute out_channels, one number per '
-            "map, or set decoder=dict(type='mtl_plugins.ConcatDecoder', in_channels=[...]), and in_channels in heads with "
-            "features='last' or 'maps'"
+            f'{PROBE_SIZE} failed ({type(error).__name__}: {error}). Give the backbone an attribute out_channels, one '
+            "number per map, or set decoder=dict(type='mtl_plugins.ConcatDecoder', in_channels=[...]), and in_channels "
+            "in heads with features='last' or 'maps'"
         ) from error
     maps = (maps,) if isinstance(maps, Tensor) else maps
     if not isinstance(maps, Sequence) or not all(isinstance(m, Tensor) and m.ndim == 4 for m in maps):
