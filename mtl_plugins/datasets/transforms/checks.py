@@ -26,6 +26,9 @@ class CheckTargets(BaseTransform):
     Args:
         num_classes: Number of classes per task of kind ``'classes'``. What is not given here is taken from
             ``results['num_classes']`` if the dataset puts it there; without either, any id from 0 to 254 passes.
+            Likewise the dataset says in ``results['channels']`` which tasks of kind ``'regression'`` have another
+            number of channels than the task table, and in ``results['as_stored']`` which normals are the quantised
+            vectors of its files, whose length is not 1.
         once: False checks a sample each time.
 
     Raises:
@@ -45,7 +48,15 @@ class CheckTargets(BaseTransform):
             return results
         num_classes = {**results.get('num_classes', {}), **self.num_classes}
         for key, spec in iter_targets(results):
-            problem = self._problem(results.get(key), spec, results['img'].shape[:2], num_classes.get(spec.key))
+            channels = results.get('channels', {}).get(spec.key, spec.target_channels)
+            problem = self._problem(
+                results.get(key),
+                spec,
+                results['img'].shape[:2],
+                channels,
+                num_classes.get(spec.key),
+                spec.key in results.get('as_stored', ()),
+            )
             if problem:
                 expected, found = problem
                 raise ValueError(
@@ -55,19 +66,18 @@ class CheckTargets(BaseTransform):
         return results
 
     def _problem(
-        self, target: Any, spec: TaskSpec, size: tuple[int, int], classes: int | None
+        self, target: Any, spec: TaskSpec, size: tuple[int, int], channels: int, classes: int | None, as_stored: bool
     ) -> tuple[str, str] | None:
         """What was expected and what was found, or None if the target is fine."""
         if not isinstance(target, np.ndarray):
             return 'a numpy array', f'{type(target).__name__}'
-        channels = spec.target_channels
         shape = size if channels == 1 else (*size, channels)
         if target.shape != shape:
             return f'shape {shape}, the size of the image', f'shape {target.shape}'
         dtype = np.dtype(np.uint8 if spec.is_categorical else np.float32)
         if target.dtype != dtype:
             return f'data type {dtype}', f'{target.dtype}'
-        return value_problem(target, spec, classes)
+        return _check_regression(target, None) if as_stored else value_problem(target, spec, classes)
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(num_classes={self.num_classes}, once={self.once})'
