@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -33,7 +33,9 @@ class TaskSpec:
         key: Name in configs, loss keys and metric prefixes, for example ``'semseg'``.
         title: Name in tables and figures.
         kind: One of :data:`KINDS`; decides validity, post-processing and how a flip acts.
-        channels: Channels of the prediction; None for ``'classes'``, where the dataset says how many there are.
+        channels: Channels of the prediction; None for ``'classes'``, where the dataset says how many there are. A
+            data set may store a task of kind ``'regression'`` with another number: it tells so in ``channels`` of its
+            samples and meta information, and the head takes ``channels=``.
         unit: Unit of the target, ``''`` if it has none.
         fill: Value that padding writes into the target.
         loss: Default loss, a config for the ``MODELS`` registry.
@@ -41,7 +43,8 @@ class TaskSpec:
         headline: The entry of the metric that tables and delta_m use.
         higher_is_better: Direction of ``headline``.
         painter: How predictions and targets are drawn, see :mod:`mtl_plugins.visualization.painters`.
-        value_range: Range of values that ``painter`` maps to its colours, None for the range of the shown data.
+        value_range: Range of values that ``painter`` maps to its colours, None for the range of the shown data. Meta
+            information of the data set overrides it (``value_ranges``).
     """
 
     key: str
@@ -101,6 +104,11 @@ def _depth(key: str, title: str) -> TaskSpec:
     )  # fmt: skip
 
 
+def _log_depth(key: str, title: str) -> TaskSpec:
+    """Depth as Taskonomy's papers regress it, ``log(1 + 512 m) / log(65536)``: no metres, so not of kind depth."""
+    return replace(_regression(key, title, value_range=None), painter='depth')
+
+
 _BUILT_IN = (
     _segmentation('semseg', 'Semantic segmentation'),
     _depth('depth', 'Depth'),
@@ -127,6 +135,15 @@ _BUILT_IN = (
     _regression('keypoints2d', '2D keypoints'),
     _regression('edge_occlusion', 'Occlusion edges'),
     _regression('segment_unsup2d', 'Unsupervised 2D segmentation', channels=3),
+    _regression('segment_unsup25d', 'Unsupervised 2.5D segmentation'),
+    _regression('keypoints3d', '3D keypoints'),
+    _log_depth('depth_euclidean', 'Distance'),
+    _log_depth('depth_zbuffer', 'Z-buffer depth'),
+    # Taskonomy's normals: the same maps as 'normals', but its papers train them with the cosine and report L1.
+    TaskSpec(
+        'normal', 'Surface normals (L1)', 'normals', 3, 'L1', False, 'normals', fill=0.0,
+        loss=dict(type='mtl_plugins.NormalsCosineLoss'), metric=dict(type='mtl_plugins.RegressionMetric'),
+    ),
     _regression('denoise', 'Denoising', channels=3),
     _regression('colorize', 'Colorization', channels=2, value_range=(-1.0, 1.0)),
 )  # fmt: skip

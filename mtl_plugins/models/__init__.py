@@ -2,7 +2,7 @@
 
 from .backbones import TimmViT
 from .data_preprocessor import MultiTaskDataPreProcessor
-from .decoders import ConcatDecoder, PerTaskDecoder, TaskFeatures
+from .decoders import ConcatDecoder, InvPTDecoder, PerTaskDecoder, TaskFeatures
 from .heads import LinearHead, TaskHead
 from .losses import (
     BalancedCrossEntropyLoss,
@@ -11,13 +11,15 @@ from .losses import (
     MaskedL1Loss,
     MaskedLoss,
     MaskedMSELoss,
+    NormalsCosineLoss,
     NormalsL1Loss,
     valid_mask,
 )
 from .segmentors import MultiTaskSegmentor
 
 __all__ = [
-    'BalancedCrossEntropyLoss', 'ConcatDecoder', 'LinearHead', 'MaskedBCELoss', 'MaskedCrossEntropyLoss',
-    'MaskedL1Loss', 'MaskedLoss', 'MaskedMSELoss', 'MultiTaskDataPreProcessor', 'MultiTaskSegmentor', 'NormalsL1Loss',
-    'PerTaskDecoder', 'TaskFeatures', 'TaskHead', 'TimmViT', 'valid_mask',
+    'BalancedCrossEntropyLoss', 'ConcatDecoder', 'InvPTDecoder', 'LinearHead', 'MaskedBCELoss',
+    'MaskedCrossEntropyLoss', 'MaskedL1Loss', 'MaskedLoss', 'MaskedMSELoss', 'MultiTaskDataPreProcessor',
+    'MultiTaskSegmentor', 'NormalsCosineLoss', 'NormalsL1Loss', 'PerTaskDecoder', 'TaskFeatures', 'TaskHead', 'TimmViT',
+    'valid_mask',
 ]  # fmt: skip

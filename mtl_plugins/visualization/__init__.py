@@ -6,7 +6,7 @@ from .dominance import draw_dominance
 from .figure import distinct_colours, figure_to_rgb, save_figure, save_image
 from .groups import draw_group_timeline
 from .hooks import PredictionPanelHook
-from .painters import PAINTERS, paint, painted_range
+from .painters import PAINTERS, paint, painted_range, painter_of
 from .panels import image_from_inputs, prediction_panel
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     'image_from_inputs',
     'paint',
     'painted_range',
+    'painter_of',
     'prediction_panel',
     'read_affinity_log',
     'read_run',

@@ -56,16 +56,27 @@ def paint(
     array = as_array(data)
     if spec.painter not in PAINTERS:
         raise KeyError(f"task '{spec.key}' names the painter '{spec.painter}', but there are: {', '.join(PAINTERS)}")
+    painter = painter_of(spec, array.shape[0])
     valid = valid_pixels(spec, array) if valid is None else np.asarray(valid, dtype=bool)
     # A value that is not a number has no colour, whatever the caller says.
     valid = valid & np.isfinite(array).all(axis=0)
     if value_range is None:
         value_range = painted_range(spec, array, valid=valid)
     try:
-        colours = PAINTERS[spec.painter](np.where(valid, array, 0), value_range, palette)
+        colours = PAINTERS[painter](np.where(valid, array, 0), value_range, palette)
     except ValueError as error:
         raise ValueError(f"cannot draw task '{spec.key}': {error}") from error
     return np.where(valid[..., None], colours, hatch(valid.shape, hatch_period))
+
+
+def painter_of(spec: TaskSpec, channels: int) -> str:
+    """Return the painter for data with this number of channels.
+
+    That of the task; but what one data set stores as grey values may be colours in another, and the data decide.
+    """
+    if spec.painter in ('grey', 'rgb'):
+        return 'grey' if channels == 1 else 'rgb'
+    return spec.painter
 
 
 def painted_range(spec: TaskSpec, data: Any, valid: np.ndarray | None = None) -> Range:

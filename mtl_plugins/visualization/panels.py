@@ -14,7 +14,7 @@ from mtl_plugins.evaluation.targets import as_array, read_field
 from mtl_plugins.task_specs import TaskSpec, get_task_specs
 
 from .figure import DPI, FAINT, INK, LABEL_SIZE, MUTED, figure_to_rgb, new_figure, pixel_axes, pixel_text
-from .painters import COLOUR_MAPS, HATCH_PERIOD, class_palette, paint, painted_range
+from .painters import COLOUR_MAPS, HATCH_PERIOD, class_palette, paint, painted_range, painter_of
 
 MIN_CELL, MAX_CELL = 160, 360
 """Smallest height or width and largest width of a drawn map in pixels."""
@@ -70,7 +70,7 @@ def prediction_panel(
         sample: Data sample (or its dict) with ``gt_<task>`` and ``pred_<task>``; either may be missing.
         tasks: Tasks to draw, in order.
         image: Input picture RGB ``(H, W, 3)`` uint8; see :func:`image_from_inputs`.
-        meta: The data set's meta information: ``classes`` and ``palettes`` per task.
+        meta: The data set's meta information: ``classes``, ``palettes`` and ``value_ranges`` per task.
         columns: Most tasks side by side; more go into further bands.
         title: Heading, for example the name of the image; only its end is shown if it does not fit.
 
@@ -141,7 +141,8 @@ def _draw_band(
         target, pred = fields[spec.key]
         palette = (meta.get('palettes') or {}).get(spec.key)
         shown = target if target is not None else pred
-        span = painted_range(spec, shown) if shown is not None else None
+        span = (meta.get('value_ranges') or {}).get(spec.key)
+        span = painted_range(spec, shown) if span is None and shown is not None else span
         size = min(LABEL_SIZE, cell.width / (0.0095 * DPI * max(len(spec.title), 1) * 0.75))
         pixel_text(figure, left + cell.width / 2, top + _HEAD / 2, spec.title, ha='center', fontsize=size)
         for y, array, absent in ((first, target, 'no target'), (second, pred, 'no prediction')):
@@ -189,18 +190,19 @@ def _draw_foot(
     width: float,
 ) -> None:
     """Explain the colours: a legend of classes, a colour bar with its values, or a note."""
-    if spec.painter == 'classes':
+    painter = painter_of(spec, next(array.shape[0] for array in arrays if array is not None))
+    if painter == 'classes':
         _draw_legend(figure, spec, arrays, meta, left, top, width)
-    elif spec.painter in COLOUR_MAPS and span is not None:
+    elif painter in COLOUR_MAPS and span is not None:
         axes = pixel_axes(figure, left, top + 2, width, 7, xticks=[], yticks=[])
-        ramp = matplotlib.colormaps[COLOUR_MAPS[spec.painter]](np.linspace(0, 1, 256))[None, :, :3]
+        ramp = matplotlib.colormaps[COLOUR_MAPS[painter]](np.linspace(0, 1, 256))[None, :, :3]
         axes.imshow(ramp, aspect='auto', interpolation='bilinear')
         axes.spines[:].set_color('#bbbbbb')
-        unit = f' {spec.unit}' if spec.painter == 'depth' and spec.unit else ''
+        unit = f' {spec.unit}' if painter == 'depth' and spec.unit else ''
         for x, value, side in ((left, span[0], 'left'), (left + width, span[1], 'right')):
             pixel_text(figure, x, top + 18, f'{value:.3g}{unit}', fontsize=_SMALL + 0.5, ha=side, color=INK)
-    elif spec.painter in _NOTES:
-        for line, text in enumerate(_NOTES[spec.painter]):
+    elif painter in _NOTES:
+        for line, text in enumerate(_NOTES[painter]):
             pixel_text(figure, left, top + 6 + line * _LEGEND_LINE, text, fontsize=_SMALL, color=MUTED)
 
 

@@ -481,3 +481,19 @@ def test_whole_pipeline_from_the_registry_without_some_tasks():
 def test_bad_arguments(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_check_takes_the_channels_and_the_quantised_normals_of_the_dataset():
+    sample = make_sample(tasks=('edge_texture', 'normals'))
+    sample['gt_edge_texture'] = np.repeat(sample['gt_edge_texture'][..., None], 3, axis=-1)
+    sample['gt_normals'] = sample['gt_normals'] * 1.05
+    with pytest.raises(ValueError, match=r"task 'edge_texture' .*expected shape \(11, 8\)"):
+        CheckTargets()(dict(sample))
+    sample['channels'] = dict(edge_texture=3)
+    with pytest.raises(ValueError, match='expected unit vectors'):
+        CheckTargets()(dict(sample))
+    sample['as_stored'] = ('normals',)
+    CheckTargets()(dict(sample))
+    sample['gt_edge_texture'] = sample['gt_edge_texture'][..., :2]
+    with pytest.raises(ValueError, match=r'expected shape \(11, 8, 3\), the size of the image, but found .*8, 2'):
+        CheckTargets()(dict(sample))

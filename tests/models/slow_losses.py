@@ -49,6 +49,29 @@ def normals_l1(pred, target, valid):
     return _mean(term(p, t) for p, t in _pixels(pred, target, valid))
 
 
+def normals_cosine(pred, target, valid):
+    def term(p, t):
+        return 1 - sum(a * b for a, b in zip(p, t)) / math.sqrt(sum(a * a for a in p) * sum(b * b for b in t))
+
+    return _mean(term(p, t) for p, t in _pixels(pred, target, valid))
+
+
+def normals_cosine_width(pred, target, valid):
+    """Each row of each component is one vector; without holes this is the mean over N, C and H."""
+    terms = []
+    for n, y in np.ndindex(valid.shape[0], valid.shape[1]):
+        labelled = np.flatnonzero(valid[n, y])
+        if not labelled.size:
+            continue
+        cosines = []
+        for channel in range(pred.shape[1]):
+            a, b = ([float(v) for v in image[n, channel, y, labelled]] for image in (pred, target))
+            length = math.sqrt(sum(v * v for v in a) * sum(v * v for v in b))
+            cosines.append(sum(v * w for v, w in zip(a, b)) / length)
+        terms += [1 - sum(cosines) / len(cosines)] * labelled.size
+    return _mean(terms)
+
+
 def balanced_cross_entropy(pred, target, valid):
     pixels = [(p if len(p) == 2 else [0.0, p[0]], int(t[0])) for p, t in _pixels(pred, target, valid)]
     if not pixels:

@@ -48,6 +48,17 @@ def test_every_task_predicts_and_learns_at_input_size(task):
     assert head.predictor.conv.weight.grad.abs().sum() > 0
 
 
+def test_regression_heads_take_the_channels_of_the_data_set():
+    head = MODELS.build(head_cfg('reshading', channels=3))
+    assert head.out_channels == head.target_channels == 3
+    logits = head(features(), SIZE)
+    target = torch.rand(2, 3, *SIZE)
+    torch.testing.assert_close(head.loss(logits, target).loss, (logits - target).abs().mean())
+    assert MODELS.build(head_cfg('segment_unsup2d', channels=1)).target_channels == 1
+    assert MODELS.build(head_cfg('sal', channels=2)).target_channels == 1
+    assert MODELS.build(head_cfg('semseg')).target_channels == 1
+
+
 def test_loss_weight_scales_the_loss_alone():
     heads = [MODELS.build(head_cfg('depth', loss_weight=w)) for w in (1.0, 2.5)]
     heads[1].load_state_dict(heads[0].state_dict())
@@ -121,6 +132,8 @@ def test_labels_out_of_range_are_named():
         (dict(task='depth', num_classes=3), r"a task of kind 'depth' takes no num_classes"),
         (dict(task='normals', channels=1), r"task 'normals': .*channels can only be 3, .* channels=1"),
         (dict(task='sal', channels=3), r'channels can only be 1 or 2'),
+        (dict(task='reshading', channels=0), r"task 'reshading': .*channels can only be an int of 1 or more, .*=0"),
+        (dict(task='reshading', num_classes=3), r"a task of kind 'regression' takes no num_classes"),
         (
             dict(task='depth', features='first'),
             r"features must be one of \('decoder', 'last', 'maps'\), .* 'first'",

@@ -22,6 +22,13 @@ CASES = {
     'l1_3': (dict(type='MaskedL1Loss'), 'segment_unsup2d', 3, slow_losses.l1),
     'mse': (dict(type='MaskedMSELoss'), 'principal_curvature', 2, slow_losses.mse),
     'normals': (dict(type='NormalsL1Loss'), 'normals', 3, slow_losses.normals_l1),
+    'cosine': (dict(type='NormalsCosineLoss'), 'normal', 3, slow_losses.normals_cosine),
+    'cosine_width': (
+        dict(type='NormalsCosineLoss', axis='width'),
+        'normal',
+        3,
+        slow_losses.normals_cosine_width,
+    ),
     'balanced_1': (dict(type='BalancedCrossEntropyLoss'), 'sal', 1, slow_losses.balanced_cross_entropy),
     'balanced_2': (dict(type='BalancedCrossEntropyLoss'), 'sal', 2, slow_losses.balanced_cross_entropy),
 }
@@ -180,7 +187,16 @@ def test_padding_is_never_valid_and_every_default_loss_builds(key):
     assert loss(pred, target, valid_mask(spec, target)).item() == 0
 
 
+def test_released_cosine_is_that_of_torch_along_the_last_axis():
+    pred, target = torch.randn(2, 3, 5, 7), torch.randn(2, 3, 5, 7)
+    loss = MODELS.build(dict(type='mtl_plugins.NormalsCosineLoss', axis='width'))
+    expected = (1 - torch.nn.functional.cosine_similarity(pred, target, dim=-1)).mean()
+    torch.testing.assert_close(loss(pred, target, torch.ones(2, 5, 7, dtype=torch.bool)), expected)
+
+
 def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match=r"NormalsCosineLoss: axis must be one of \('channel', 'width'\), .* 'height'"):
+        MODELS.build(dict(type='mtl_plugins.NormalsCosineLoss', axis='height'))
     with pytest.raises(ValueError, match=r'pos_weight must be a number above 0, but got -1'):
         MODELS.build(dict(type='mtl_plugins.MaskedBCELoss', pos_weight=-1))
     with pytest.raises(ValueError, match=r'scale must be a number above 0, but got nan'):

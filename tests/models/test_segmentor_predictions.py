@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.structures import PixelData
 
 from mtl_plugins.task_specs import TASK_SPECS
 
@@ -85,3 +86,15 @@ def test_other_input_sizes():
     model = build().eval()
     out = model(torch.randn(1, 3, 64, 40), [sample([])], mode='predict')
     assert out[0].pred_depth.data.shape == (1, 64, 40)
+
+
+def test_targets_with_the_channels_of_another_data_set():
+    model = build(dict(reshading=dict(channels=3)))
+    one = sample([])
+    one.set_data(dict(gt_reshading=PixelData(data=torch.rand(3, *SIZE))))
+    inputs, samples = batch(one, sample([]))  # the second sample lacks the task
+    losses = model(inputs, samples, mode='loss')
+    assert losses['reshading.num_valid'] == SIZE[0] * SIZE[1]
+    assert model.eval()(inputs, samples, mode='predict')[0].pred_reshading.data.shape == (3, *SIZE)
+    with pytest.raises(ValueError, match=r'must have shape \(1, H, W\), but got \(3, 32, 48\).*reshading.channels=3'):
+        build(dict(reshading={}))(inputs, samples, mode='loss')

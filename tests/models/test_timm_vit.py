@@ -24,11 +24,14 @@ PASCAL = (
         sal=dict(channels=2, loss=dict(type='mtl_plugins.BalancedCrossEntropyLoss')),
     ),
 )  # fmt: skip
-# 16 output channels, as the 11 released Taskonomy tasks have together.
 TASKONOMY = (
     (256, 256),
-    dict(semseg=dict(num_classes=9), depth={}, normals={}, edge_texture={}, principal_curvature={}),
-)
+    dict(
+        depth_euclidean={}, depth_zbuffer={}, edge_occlusion={}, edge_texture={}, keypoints2d={}, keypoints3d={},
+        normal={}, principal_curvature={}, reshading=dict(channels=3), segment_unsup2d=dict(channels=1),
+        segment_unsup25d={},
+    ),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,16 @@ def test_ranges(task, expected):
     assert painted_range(get_task_spec(task), data) == expected
 
 
+def test_the_data_decide_between_grey_and_colours():
+    reshading, segments = get_task_spec('reshading'), get_task_spec('segment_unsup2d')
+    grey = np.linspace(0, 1, 12, dtype=np.float32).reshape(1, 3, 4)
+    colours = np.concatenate([grey, grey[:, ::-1], grey * 0])
+    assert np.ptp(paint(segments, grey).astype(int), axis=-1).max() == 0
+    np.testing.assert_array_equal(paint(reshading, colours), np.round(255 * colours).transpose(1, 2, 0))
+    signed = paint(segments, 2 * grey - 1, value_range=(-1, 1))
+    np.testing.assert_allclose(signed.astype(int), paint(segments, grey).astype(int), atol=1)
+
+
 def test_errors_name_the_task():
     spec = dataclasses.replace(get_task_spec('depth'), painter='oil')
     with pytest.raises(KeyError, match="'depth' names the painter 'oil', but there are: classes"):

@@ -54,6 +54,17 @@ def test_all_tasks_wrap_into_bands():
     assert banded.shape[1] < 0.5 * wide.shape[1]
 
 
+def test_the_data_set_may_set_the_range_of_the_colours():
+    sample = dict(gt_edge_texture=np.full((1, 24, 32), -0.5, np.float32))
+    lows = [
+        prediction_panel(sample, ['edge_texture'], meta=dict(value_ranges=ranges))[120]
+        for ranges in ({}, dict(edge_texture=(-1.0, 1.0)))
+    ]
+    assert (lows[0] == 0).all(axis=-1).any(), 'below the range of the task table: black'
+    assert not (lows[1] == 0).all(axis=-1).any()
+    assert (lows[1] == 64).all(axis=-1).any()
+
+
 def test_a_long_title_stays_inside():
     panel = prediction_panel(_sample(), ['depth'], title='folder/' * 30 + 'WWW.png')
     assert (panel[:30, -4:] == 255).all()

@@ -57,8 +57,8 @@ def draw_sheet(packed: dict[str, Any], meta: dict[str, Any], columns: int = 6) -
     panels = [('Image', packed['inputs'].numpy()[::-1].transpose(1, 2, 0))]
     for key in sorted(key for key in sample.keys() if key.startswith('gt_')):  # noqa: SIM118 - it is no mapping
         spec = get_task_spec(key[len('gt_') :])
-        palette = meta.get('palettes', {}).get(spec.key)
-        panels.append((spec.title, paint(spec, sample.get(key).data, palette=palette)))
+        palette, span = (meta.get(name, {}).get(spec.key) for name in ('palettes', 'value_ranges'))
+        panels.append((spec.title, paint(spec, sample.get(key).data, palette=palette, value_range=span)))
     height, width = (max(panel.shape[axis] for _, panel in panels) for axis in (0, 1))
     zoom = max(1, -(-SMALLEST // min(height, width)))
     height, width, columns = height * zoom, width * zoom, min(columns, len(panels))

@@ -119,7 +119,7 @@ def compare_tasks(step: Step, model: Any, dataset: Any) -> None:
     """Note where the tasks of model and data do not fit.
 
     Raises:
-        ValueError: If a head has fewer classes than the data.
+        ValueError: If a head has fewer classes, or another number of channels, than the data.
     """
     meta = getattr(dataset, 'metainfo', None) or {}
     of_data, of_model = meta.get('tasks'), getattr(model, 'tasks', None)
@@ -131,8 +131,15 @@ def compare_tasks(step: Step, model: Any, dataset: Any) -> None:
         step.note(f'no data for {", ".join(without)}: these heads are not trained (dataset.tasks)')
     if loaded:
         step.note(f'no head for {", ".join(loaded)}: these targets are loaded in vain')
+    head = getattr(model, 'heads', {})
+    for task, count in (meta.get('channels') or {}).items():
+        channels = getattr(head[task], 'out_channels', None) if task in head else None
+        if channels is not None and channels != count:
+            raise ValueError(
+                f"task '{task}': the head predicts {channels} channels, the data have {count}; set "
+                f'model.heads.{task}.channels={count}'
+            )
     for task, classes in (meta.get('classes') or {}).items():
-        head = getattr(model, 'heads', {})
         channels = getattr(head[task], 'out_channels', None) if task in head else None
         if channels is not None and channels != len(classes):
             problem = f"task '{task}': the head predicts {channels} classes, the data have {len(classes)}"

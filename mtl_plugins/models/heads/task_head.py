@@ -42,8 +42,10 @@ class TaskHead(BaseModule):
             the segmentor from the key of ``heads``.
         in_channels: Channels of the features. Filled in by the segmentor.
         num_classes: Classes of a task of kind ``classes``; no other task takes it.
-        channels: Channels of the prediction, for tasks of kind ``binary`` alone: 1 (default, a logit) or 2 (as the
+        channels: Channels of the prediction, for two kinds of task. ``binary``: 1 (default, a logit) or 2 (as the
             released STGU program has for saliency; for MaskedCrossEntropyLoss or BalancedCrossEntropyLoss).
+            ``regression``: as many as the targets of the data set have, by default those of the task (Taskonomy's
+            ``reshading``, for example, has 3 instead of 1).
         features: What the predictor gets: ``'decoder'`` the output of the decoder, ``'last'`` the last map of the
             backbone, ``'maps'`` all of its maps (for mmseg decode heads with ``in_index`` and ``input_transform``).
         predictor: Config of the predictor, None for one 1x1 convolution; see
@@ -81,6 +83,11 @@ class TaskHead(BaseModule):
         self.out_channels = output_channels(task, num_classes, channels)
         self.predictor = build_predictor(predictor, in_channels, self.out_channels, task)
         self.criterion = MODELS.build(dict(self.spec.loss if loss is None else loss))
+
+    @property
+    def target_channels(self) -> int:
+        """Channels that the targets of this head have: one index map, or as many as the prediction."""
+        return 1 if self.spec.is_categorical else self.out_channels
 
     def forward(self, features: Tensor | Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Predict at the resolution of the input.
@@ -160,10 +167,15 @@ def output_channels(task: str, num_classes: int | None = None, channels: int | N
                 f"dataset's classes), and no channels, but got num_classes={num_classes!r}, channels={channels!r}"
             )
         return num_classes
-    allowed = (1, 2) if spec.kind == 'binary' else (spec.channels,)
-    if num_classes is not None or channels not in (None, *allowed):
+    channels = spec.channels if channels is None else channels
+    if spec.kind == 'regression':
+        fits, allowed = isinstance(channels, int) and channels >= 1, 'an int of 1 or more'
+    else:
+        choice = (1, 2) if spec.kind == 'binary' else (spec.channels,)
+        fits, allowed = channels in choice, ' or '.join(map(str, choice))
+    if num_classes is not None or not fits:
         raise ValueError(
             f"head of task '{spec.key}': a task of kind '{spec.kind}' takes no num_classes, and channels can only be "
-            f'{" or ".join(map(str, allowed))}, but got num_classes={num_classes!r}, channels={channels!r}'
+            f'{allowed}, but got num_classes={num_classes!r}, channels={channels!r}'
         )
-    return spec.channels if channels is None else channels
+    return channels

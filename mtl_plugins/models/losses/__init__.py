@@ -2,6 +2,7 @@
 
 from .base import MaskedLoss, masked_mean
 from .bce import MaskedBCELoss
+from .cosine import NormalsCosineLoss
 from .cross_entropy import BalancedCrossEntropyLoss, MaskedCrossEntropyLoss
 from .normals import NormalsL1Loss
 from .regression import MaskedL1Loss, MaskedMSELoss
@@ -9,5 +10,5 @@ from .validity import valid_mask
 
 __all__ = [
     'BalancedCrossEntropyLoss', 'MaskedBCELoss', 'MaskedCrossEntropyLoss', 'MaskedL1Loss', 'MaskedLoss',
-    'MaskedMSELoss', 'NormalsL1Loss', 'masked_mean', 'valid_mask',
+    'MaskedMSELoss', 'NormalsCosineLoss', 'NormalsL1Loss', 'masked_mean', 'valid_mask',
 ]  # fmt: skip

@@ -155,7 +155,9 @@ class MultiTaskSegmentor(BaseModel):
         features = self.extract_features(inputs)
         losses = {}
         for head in self.heads.values():
-            target = stack_targets(head.spec, data_samples, tuple(inputs.shape[-2:]), inputs.device)
+            target = stack_targets(
+                head.spec, data_samples, tuple(inputs.shape[-2:]), inputs.device, head.target_channels
+            )
             if target is not None:
                 losses.update(self._task_losses(head, features, target))
         if not losses:

@@ -19,7 +19,11 @@ def sample_name(sample: BaseDataElement, index: int) -> str:
 
 
 def stack_targets(
-    spec: TaskSpec, samples: Sequence[BaseDataElement], size: tuple[int, int], device: torch.device
+    spec: TaskSpec,
+    samples: Sequence[BaseDataElement],
+    size: tuple[int, int],
+    device: torch.device,
+    channels: int | None = None,
 ) -> Tensor | None:
     """Stack ``gt_<task>`` of all samples; samples without it count as not labelled.
 
@@ -28,6 +32,7 @@ def stack_targets(
         samples: Data samples of the batch.
         size: Height and width of the network input, which every target must have.
         device: Where the result belongs.
+        channels: Channels that every target must have, by default those of the task.
 
     Returns:
         Targets ``(N, c, H, W)``, or None if no sample has any.
@@ -36,7 +41,7 @@ def stack_targets(
         ValueError: If a target has the wrong shape or type; the message names the sample and the task.
     """
     found = {
-        index: _checked(spec, sample, index, size)
+        index: _checked(spec, sample, index, size, channels or spec.target_channels)
         for index, sample in enumerate(samples)
         if f'gt_{spec.key}' in sample
     }  # fmt: skip
@@ -47,11 +52,16 @@ def stack_targets(
     return torch.stack([found.get(index, blank) for index in range(len(samples))]).to(device, non_blocking=True)
 
 
-def _checked(spec: TaskSpec, sample: BaseDataElement, index: int, size: tuple[int, int]) -> Tensor:
+def _checked(spec: TaskSpec, sample: BaseDataElement, index: int, size: tuple[int, int], channels: int) -> Tensor:
     target = sample.get(f'gt_{spec.key}').data
     where = f"gt_{spec.key} of {sample_name(sample, index)} (task '{spec.key}')"
-    if target.ndim != 3 or target.shape[0] != spec.target_channels:
-        raise ValueError(f'{where} must have shape ({spec.target_channels}, H, W), but got {tuple(target.shape)}')
+    if target.ndim != 3 or target.shape[0] != channels:
+        hint = (
+            f'; if the data are right, set model.heads.{spec.key}.channels={target.shape[0]}'
+            if spec.kind == 'regression' and target.ndim == 3
+            else ''
+        )
+        raise ValueError(f'{where} must have shape ({channels}, H, W), but got {tuple(target.shape)}{hint}')
     if tuple(target.shape[-2:]) != tuple(size):
         raise ValueError(
             f'{where} has size {tuple(target.shape[-2:])}, but the image, and so the prediction, has {tuple(size)}; '
