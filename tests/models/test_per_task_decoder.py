@@ -22,7 +22,10 @@ class OwnMaps(PerTaskDecoder):
         self.aux = nn.ModuleDict({task: nn.Conv2d(widths[task], n, 1) for task, n in self.task_channels.items()})
 
     def forward(self, maps):
-        own = {task: conv(maps[-1]) for task, conv in self.mix.items()}
+        own = {}
+        for task, conv in self.mix.items():
+            with self.only_for(task):
+                own[task] = conv(maps[-1])
         fine = {task: self.aux[task](one) for task, one in own.items()}
         coarse = {task: nn.functional.avg_pool2d(one, 2) for task, one in fine.items()}
         return TaskFeatures({t: (m, m) if self.several else m for t, m in own.items()}, dict(fine=fine, coarse=coarse))
@@ -94,6 +97,21 @@ def test_idle_tasks_have_no_graph_at_all():
     sum(value for value in part.values() if value.requires_grad).backward()
     idle = [p.grad for task in ('semseg', 'normals') for p in model.decoder.mix[task].parameters()]
     assert idle == [None] * 4
+
+
+def test_layers_of_idle_tasks_keep_nothing_for_a_backward():
+    def saved(active):
+        model, kept = build_own(dict(depth={}, edge={})), []
+        model.set_active_tasks(active)
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+            features = model.extract_features(torch.randn(1, 3, *SIZE)).decoded
+        return sum(kept), {task: one.requires_grad for task, one in features.maps.items()}
+
+    everything, some = saved(None), saved(['edge'])
+    assert some[0] < everything[0]
+    assert everything[1] == dict(depth=True, edge=True)
+    assert some[1] == dict(depth=False, edge=True)
+    assert saved([])[1] == dict(depth=False, edge=False)
 
 
 def test_tasks_missing_from_the_batch():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
@@ -29,7 +31,8 @@ class PerTaskDecoder(BaseModule):
     The segmentor recognises them by ``per_task`` and fills in ``in_channels`` and ``tasks``. A subclass sets
     ``out_channels`` (one number for all tasks, one per map for predictors with several maps, or a dict with either per
     task) and returns :class:`TaskFeatures` from ``forward``. Everything that several tasks depend on is found to be
-    shared by the methods, whatever its name; a decoder has nothing to declare for that.
+    shared by the methods, whatever its name; a decoder has nothing to declare for that. Layers that nothing but one
+    task's head depends on should run inside :meth:`only_for`, which spares idle tasks the memory of a graph.
 
     Args:
         in_channels: Channels of the backbone's maps.
@@ -62,6 +65,7 @@ class PerTaskDecoder(BaseModule):
         self.in_channels = tuple(in_channels)
         self.task_channels = dict(tasks)
         self._aux_weight = aux_weight
+        self._active: frozenset[str] | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -71,6 +75,14 @@ class PerTaskDecoder(BaseModule):
     def aux_weight(self, name: str) -> float:
         """Factor on the losses of the auxiliary predictions ``name``."""
         return self._aux_weight.get(name, 1.0) if isinstance(self._aux_weight, Mapping) else self._aux_weight
+
+    def set_active_tasks(self, tasks: frozenset[str] | None) -> None:
+        """Tasks whose losses will get a gradient, None for all; the segmentor says so."""
+        self._active = tasks
+
+    def only_for(self, task: str) -> AbstractContextManager:
+        """Around layers of ``task`` alone: without graph while the task is idle."""
+        return torch.set_grad_enabled(torch.is_grad_enabled() and (self._active is None or task in self._active))
 
     def forward(self, maps: Sequence[Tensor]) -> TaskFeatures:
         """Features and auxiliary predictions of all tasks from the maps ``(N, C_i, H_i, W_i)`` of the backbone."""

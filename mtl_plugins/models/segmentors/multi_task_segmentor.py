@@ -14,7 +14,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from mtl_plugins.models.decoders import TaskFeatures
+from mtl_plugins.models.decoders import PerTaskDecoder, TaskFeatures
 from mtl_plugins.models.heads import TaskHead, output_channels
 from mtl_plugins.registry import MODELS
 
@@ -92,8 +92,8 @@ class MultiTaskSegmentor(BaseModel):
     def set_active_tasks(self, tasks: Iterable[str] | None) -> None:
         """Choose the tasks whose losses come with a graph in the following forwards.
 
-        The other ("idle") heads run under ``torch.no_grad()``, still in training mode, and their losses come without a
-        graph: they are measured, but cost no memory and get no gradient.
+        The other ("idle") heads, and layers of the decoder for them alone, run under ``torch.no_grad()``, still in
+        training mode, and their losses come without a graph: they are measured, but cost no memory, get no gradient.
 
         Args:
             tasks: Keys of the active tasks; None for all.
@@ -102,17 +102,16 @@ class MultiTaskSegmentor(BaseModel):
             KeyError: If the model has no head for a task.
             TypeError: If ``tasks`` is a string instead of several.
         """
-        if tasks is None:
-            self._active = None
-            return
         if isinstance(tasks, str):
             raise TypeError(f'set_active_tasks takes several task names or None, but got the string {tasks!r}')
-        active = frozenset(tasks)
-        for task in sorted(active - set(self.heads)):
+        active = None if tasks is None else frozenset(tasks)
+        for task in sorted((active or frozenset()) - set(self.heads)):
             near = difflib.get_close_matches(task, self.tasks, n=3, cutoff=0.5)
             hint = f'did you mean {" or ".join(map(repr, near))}?' if near else f'its tasks: {", ".join(self.tasks)}'
             raise KeyError(f"set_active_tasks: the model has no task '{task}': {hint}")
         self._active = active
+        if isinstance(self.decoder, PerTaskDecoder):
+            self.decoder.set_active_tasks(active)
 
     def forward(
         self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None, mode: str = 'tensor'
