@@ -26,15 +26,25 @@ _COLOUR_TYPES = {_GREY: 'grey', 2: 'RGB', _PALETTE: 'palette', 4: 'grey with alp
 
 
 class UnreadableFileError(ValueError):
-    """A file of a data set is missing, damaged or of another kind than it should be; the message names it."""
+    """A file of a data set is missing, damaged or of another kind than it should be; the message names it.
+
+    Attributes:
+        expected: What the file should be; empty if unknown.
+        found: What it is.
+    """
+
+    expected: str = ''
+    found: str = ''
 
 
 def fail(path: str | os.PathLike, expected: str, found: str) -> NoReturn:
     """Raise :class:`UnreadableFileError` for ``path``."""
-    raise UnreadableFileError(
+    error = UnreadableFileError(
         f'{os.fspath(path)}: expected {expected}, but found {found}. Restore the file from the archive (or load the '
         'data set with allow_missing=True after removing it); tools/datasets/verify.py lists all damaged files'
     )
+    error.expected, error.found = expected, found
+    raise error
 
 
 def read_rgb(path: str | os.PathLike) -> np.ndarray:

@@ -13,13 +13,21 @@ from .files import (
     check_values,
 )
 from .kinds import REMEDIES, make_problem
-from .registry import get_layout_check, layout_check_names, register_layout_check
+from .manifest import Manifest, ManifestError, load_manifest, save_manifest
+from .registry import get_layout_check, layout_check_names
+from .report import Report
+from .runner import Verification, VerificationError, verify
 
 __all__ = [
     'REMEDIES',
     'CheckJob',
     'LayoutCheck',
+    'Manifest',
+    'ManifestError',
     'Problem',
+    'Report',
+    'Verification',
+    'VerificationError',
     'check_array',
     'check_decodes',
     'check_ids',
@@ -31,6 +39,8 @@ __all__ = [
     'check_values',
     'get_layout_check',
     'layout_check_names',
+    'load_manifest',
     'make_problem',
-    'register_layout_check',
+    'save_manifest',
+    'verify',
 ]

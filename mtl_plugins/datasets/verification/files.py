@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mtl_plugins.datasets.files.reading import UnreadableFileError
 from mtl_plugins.datasets.transforms.checks import value_problem
 from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec, get_task_spec
 
@@ -232,7 +233,7 @@ def _is_labelled(spec: TaskSpec, target: np.ndarray) -> bool:
 
 def reason(error: Exception) -> str:
     """What an exception says about a file, in one line and without what the report says anyway (path and remedy)."""
-    if hasattr(error, 'expected') and hasattr(error, 'found'):
+    if isinstance(error, UnreadableFileError) and error.expected:
         return f'expected {error.expected}, found {error.found}'
     return ' '.join(str(error).split()) or type(error).__name__
 

@@ -19,33 +19,26 @@ def layout_check_names() -> tuple[str, ...]:
     return tuple(_LAYOUT_CHECKS)
 
 
-def register_layout_check(name: str, location: str) -> None:
-    """Make a dataset of your own verifiable.
-
-    Args:
-        name: Name on the command line.
-        location: ``'package.module:Class'`` of a :class:`.base.LayoutCheck`.
-
-    Raises:
-        ValueError: If ``location`` has another form.
-        KeyError: If the name is taken by another location.
-    """
-    if location.count(':') != 1:
-        raise ValueError(f"register_layout_check: location must be 'package.module:Class', but got {location!r}")
-    if _LAYOUT_CHECKS.get(name, location) != location:
-        raise KeyError(f"'{name}' is already the layout check {_LAYOUT_CHECKS[name]}; choose another name")
-    _LAYOUT_CHECKS[name] = location
-
-
 def get_layout_check(name: str) -> type[LayoutCheck]:
     """Import the layout check of a dataset.
 
+    Args:
+        name: One of :func:`layout_check_names`, or ``'package.module:Class'`` of a check of your own.
+
     Raises:
         KeyError: If there is none of this name; the message lists the near matches.
+        ImportError: If the module of a check of your own cannot be imported, or lacks the class.
+        TypeError: If the class is no :class:`.base.LayoutCheck`.
     """
-    if name not in _LAYOUT_CHECKS:
+    location = _LAYOUT_CHECKS.get(name, name)
+    module, colon, attribute = location.partition(':')
+    if not (module and colon and attribute):
         near = difflib.get_close_matches(name.lower(), _LAYOUT_CHECKS, n=2, cutoff=0.4)
         hint = f'did you mean {" or ".join(near)}?' if near else f'known: {", ".join(_LAYOUT_CHECKS)}'
-        raise KeyError(f"no dataset '{name}' can be verified: {hint}")
-    module, _, attribute = _LAYOUT_CHECKS[name].partition(':')
-    return getattr(import_module(module), attribute)
+        raise KeyError(f"no dataset '{name}' can be verified: {hint} (a check of your own: package.module:Class)")
+    found = getattr(import_module(module), attribute, None)
+    if found is None:
+        raise ImportError(f"{location}: module '{module}' has no '{attribute}'")
+    if not (isinstance(found, type) and issubclass(found, LayoutCheck)):
+        raise TypeError(f'{location} must be a subclass of mtl_plugins.datasets.verification.LayoutCheck')
+    return found
