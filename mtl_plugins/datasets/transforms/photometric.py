@@ -11,6 +11,7 @@ from mmseg.datasets.transforms import PhotoMetricDistortion
 from mtl_plugins.registry import TRANSFORMS
 
 LEVELS = np.arange(256)
+HUE, SATURATION = 0, 1
 
 
 @TRANSFORMS.register_module()
@@ -41,10 +42,10 @@ class FastPhotoMetricDistortion(PhotoMetricDistortion):
         image = _look_up(image, grey)
         if np.random.randint(2):  # noqa: NPY002
             factor = np.random.uniform(self.saturation_lower, self.saturation_upper)  # noqa: NPY002
-            image = _change_hsv(image, saturation=self.convert(LEVELS.astype(np.uint8), alpha=factor))
+            image = _change_channel(image, SATURATION, self.convert(LEVELS.astype(np.uint8), alpha=factor))
         if np.random.randint(2):  # noqa: NPY002
             shift = np.random.randint(-self.hue_delta, self.hue_delta)  # noqa: NPY002
-            image = _change_hsv(image, hue=((LEVELS + shift) % 180).astype(np.uint8))
+            image = _change_channel(image, HUE, ((LEVELS + shift) % 180).astype(np.uint8))
         if contrast_last:
             image = _look_up(image, self.contrast(LEVELS.astype(np.uint8)))
         results['img'] = image
@@ -55,7 +56,7 @@ def _look_up(image: np.ndarray, table: np.ndarray) -> np.ndarray:
     return image if np.array_equal(table, LEVELS) else cv2.LUT(image, table)
 
 
-def _change_hsv(image: np.ndarray, hue: np.ndarray | None = None, saturation: np.ndarray | None = None) -> np.ndarray:
-    tables = np.stack([LEVELS if table is None else table for table in (hue, saturation, None)], axis=-1)
+def _change_channel(image: np.ndarray, channel: int, table: np.ndarray) -> np.ndarray:
     hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
-    return cv2.cvtColor(cv2.LUT(hsv, tables.astype(np.uint8)[None]), cv2.COLOR_HSV2BGR)
+    cv2.insertChannel(cv2.LUT(cv2.extractChannel(hsv, channel), table), hsv, channel)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)

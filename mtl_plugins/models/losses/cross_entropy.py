@@ -10,6 +10,8 @@ from mtl_plugins.registry import MODELS
 
 from .base import MaskedLoss
 
+AVERAGES = ('valid', 'all')
+
 
 @MODELS.register_module()
 class MaskedCrossEntropyLoss(MaskedLoss):
@@ -37,7 +39,23 @@ class BalancedCrossEntropyLoss(MaskedLoss):
 
     ``pred`` are logits of two classes ``(N, 2, H, W)`` or of the positive class alone ``(N, 1, H, W)``, ``target`` is 0
     or 1 ``(N, 1, H, W)``. Without labelled pixels the loss is 0.
+
+    One channel and ``average='all'`` make it the loss of the multi-task survey by Vandenhende et al. (2021), balanced
+    as in HED (Xie and Tu, 2015).
+
+    Args:
+        average: ``'valid'`` divides by the number of labelled pixels, ``'all'`` by the number of all pixels of the
+            batch. They differ only where pixels are not labelled.
+
+    Raises:
+        ValueError: If ``average`` is neither.
     """
+
+    def __init__(self, average: str = 'valid') -> None:
+        super().__init__()
+        if average not in AVERAGES:
+            raise ValueError(f"BalancedCrossEntropyLoss: average must be 'valid' or 'all', but got {average!r}")
+        self.average = average
 
     def target_channels(self, pred_channels: int) -> int:
         """One map of 0 and 1.
@@ -57,5 +75,11 @@ class BalancedCrossEntropyLoss(MaskedLoss):
         # Softmax over two logits is the sigmoid of their difference, so both layouts share one stable formula.
         logit = pred[:, 1] - pred[:, 0] if pred.shape[1] == 2 else pred[:, 0]
         positive = target[:, 0] > 0
-        negatives = (valid & ~positive).sum() / valid.sum().clamp_min(1)
-        return torch.where(positive, negatives * F.softplus(-logit), (1 - negatives) * F.softplus(logit))
+        count = valid.sum()
+        negatives = (valid & ~positive).sum() / count.clamp_min(1)
+        loss = torch.where(positive, negatives * F.softplus(-logit), (1 - negatives) * F.softplus(logit))
+        return loss if self.average == 'valid' else loss * (count / valid.numel())
+
+    def extra_repr(self) -> str:
+        """Settings, for printing."""
+        return f'average={self.average!r}'

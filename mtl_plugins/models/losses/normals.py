@@ -18,10 +18,27 @@ NORM_EPS = 1e-6
 class NormalsL1Loss(MaskedLoss):
     """L1 distance between the normalised prediction and the target, **sum** over x, y, z, mean over labelled pixels.
 
-    As in the released STGU program: three times a plain mean over all elements. Targets are unit vectors already and
-    are not normalised again.
+    As in the released STGU program: three times a plain mean over all elements, which the multi-task survey by
+    Vandenhende et al. (2021) takes. Targets are unit vectors already and are not normalised again.
+
+    Args:
+        channels: ``'sum'``, or ``'mean'`` for that of the survey.
+
+    Raises:
+        ValueError: If ``channels`` is neither.
     """
+
+    def __init__(self, channels: str = 'sum') -> None:
+        super().__init__()
+        if channels not in ('sum', 'mean'):
+            raise ValueError(f"NormalsL1Loss: channels must be 'sum' or 'mean', but got {channels!r}")
+        self.channels = channels
 
     def elements(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Distance per pixel."""
-        return (F.normalize(pred, dim=1, eps=NORM_EPS) - target).abs().sum(dim=1)
+        difference = (F.normalize(pred, dim=1, eps=NORM_EPS) - target).abs()
+        return difference.sum(dim=1) if self.channels == 'sum' else difference.mean(dim=1)
+
+    def extra_repr(self) -> str:
+        """Settings, for printing."""
+        return f'channels={self.channels!r}'
