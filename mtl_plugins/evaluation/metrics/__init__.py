@@ -5,7 +5,7 @@ from .depth import DepthErrorMetric
 from .edges import EdgeMetric
 from .normals import NormalsMetric, angular_error
 from .regression import RegressionMetric
-from .saliency import SaliencyMetric
+from .saliency import PerImageSaliencyMetric, SaliencyMetric
 from .segmentation import SegmentationMetric
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     'DepthErrorMetric',
     'EdgeMetric',
     'NormalsMetric',
+    'PerImageSaliencyMetric',
     'RegressionMetric',
     'SaliencyMetric',
     'SegmentationMetric',

@@ -16,10 +16,12 @@ THRESHOLD = 1.25
 
 @METRICS.register_module()
 class DepthErrorMetric(DenseMetric):
-    """``RMSE`` (metres), ``abs_rel`` and ``delta1..3`` (percent), each one pool over all valid pixels.
+    """Depth errors, each one pool over all valid pixels of the data set (not a mean over images).
 
-    ``abs_rel`` is the mean of ``|p - d| / d`` and ``delta<k>`` the share of pixels with ``max(p/d, d/p) < 1.25^k``
-    (Eigen et al., 2014). Predictions are clamped at 0 first. Pixels with depth 0 or NaN do not count.
+    With ``p`` the prediction and ``d`` the target: ``RMSE`` (metres); ``log_RMSE``, that of the natural logarithms;
+    ``abs_rel``, the mean of ``|p - d| / d``; ``sq_rel``, the mean of ``(p - d)^2 / d`` (metres); ``delta<k>``, the
+    percentage of pixels with ``max(p/d, d/p) < 1.25^k`` (Eigen et al., 2014). Predictions of 0 or less count as 1e-9 m.
+    Pixels with depth 0 or NaN do not count.
 
     Args:
         task: Key of a task of kind ``'depth'``.
@@ -30,7 +32,9 @@ class DepthErrorMetric(DenseMetric):
     kinds = ('depth',)
     entries = {
         'RMSE': (None, False),
+        'log_RMSE': ('', False),
         'abs_rel': ('', False),
+        'sq_rel': (None, False),
         'delta1': ('%', True),
         'delta2': ('%', True),
         'delta3': ('%', True),
@@ -43,22 +47,27 @@ class DepthErrorMetric(DenseMetric):
         self.max_depth = max_depth
 
     def measure(self, pred: np.ndarray, target: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the number of valid pixels and the sums of squared and relative errors and of the hits."""
+        """Return the number of valid pixels, the sums of the errors and the hits per threshold."""
         if self.max_depth is not None:
             valid = valid & (np.where(valid, target[0], np.inf) <= self.max_depth)
         true = target[0][valid].astype(np.float64)
         guess = pred[0][valid].astype(np.float64)
+        # Sums of an image with a prediction that is not finite are NaN, and so will be the result.
         broken = 0.0 if np.isfinite(guess).all() else NAN
-        guess = np.maximum(guess, 0)
-        error = guess - true
-        guess = np.maximum(guess, SMALLEST_DEPTH)
-        factor = np.maximum(guess / true, true / guess)
-        hits = [np.count_nonzero(factor < THRESHOLD**power) for power in (1, 2, 3)]
+        guess = np.where(guess > 0, guess, SMALLEST_DEPTH)
+        error, factor = guess - true, guess / true
+        worse = np.maximum(factor, 1 / factor)
+        sums = dict(
+            squared=np.square(error),
+            logarithmic=np.square(np.log(factor)),
+            relative=np.abs(error) / true,
+            squared_relative=np.square(error) / true,
+        )
+        hits = [np.count_nonzero(worse < THRESHOLD**power) for power in (1, 2, 3)]
         return dict(
             count=np.array(true.size, dtype=np.int64),
-            squared=np.array((error**2).sum() + broken),
-            relative=np.array((np.abs(error) / true).sum() + broken),
             hits=np.array(hits, dtype=np.float64) + broken,
+            **{name: np.array(values.sum() + broken) for name, values in sums.items()},
         )
 
     def combine(self, total: Mapping[str, np.ndarray] | None) -> dict[str, float]:
@@ -66,6 +75,10 @@ class DepthErrorMetric(DenseMetric):
         if total is None:
             return dict.fromkeys(self.entries, NAN)
         count = total['count']
-        metrics = dict(RMSE=ratio(total['squared'], count) ** 0.5, abs_rel=ratio(total['relative'], count))
-        metrics.update({f'delta{k + 1}': ratio(100 * hits, count) for k, hits in enumerate(total['hits'])})
-        return metrics
+        return dict(
+            RMSE=ratio(total['squared'], count) ** 0.5,
+            log_RMSE=ratio(total['logarithmic'], count) ** 0.5,
+            abs_rel=ratio(total['relative'], count),
+            sq_rel=ratio(total['squared_relative'], count),
+            **{f'delta{k + 1}': ratio(100 * hits, count) for k, hits in enumerate(total['hits'])},
+        )

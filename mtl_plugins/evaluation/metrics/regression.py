@@ -13,9 +13,10 @@ from .base import NAN, DenseMetric, ratio
 
 @METRICS.register_module()
 class RegressionMetric(DenseMetric):
-    """``L1`` (mean absolute error) and ``RMSE`` over all valid pixels and channels, in the unit of the target.
+    """``L1`` (mean absolute error), ``MSE`` and ``RMSE`` over all valid pixels and channels.
 
-    A pixel with NaN in any channel of its target does not count.
+    ``L1`` and ``RMSE`` are in the unit of the target, ``MSE`` in its square. A pixel with NaN in any channel of its
+    target does not count.
 
     Args:
         task: Key of a task of kind ``'regression'``, ``'depth'`` or ``'normals'`` (Taskonomy's tables score all with
@@ -24,7 +25,7 @@ class RegressionMetric(DenseMetric):
     """
 
     kinds = ('regression', 'depth', 'normals')
-    entries = {'L1': (None, False), 'RMSE': (None, False)}
+    entries = {'L1': (None, False), 'MSE': ('', False), 'RMSE': (None, False)}
 
     def __init__(self, task: str, **kwargs) -> None:
         super().__init__(task, **kwargs)
@@ -41,10 +42,14 @@ class RegressionMetric(DenseMetric):
         )
 
     def combine(self, total: Mapping[str, np.ndarray] | None) -> dict[str, float]:
-        """Return ``L1`` and ``RMSE``, NaN if no pixel is valid or a prediction is not finite."""
+        """Return the metrics, NaN if no pixel is valid or a prediction is not finite."""
         if total is None:
-            return dict(L1=NAN, RMSE=NAN)
-        return dict(
-            L1=ratio(total['absolute'], total['count']),
-            RMSE=ratio(total['squared'], total['count']) ** 0.5,
-        )
+            return dict.fromkeys(self.entries, NAN)
+        squared = ratio(total['squared'], total['count'])
+        return dict(L1=ratio(total['absolute'], total['count']), MSE=squared, RMSE=squared**0.5)
+
+    def describe(self, name: str) -> tuple[str, bool | None]:
+        """Return the unit and the direction of metric ``name``."""
+        if name == 'MSE' and self.spec.unit:
+            return f'{self.spec.unit}²', False
+        return super().describe(name)

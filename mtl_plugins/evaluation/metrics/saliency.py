@@ -1,4 +1,4 @@
-"""Maximal F-measure of saliency maps."""
+"""Maximal F-measure of saliency maps, in the two ways it is published."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from .base import NAN, DenseMetric, ratio
 
 THRESHOLDS = np.arange(1, 20) / 20
 """0.05, 0.10, ... 0.95."""
+SURVEY_THRESHOLDS = np.linspace(0.2, 0.9, 15)
+SMALL = 1e-12
 
 
 @METRICS.register_module()
@@ -73,6 +75,58 @@ class SaliencyMetric(DenseMetric):
             scores.append((f_measure, sum(overlaps) / len(overlaps)))
         max_f, mean_iou = (100 * max(column) for column in zip(*scores))
         return dict(maxF=max_f, mIoU=mean_iou)
+
+
+@METRICS.register_module()
+class PerImageSaliencyMetric(DenseMetric):
+    """``maxF`` and ``mIoU`` in percent as the multi-task survey by Vandenhende et al. (2021) and ASTMT score saliency.
+
+    For each of the thresholds 0.20, 0.25, ... 0.90 (a pixel is salient if its probability is above it), precision,
+    recall and intersection over union of the salient region are computed per image and averaged over the images; ``F``
+    is the harmonic mean (beta^2 = 1) of the averages. Both metrics are the best over the thresholds. Where neither
+    target nor prediction has a salient pixel, the overlap counts 1; precision or recall with nothing to divide by
+    count 0. Images without a labelled pixel are left out.
+
+    Args:
+        task: Key of a task of kind ``'binary'``.
+        **kwargs: See :class:`DenseMetric`.
+    """
+
+    kinds = ('binary',)
+    entries = {'maxF': ('%', True), 'mIoU': ('%', True)}
+
+    def __init__(self, task: str = 'sal', **kwargs) -> None:
+        super().__init__(task, **kwargs)
+
+    def measure(self, pred: np.ndarray, target: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
+        """Return precision, recall and overlap per threshold, and 1 for the image if it has a labelled pixel."""
+        score = pred[0][valid].astype(np.float64)
+        actual = target[0][valid] > 0
+        hits = _count_above(score[actual], SURVEY_THRESHOLDS)
+        predicted = _count_above(score, SURVEY_THRESHOLDS)
+        total = np.count_nonzero(actual)
+        union = predicted + total - hits
+        counted = float(valid.any())
+        scores = dict(
+            precision=hits / (predicted + SMALL),
+            recall=hits / (total + SMALL),
+            overlap=np.where(union > 0, hits / np.maximum(union, 1), 1.0),
+        )
+        broken = 0.0 if np.isfinite(score).all() else NAN
+        return dict(images=np.array(counted), **{name: value * counted + broken for name, value in scores.items()})
+
+    def combine(self, total: Mapping[str, np.ndarray] | None) -> dict[str, float]:
+        """Return the metrics; NaN if no image has a labelled pixel or a prediction is not finite."""
+        if total is None or total['images'] == 0 or np.isnan(total['overlap']).any():
+            return dict(maxF=NAN, mIoU=NAN)
+        precision, recall, overlap = (total[name] / total['images'] for name in ('precision', 'recall', 'overlap'))
+        f_measure = 2 * precision * recall / (precision + recall + SMALL)
+        return dict(maxF=100 * float(f_measure.max()), mIoU=100 * float(overlap.max()))
+
+
+def _count_above(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Return for each threshold how many values exceed it."""
+    return values.size - np.searchsorted(np.sort(values), thresholds, side='right').astype(np.float64)
 
 
 def _count_at_least(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
