@@ -2,5 +2,6 @@
 
 from .base import PerTaskDecoder, TaskFeatures
 from .concat import ConcatDecoder
+from .invpt import InvPTDecoder
 
-__all__ = ['ConcatDecoder', 'PerTaskDecoder', 'TaskFeatures']
+__all__ = ['ConcatDecoder', 'InvPTDecoder', 'PerTaskDecoder', 'TaskFeatures']
