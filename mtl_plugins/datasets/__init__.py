@@ -2,6 +2,7 @@
 
 from .cache import CacheError, SampleCache
 from .files import DerivedCache, FilesDataset, LoadSampleFiles, UnreadableFileError
+from .nyud import NYUDv2Dataset
 from .photo_files import UnreadablePhotoError
 from .photos import PhotosDataset
 from .rooms import RoomsDataset
@@ -29,6 +30,7 @@ __all__ = [
     'MultiTaskRandomCrop',
     'MultiTaskRandomFlip',
     'MultiTaskRandomScale',
+    'NYUDv2Dataset',
     'PackMultiTaskInputs',
     'PhotosDataset',
     'RoomsDataset',

@@ -5,6 +5,7 @@ from .derived import DerivedCache
 from .folders import find_folder, missing_files, read_lines
 from .loading import LoadSampleFiles
 from .normals import normals_from_bytes, normals_to_bytes
+from .palette import palette
 from .reader import SampleReader
 from .reading import (
     UnreadableFileError,
@@ -15,7 +16,7 @@ from .reading import (
     read_png16,
     read_rgb,
 )
-from .scenes import read_fixture_marker, render_scenes, write_fixture_marker
+from .scenes import prepare_export, read_fixture_marker, render_scenes, write_fixture_marker
 
 __all__ = [
     'DerivedCache',
@@ -27,6 +28,8 @@ __all__ = [
     'missing_files',
     'normals_from_bytes',
     'normals_to_bytes',
+    'palette',
+    'prepare_export',
     'read_colours',
     'read_fixture_marker',
     'read_indices',

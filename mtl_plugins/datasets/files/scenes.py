@@ -50,6 +50,33 @@ def render_scenes(
         yield cache.load(index, fields)
 
 
+def prepare_export(
+    root: str | os.PathLike, dataset: str, counts: Mapping[str, int], size: tuple[int, int], **extra: Any
+) -> Path:
+    """Make the folder of an export, marked as a rendered stand-in, and make sure that it cannot harm other files.
+
+    Raises:
+        FileExistsError: If the folder holds anything but an earlier export of the same parameters.
+        ValueError: If a count or the size is out of range.
+    """
+    root = Path(root).expanduser()
+    for split, count in counts.items():
+        if count < 1:
+            raise ValueError(f'export of {dataset}: counts must be 1 or more, but got {count} for {split!r}')
+    if len(size) != 2 or min(size) < 16:
+        raise ValueError(f'export of {dataset}: size must be (height, width) of 16 pixels or more, but got {size!r}')
+    if root.exists() and not root.is_dir():
+        raise FileExistsError(f'cannot export to {root}: it is a file; give the name of a new folder')
+    if root.is_dir() and any(root.iterdir()) and read_fixture_marker(root) != _marker(dataset, counts, size, extra):
+        raise FileExistsError(
+            f'cannot export to {root}: the folder is not empty and does not hold the same export already. Give a new '
+            'folder, or delete this one first if it is a stand-in you no longer need'
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    write_fixture_marker(root, dataset, counts, size, **extra)
+    return root
+
+
 def write_fixture_marker(
     root: str | os.PathLike, dataset: str, counts: Mapping[str, int], size: tuple[int, int], **extra: Any
 ) -> Path:
@@ -73,6 +100,12 @@ def write_fixture_marker(
     )
     path.write_text(json.dumps(content, indent=1) + '\n')
     return path
+
+
+def _marker(dataset: str, counts: Mapping[str, int], size: tuple[int, int], extra: Mapping[str, Any]) -> dict[str, Any]:
+    content = dict(rendered_by='mtl_plugins', format=FORMAT, dataset=dataset, counts=dict(counts), **extra)
+    # As it comes back from the file (lists, not tuples), so that both can be compared.
+    return json.loads(json.dumps({**content, 'size': [int(length) for length in size]}))
 
 
 def read_fixture_marker(root: str | os.PathLike) -> dict[str, Any] | None:

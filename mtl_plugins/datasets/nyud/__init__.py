@@ -1,0 +1,7 @@
+"""NYUD-v2 with 40 classes, depth, normals and edges, in the three packagings that are around."""
+
+from .check import NYUDv2Check
+from .dataset import NYUDv2Dataset
+from .export import export_nyud
+
+__all__ = ['NYUDv2Check', 'NYUDv2Dataset', 'export_nyud']

@@ -1,0 +1,178 @@
+"""What must hold for a folder of NYUD-v2, for ``tools/datasets/verify.py nyud``."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from ..files import read_fixture_marker, read_lines
+from ..verification.base import CheckJob, LayoutCheck, Problem
+from ..verification.files import check_ids, check_jpeg, check_npy, check_png, check_target
+from ..verification.kinds import make_problem
+from . import layout
+from .decoding import EDGE_THRESHOLD, decode, read_stored
+
+FARTHEST = 20.0
+"""Metres. The camera sees about 10 m far; more means another unit."""
+NORMAL_TOLERANCE = 0.1
+_DTYPES = ('float32', 'float64')
+
+
+class NYUDv2Check(LayoutCheck):
+    """The layout, counts, sizes, formats and values of NYUD-v2 in any packaging.
+
+    Args:
+        root: The folder or its parent.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+    """
+
+    NAME = layout.NAME
+
+    def __init__(self, root: str | Path) -> None:
+        super().__init__(layout.find_nyud(root))
+        self.marker = read_fixture_marker(self.root)
+        self.counts = self.marker['counts'] if self.marker else layout.COUNTS
+        self.packaging: layout.Packaging | None = None
+        self.packaging_problem = ''
+        try:
+            self.packaging = layout.detect_packaging(self.root)
+        except layout.UnknownPackagingError as error:
+            self.packaging_problem = str(error)
+        self.ids, self.split_problems = self._read_splits()
+
+    def structure(self) -> Iterable[Problem]:
+        """Folders, split files and their ids."""
+        if self.packaging is None:
+            remedy = 'unpack one archive into a folder of its own'
+            yield make_problem('unknown packaging', '', self.packaging_problem, remedy)
+        for folder in (layout.IMAGE_FOLDER, *layout.FOLDERS.values()):
+            if not (self.root / folder).is_dir():
+                yield make_problem('missing folder', folder, 'there is no such folder')
+        yield from self.split_problems
+        for split, ids in self.ids.items():
+            yield from check_ids(layout.split_path(split), ids, self.counts.get(split))
+        both = sorted(set(self.ids.get('train', ())) & set(self.ids.get('val', ())))
+        if both:
+            detail = f'{len(both)} are in both splits: {", ".join(both[:5])}{", ..." if len(both) > 5 else ""}'
+            yield make_problem('duplicate ids', layout.SPLIT_FOLDER, detail)
+
+    def jobs(self) -> list[CheckJob]:
+        """One job per sample; files of folders that are missing altogether are left to :meth:`structure`."""
+        if self.packaging is None:
+            return []
+        sizes = (tuple(self.marker['size']),) if self.marker else self.packaging.sizes
+        tasks = tuple(task for task in layout.TASKS if (self.root / layout.FOLDERS[task]).is_dir())
+        return [
+            CheckJob(
+                (
+                    self.packaging.image_path(sample),
+                    *(self.packaging.target_path(task, sample) for task in tasks),
+                ),
+                functools.partial(check_sample, sample=sample, packaging=self.packaging.name, tasks=tasks, sizes=sizes),
+            )
+            for sample in dict.fromkeys(sample for ids in self.ids.values() for sample in ids)
+        ]
+
+    def describe(self) -> dict[str, str]:
+        """Folder, packaging, samples per split."""
+        packaging = f'{self.packaging.name}: {self.packaging.title}' if self.packaging else 'not recognised'
+        samples = ', '.join(f'{split} {len(ids)}' for split, ids in self.ids.items())
+        return {
+            'folder': str(self.root),
+            'packaging': packaging,
+            'samples': samples or 'no split file',
+            'content': 'rendered stand-in, not the real data' if self.marker else 'real data',
+        }
+
+    def extra_files(self) -> Iterable[str]:
+        """The split files."""
+        return tuple(layout.split_path(split) for split in self.ids)
+
+    def _read_splits(self) -> tuple[dict[str, list[str]], list[Problem]]:
+        ids, problems = {}, []
+        for split in layout.COUNTS:
+            path = layout.split_path(split)
+            try:
+                ids[split] = read_lines(self.root / path)
+            except FileNotFoundError:
+                problems.append(make_problem('missing file', path, f'it lists the samples of the split {split}'))
+            except (OSError, UnicodeDecodeError) as error:
+                problems.append(make_problem('unreadable file', path, str(error)))
+        return ids, problems
+
+
+def check_sample(
+    root: Path, sample: str, packaging: str, tasks: tuple[str, ...], sizes: tuple[tuple[int, int], ...]
+) -> list[Problem]:
+    """Check the image and the targets of one sample.
+
+    Args:
+        root: The folder of the data set.
+        sample: The id.
+        packaging: Name of the packaging.
+        tasks: Tasks whose folder is there.
+        sizes: Sizes (height, width) that the image may have; the targets must have that of the image.
+    """
+    kind = layout.get_packaging(packaging)
+    path = kind.image_path(sample)
+    size = next((size for size in sizes if not _check_image(root, path, size)), sizes[0])
+    problems = _check_image(root, path, size)
+    for task in tasks:
+        problems += _check_target(root, kind.target_path(task, sample), task, size)
+    return problems
+
+
+def _check_image(root: Path, path: str, size: tuple[int, int]) -> list[Problem]:
+    if path.endswith('.png'):
+        return check_png(root, path, size=size, channels=3, bits=8)
+    return check_jpeg(root, path, size=size)
+
+
+def _check_target(root: Path, path: str, task: str, size: tuple[int, int]) -> list[Problem]:
+    ending = os.path.splitext(path)[1]
+    channels = 3 if task == 'normals' else 1
+    problems: list[Problem] = []
+    if ending == '.png':
+        problems = check_png(root, path, size=size, channels=channels, bits=8)
+    elif ending == '.jpg':
+        problems = check_jpeg(root, path, size=size, channels=channels)
+    elif ending == '.npy':
+        problems = check_npy(root, path, dtypes=_DTYPES)
+    if problems:
+        return problems
+    stored = None
+
+    def read() -> np.ndarray:
+        nonlocal stored
+        stored = read_stored(task, root / path)
+        return decode(task, stored, root / path)
+
+    classes = len(layout.CLASSES) if task == 'semseg' else None
+    problems = check_target(root, path, task, read, size=size, num_classes=classes)
+    return problems if problems or stored is None else _check_stored(path, task, stored)
+
+
+def _check_stored(path: str, task: str, stored: np.ndarray) -> list[Problem]:
+    """What decoding hides: files whose values are those of another format or unit."""
+    wrong = None
+    if task == 'edge' and stored.dtype == np.uint8:
+        if 0 < stored.max() <= EDGE_THRESHOLD:
+            wrong = f'0 and 255, found at most {stored.max()}'
+    elif task == 'edge':
+        if not np.isin(stored, (0, 1)).all():
+            wrong = f'0 and 1, found {stored.min():g}..{stored.max():g}'
+    elif task == 'depth':
+        if np.nanmax(stored) > FARTHEST:
+            wrong = f'metres (about 0.7 to 10), found up to {np.nanmax(stored):g}'
+    elif task == 'normals' and stored.dtype != np.uint8:
+        length = np.linalg.norm(stored, axis=-1)
+        typical = np.median(length[length > 0])
+        if not abs(typical - 1) < NORMAL_TOLERANCE:
+            wrong = f'vectors of length 1 or 0, found a median length of {typical:.3g}'
+    return [] if wrong is None else [make_problem('values out of range', path, f'{task}: expected {wrong}')]

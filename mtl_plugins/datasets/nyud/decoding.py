@@ -1,0 +1,135 @@
+"""From the files of NYUD-v2 to our conventions, and back for the exporter."""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+import numpy as np
+import scipy.io
+
+from ..files import (
+    SampleReader,
+    normals_from_bytes,
+    normals_to_bytes,
+    read_colours,
+    read_indices,
+    read_mat,
+    read_npy,
+)
+from ..files.normals import unit_or_zero
+from ..files.reading import fail
+from .layout import MAT_KEYS, Packaging
+
+EDGE_THRESHOLD = 127
+"""8-bit edge maps hold 0 and 255; anything above this is an edge."""
+_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95]
+# Normals lose more than pictures do when JPEG stores colour at half resolution.
+_JPEG_NORMALS = [cv2.IMWRITE_JPEG_QUALITY, 100, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+
+
+class NYUDv2Reader(SampleReader):
+    """Reads the targets of a sample, whatever the packaging: the endings of the files say how."""
+
+    def read_target(self, task: str, results: dict) -> np.ndarray:
+        """The target of a sample, see :func:`read_target`."""
+        return read_target(task, results['files'][task])
+
+
+def read_stored(task: str, path: str | os.PathLike) -> np.ndarray:
+    """The array in a file as it is stored: ``(H, W)``, for normals ``(H, W, 3)``.
+
+    Raises:
+        UnreadableFileError: If the file is missing, damaged or of another kind.
+    """
+    ending = os.path.splitext(path)[1]
+    if ending == '.npy':
+        stored = read_npy(path)
+    elif ending == '.mat':
+        stored = _numbers(path, read_mat(path, MAT_KEYS[task]))
+    else:
+        stored = read_colours(path) if task == 'normals' else read_indices(path)
+    if task != 'normals' and stored.ndim == 3 and stored.shape[2] == 1:
+        stored = stored[:, :, 0]
+    expected = '(H, W, 3)' if task == 'normals' else '(H, W)'
+    if stored.ndim != expected.count(',') + 1 or (task == 'normals' and stored.shape[2] != 3) or not stored.size:
+        fail(path, f'an array of shape {expected}', f'shape {stored.shape}')
+    return stored
+
+
+def read_target(task: str, path: str | os.PathLike) -> np.ndarray:
+    """A target in our conventions.
+
+    * ``semseg``: ``(H, W)`` uint8, class ids 0..39; 255 where the file says 0 (not labelled).
+    * ``edge``: ``(H, W)`` uint8, 0 or 1.
+    * ``depth``: ``(H, W)`` float32 in metres as in the file; 0 means not known.
+    * ``normals``: ``(H, W, 3)`` float32, unit vectors; zero where the file has no direction. Axes as in the file,
+      see docs/data_preparation.md.
+
+    Raises:
+        UnreadableFileError: If the file is missing, damaged or of another kind.
+    """
+    return decode(task, read_stored(task, path), path)
+
+
+def decode(task: str, stored: np.ndarray, path: str | os.PathLike = '') -> np.ndarray:
+    """A stored array in our conventions; ``path`` is for messages."""
+    if task == 'semseg':
+        return _bytes(path, stored) - np.uint8(1)  # 0, not labelled, wraps around to 255
+    if task == 'edge':
+        is_edge = stored > (EDGE_THRESHOLD if stored.dtype == np.uint8 else 0.5)
+        return is_edge.astype(np.uint8)
+    if task == 'depth':
+        return np.asarray(stored, np.float32)
+    return normals_from_bytes(stored) if stored.dtype == np.uint8 else unit_or_zero(stored)
+
+
+def write_image(path: str | os.PathLike, rgb: np.ndarray) -> None:
+    """Write an image of the stand-in; the ending says how."""
+    _write_image(path, rgb[..., ::-1], _JPEG)
+
+
+def write_target(task: str, path: str | os.PathLike, target: np.ndarray, packaging: Packaging) -> None:
+    """Write a target of the stand-in the way the packaging stores it: the inverse of :func:`read_target`.
+
+    Args:
+        task: Key of the task.
+        path: The file; its ending says how.
+        target: In our conventions.
+        packaging: The packaging.
+    """
+    ending = packaging.targets[task]
+    if ending == '.npy':
+        np.save(path, target.astype(np.float32))
+    elif ending == '.mat':
+        stored = target + np.uint8(1) if task == 'semseg' else target.astype(np.float64)
+        scipy.io.savemat(path, {MAT_KEYS[task]: stored}, do_compression=True)
+    elif task == 'semseg':
+        _write_image(path, target + np.uint8(1))
+    elif task == 'edge':
+        _write_image(path, target * np.uint8(255))
+    else:
+        _write_image(path, normals_to_bytes(target)[..., ::-1], _JPEG_NORMALS)
+
+
+def _write_image(path: str | os.PathLike, pixels: np.ndarray, jpeg: list[int] = _JPEG) -> None:
+    ending = os.path.splitext(path)[1]
+    # Encoded here and written by Python, whose errors (disk full, no permission) say what is wrong.
+    encoded = cv2.imencode(ending, np.ascontiguousarray(pixels), jpeg if ending == '.jpg' else [])[1]
+    with open(path, 'wb') as file:
+        file.write(encoded.tobytes())
+
+
+def _numbers(path: str | os.PathLike, value: object) -> np.ndarray:
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in 'biuf':
+        fail(path, 'an array of numbers', f'{getattr(value, "dtype", type(value).__name__)}')
+    return value
+
+
+def _bytes(path: str | os.PathLike, stored: np.ndarray) -> np.ndarray:
+    """Class ids as uint8, which MATLAB may have stored as any other type."""
+    if stored.dtype == np.uint8:
+        return stored
+    if not np.isfinite(stored).all() or stored.min() < 0 or stored.max() > 255 or (stored != np.floor(stored)).any():
+        fail(path, 'whole numbers, 0 for not labelled or a class 1..40', f'values {stored.min():g}..{stored.max():g}')
+    return stored.astype(np.uint8)

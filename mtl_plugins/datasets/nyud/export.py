@@ -1,0 +1,71 @@
+"""Rendered rooms in the layout of NYUD-v2, for tests and for trying things out without the archive."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mtl_plugins.task_specs import IGNORE_INDEX
+
+from ..files import prepare_export, render_scenes
+from ..rendering import CLASSES as ROOMS
+from . import layout
+from .decoding import write_image, write_target
+
+
+def export_nyud(
+    root: str | os.PathLike,
+    counts: Mapping[str, int] | None = None,
+    size: tuple[int, int] = layout.SIZE,
+    seed: int = 0,
+    packaging: str = 'atrc',
+    cache_dir: str | os.PathLike | None = None,
+    num_workers: int = 0,
+) -> Path:
+    """Write rendered rooms as NYUD-v2: same names, formats, data types and split files as in the archives.
+
+    An interrupted export can be called again.
+
+    Args:
+        root: The folder to become the data set (``NYUDv2`` or ``NYUD_MT`` in the archives).
+        counts: Images per split, by default 4 and 2.
+        size: ``(H, W)`` of the images.
+        seed: Seed of the rooms.
+        packaging: ``'atrc'``, ``'mtlp'`` or ``'astmt'``.
+        cache_dir: Folder of all caches, where the rendered rooms are kept.
+        num_workers: Processes that render.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: If the folder holds anything else.
+        ValueError: If an argument is out of range.
+    """
+    kind = layout.get_packaging(packaging)
+    counts = {'train': 4, 'val': 2, **(counts or {})}
+    if set(counts) != set(layout.COUNTS):
+        raise ValueError(f'export of nyud: counts must name the splits train and val, but got {sorted(counts)}')
+    root = prepare_export(root, layout.NAME, counts, size, packaging=packaging, seed=seed)
+    for folder in (layout.SPLIT_FOLDER, layout.IMAGE_FOLDER, *layout.FOLDERS.values()):
+        (root / folder).mkdir(exist_ok=True)
+    ids = layout.split_ids(counts)
+    for split, count in counts.items():
+        for sample, scene in zip(ids[split], render_scenes(split, count, size, seed, cache_dir, num_workers)):
+            write_image(root / kind.image_path(sample), scene['img'])
+            for task in layout.TASKS:
+                target = export_classes(scene['gt_semseg']) if task == 'semseg' else scene[f'gt_{task}']
+                write_target(task, root / kind.target_path(task, sample), target, kind)
+        (root / layout.split_path(split)).write_text(''.join(f'{sample}\n' for sample in ids[split]))
+    return root
+
+
+def export_classes(labels: np.ndarray) -> np.ndarray:
+    """Class ids of Rooms as class ids of NYUD-v2 (0..39, 255 for not labelled); ``(H, W)`` uint8 both."""
+    table = np.full(256, IGNORE_INDEX, np.uint8)
+    for index, name in enumerate(ROOMS):
+        table[index] = layout.CLASSES.index(layout.ROOMS_CLASSES[name])
+    return table[labels]
