@@ -212,12 +212,12 @@ class SilentBackbone(torch.nn.Module):
 
 def test_backbones_that_do_not_tell_their_channels():
     cfg = dict(type='mtl_plugins.MultiTaskSegmentor', backbone=dict(type=SilentBackbone), heads=dict(depth={}))
-    with pytest.raises(ValueError, match=r'the backbone SilentBackbone does not tell its out_channels; give decoder='):
-        MODELS.build(cfg)
-    model = MODELS.build(cfg | dict(decoder=dict(type='mtl_plugins.ConcatDecoder', in_channels=[6])))
+    model = MODELS.build(cfg)
     assert isinstance(model, MultiTaskSegmentor)
     assert isinstance(model.heads['depth'].predictor, LinearHead)
     assert model(torch.randn(2, 3, *SIZE), mode='tensor')['depth'].shape == (2, 1, *SIZE)
+    told = MODELS.build(cfg | dict(decoder=dict(type='mtl_plugins.ConcatDecoder', in_channels=[5])))
+    assert told.heads['depth'].predictor.conv.in_channels == 5
 
 
 def test_train_and_val_step_with_the_data_preprocessor():

@@ -14,6 +14,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from mtl_plugins.models.backbones import map_channels
 from mtl_plugins.models.decoders import PerTaskDecoder, TaskFeatures
 from mtl_plugins.models.heads import TaskHead, output_channels
 from mtl_plugins.registry import MODELS
@@ -39,7 +40,8 @@ class MultiTaskSegmentor(BaseModel):
     is the sum.
 
     Args:
-        backbone: Config of the backbone, which returns a map or a sequence of maps.
+        backbone: Config of the backbone, of ours, of mmseg or any other, which returns a map or a sequence of maps; see
+            :func:`~mtl_plugins.models.backbones.map_channels`.
         heads: Task key -> config of its head, ``mtl_plugins.TaskHead`` unless ``type`` says otherwise. ``task`` and
             ``in_channels`` are filled in. The order is the order of the tasks everywhere.
         decoder: Config of what makes one feature map from those of the backbone; None for
@@ -76,7 +78,7 @@ class MultiTaskSegmentor(BaseModel):
         self.test_cfg = test_cfg
         self.backbone = MODELS.build(backbone)
         wanted = {cfg.get('features', 'decoder') for cfg in heads.values()}
-        channels = {'maps': self._map_channels() if wanted & {'last', 'maps'} else None}
+        channels = {'maps': map_channels(self.backbone) if wanted & {'last', 'maps'} else None}
         channels['last'] = channels['maps'] and channels['maps'][-1]
         self.decoder = self._build_decoder(decoder, heads) if 'decoder' in wanted else None
         channels['decoder'] = getattr(self.decoder, 'out_channels', None)
@@ -226,20 +228,10 @@ class MultiTaskSegmentor(BaseModel):
             return features.decoded.auxiliary
         return {}
 
-    def _map_channels(self) -> tuple[int, ...]:
-        channels = getattr(self.backbone, 'out_channels', None)
-        if channels is None:
-            raise ValueError(
-                f'MultiTaskSegmentor: the backbone {type(self.backbone).__name__} does not tell its out_channels; give '
-                "decoder=dict(type='mtl_plugins.ConcatDecoder', in_channels=[...]), and in_channels in heads with "
-                "features='last' or 'maps'"
-            )
-        return (channels,) if isinstance(channels, int) else tuple(channels)
-
     def _build_decoder(self, cfg: dict[str, Any] | None, heads: dict[str, dict[str, Any]]) -> nn.Module:
         cfg = dict(type='mtl_plugins.ConcatDecoder') if cfg is None else dict(cfg)
         if 'in_channels' not in cfg:
-            cfg['in_channels'] = self._map_channels()
+            cfg['in_channels'] = map_channels(self.backbone)
         kind = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
         if getattr(kind, 'per_task', False):
             if 'tasks' in cfg:
