@@ -47,11 +47,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--quick', action='store_true', help='look only whether all files are there; open none')
     parser.add_argument(
-        '--show', type=int, default=5, metavar='N', help='files to list per kind (default: %(default)s)'
+        '--show', type=int, default=5, metavar='N', help='files to list per kind of problem (default: %(default)s)'
     )
-    parser.add_argument('--json', metavar='FILE', help="write the whole report as JSON too ('-': instead, to stdout)")
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the whole report as JSON too')
     parser.add_argument(
-        '--manifest', type=Path, metavar='FILE', help='the manifest (default: one per folder in the cache)'
+        '--manifest', type=Path, metavar='FILE', help='the manifest (default: one per folder, in the cache)'
     )
     parser.add_argument('--update-manifest', action='store_true', help='accept changed and removed files')
     parser.add_argument('--no-hash', action='store_true', help='neither write nor compare a manifest')

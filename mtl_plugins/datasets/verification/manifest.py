@@ -45,11 +45,11 @@ class Changes:
     def problems(self) -> list[Problem]:
         """Changed and gone files as problems; new ones are none."""
         accept = 'if this is what you want, run again with --update-manifest; otherwise restore the files'
-        changed = [Problem(path, 'changed file: not the same as in the manifest', accept) for path in self.changed]
-        gone = [
-            Problem(path, 'gone file: in the manifest, but no longer part of the dataset', accept) for path in self.gone
+        changed = 'changed file: it differs from what the manifest notes'
+        gone = 'gone file: it is in the manifest, but no longer part of the dataset'
+        return [Problem(path, changed, accept) for path in self.changed] + [
+            Problem(path, gone, accept) for path in self.gone
         ]
-        return changed + gone
 
 
 def default_manifest_path(dataset: str, root: Path) -> Path:
@@ -110,7 +110,7 @@ def save_manifest(path: Path, manifest: Manifest) -> None:
             file.write(json.dumps(header)[:-1] + ', "files": {')
             separator = '\n'
             for name, stamp in sorted(manifest.stamps.items()):
-                file.write(f'{separator}{json.dumps(name)}: [{stamp.size}, "{stamp.digest}"]')
+                file.write(f'{separator}{json.dumps(name)}: {json.dumps([stamp.size, stamp.digest])}')
                 separator = ',\n'
             file.write('\n}}\n')
             file.flush()
