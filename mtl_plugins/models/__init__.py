@@ -2,7 +2,7 @@
 
 from .backbones import TimmViT
 from .data_preprocessor import MultiTaskDataPreProcessor
-from .decoders import ConcatDecoder, InvPTDecoder, PerTaskDecoder, TaskFeatures
+from .decoders import ConcatDecoder, InvPTDecoder, MTINetDecoder, PerTaskDecoder, TaskFeatures
 from .heads import LinearHead, TaskHead
 from .losses import (
     BalancedCrossEntropyLoss,
@@ -18,7 +18,7 @@ from .losses import (
 from .segmentors import MultiTaskSegmentor
 
 __all__ = [
-    'BalancedCrossEntropyLoss', 'ConcatDecoder', 'InvPTDecoder', 'LinearHead', 'MaskedBCELoss',
+    'BalancedCrossEntropyLoss', 'ConcatDecoder', 'InvPTDecoder', 'LinearHead', 'MTINetDecoder', 'MaskedBCELoss',
     'MaskedCrossEntropyLoss', 'MaskedL1Loss', 'MaskedLoss', 'MaskedMSELoss', 'MultiTaskDataPreProcessor',
     'MultiTaskSegmentor', 'NormalsCosineLoss', 'NormalsL1Loss', 'PerTaskDecoder', 'TaskFeatures', 'TaskHead', 'TimmViT',
     'valid_mask',

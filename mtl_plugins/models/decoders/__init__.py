@@ -3,5 +3,6 @@
 from .base import PerTaskDecoder, TaskFeatures
 from .concat import ConcatDecoder
 from .invpt import InvPTDecoder
+from .mti_net import MTINetDecoder
 
-__all__ = ['ConcatDecoder', 'InvPTDecoder', 'PerTaskDecoder', 'TaskFeatures']
+__all__ = ['ConcatDecoder', 'InvPTDecoder', 'MTINetDecoder', 'PerTaskDecoder', 'TaskFeatures']
