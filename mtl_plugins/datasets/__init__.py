@@ -3,6 +3,7 @@
 from .cache import CacheError, SampleCache
 from .files import DerivedCache, FilesDataset, LoadSampleFiles, UnreadableFileError
 from .nyud import NYUDv2Dataset
+from .pascal_context import PascalContextDataset
 from .photo_files import UnreadablePhotoError
 from .photos import PhotosDataset
 from .rooms import RoomsDataset
@@ -32,6 +33,7 @@ __all__ = [
     'MultiTaskRandomScale',
     'NYUDv2Dataset',
     'PackMultiTaskInputs',
+    'PascalContextDataset',
     'PhotosDataset',
     'RoomsDataset',
     'SampleCache',

@@ -1,0 +1,230 @@
+"""What must hold for a folder with PASCAL-Context; see ``tools/datasets/verify.py``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..files.folders import missing_files
+from ..files.normals import normals_from_bytes
+from ..files.reading import UnreadableFileError, read_colours, read_indices, read_mat
+from ..files.scenes import MARKER, read_fixture_marker
+from ..verification.base import CheckJob, LayoutCheck, Problem
+from ..verification.files import Size, check_ids, check_jpeg, check_png, check_size, check_target, reason
+from ..verification.kinds import make_problem
+from . import layout
+from .classes import SEMSEG
+from .decoding import CONTEXT_CLASSES, LABEL_MAP
+from .part_lists import PartLists, read_part_lists
+from .parts import class_list, paint_parts, read_objects
+from .reader import read_saliency
+
+_LISTS_REMEDY = (
+    'take the file from the archive again, or remove it: the loader then finds out from the annotations who is where'
+)
+
+
+class PascalContextCheck(LayoutCheck):
+    """The layout of PASCAL-Context: 4998 + 5105 images, or as many as the mark of an exported stand-in says.
+
+    Raises:
+        FileNotFoundError: If neither ``root`` nor a folder below it looks like the data set.
+    """
+
+    NAME = layout.NAME
+
+    def __init__(self, root: str | Path) -> None:
+        super().__init__(layout.find_root(root))
+        self.marker = read_fixture_marker(self.root)
+        self.counts = layout.COUNTS if self.marker is None else self.marker['counts']
+        self.ids = {split: self._ids(split) for split in self.counts}
+        self.lists: dict[str, PartLists] = {}
+        self.list_states: dict[str, str] = {}
+        for split in self.counts:
+            self.list_states[split] = self._read_lists(split)
+
+    def describe(self) -> dict[str, str]:
+        """See the base class."""
+        names = layout.semseg_names(self.root)
+        ids = [identifier for split in self.ids.values() for identifier in split]
+        voc = sum(f'{identifier}.png' in names for identifier in ids)
+        return {
+            'folder': str(self.root),
+            'data': 'PASCAL-Context' if self.marker is None else f'rendered stand-in ({MARKER}), not the real data set',
+            **{split: f'{len(ids)} images' for split, ids in self.ids.items()},
+            'semantic labels': f'{voc} in {layout.SEMSEG}, {len(ids) - voc} expected in {layout.SEMSEG_FALLBACK}',
+            'lists of people': ', '.join(f'{split}: {state}' for split, state in self.list_states.items()),
+        }
+
+    def structure(self) -> Iterable[Problem]:
+        """See the base class."""
+        for folder in layout.DATA_FOLDERS:
+            if folder not in (layout.SEMSEG, layout.SEMSEG_FALLBACK) and not (self.root / folder).is_dir():
+                yield make_problem('missing folder', folder, 'there is no such folder')
+        if not any((self.root / folder).is_dir() for folder in (layout.SEMSEG, layout.SEMSEG_FALLBACK)):
+            detail = f'there is neither this folder nor {layout.SEMSEG_FALLBACK}'
+            yield make_problem('missing folder', layout.SEMSEG, detail)
+        for split, ids in self.ids.items():
+            path = layout.split_file(split)
+            if (self.root / path).is_file():
+                yield from check_ids(path, ids, self.counts[split])
+            else:
+                yield make_problem('missing file', path, f'the list of the images of split {split}')
+        yield from self._shared_ids()
+        yield from self._unknown_ids()
+        for split, state in self.list_states.items():
+            if state not in ('right', 'absent'):
+                yield make_problem('wrong list of people', layout.part_list_file(split), state, _LISTS_REMEDY)
+
+    def jobs(self) -> list[CheckJob]:
+        """One job per image."""
+        names = layout.semseg_names(self.root)
+        jobs = []
+        for split, ids in self.ids.items():
+            lists = self.lists.get(split, {})
+            for identifier in dict.fromkeys(ids):
+                run = functools.partial(
+                    check_sample,
+                    identifier=identifier,
+                    semseg=layout.files_of(identifier, names)['semseg'][0],
+                    classes=lists.get(identifier),
+                )
+                jobs.append(CheckJob(tuple(_files(identifier, names)), run))
+        return jobs
+
+    def extra_files(self) -> Iterable[str]:
+        """Lists of images and of people."""
+        names = [name(split) for split in self.ids for name in (layout.split_file, layout.part_list_file)]
+        return [name for name in names if (self.root / name).is_file()]
+
+    def _ids(self, split: str) -> list[str]:
+        try:
+            return layout.read_ids(self.root, split)
+        except (OSError, UnicodeDecodeError):
+            return []
+
+    def _read_lists(self, split: str) -> str:
+        try:
+            lists = read_part_lists(self.root, split)
+        except FileNotFoundError:
+            return 'absent'
+        except ValueError as error:
+            return str(error).partition(': ')[2]
+        ids = set(self.ids[split])
+        if set(lists) != ids:
+            few, many = len(ids - set(lists)), len(set(lists) - ids)
+            return f'expected one list per image of the split, found {few} images without and {many} other ids'
+        self.lists[split] = lists
+        return 'right'
+
+    def _shared_ids(self) -> Iterable[Problem]:
+        train, val = (set(self.ids.get(split, ())) for split in layout.SPLITS)
+        both = sorted(train & val)
+        if both:
+            detail = f'{len(both)} are also in train: {", ".join(both[:5])}'
+            yield make_problem('duplicate ids', layout.split_file('val'), detail)
+
+    def _unknown_ids(self) -> Iterable[Problem]:
+        """Ids without any file: there, the list is wrong rather than all these files missing."""
+        names = layout.semseg_names(self.root)
+        for split, ids in self.ids.items():
+            files = {identifier: [str(self.root / path) for path in _files(identifier, names)] for identifier in ids}
+            missing = missing_files(path for paths in files.values() for path in paths)
+            unknown = [identifier for identifier, paths in files.items() if missing.issuperset(paths)]
+            if unknown:
+                detail = f'{len(unknown)} have not a single file: {", ".join(unknown[:5])}'
+                yield make_problem('unknown ids', layout.split_file(split), detail)
+
+
+def _files(identifier: str, in_voc12: frozenset[str]) -> list[str]:
+    """All files of an image, each once."""
+    files = layout.files_of(identifier, in_voc12)
+    return list(dict.fromkeys([layout.image_file(identifier), *(path for paths in files.values() for path in paths)]))
+
+
+def check_sample(root: Path, identifier: str, semseg: str, classes: list[int] | None) -> list[Problem]:
+    """Check all files of an image.
+
+    Args:
+        root: Folder of the data set.
+        identifier: Id of the image.
+        semseg: File of its semantic labels, relative to the root.
+        classes: Its entry in the lists of ``ImageSets/Parts``, None if there is none.
+    """
+    image = layout.image_file(identifier)
+    labels, parts = f'{layout.LABEL_MAPS}/{identifier}.mat', f'{layout.HUMAN_PARTS}/{identifier}.mat'
+    normals, saliency = f'{layout.NORMALS}/{identifier}.png', f'{layout.SALIENCY}/{identifier}.png'
+    size = _image_size(root / image)
+    problems = check_jpeg(root, image)
+    for path, task, read, channels, classes_of_task in (
+        (semseg, 'semseg', read_indices, 1, len(SEMSEG)),
+        (saliency, 'sal', read_saliency, 1, None),
+        (normals, 'normals', _read_normals, 3, None),
+    ):
+        # A palette may have fewer bits per pixel.
+        bits = (1, 2, 4, 8) if task == 'semseg' else 8
+        problems += check_png(root, path, size=size, channels=channels, bits=bits) or check_target(
+            root, path, task, functools.partial(read, root / path), num_classes=classes_of_task
+        )
+    return problems + _check_label_map(root, labels, size) + _check_parts(root, parts, size, classes)
+
+
+def _check_label_map(root: Path, path: str, size: Size | None) -> list[Problem]:
+    if not (root / path).is_file():
+        return []
+    try:
+        labels = read_mat(root / path, LABEL_MAP)
+    except UnreadableFileError as error:
+        return [_unreadable(path, error)]
+    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in 'iu':
+        found = getattr(labels, 'dtype', type(labels).__name__)
+        return [make_problem('wrong format', path, f'expected integers in {LABEL_MAP}, found {found}')]
+    problems = check_size(path, labels.shape, size)
+    if not problems and (labels.min() < 0 or labels.max() > CONTEXT_CLASSES):
+        detail = f'expected class ids 0..{CONTEXT_CLASSES}, found {labels.min()}..{labels.max()}'
+        problems.append(make_problem('values out of range', path, detail))
+    if not labels.any():
+        problems.append(make_problem('no labelled pixel', path, f'{LABEL_MAP} is 0 everywhere'))
+    return problems
+
+
+def _check_parts(root: Path, path: str, size: Size | None, classes: list[int] | None) -> list[Problem]:
+    if not (root / path).is_file():
+        return []
+    try:
+        objects = read_objects(root / path)
+    except UnreadableFileError as error:
+        return [_unreadable(path, error)]
+    try:
+        target = paint_parts(objects)
+    except ValueError as error:
+        return [make_problem('values out of range', path, f'human_parts: {error}')]
+    problems = []
+    for mask in (*(item.mask for item in objects), *([] if target is None else [target])):
+        problems = problems or check_size(path, mask.shape, size)
+    found = class_list(objects)
+    if classes is not None and found != classes:
+        detail = f'the annotation has objects of the classes {found}, the list in ImageSets/Parts says {classes}'
+        problems.append(make_problem('wrong list of people', path, detail, _LISTS_REMEDY))
+    return problems
+
+
+def _read_normals(path: Path) -> np.ndarray:
+    return normals_from_bytes(read_colours(path))
+
+
+def _image_size(path: Path) -> Size | None:
+    """Size of the image, None if it is not known."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, ValueError, SyntaxError):
+        return None
+
+
+def _unreadable(path: str, error: Exception) -> Problem:
+    return make_problem('unreadable file', path, reason(error))

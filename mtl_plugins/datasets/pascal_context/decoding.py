@@ -1,0 +1,83 @@
+"""Stored arrays of PASCAL-Context -> our conventions, and back for the exporter.
+
+The maps of parts are in :mod:`.parts`, normals as colours in :mod:`mtl_plugins.datasets.files.normals`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from mtl_plugins.task_specs import IGNORE_INDEX
+
+from ..files.reading import fail, read_mat
+from .classes import NORMALS_CLASSES, voc_palette
+from .thinning import thin
+
+LABEL_MAP = 'LabelMap'
+CONTEXT_CLASSES = 459
+_HAS_NORMALS = np.zeros(1 << 16, bool)
+_HAS_NORMALS[list(NORMALS_CLASSES)] = True
+
+
+def read_label_map(path: str | os.PathLike) -> np.ndarray:
+    """Read the map of the 459 classes (0: none): ``(H, W)`` uint16.
+
+    Raises:
+        UnreadableFileError: If the file is missing, damaged or holds something else.
+    """
+    expected = f'a map (H, W) of class ids 0..{CONTEXT_CLASSES}, the variable {LABEL_MAP}'
+    labels = read_mat(path, LABEL_MAP)
+    if not isinstance(labels, np.ndarray) or labels.ndim != 2 or labels.dtype.kind not in 'iuf' or labels.size == 0:
+        fail(path, expected, f'{getattr(labels, "dtype", type(labels).__name__)} of shape {np.shape(labels)}')
+    if labels.min() < 0 or not labels.max() <= CONTEXT_CLASSES:  # "not <=" also finds NaN
+        fail(path, expected, f'values from {labels.min()} to {labels.max()}')
+    return labels.astype(np.uint16)
+
+
+def label_edges(labels: np.ndarray) -> np.ndarray:
+    """Edges of a label map: where its Laplacian is not zero, thinned to lines of one pixel.
+
+    This is the released loaders' rule, with its peculiarity: a pixel whose neighbours' ids cancel out (such as 1 2 3 in
+    a row) is no edge.
+
+    Args:
+        labels: ``(H, W)`` integers.
+
+    Returns:
+        ``(H, W)`` uint8, 0 or 1.
+    """
+    # Laplacian does not take int32; double precision is exact for ids.
+    return thin(cv2.Laplacian(labels.astype(np.float64), cv2.CV_64F)).astype(np.uint8)
+
+
+def mask_normals(normals: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Set normals to zero wherever the label map shows none of :data:`.classes.NORMALS_CLASSES`.
+
+    Args:
+        normals: ``(H, W, 3)``; changed in place.
+        labels: ``(H, W)`` uint16.
+    """
+    normals[~_HAS_NORMALS.take(labels)] = 0
+    return normals
+
+
+def saliency_from_bytes(values: np.ndarray) -> np.ndarray:
+    """``x / 255 > 0.5`` as 0 or 1, ``(H, W)`` uint8."""
+    return (values > 127).astype(np.uint8)
+
+
+def saliency_to_bytes(target: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`saliency_from_bytes`: 0 and 255."""
+    return target * np.uint8(255)
+
+
+def write_palette_png(path: Path, indices: np.ndarray) -> None:
+    """Write an index map the way VOC does: as a PNG with a palette, in which 255 is a pale line colour."""
+    image = Image.fromarray(indices.astype(np.uint8))
+    image.putpalette([value for colour in voc_palette(IGNORE_INDEX + 1) for value in colour])
+    image.save(path)

@@ -1,0 +1,94 @@
+"""How the files of PASCAL-Context become arrays."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import cv2
+import numpy as np
+
+from mtl_plugins.task_specs import IGNORE_INDEX
+
+from ..files.derived import DerivedCache
+from ..files.normals import normals_from_bytes
+from ..files.reader import SampleReader
+from ..files.reading import fail, read_colours, read_indices
+from .classes import SEMSEG
+from .decoding import label_edges, mask_normals, read_label_map, saliency_from_bytes
+from .parts import ignore_without_parts, read_part_map
+
+
+class PascalContextReader(SampleReader):
+    """Reads the image and the targets of one sample.
+
+    * ``semseg``: 0 background, 1..20 the classes of VOC, 255 not labelled;
+    * ``human_parts``: 0 background, 1..6; 255 everywhere in images without people;
+    * ``sal``: 0 or 1;
+    * ``normals``: unit vectors where LabelMap shows one of :data:`.classes.NORMALS_CLASSES`, elsewhere zero;
+    * ``edge``: 0 or 1, the thinned borders in LabelMap. They are computed each time: that takes less than a
+      millisecond, not longer than to read them from a cache.
+
+    Reading a part annotation takes up to 25 ms, most of it for structs of MATLAB, so maps of parts are kept as small
+    PNGs in the cache of derived data from the first time on.
+
+    Args:
+        cache: The cache of derived data, for maps of parts.
+    """
+
+    def __init__(self, cache: DerivedCache) -> None:
+        self.cache = cache
+
+    def read_target(self, task: str, results: dict[str, Any]) -> np.ndarray:
+        """See :class:`.SampleReader`; ``results`` also tells by ``person`` (False) that nobody is in the image."""
+        files = results['files'][task]
+        if task == 'human_parts':
+            return self._human_parts(files[0], results)
+        return _READ[task](*files)
+
+    def _human_parts(self, path: str, results: dict[str, Any]) -> np.ndarray:
+        if results.get('person') is False:
+            return np.full(results['img_shape'], IGNORE_INDEX, np.uint8)
+        return self.cache.get(_key(path, results), lambda: _part_map(path))
+
+
+def read_semseg(path: str | os.PathLike) -> np.ndarray:
+    """The map of VOC's classes, ``(H, W)`` uint8 with 255 for "not labelled"."""
+    labels = read_indices(path)
+    if ((labels >= len(SEMSEG)) & (labels != IGNORE_INDEX)).any():
+        bad = np.unique(labels[(labels >= len(SEMSEG)) & (labels != IGNORE_INDEX)])
+        fail(path, f'class ids 0..{len(SEMSEG) - 1} or {IGNORE_INDEX}', ', '.join(map(str, bad[:8])))
+    return labels
+
+
+def read_normals(path: str | os.PathLike, label_map: str | os.PathLike) -> np.ndarray:
+    """Unit normals, ``(H, W, 3)`` float32, zero where the class in ``label_map`` has none."""
+    normals, labels = normals_from_bytes(read_colours(path)), read_label_map(label_map)
+    if labels.shape != normals.shape[:2]:
+        labels = cv2.resize(labels, normals.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    return mask_normals(normals, labels)
+
+
+def read_edges(label_map: str | os.PathLike) -> np.ndarray:
+    """Edges, ``(H, W)`` uint8, 0 or 1."""
+    return label_edges(read_label_map(label_map))
+
+
+def read_saliency(path: str | os.PathLike) -> np.ndarray:
+    """Saliency, ``(H, W)`` uint8, 0 or 1."""
+    return saliency_from_bytes(read_indices(path))
+
+
+_READ = {'semseg': read_semseg, 'normals': read_normals, 'edge': read_edges, 'sal': read_saliency}
+
+
+def _part_map(path: str) -> np.ndarray:
+    """The map to be cached; one pixel, which is resized later, stands for a whole image that says nothing."""
+    target = read_part_map(path)
+    return np.full((1, 1), IGNORE_INDEX, np.uint8) if target is None else ignore_without_parts(target)
+
+
+def _key(path: str, results: dict[str, Any]) -> str:
+    """Key of a map of parts; it changes with the annotation, so that a repaired file is read again."""
+    stat = os.stat(path)
+    return f'human_parts/{results["sample_id"]}-{stat.st_size:x}-{stat.st_mtime_ns:x}.png'
