@@ -16,6 +16,7 @@ from mtl_plugins.task_specs import TaskSpec
 from .fields import as_size, iter_targets
 
 TARGETS = ('nearest', 'bilinear')
+SMALLEST_WEIGHT = 1e-6
 SHORTEST_NORMAL = 1e-3
 """Mixtures of unit vectors that are shorter than this have no direction to speak of."""
 
@@ -93,9 +94,10 @@ def resize_valid(spec: TaskSpec, target: np.ndarray, size: tuple[int, int], anti
     else:
         known = np.where(invalid if target.ndim == 2 else invalid[..., None], np.float32(0), target)
         resized = resize_linear(known, size, antialias)
-        # Weights are never negative: what is left of the mask is above 0 wherever an invalid pixel has a share.
+        # Weights are never negative: what is left of the mask is above 0 wherever an invalid pixel has a share. Below
+        # the limit it is rounding, of weights that are 0 by definition.
         resized = np.array(resized)
-        resized[resize_linear(invalid.astype(np.float32), size, antialias) > 0] = spec.fill
+        resized[resize_linear(invalid.astype(np.float32), size, antialias) > SMALLEST_WEIGHT] = spec.fill
     if spec.kind == 'normals':
         length = np.linalg.norm(resized, axis=-1, keepdims=True)
         resized = np.where(length > SHORTEST_NORMAL, resized / np.maximum(length, SHORTEST_NORMAL), np.float32(0))
