@@ -75,8 +75,8 @@ class BalancedCrossEntropyLoss(MaskedLoss):
         # Softmax over two logits is the sigmoid of their difference, so both layouts share one stable formula.
         logit = pred[:, 1] - pred[:, 0] if pred.shape[1] == 2 else pred[:, 0]
         positive = target[:, 0] > 0
-        count = valid.sum()
-        negatives = (valid & ~positive).sum() / count.clamp_min(1)
+        count = valid.sum().to(logit.dtype)
+        negatives = (valid & ~positive).sum().to(logit.dtype) / count.clamp_min(1)
         loss = torch.where(positive, negatives * F.softplus(-logit), (1 - negatives) * F.softplus(logit))
         return loss if self.average == 'valid' else loss * (count / valid.numel())
 
