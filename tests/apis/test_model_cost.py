@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from torch.utils.flop_counter import FlopCounterMode
+
+from mtl_plugins.apis.model_cost import main, model_cost
+from tests.models.segmentor_cases import BACKBONE, HEADS, build
+
+FRAGMENTS = Path(__file__).parents[2] / 'configs/_base_/models'
+VIT = dict(type='mtl_plugins.MultiTaskSegmentor', backbone=BACKBONE, heads=dict(depth={}, normals={}))
+INVPT = dict(type='mtl_plugins.InvPTDecoder', dims=(16, 8), pred_channels=4)
+
+
+def test_a_vit_by_hand():
+    cost = {part.name: part for part in model_cost(VIT, (32, 48), depth=2)}
+    patches, width, blocks = 4 * 6, 32, 2
+    tokens = patches + 1
+    block = tokens * width * (3 * width + width + 2 * 4 * width) + 2 * tokens**2 * width
+    vit = patches * 3 * 8 * 8 * width + blocks * block
+    assert cost['backbone'].multiply_adds == cost['backbone.vit'].multiply_adds == vit
+    assert cost['heads.depth'].multiply_adds == patches * 2 * width
+    assert cost['heads'].multiply_adds == 4 * patches * 2 * width
+    assert cost[''].multiply_adds == vit + cost['heads'].multiply_adds
+    assert 'decoder' not in cost  # the maps side by side cost nothing
+    assert cost[''].parameters == cost['backbone'].parameters + cost['heads'].parameters
+    assert cost['heads.normals'].parameters == 3 * (2 * width + 1)
+
+
+def test_as_with_values():
+    model = build(decoder=INVPT).eval()
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        model(torch.randn(1, 3, 32, 48), mode='tensor')
+    cost = {part.name: part for part in model_cost(VIT | dict(heads=HEADS, decoder=INVPT), (32, 48), depth=1)}
+    assert list(cost) == ['', 'backbone', 'decoder', 'heads']
+    assert cost[''].multiply_adds == counter.get_total_flops() // 2
+    assert cost[''].parameters == sum(p.numel() for p in model.parameters())
+    assert cost['decoder'].multiply_adds > 0
+
+
+@pytest.mark.parametrize(
+    ('name', 'size', 'parameters', 'giga'),
+    [
+        ('nyud-448x576', (448, 576), 395_361_410, 591.87),
+        ('pascal-context-512x512', (512, 512), 414_378_252, 660.68),
+    ],
+)
+def test_the_published_invpt(name, size, parameters, giga):
+    """docs/decoders.md states these numbers."""
+    cfg = Config.fromfile(FRAGMENTS / f'invpt_vit-large_{name}.py')
+    (whole,) = model_cost(cfg.model, size, depth=0)
+    assert whole.parameters == parameters
+    assert round(whole.multiply_adds / 1e9, 2) == giga
+    assert cfg.model.backbone.pretrained is True  # configs are not changed
+
+
+def test_command_line(tmp_path, capsys):
+    path = tmp_path / 'model.py'
+    path.write_text(f'model = {VIT!r}\n')
+    assert main([str(path), '--cfg-options', 'model.heads.depth.predictor.type=mtl_plugins.LinearHead']) == 0
+    said = capsys.readouterr().out
+    assert 'one image of 32 x 48' in said
+    assert 'whole model' in said
+    assert main([str(path), '--size', '64', '96', '--depth', '2']) == 0
+    said = capsys.readouterr().out
+    assert 'one image of 64 x 96' in said
+    assert 'heads.normals' in said
+    path.write_text('x = 1\n')
+    with pytest.raises(SystemExit):
+        main([str(path)])
+    assert 'has no model' in capsys.readouterr().err
+    path.write_text(f'model = {VIT | dict(backbone=dict(type="mmseg.ResNet", depth=18))!r}\n')
+    with pytest.raises(SystemExit):
+        main([str(path)])
+    assert 'give --size H W' in capsys.readouterr().err
