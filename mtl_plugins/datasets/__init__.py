@@ -8,6 +8,7 @@ from .photo_files import UnreadablePhotoError
 from .photos import PhotosDataset
 from .rooms import RoomsDataset
 from .samplers import AbsoluteSampler, SamplePosition
+from .taskonomy import TaskonomyDataset
 from .transforms import (
     CheckTargets,
     LoadCachedSample,
@@ -39,6 +40,7 @@ __all__ = [
     'SampleCache',
     'SamplePosition',
     'SeededTransforms',
+    'TaskonomyDataset',
     'UnreadableFileError',
     'UnreadablePhotoError',
 ]

@@ -1,0 +1,8 @@
+"""Taskonomy: layout, decoding, data set, exporter of stand-ins, and check of a folder."""
+
+from .dataset import TaskonomyDataset
+from .decoding import CODINGS, decode, encode
+from .layout import TASKS, TINY
+from .reader import TaskonomyReader
+
+__all__ = ['CODINGS', 'TASKS', 'TINY', 'TaskonomyDataset', 'TaskonomyReader', 'decode', 'encode']

@@ -1,0 +1,104 @@
+"""Reads the image and the targets of one sample of Taskonomy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..files import SampleReader, UnreadableFileError, read_colours, read_indices, read_rgb
+from .decoding import NO_DATA, PICTURE_TASKS, decode, dilate, own_holes, read_codes
+from .layout import Z_BUFFER
+
+_MEMORY = 'stored_codes'
+
+
+class TaskonomyReader(SampleReader):
+    """Reads and decodes the files of a sample.
+
+    A target is not labelled where the geometry is not known: where the file of ``mask_valid`` is 0, else, without such
+    a file, where ``depth_zbuffer`` is 65535. Depth, normals and curvature have a code for "not known" of their own
+    (65535; 128 in all channels; 0 in both), which counts too. All of this is widened by a square of 5 pixels, as
+    Omnidata does. Texture edges, 2D keypoints and 2D segments are computed from the picture: labelled everywhere.
+
+    Args:
+        masks: False labels every pixel, as the released STGU program does: unknown depth is the target 1.0, and normals
+            are the quantised vectors.
+        size: Resize the stored codes to this (height, width), bilinearly as Pillow does, before they are decoded, as
+            the released program does. A pixel that an unlabelled one has a share in is not labelled either. None keeps
+            the size of the files.
+    """
+
+    def __init__(self, masks: bool = True, size: tuple[int, int] | None = None) -> None:
+        self.masks = masks
+        self.size = size
+
+    def read_image(self, results: dict[str, Any]) -> np.ndarray:
+        """The image: ``(H, W, 3)`` uint8, BGR."""
+        return self._resized(read_rgb(results['img_path']))
+
+    def read_target(self, task: str, results: dict[str, Any]) -> np.ndarray:
+        """A target: ``(H, W)`` or ``(H, W, C)`` float32, see :func:`~.decoding.decode`."""
+        codes = self._codes(task, results['files'][task], results)
+        valid = self._valid(task, codes, results) if self.masks else None
+        if task == next(reversed(results['files'])):
+            results.pop(_MEMORY, None)
+        if self.size is not None and codes.shape[:2] != self.size:
+            codes = self._resized(codes)
+            if valid is not None:
+                valid = self._resized(np.where(valid, np.float32(0), np.float32(1))) == 0
+        return decode(task, codes, valid)
+
+    def _codes(self, task: str, path: str, results: dict[str, Any]) -> np.ndarray:
+        if not self.masks or task != Z_BUFFER:
+            return read_codes(task, path)
+        # Needed as target and as mask.
+        memory = results.setdefault(_MEMORY, {})
+        if Z_BUFFER not in memory:
+            memory[Z_BUFFER] = read_codes(task, path)
+        return memory[Z_BUFFER]
+
+    def _valid(self, task: str, codes: np.ndarray, results: dict[str, Any]) -> np.ndarray:
+        holes = np.zeros(codes.shape[:2], bool)
+        if task not in PICTURE_TASKS:
+            for more in (own_holes(task, codes), self._holes(results)):
+                if more is None:
+                    continue
+                if more.shape != holes.shape:
+                    raise UnreadableFileError(
+                        f'{results["files"][task]} is {holes.shape[0]} x {holes.shape[1]}, but the mask of valid '
+                        f'pixels ({results.get("mask_path") or results.get("zbuffer_path")}) is {more.shape[0]} x '
+                        f'{more.shape[1]}; tools/datasets/verify.py lists all damaged files'
+                    )
+                holes |= more
+        return ~dilate(holes) if holes.any() else ~holes
+
+    def _holes(self, results: dict[str, Any]) -> np.ndarray | None:
+        """Pixels of the sample without geometry, None if no file tells; read once per sample."""
+        memory = results.setdefault(_MEMORY, {})
+        if 'holes' not in memory:
+            if results.get('mask_path'):
+                memory['holes'] = _read_mask(results['mask_path']) == 0
+            elif results.get('zbuffer_path'):
+                memory['holes'] = self._codes(Z_BUFFER, results['zbuffer_path'], results) == NO_DATA
+            else:
+                memory['holes'] = None
+        return memory['holes']
+
+    def _resized(self, array: np.ndarray) -> np.ndarray:
+        if self.size is None or array.shape[:2] == self.size:
+            return array
+        image = Image.fromarray(np.ascontiguousarray(array))
+        return np.array(image.resize(self.size[::-1], Image.Resampling.BILINEAR))
+
+
+def _read_mask(path: str) -> np.ndarray:
+    """A mask of valid pixels ``(H, W)`` uint8, stored as grey values or as colours."""
+    try:
+        return read_indices(path)
+    except UnreadableFileError as first:
+        try:
+            return read_colours(path).max(axis=-1)
+        except UnreadableFileError:
+            raise first from None
