@@ -1,0 +1,5 @@
+_base_ = ['./r50-aspp.py', './survey-heads_nyud.py']
+
+model = dict(
+    heads={task: dict(head, features='last', predictor=_base_.predictor) for task, head in _base_.survey_heads.items()},
+)
