@@ -1,4 +1,5 @@
 import json
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -28,11 +29,51 @@ def test_one_entry_per_validation(path):
     text = path.read_text()
     # Strict JSON, which has no NaN.
     entries = json.loads(text, parse_constant=lambda name: pytest.fail(name))
-    assert entries == [
-        dict(iter=5, metrics=dict(loss=1.5, nothing=None, endless=None)),
-        dict(iter=10, metrics=dict(loss=1.0)),
+    assert [(entry['iter'], entry['metrics']) for entry in entries] == [
+        (5, dict(loss=1.5, nothing=None, endless=None)),
+        (10, dict(loss=1.0)),
     ]
     assert read_metrics(path) == entries
+
+
+class Passes:
+    """A message hub that has heard of passes."""
+
+    def __init__(self, forwards, backwards):
+        values = dict(forwards=forwards, backwards=backwards)
+        self.log_scalars = {f'train/{k}': SimpleNamespace(current=lambda v=v: v) for k, v in values.items()}
+
+
+def train(hook, folder, iteration, steps=1, update=True):
+    wrapper = SimpleNamespace(should_update=lambda: update)
+    runner = SimpleNamespace(
+        work_dir=str(folder), iter=iteration, message_hub=Passes(3, 2), optim_wrapper=wrapper
+    )  # fmt: skip
+    for _ in range(steps):
+        hook.before_train_iter(runner, 0)
+        time.sleep(0.002)
+        hook.after_train_iter(runner, 0)
+
+
+def test_costs_add_up_over_a_resume(path):
+    hook = begin(path.parent, 0)
+    train(hook, path.parent, 4, steps=4)
+    hook.before_val(None)
+    time.sleep(0.05)
+    validate(hook, path.parent, 4, a=1)
+    (entry,) = read_metrics(path)
+    assert (entry['cost']['forwards'], entry['cost']['backwards']) == (12, 8)
+    assert 0.008 <= entry['cost']['seconds'] < 0.05
+    assert entry['cost']['memory_mib'] > 10
+    hook = begin(path.parent, 4)
+    train(hook, path.parent, 5)
+    train(hook, path.parent, 6, update=False)
+    hook.before_val(None)
+    validate(hook, path.parent, 6, a=1)
+    assert read_metrics(path)[-1]['cost']['forwards'] == 15
+    assert read_metrics(path)[-1]['cost']['seconds'] > entry['cost']['seconds']
+    begin(path.parent, 0)
+    assert read_metrics(path) == []
 
 
 def test_a_resumed_run_goes_on_and_a_new_one_starts_anew(path):
@@ -51,7 +92,7 @@ def test_a_repeated_validation_replaces_the_former(path):
     hook = begin(path.parent, 0)
     validate(hook, path.parent, 5, a=1)
     validate(hook, path.parent, 5, a=2)
-    assert read_metrics(path) == [dict(iter=5, metrics=dict(a=2.0))]
+    assert [(entry['iter'], entry['metrics']) for entry in read_metrics(path)] == [(5, dict(a=2.0))]
 
 
 @pytest.mark.parametrize('content', ['', '{"iter": 3}', '[{"iter": 3}]', '[3]', 'x'])
@@ -64,7 +105,7 @@ def test_a_foreign_file_is_no_obstacle(content, path):
 
 def test_validation_without_training(path):
     validate(MetricsFileHook(), path.parent, 0, a=1)
-    assert read_metrics(path) == [dict(iter=0, metrics=dict(a=1.0))]
+    assert [(entry['iter'], entry['metrics']) for entry in read_metrics(path)] == [(0, dict(a=1.0))]
 
 
 def test_numbers():
