@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -66,8 +68,8 @@ class PascalContextCheck(LayoutCheck):
             if folder not in (layout.SEMSEG, layout.SEMSEG_FALLBACK) and not (self.root / folder).is_dir():
                 yield make_problem('missing folder', folder, 'there is no such folder')
         if not any((self.root / folder).is_dir() for folder in (layout.SEMSEG, layout.SEMSEG_FALLBACK)):
-            detail = f'there is neither this folder nor {layout.SEMSEG_FALLBACK}'
-            yield make_problem('missing folder', layout.SEMSEG, detail)
+            detail = f'there is neither {layout.SEMSEG} nor {layout.SEMSEG_FALLBACK}'
+            yield make_problem('missing folder', layout.SEMSEG.partition('/')[0], detail)
         for split, ids in self.ids.items():
             path = layout.split_file(split)
             if (self.root / path).is_file():
@@ -158,8 +160,8 @@ def check_sample(root: Path, identifier: str, semseg: str, classes: list[int] | 
     image = layout.image_file(identifier)
     labels, parts = f'{layout.LABEL_MAPS}/{identifier}.mat', f'{layout.HUMAN_PARTS}/{identifier}.mat'
     normals, saliency = f'{layout.NORMALS}/{identifier}.png', f'{layout.SALIENCY}/{identifier}.png'
-    size = _image_size(root / image)
-    problems = check_jpeg(root, image)
+    size = _usual_size(root / path for path in (image, semseg, normals, saliency))
+    problems = check_jpeg(root, image, size=size)
     for path, task, read, channels, classes_of_task in (
         (semseg, 'semseg', read_indices, 1, len(SEMSEG)),
         (saliency, 'sal', read_saliency, 1, None),
@@ -217,13 +219,16 @@ def _read_normals(path: Path) -> np.ndarray:
     return normals_from_bytes(read_colours(path))
 
 
-def _image_size(path: Path) -> Size | None:
-    """Size of the image, None if it is not known."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, ValueError, SyntaxError):
-        return None
+def _usual_size(paths: Iterable[Path]) -> Size | None:
+    """The size that most of these pictures have, of several the first one's; None if none can be opened.
+
+    Images differ in size here, and so it cannot be said of one file alone whether its size is right.
+    """
+    sizes: Counter[Size] = Counter()
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError, SyntaxError), Image.open(path) as image:
+            sizes[image.height, image.width] += 1
+    return max(sizes, key=sizes.__getitem__, default=None)
 
 
 def _unreadable(path: str, error: Exception) -> Problem:
