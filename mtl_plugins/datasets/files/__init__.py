@@ -1,5 +1,6 @@
 """What the data sets that live in folders of files have in common: listing, reading, derived data, stand-ins."""
 
+from .axes import NormalAxes, measure_axes
 from .base import FilesDataset
 from .derived import DerivedCache
 from .folders import find_folder, missing_files, read_lines
@@ -22,9 +23,11 @@ __all__ = [
     'DerivedCache',
     'FilesDataset',
     'LoadSampleFiles',
+    'NormalAxes',
     'SampleReader',
     'UnreadableFileError',
     'find_folder',
+    'measure_axes',
     'missing_files',
     'normals_from_bytes',
     'normals_to_bytes',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Iterable
@@ -9,16 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import read_fixture_marker, read_lines
+from ..files import UnreadableFileError, measure_axes, read_fixture_marker, read_lines
+from ..files.axes import OURS
 from ..verification.base import CheckJob, LayoutCheck, Problem
 from ..verification.files import check_ids, check_jpeg, check_npy, check_png, check_target
 from ..verification.kinds import make_problem
 from . import layout
-from .decoding import EDGE_THRESHOLD, decode, read_stored
+from .decoding import EDGE_THRESHOLD, decode, read_stored, read_target
 
 FARTHEST = 20.0
 """Metres. The camera sees about 10 m far; more means another unit."""
 NORMAL_TOLERANCE = 0.1
+FOCAL = 519.0
+"""Focal length of the camera in pixels; cutting the border has not changed it."""
+_MEASURED = 5
+_CERTAIN = 0.6
 _DTYPES = ('float32', 'float64')
 
 
@@ -88,7 +94,28 @@ class NYUDv2Check(LayoutCheck):
             'packaging': packaging,
             'samples': samples or 'no split file',
             'content': 'rendered stand-in, not the real data' if self.marker else 'real data',
+            'normals': self._describe_axes(),
         }
+
+    def _describe_axes(self) -> str:
+        """The axes of the normals, which no publication states."""
+        samples = [sample for ids in self.ids.values() for sample in ids] if self.packaging else []
+        pairs = []
+        for sample in samples[:_MEASURED]:
+            with contextlib.suppress(UnreadableFileError):  # the job of this sample says what is wrong with it
+                pair = [
+                    read_target(task, self.root / self.packaging.target_path(task, sample))
+                    for task in ('depth', 'normals')
+                ]
+                if pair[0].shape == pair[1].shape[:2]:
+                    pairs.append(pair)
+        if not pairs:
+            return 'axes not measured'
+        axes, agreement = measure_axes(pairs, FOCAL * pairs[0][0].shape[1] / layout.SIZE[1])
+        if agreement < _CERTAIN:
+            return f'axes cannot be told from depth (mean cosine {agreement:.2f} at best)'
+        hint = '' if axes.axes == OURS else f'; use normal_axes={axes.axes}'
+        return f'{axes.describe()} (measured against depth, mean cosine {agreement:.2f}){hint}'
 
     def extra_files(self) -> Iterable[str]:
         """The split files."""

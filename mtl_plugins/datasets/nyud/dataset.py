@@ -9,7 +9,7 @@ from typing import Any
 
 from mtl_plugins.registry import DATASETS
 
-from ..files import FilesDataset, palette, read_lines
+from ..files import FilesDataset, NormalAxes, palette, read_lines
 from . import layout
 from .decoding import NYUDv2Reader
 
@@ -26,8 +26,9 @@ class NYUDv2Dataset(FilesDataset):
     * ``'astmt'``, ``NYUD_MT.tgz`` of ASTMT: images and normals JPEG, edges PNG, the others ``.mat``.
 
     ``semseg`` has 40 classes and 255 where the files say 0 (not labelled); ASTMT's own program counts that as a 41st
-    class. ``depth`` is in metres, 0 where not known. ``normals`` are unit vectors in the axes of the files, which
-    nobody has documented but for x being horizontal. ``edge`` is 0 or 1.
+    class. ``depth`` is in metres, 0 where not known. ``normals`` are unit vectors. Nobody has
+    documented their axes: ``tools/datasets/verify.py`` measures them, and they are taken as ours unless ``normal_axes``
+    says otherwise. ``edge`` is 0 or 1.
 
     This is not the "NYUv2" with 13 classes of MTAN, LibMTL, CAGrad and others, which is refused.
 
@@ -36,6 +37,8 @@ class NYUDv2Dataset(FilesDataset):
         split: ``'train'`` or ``'val'``.
         tasks: Any of ``semseg``, ``depth``, ``normals``, ``edge``; by default all.
         packaging: ``'atrc'``, ``'mtlp'`` or ``'astmt'``; None looks at the files.
+        normal_axes: What the three channels of the stored normals hold, for example ``('x', '-y', 'z')`` if the second
+            points down, see :class:`~mtl_plugins.datasets.files.NormalAxes`.
         pipeline: Transforms, the first of them ``dict(type='mtl_plugins.LoadSampleFiles')``.
         **kwargs: ``allow_missing``, ``metainfo`` and others, see :class:`~mtl_plugins.datasets.files.FilesDataset`.
 
@@ -55,10 +58,12 @@ class NYUDv2Dataset(FilesDataset):
         split: str = 'train',
         tasks: Sequence[str] | None = None,
         packaging: str | None = None,
+        normal_axes: Sequence[str] = ('x', 'y', 'z'),
         pipeline: Sequence[Any] = (),
         **kwargs: Any,
     ) -> None:
         self.packaging = None if packaging is None else layout.get_packaging(packaging)
+        self.normal_axes = NormalAxes(normal_axes)
         super().__init__(data_root, split=split, tasks=tasks, pipeline=pipeline, **kwargs)
 
     def find_root(self, data_root: str) -> Path:
@@ -82,4 +87,4 @@ class NYUDv2Dataset(FilesDataset):
 
     def make_reader(self) -> NYUDv2Reader:
         """A reader of all packagings."""
-        return NYUDv2Reader()
+        return NYUDv2Reader(self.normal_axes)

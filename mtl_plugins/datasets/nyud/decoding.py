@@ -9,6 +9,7 @@ import numpy as np
 import scipy.io
 
 from ..files import (
+    NormalAxes,
     SampleReader,
     normals_from_bytes,
     normals_to_bytes,
@@ -29,11 +30,19 @@ _JPEG_NORMALS = [cv2.IMWRITE_JPEG_QUALITY, 100, cv2.IMWRITE_JPEG_SAMPLING_FACTOR
 
 
 class NYUDv2Reader(SampleReader):
-    """Reads the targets of a sample, whatever the packaging: the endings of the files say how."""
+    """Reads the targets of a sample, whatever the packaging: the endings of the files say how.
+
+    Args:
+        axes: Axes of the stored normals.
+    """
+
+    def __init__(self, axes: NormalAxes) -> None:
+        self.axes = axes
 
     def read_target(self, task: str, results: dict) -> np.ndarray:
-        """The target of a sample, see :func:`read_target`."""
-        return read_target(task, results['files'][task])
+        """The target of a sample, see :func:`read_target`; normals in our axes."""
+        target = read_target(task, results['files'][task])
+        return self.axes.to_ours(target) if task == 'normals' else target
 
 
 def read_stored(task: str, path: str | os.PathLike) -> np.ndarray:

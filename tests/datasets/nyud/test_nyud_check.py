@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from mtl_plugins.datasets.files import NormalAxes
 from mtl_plugins.datasets.nyud import NYUDv2Check, export_nyud, layout
 from mtl_plugins.datasets.verification.base import Problem
 
@@ -243,6 +244,27 @@ def test_sizes_of_the_undocumented_packagings(tmp_path, size):
     assert {kind for _, kind in summary(root)} == {'wrong count'}
     np.save(root / 'depth' / '0001.npy', np.ones((432, 576)))
     assert ('depth/0001.npy', 'wrong size') in summary(root)
+
+
+@pytest.mark.parametrize('axes', [('x', 'y', 'z'), ('x', '-y', 'z'), ('-x', '-z', 'y')])
+def test_axes_of_normals_are_measured(copies, axes):
+    root = copies('mtlp')
+    for path in (root / 'normals').iterdir():
+        np.save(path, NormalAxes(axes).from_ours(np.load(path)))
+    text = NYUDv2Check(root).describe()['normals']
+    assert NormalAxes(axes).describe() in text
+    assert ('use normal_axes' in text) == (axes != ('x', 'y', 'z'))
+    assert (f'normal_axes={axes}' in text) == (axes != ('x', 'y', 'z'))
+
+
+def test_axes_that_cannot_be_measured(copies):
+    root = copies('mtlp')
+    rng = np.random.default_rng(0)
+    for path in (root / 'normals').iterdir():
+        np.save(path, rng.normal(size=(*SIZE, 3)))
+    assert 'cannot be told' in NYUDv2Check(root).describe()['normals']
+    shutil.rmtree(root / 'normals')
+    assert NYUDv2Check(root).describe()['normals'] == 'axes not measured'
 
 
 def test_wrong_folder(tmp_path):

@@ -297,6 +297,14 @@ def test_workers_give_the_same_and_nothing_is_written(originals, num_workers):
     assert {path: path.stat().st_mtime_ns for path in root.rglob('*')} == before
 
 
+def test_normals_in_other_axes(originals):
+    ours = NYUDv2Dataset(originals['atrc'], tasks=['normals'], pipeline=LOAD)[0]['gt_normals']
+    other = NYUDv2Dataset(originals['atrc'], tasks=['normals'], normal_axes=('z', 'x', '-y'), pipeline=LOAD)
+    np.testing.assert_array_equal(other[0]['gt_normals'], np.stack([ours[..., 1], -ours[..., 2], ours[..., 0]], -1))
+    with pytest.raises(ValueError, match='normal_axes must name'):
+        NYUDv2Dataset(originals['atrc'], normal_axes=('x', 'y', 'y'))
+
+
 def test_config_and_metainfo(originals):
     dataset = DATASETS.build(dict(type='mtl_plugins.NYUDv2Dataset', data_root=str(originals['atrc']), split='val'))
     assert dataset.metainfo['tasks'] == layout.TASKS
