@@ -326,6 +326,31 @@ def test_statistics_of_normalisation_follow_the_policy(policy):
     assert counts == {3} if policy == 'first' else min(counts) >= 6
 
 
+@pytest.mark.parametrize('features', ['decoder', 'backbone'])
+def test_gradients_at_features_give_the_step_of_the_sum(features):
+    """The decoder's output is nested, and parameters behind it serve all tasks."""
+    states = []
+    for wrapper in (
+        dict(type='mtl_plugins.MultiTaskOptimWrapper'),
+        dict(
+            type='mtl_plugins.GradientAggregationOptimWrapper',
+            aggregator=dict(type='mtl_plugins.Sum'),
+            level='features',
+            features=features,
+        ),
+    ):
+        model = build_invpt(dict(depth={}, edge={}, normals={})).double()
+        model.data_preprocessor = nn.Module()
+        model.data_preprocessor.forward = lambda data, training: data
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        optim = OPTIM_WRAPPERS.build(wrapper | dict(optimizer=optimizer, tasks=['depth', 'edge', 'normals'], seed=0))
+        inputs, samples = batch(sample(seed=1), sample(seed=2))
+        model.train_step(dict(inputs=inputs.double(), data_samples=samples), optim)
+        states.append(model.state_dict())
+    for name, value in states[0].items():
+        torch.testing.assert_close(value, states[1][name], msg=name)
+
+
 # -- size --------------------------------------------------------------------------------------------------------------
 
 

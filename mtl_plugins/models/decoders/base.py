@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.model import BaseModule
@@ -28,7 +28,7 @@ class TaskFeatures(NamedTuple):
 class PerTaskDecoder(BaseModule):
     """Base of decoders that return a map of their own for every task.
 
-    The segmentor recognises them by ``per_task`` and fills in ``in_channels`` and ``tasks``. A subclass sets
+    The segmentor fills in ``in_channels`` and ``tasks``. A subclass sets
     ``out_channels`` (one number for all tasks, one per map for predictors with several maps, or a dict with either per
     task) and returns :class:`TaskFeatures` from ``forward``. Everything that several tasks depend on is found to be
     shared by the methods, whatever its name; a decoder has nothing to declare for that. Layers that nothing but one
@@ -45,7 +45,6 @@ class PerTaskDecoder(BaseModule):
         ValueError: If there is no task, or a weight is negative or not finite.
     """
 
-    per_task: ClassVar[bool] = True
     out_channels: int | Sequence[int] | Mapping[str, int | Sequence[int]]
 
     def __init__(

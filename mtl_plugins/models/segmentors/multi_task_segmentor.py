@@ -233,7 +233,7 @@ class MultiTaskSegmentor(BaseModel):
         if 'in_channels' not in cfg:
             cfg['in_channels'] = map_channels(self.backbone)
         kind = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
-        if getattr(kind, 'per_task', False):
+        if isinstance(kind, type) and issubclass(kind, PerTaskDecoder):
             if 'tasks' in cfg:
                 raise ValueError(f'MultiTaskSegmentor: decoder.tasks comes from heads, but got {cfg["tasks"]!r}')
             cfg['tasks'] = {
