@@ -127,6 +127,9 @@ def test_wrong_settings_are_named():
         build_own(aux_weight=-1)
     with pytest.raises(ValueError, match=r"OwnMaps: aux_weight must be numbers >= 0, but got \{'fine': nan\}"):
         build_own(aux_weight=dict(fine=float('nan')))
+    misspelt = build_own(aux_weight=dict(coarze=0.5))
+    with pytest.raises(ValueError, match=r"aux_weight names \['coarze'\], but its .* are \['fine', 'coarse'\]"):
+        misspelt(*batch(sample()), mode='loss')
     with pytest.raises(ValueError, match=r'OwnMaps: tasks must name at least one task'):
         OwnMaps(in_channels=[3], tasks={})
     with pytest.raises(ValueError, match=r"head of task 'semseg': give num_classes"):

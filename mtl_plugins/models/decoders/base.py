@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -28,11 +28,11 @@ class TaskFeatures(NamedTuple):
 class PerTaskDecoder(BaseModule):
     """Base of decoders that return a map of their own for every task.
 
-    The segmentor fills in ``in_channels`` and ``tasks``. A subclass sets
-    ``out_channels`` (one number for all tasks, one per map for predictors with several maps, or a dict with either per
-    task) and returns :class:`TaskFeatures` from ``forward``. Everything that several tasks depend on is found to be
-    shared by the methods, whatever its name; a decoder has nothing to declare for that. Layers that nothing but one
-    task's head depends on should run inside :meth:`only_for`, which spares idle tasks the memory of a graph.
+    The segmentor fills in ``in_channels`` and ``tasks``. A subclass sets ``out_channels`` (one number for all tasks, one
+    per map for predictors with several maps, or a dict with either per task) and returns :class:`TaskFeatures` from
+    ``forward``. Everything that several tasks depend on is found to be shared by the methods, whatever its name; a
+    decoder has nothing to declare for that. Layers that nothing but one task's head depends on should run inside
+    :meth:`only_for`, which spares idle tasks the memory of a graph.
 
     Args:
         in_channels: Channels of the backbone's maps.
@@ -71,9 +71,21 @@ class PerTaskDecoder(BaseModule):
         """Keys of the tasks, in the order of the heads."""
         return tuple(self.task_channels)
 
-    def aux_weight(self, name: str) -> float:
-        """Factor on the losses of the auxiliary predictions ``name``."""
-        return self._aux_weight.get(name, 1.0) if isinstance(self._aux_weight, Mapping) else self._aux_weight
+    def aux_weights(self, names: Collection[str]) -> dict[str, float]:
+        """Factors on the losses of the auxiliary predictions ``names``.
+
+        Raises:
+            ValueError: If the config has a weight for another name.
+        """
+        weights = self._aux_weight
+        if not isinstance(weights, Mapping):
+            return dict.fromkeys(names, weights)
+        unknown = sorted(set(weights) - set(names))
+        if unknown:
+            raise ValueError(
+                f'{type(self).__name__}: aux_weight names {unknown}, but its auxiliary predictions are {list(names)}'
+            )
+        return {name: weights.get(name, 1.0) for name in names}
 
     def set_active_tasks(self, tasks: frozenset[str] | None) -> None:
         """Tasks whose losses will get a gradient, None for all; the segmentor says so."""

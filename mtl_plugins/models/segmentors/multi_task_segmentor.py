@@ -210,9 +210,10 @@ class MultiTaskSegmentor(BaseModel):
         with torch.set_grad_enabled(active and torch.is_grad_enabled()):
             final = head.loss(head(self._choose(features, head), size), target)
             losses = {f'{task}.loss': final.loss, f'{task}.num_valid': final.num_valid}
-            for name, predictions in self._auxiliary(features, head).items():
-                loss = head.loss(head.resize(predictions[task], size), target).loss
-                losses[f'{task}.loss_{name}'] = loss * self.decoder.aux_weight(name)
+            auxiliary = self._auxiliary(features, head)
+            for name, weight in self.decoder.aux_weights(auxiliary).items() if auxiliary else ():
+                loss = head.loss(head.resize(auxiliary[name][task], size), target).loss
+                losses[f'{task}.loss_{name}'] = loss * weight
         return losses
 
     @staticmethod
