@@ -28,8 +28,8 @@ class TaskFeatures(NamedTuple):
 class PerTaskDecoder(BaseModule):
     """Base of decoders that return a map of their own for every task.
 
-    The segmentor fills in ``in_channels`` and ``tasks``. A subclass sets ``out_channels`` (one number for all tasks, one
-    per map for predictors with several maps, or a dict with either per task) and returns :class:`TaskFeatures` from
+    The segmentor fills in ``in_channels`` and ``tasks``. A subclass sets ``out_channels`` (one number for all tasks,
+    one per map for predictors with several maps, or a dict with either per task) and returns :class:`TaskFeatures` from
     ``forward``. Everything that several tasks depend on is found to be shared by the methods, whatever its name; a
     decoder has nothing to declare for that. Layers that nothing but one task's head depends on should run inside
     :meth:`only_for`, which spares idle tasks the memory of a graph.
