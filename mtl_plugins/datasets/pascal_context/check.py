@@ -44,6 +44,7 @@ class PascalContextCheck(LayoutCheck):
         self.marker = read_fixture_marker(self.root)
         self.counts = layout.COUNTS if self.marker is None else self.marker['counts']
         self.ids = {split: self._ids(split) for split in self.counts}
+        self.unknown, self.without_semseg = self._find_missing()
         self.lists: dict[str, PartLists] = {}
         self.list_states: dict[str, str] = {}
         for split in self.counts:
@@ -70,32 +71,35 @@ class PascalContextCheck(LayoutCheck):
         if not any((self.root / folder).is_dir() for folder in (layout.SEMSEG, layout.SEMSEG_FALLBACK)):
             detail = f'there is neither {layout.SEMSEG} nor {layout.SEMSEG_FALLBACK}'
             yield make_problem('missing folder', layout.SEMSEG.partition('/')[0], detail)
-        for split, ids in self.ids.items():
-            path = layout.split_file(split)
-            if (self.root / path).is_file():
-                yield from check_ids(path, ids, self.counts[split])
-            else:
-                yield make_problem('missing file', path, f'the list of the images of split {split}')
-        yield from self._shared_ids()
-        yield from self._unknown_ids()
         for split, state in self.list_states.items():
-            if state not in ('right', 'absent'):
+            wrong = list(self._check_split(split))
+            yield from wrong
+            # Where the list of images is wrong, that of people must differ from it.
+            if not wrong and state not in ('right', 'absent'):
                 yield make_problem('wrong list of people', layout.part_list_file(split), state, _LISTS_REMEDY)
+        yield from self._shared_ids()
+        for path in sorted(self.without_semseg):
+            yield make_problem('missing file', path, f'it is neither there nor in {layout.SEMSEG_FALLBACK}')
 
     def jobs(self) -> list[CheckJob]:
-        """One job per image."""
+        """One job per image that has files; the others are named by :meth:`structure`."""
         names = layout.semseg_names(self.root)
         jobs = []
         for split, ids in self.ids.items():
             lists = self.lists.get(split, {})
             for identifier in dict.fromkeys(ids):
+                if identifier in self.unknown:
+                    continue
                 run = functools.partial(
                     check_sample,
                     identifier=identifier,
                     semseg=layout.files_of(identifier, names)['semseg'][0],
                     classes=lists.get(identifier),
                 )
-                jobs.append(CheckJob(tuple(_files(identifier, names)), run))
+                paths = _files(identifier, names)
+                if _first_choice(identifier) in self.without_semseg:
+                    paths.remove(layout.files_of(identifier, names)['semseg'][0])
+                jobs.append(CheckJob(tuple(paths), run))
         return jobs
 
     def extra_files(self) -> Iterable[str]:
@@ -130,16 +134,35 @@ class PascalContextCheck(LayoutCheck):
             detail = f'{len(both)} are also in train: {", ".join(both[:5])}'
             yield make_problem('duplicate ids', layout.split_file('val'), detail)
 
-    def _unknown_ids(self) -> Iterable[Problem]:
-        """Ids without any file: there, the list is wrong rather than all these files missing."""
+    def _check_split(self, split: str) -> Iterable[Problem]:
+        path, ids = layout.split_file(split), self.ids[split]
+        if not (self.root / path).is_file():
+            yield make_problem('missing file', path, f'the list of the images of split {split}')
+            return
+        yield from check_ids(path, ids, self.counts[split])
+        unknown = [identifier for identifier in dict.fromkeys(ids) if identifier in self.unknown]
+        if unknown:
+            detail = f'{len(unknown)} have not a single file: {", ".join(unknown[:5])}'
+            yield make_problem('unknown ids', path, detail)
+
+    def _find_missing(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Ids without any file (their list is wrong then), and semantic labels that lie in neither folder."""
         names = layout.semseg_names(self.root)
-        for split, ids in self.ids.items():
-            files = {identifier: [str(self.root / path) for path in _files(identifier, names)] for identifier in ids}
-            missing = missing_files(path for paths in files.values() for path in paths)
-            unknown = [identifier for identifier, paths in files.items() if missing.issuperset(paths)]
-            if unknown:
-                detail = f'{len(unknown)} have not a single file: {", ".join(unknown[:5])}'
-                yield make_problem('unknown ids', layout.split_file(split), detail)
+        files = {identifier: _files(identifier, names) for ids in self.ids.values() for identifier in ids}
+        missing = missing_files(str(self.root / path) for paths in files.values() for path in paths)
+        unknown = frozenset(
+            identifier
+            for identifier, paths in files.items()
+            if missing.issuperset(str(self.root / path) for path in paths)
+        )
+        semseg = {identifier: layout.files_of(identifier, names)['semseg'][0] for identifier in files}
+        without = {identifier for identifier, path in semseg.items() if str(self.root / path) in missing}
+        return unknown, frozenset(_first_choice(identifier) for identifier in without - unknown)
+
+
+def _first_choice(identifier: str) -> str:
+    """Where the semantic labels of an image are looked for first."""
+    return f'{layout.SEMSEG}/{identifier}.png'
 
 
 def _files(identifier: str, in_voc12: frozenset[str]) -> list[str]:

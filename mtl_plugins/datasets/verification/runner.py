@@ -104,11 +104,13 @@ def no_problems(root: Path) -> list[Problem]:
 
 
 def _ordered(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    """Sorted, each once; a missing file that several jobs or the structure named counts once too."""
+    """Sorted, each once; a missing file counts once whoever names it, and not at all if its folder is missing."""
+    folders = tuple(f'{problem.path}/' for problem in problems if problem.kind == 'missing folder')
     once: dict[tuple[str, str], Problem] = {}
     for problem in problems:
-        same = problem.kind if problem.kind == 'missing file' else problem.problem
-        once.setdefault((problem.path, same), problem)
+        is_missing = problem.kind == 'missing file'
+        if not (is_missing and problem.path.startswith(folders)):
+            once.setdefault((problem.path, problem.kind if is_missing else problem.problem), problem)
     return tuple(sorted(once.values()))
 
 
