@@ -10,13 +10,30 @@ import uuid
 from pathlib import Path
 
 from mtl_plugins.apis.datasets import LOADERS, leaf_datasets
+from tests.stand_ins import TYPES, stand_in
 
 ROOT = Path(__file__).parents[2]
 ROOMS = str(ROOT / 'configs/rooms/stgu_vit-micro_8b-2k_rooms-96.py')
 PHOTOS = str(ROOT / 'configs/photos/stgu_vit-micro_8b-1k_photos-96.py')
 MODEL = {'embed_dim': 16, 'depth': 2, 'num_heads': 2, 'out_indices': (0, 1)}
+HRNET = {
+    f'stage{n}': dict(
+        num_modules=1,
+        num_branches=n,
+        block='BASIC' if n > 1 else 'BOTTLENECK',
+        num_blocks=(1,) * n,
+        num_channels=(4, 6, 8, 10)[:n],
+    )
+    for n in (1, 2, 3, 4)
+}
+BACKBONES = {
+    'mtl_plugins.TimmViT': MODEL,
+    'mmseg.HRNet': {'extra': HRNET},
+    'mmseg.ResNet': {'depth': 18, 'base_channels': 8},
+}
+"""How the backbones of the shipped configs are made small."""
 DATA = {'mtl_plugins.RoomsDataset': {'num_images': 4}, 'mtl_plugins.PhotosDataset': {'crops_per_image': 1}}
-"""Datasets that need no download, and how they are made small."""
+"""Datasets that need no download, and how they are made small; the others have a stand-in."""
 
 
 def shrink(cfg, iterations=2):
@@ -25,8 +42,13 @@ def shrink(cfg, iterations=2):
     for name in LOADERS:
         cfg[name].update(batch_size=2, num_workers=0, persistent_workers=False)
     for _, dataset in leaf_datasets(cfg):
-        dataset.update(DATA[dataset.type])
-    cfg.model.backbone.update(MODEL)
+        if dataset.type in TYPES:
+            dataset.data_root = str(stand_in(TYPES[dataset.type]))
+        else:
+            dataset.update(DATA[dataset.type])
+    cfg.model.backbone.update(BACKBONES[cfg.model.backbone.type])
+    if cfg.model.backbone.get('pretrained'):
+        cfg.model.backbone.pretrained = False
     if 'warmup_iters' in cfg.optim_wrapper:
         cfg.optim_wrapper.update(warmup_iters=1, regroup_interval=1)
     for hook in cfg.custom_hooks:

@@ -1,0 +1,56 @@
+# PASCAL-Context: 4998 images to train, 5105 to test, at most 500 pixels a side, five tasks.
+tasks = ('semseg', 'human_parts', 'sal', 'normals', 'edge')
+dataset_type = 'mtl_plugins.PascalContextDataset'
+data_root = 'data/PASCALContext'
+crop_size = (512, 512)
+
+train_pipeline = [
+    dict(type='mtl_plugins.LoadSampleFiles'),
+    dict(type='mtl_plugins.CheckTargets'),
+    dict(
+        type='mtl_plugins.SeededTransforms',
+        transforms=[
+            dict(type='mtl_plugins.MultiTaskRandomScale', scale=(0.5, 2.0)),
+            dict(type='mtl_plugins.MultiTaskRandomCrop', size=crop_size, cat_max_ratio=0.75),
+            dict(type='mtl_plugins.MultiTaskRandomFlip', prob=0.5),
+            dict(type='mmseg.PhotoMetricDistortion'),
+        ],
+    ),
+    dict(type='mtl_plugins.MultiTaskPad', size=crop_size),
+    # After the crop: an image that lost its people to it counts as one without people, that is, as not labelled.
+    dict(type='mtl_plugins.IgnoreEmptyParts'),
+    dict(type='mtl_plugins.PackMultiTaskInputs'),
+]
+test_pipeline = [
+    dict(type='mtl_plugins.LoadSampleFiles'),
+    dict(type='mtl_plugins.CheckTargets'),
+    dict(type='mtl_plugins.MultiTaskPad', size=crop_size, pad_targets=False),
+    dict(type='mtl_plugins.PackMultiTaskInputs'),
+]
+
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='mtl_plugins.AbsoluteSampler', shuffle=True),
+    dataset=dict(type=dataset_type, data_root=data_root, split='train', tasks=tasks, pipeline=train_pipeline),
+)
+val_dataloader = dict(
+    batch_size=8,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type=dataset_type, data_root=data_root, split='val', tasks=tasks, pipeline=test_pipeline),
+)
+test_dataloader = val_dataloader
+
+# The papers' rules: a class that never occurs counts 0, edges may be 0.0075 of the diagonal away.
+metrics = [
+    dict(type='mtl_plugins.SegmentationMetric', task='semseg', absent='zero'),
+    dict(type='mtl_plugins.SegmentationMetric', task='human_parts', absent='zero'),
+    dict(type='mtl_plugins.SaliencyMetric', task='sal'),
+    dict(type='mtl_plugins.NormalsMetric', task='normals'),
+    dict(type='mtl_plugins.EdgeMetric', task='edge', max_dist=0.0075),
+]
+val_evaluator = dict(type='mtl_plugins.MultiTaskEvaluator', metrics=metrics, tasks=tasks)
+test_evaluator = val_evaluator

@@ -1,0 +1,46 @@
+# Rendered rooms of 64 x 64 pixels, five of their eleven tasks: small enough to compare many methods on a CPU.
+tasks = ('semseg', 'depth', 'normals', 'edge', 'sal')
+dataset_type = 'mtl_plugins.RoomsDataset'
+
+train_pipeline = [
+    dict(type='mtl_plugins.LoadCachedSample'),
+    dict(type='mtl_plugins.CheckTargets'),
+    dict(
+        type='mtl_plugins.SeededTransforms',
+        transforms=[
+            dict(type='mtl_plugins.MultiTaskRandomScale', scale=(1.0, 1.5)),
+            dict(type='mtl_plugins.MultiTaskRandomCrop', size=(64, 64)),
+            dict(type='mtl_plugins.MultiTaskRandomFlip', prob=0.5),
+            dict(type='mmseg.PhotoMetricDistortion'),
+        ],
+    ),
+    dict(type='mtl_plugins.PackMultiTaskInputs'),
+]
+test_pipeline = [
+    dict(type='mtl_plugins.LoadCachedSample'),
+    dict(type='mtl_plugins.CheckTargets'),
+    dict(type='mtl_plugins.PackMultiTaskInputs'),
+]
+
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=0,
+    sampler=dict(type='mtl_plugins.AbsoluteSampler', shuffle=True),
+    dataset=dict(
+        type=dataset_type, split='train', num_images=1280, size=(64, 64), tasks=tasks, pipeline=train_pipeline
+    ),
+)
+val_dataloader = dict(
+    batch_size=8,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type=dataset_type, split='val', num_images=128, size=(64, 64), tasks=tasks, pipeline=test_pipeline),
+)
+test_dataloader = dict(
+    batch_size=8,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type=dataset_type, split='test', num_images=128, size=(64, 64), tasks=tasks, pipeline=test_pipeline),
+)
+val_evaluator = dict(type='mtl_plugins.MultiTaskEvaluator', metrics='auto', tasks=tasks)
+test_evaluator = dict(type='mtl_plugins.MultiTaskEvaluator', metrics='auto', tasks=tasks)

@@ -1,0 +1,3 @@
+_base_ = ['./gd_vit-tiny_1xb8-40k_taskonomy-256x256.py']
+
+model = dict(backbone=dict(model_name='vit_base_patch16_384.augreg_in21k_ft_in1k'))

@@ -1,0 +1,141 @@
+"""A published table filled with our numbers."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from mtl_plugins.evaluation.delta_m import delta_m
+
+from .plan import RowRuns
+from .tables import Column, PublishedRow, PublishedTable
+
+NAN = float('nan')
+EMPTY = '-'
+
+
+@dataclass(frozen=True)
+class FilledRow:
+    """A row with our numbers.
+
+    Args:
+        row: The published row.
+        values: Our value per column, mean over the finished seeds; NaN where there is none.
+        delta_m: Ours in percent against our single-task row; NaN if either lacks a value.
+        finished: Number of finished runs.
+        planned: Number of runs that the row takes; 0 if the method is not ours.
+    """
+
+    row: PublishedRow
+    values: tuple[float, ...]
+    delta_m: float
+    finished: int
+    planned: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run of the row is finished."""
+        return 0 < self.planned == self.finished
+
+
+def fill_table(table: PublishedTable, planned: Sequence[RowRuns]) -> list[FilledRow]:
+    """Read the metrics of the finished runs; runs that are not finished count for nothing."""
+    metrics = [{key: found for key, run in plan.runs.items() if (found := run.metrics())} for plan in planned]
+    values = [_values(table.columns, plan.row, found) for plan, found in zip(planned, metrics)]
+    single = next((line for plan, line in zip(planned, values) if plan.row.single_task), None)
+    directions = {column.name: column.higher_is_better for column in table.columns}
+    filled = []
+    for plan, line, found in zip(planned, values, metrics):
+        overall = NAN
+        if single is not None and plan.row.ours and not plan.row.single_task:
+            overall = delta_m(_named(table.columns, line), _named(table.columns, single), directions)
+        filled.append(FilledRow(plan.row, line, overall, len(found), len(plan.runs)))
+    return filled
+
+
+def to_rich(table: PublishedTable, rows: Sequence[FilledRow]) -> Table:
+    """Ours, published and their difference, one line each per row."""
+    out = Table(title=table.title, caption=f'{table.source}. {table.caution}', title_justify='left')
+    out.add_column('row')
+    out.add_column('')
+    for heading in _headings(table):
+        out.add_column(heading, justify='right')
+    for filled in rows:
+        for number, (kind, cells) in enumerate(_lines(filled)):
+            out.add_row(filled.row.name if number == 0 else '', kind, *cells, end_section=kind == _lines(filled)[-1][0])
+    return out
+
+
+def to_markdown(table: PublishedTable, rows: Sequence[FilledRow], remark: str = '') -> str:
+    """The same as Markdown."""
+    headings = ['row', '', *_headings(table)]
+    lines = [
+        f'# {table.title}',
+        '',
+        f'Published: {table.source}.',
+        '',
+        table.caution,
+        *(['', remark] * bool(remark)),
+        '',
+    ]
+    lines += ['| ' + ' | '.join(headings) + ' |', '|' + '---|' * len(headings)]
+    for filled in rows:
+        for number, (kind, cells) in enumerate(_lines(filled)):
+            lines.append('| ' + ' | '.join([filled.row.name if number == 0 else '', kind, *cells]) + ' |')
+    return '\n'.join(lines) + '\n'
+
+
+def _headings(table: PublishedTable) -> list[str]:
+    return [f'{column.name} {"↑" if column.higher_is_better else "↓"}' for column in table.columns] + ['Δm %']
+
+
+def _lines(filled: FilledRow) -> list[tuple[str, list[str]]]:
+    row = filled.row
+    published = [*(row.values or [None] * len(filled.values)), row.delta_m]
+    lines = []
+    if row.ours:
+        ours = [*filled.values, filled.delta_m]
+        state = 'ours' if filled.complete else f'ours ({filled.finished} of {filled.planned} runs)'
+        lines.append((state, [_text(value, like) for value, like in zip(ours, published)]))
+    cells = [_text(value, value) for value in published]
+    if row.spread is not None:
+        cells[-1] += f' ± {row.spread:g}'
+    lines.append((f'published{f" ({row.note})" if row.note else ""}', cells))
+    if row.ours and filled.finished:
+        differences = [_difference(a, b) for a, b in zip([*filled.values, filled.delta_m], published)]
+        lines.append(('difference', differences))
+    return lines
+
+
+def _text(value: float | None, like: float | None) -> str:
+    if value is None or math.isnan(value):
+        return EMPTY
+    return f'{value:.2f}' if abs(like if like is not None else value) >= 2 else f'{value:.4f}'
+
+
+def _difference(ours: float, published: float | None) -> str:
+    if published is None or math.isnan(ours):
+        return EMPTY
+    text = _text(ours - published, published)
+    return text if text.startswith('-') else f'+{text}'
+
+
+def _values(
+    columns: Sequence[Column], row: PublishedRow, metrics: Mapping[tuple[int, str | None], Mapping[str, float | None]]
+) -> tuple[float, ...]:
+    line = []
+    for column in columns:
+        wanted = column.name if row.single_task else None
+        found = [entry.get(column.metric) for (_, name), entry in metrics.items() if name == wanted]
+        known = [value for value in found if value is not None]
+        # A seed without the value is no reason to report the mean of the others.
+        line.append(statistics.fmean(known) if known and len(known) == len(found) else NAN)
+    return tuple(line)
+
+
+def _named(columns: Sequence[Column], values: Sequence[float]) -> dict[str, float]:
+    return {column.name: value for column, value in zip(columns, values)}

@@ -1,0 +1,25 @@
+"""Small stand-ins for the real data sets: rendered rooms in their layouts, exported once per cache."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+from mtl_plugins.datasets.cache import default_cache_dir
+
+SIZES = {'nyud': (60, 80), 'pascal_context': (60, 80), 'taskonomy': (64, 64)}
+TYPES = {
+    'mtl_plugins.NYUDv2Dataset': 'nyud',
+    'mtl_plugins.PascalContextDataset': 'pascal_context',
+    'mtl_plugins.TaskonomyDataset': 'taskonomy',
+}
+
+
+def stand_in(name: str) -> Path:
+    """Folder of the stand-in of a data set, two images or more per split."""
+    folder = default_cache_dir() / 'stand_ins' / name
+    if not (folder / 'fixture.json').is_file() or not (folder.parent / f'{name}.done').is_file():
+        export = getattr(import_module(f'mtl_plugins.datasets.{name}.export'), f'export_{name}')
+        export(folder, size=SIZES[name])
+        (folder.parent / f'{name}.done').touch()
+    return folder
