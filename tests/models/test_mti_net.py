@@ -13,8 +13,10 @@ from mtl_plugins.models.decoders.mti_net_blocks import (
     residual_blocks,
     resize,
 )
+from mtl_plugins.registry import MODELS
 
 from .segmentor_cases import HEADS, SIZE, batch, build, losses_of, sample
+from .test_map_channels import NARROW_HRNET
 
 pytestmark = pytest.mark.filterwarnings('ignore:Fail to import ``MultiScaleDeformableAttention``:UserWarning')
 
@@ -305,6 +307,33 @@ def test_losses_at_every_scale():
     total, _ = model.parse_losses(out)
     total.backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'channels'),
+    [
+        (NARROW_HRNET, None),
+        (dict(type='mmseg.ResNet', depth=18, base_channels=8), (8, 8, 12, 16)),
+        (dict(type='mmseg.SwinTransformer', embed_dims=8, depths=(1,) * 4, num_heads=(1, 1, 2, 2)), 8),
+        (dict(type='mmseg.TIMMBackbone', model_name='resnet18', features_only=True, pretrained=False), 8),
+    ],
+    ids=['HRNet', 'ResNet', 'Swin', 'timm'],
+)
+def test_on_backbones_of_mmseg(backbone, channels):
+    torch.manual_seed(0)
+    heads = dict(depth={}, semseg=dict(num_classes=5))
+    decoder = dict(type='mtl_plugins.MTINetDecoder', channels=channels)
+    model = MODELS.build(dict(type='mtl_plugins.MultiTaskSegmentor', backbone=backbone, heads=heads, decoder=decoder))
+    model.init_weights()
+    size = (64, 96)
+    inputs = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
+    samples = [sample(heads, size=size, seed=seed) for seed in (1, 2)]
+    total, _ = model.parse_losses(model.train()(inputs, samples, mode='loss'))
+    total.backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    with torch.no_grad():
+        odd = model(torch.randn(2, 3, 50, 70), mode='tensor')
+    assert {task: tuple(raw.shape) for task, raw in odd.items()} == dict(depth=(2, 1, 50, 70), semseg=(2, 5, 50, 70))
 
 
 def test_idle_heads():
