@@ -7,6 +7,7 @@ import io
 import json
 import multiprocessing
 import os
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -141,7 +142,8 @@ class DerivedCache:
 
     def _write(self, path: Path, value: Any) -> None:
         data = _FORMATS[path.suffix][0](value)
-        temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+        # Not the process id: machines that share a file system may use the same at once, and so may threads.
+        temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.tmp')
         self._make_folder(path.parent)
         try:
             temporary.write_bytes(data)

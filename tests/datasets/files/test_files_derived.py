@@ -5,6 +5,8 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -122,6 +124,19 @@ def test_unwritable_folder_names_the_way_out(tmp_path, root):
 def test_is_small_and_can_be_pickled(cache):
     assert len(pickle.dumps(cache)) < 1000
     assert pickle.loads(pickle.dumps(cache)).folder == cache.folder
+
+
+def test_threads_may_ask_for_one_entry_at_once(cache):
+    started = threading.Barrier(8)
+
+    def build():
+        started.wait(timeout=30)  # all of them find it missing
+        return list(range(1000))
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: cache.get('a.json', build), range(8)))
+    assert results == [list(range(1000))] * 8
+    assert [path.name for path in cache.folder.iterdir()] == ['a.json']
 
 
 SCRIPT = """
