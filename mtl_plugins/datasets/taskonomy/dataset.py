@@ -155,7 +155,7 @@ class TaskonomyDataset(FilesDataset):
         """The images that stay, after what is missing was logged; raises if it must not be missing."""
         if holes.unknown and not self.allow_missing:
             raise FileNotFoundError(
-                f'{self._title}: {holes.summary} missing:\n  '
+                f'{self._title}: {holes.summary}:\n  '
                 + '\n  '.join(holes.examples)
                 + '\nDownload them again, ask for fewer tasks, or set allow_missing=True to go on without them. '
                 + self._verify
@@ -163,7 +163,7 @@ class TaskonomyDataset(FilesDataset):
         if holes.any:
             treated = 'images without a task stay' if self.allow_missing else 'such images are left out'
             level = logging.WARNING if holes.unknown else logging.INFO
-            print_log(f'{self._title}: {holes.summary} missing; {treated}', logger='current', level=level)
+            print_log(f'{self._title}: {holes.summary}; {treated}', logger='current', level=level)
         keep = index.has(RGB) if self.allow_missing else ~holes.rows
         if not keep.any():
             raise ValueError(f'{self._title}: the split is empty, not a single image is left. {self._verify}')

@@ -30,7 +30,8 @@ class Hole:
     known: bool
 
     def __str__(self) -> str:
-        what = 'building' if self.domain is None else f'{len(self.rows)} files of {self.domain} in'
+        files = f'{len(self.rows)} file{"s" * (len(self.rows) > 1)}'
+        what = 'building' if self.domain is None else f'{files} of {self.domain} in'
         return f'{what} {self.building}' + (' (known)' if self.known else '')
 
 
@@ -61,17 +62,16 @@ class Holes:
     @property
     def summary(self) -> str:
         """All holes in one line, those of one domain that are spread over many buildings added up."""
-        parts = [str(hole) for hole in self.holes if hole.domain is None or hole.known]
-        counts: dict[str, list[Hole]] = {}
+        parts = [str(hole) for hole in self.holes if hole.known]
+        by_domain: dict[str | None, list[Hole]] = {}
         for hole in self.unknown:
-            if hole.domain is not None:
-                counts.setdefault(hole.domain, []).append(hole)
-        for domain, holes in counts.items():
-            total = sum(len(hole.rows) for hole in holes)
+            by_domain.setdefault(hole.domain, []).append(hole)
+        for domain, holes in by_domain.items():
+            number = len(holes) if domain is None else sum(len(hole.rows) for hole in holes)
             where = ', '.join(hole.building for hole in holes[:_SHOWN]) + (', ...' if len(holes) > _SHOWN else '')
-            parts.append(f'{total} files of {domain} ({where})')
-        text = '; '.join(parts)
-        return f'{text} {"is" if len(self.holes) == 1 and self.holes[0].domain is None else "are"}'
+            parts.append(f'{number} {"building" if domain is None else "file"}{"s" * (number > 1)}')
+            parts[-1] += f' ({where})' if domain is None else f' of {domain} ({where})'
+        return f'missing: {"; ".join(parts)}'
 
 
 def find_holes(index: Index, domains: Sequence[str]) -> Holes:

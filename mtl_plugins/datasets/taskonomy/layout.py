@@ -101,6 +101,11 @@ def find_root(data_root: str | os.PathLike) -> Path:
     Raises:
         FileNotFoundError: If there is none.
     """
+    given = Path(data_root).expanduser()
+    # Where folders are nested as taskonomy/<domain>/<building>, both the folder and its parent look right.
+    for candidate in (given, *(given / name for name in _ROOT_NAMES)):
+        if (candidate / SPLIT_FILE).is_file() and find_order(candidate) is not None:
+            return candidate
     return find_folder(
         data_root,
         _ROOT_NAMES,
@@ -144,24 +149,26 @@ def read_splits(root: Path) -> Splits:
     path = root / SPLIT_FILE
     if not path.is_file():
         return Splits(tuple((name, split) for split, names in TINY.items() for name in names), None)
-    expected = 'a list with the columns id,train,val,test and one 1 per row'
     try:
         header, *lines = [[cell.strip() for cell in line.split(',')] for line in read_lines(path)] or [[]]
     except UnicodeDecodeError as error:
-        raise UnreadableFileError(_split_error(path, expected, f'no text ({error})')) from error
-    rows = []
+        raise _split_error(path, f'no text ({error})') from error
     if header[:4] != ['id', *SPLITS]:
-        raise UnreadableFileError(_split_error(path, expected, f'the columns {",".join(header) or "(none)"}'))
+        raise _split_error(path, f'the columns {",".join(header) or "(none)"}')
+    rows = []
     for cells in lines:
         flags = cells[1:4]
         if flags.count('1') != 1 or len(flags) != 3:
-            raise UnreadableFileError(_split_error(path, expected, f'the row {",".join(cells)}'))
+            raise _split_error(path, f'the row {",".join(cells)}')
         rows.append((cells[0], SPLITS[flags.index('1')]))
     return Splits(tuple(rows), SPLIT_FILE)
 
 
-def _split_error(path: Path, expected: str, found: str) -> str:
-    return (
+def _split_error(path: Path, found: str) -> UnreadableFileError:
+    expected = 'a list with the columns id,train,val,test and one 1 per row'
+    error = UnreadableFileError(
         f'{path}: expected {expected}, but found {found}. Take the file from splits_taskonomy.zip of the Taskonomy '
         'repository again, or remove it: then the built-in tiny list is used'
     )
+    error.expected, error.found = expected, found
+    return error
