@@ -2,7 +2,7 @@
 
 from .baselines import load_baselines, make_baselines, save_baselines, validate_baselines
 from .delta_m import delta_m, relative_changes
-from .edge_matching import count_matches, match_edges, thinned
+from .edges import count_exact_matches, count_matches, match_edges, thinned
 from .evaluator import MultiTaskEvaluator
 from .metrics import (
     DenseMetric,
@@ -28,6 +28,7 @@ __all__ = [
     'SaliencyMetric',
     'SegmentationMetric',
     'build_table',
+    'count_exact_matches',
     'count_matches',
     'delta_m',
     'load_baselines',
