@@ -96,6 +96,10 @@ def windows_ends(path: Path) -> None:
     _edit_lines(path, lambda lines: lines, end='\r\n')
 
 
+def unix_ends(path: Path) -> None:
+    _edit_lines(path, lambda lines: lines)
+
+
 def no_lines(path: Path) -> None:
     _edit_lines(path, lambda lines: [])
 
@@ -104,8 +108,16 @@ def one_line_less(path: Path) -> None:
     _edit_lines(path, lambda lines: lines[:-1])
 
 
+def two_lines_less(path: Path) -> None:
+    _edit_lines(path, lambda lines: lines[:-2])
+
+
 def first_line_twice(path: Path) -> None:
     _edit_lines(path, lambda lines: [*lines, lines[0]])
+
+
+def last_line_twice(path: Path) -> None:
+    _edit_lines(path, lambda lines: [*lines, lines[-1]])
 
 
 def unknown_id(path: Path) -> None:

@@ -16,6 +16,8 @@ import pytest
 from mtl_plugins.datasets.nyud.export import export_nyud
 from mtl_plugins.datasets.nyud.layout import PACKAGINGS
 from mtl_plugins.datasets.pascal_context.export import export_pascal_context
+from mtl_plugins.datasets.taskonomy import layout as taskonomy
+from mtl_plugins.datasets.taskonomy.export import NAMES_IN_FILES, export_taskonomy
 from mtl_plugins.datasets.verification import cli, get_layout_check, verify
 
 from . import damages
@@ -49,6 +51,7 @@ class Case(NamedTuple):
 STANDS = {
     **{f'nyud_{packaging}': Stand('nyud', partial(export_nyud, packaging=packaging)) for packaging in PACKAGINGS},
     'pascal_context': Stand('pascal_context', export_pascal_context),
+    'taskonomy': Stand('taskonomy', export_taskonomy),
 }
 
 
@@ -131,7 +134,42 @@ def pascal_cases() -> Iterator[Case]:
     yield values(stand, normals, damages.fill(128), 'no labelled pixel')
 
 
-CASES = [*(case for packaging in PACKAGINGS for case in nyud_cases(packaging)), *pascal_cases()]
+def taskonomy_cases() -> Iterator[Case]:
+    stand, splits = 'taskonomy', taskonomy.SPLIT_FILE
+    files = {
+        domain: f'{domain}/taskonomy/allensville/point_9_view_0_domain_{NAMES_IN_FILES.get(domain, domain)}.png'
+        for domain in taskonomy.DOMAINS
+    }
+    for domain, file in files.items():
+        yield Case(stand, file, damages.delete, ((file, 'missing view'),))
+        for case in any_file(stand, file):
+            # A grey reshading is accepted, since it is not known how it is stored.
+            if case.damage is not damages.delete and (domain, case.damage) != ('reshading', damages.retype):
+                yield case
+        building = f'{domain}/taskonomy/beechwood'
+        yield Case(stand, building, shutil.rmtree, ((building, 'missing folder'),))
+        if domain != taskonomy.RGB:  # without images it is no such dataset at all
+            yield Case(stand, domain, shutil.rmtree, ((domain, 'missing domain'),))
+    for damage in (damages.lone_returns, damages.windows_ends, damages.unix_ends):
+        yield Case(stand, splits, damage, ())
+    yield Case(stand, splits, damages.no_lines, ((splits, 'unreadable file'),))
+    yield Case(stand, splits, damages.one_line_less, ((splits, 'wrong count'),))
+    yield Case(stand, splits, damages.two_lines_less, ((splits, 'empty split'),))
+    yield Case(stand, splits, damages.last_line_twice, ((splits, 'duplicate ids'),))
+    yield Case(stand, splits, damages.delete, ((splits, 'missing file'),))
+    for domain in ('depth_euclidean', 'depth_zbuffer'):
+        yield values(stand, files[domain], damages.fill(65535), 'no labelled pixel')
+        yield values(stand, files[domain], damages.scale(1 / 1000))
+    yield values(stand, files['normal'], damages.fill(128), 'no labelled pixel')
+    yield values(stand, files['normal'], damages.scale(0.5))
+    yield values(stand, files['principal_curvature'], damages.fill(0), 'no labelled pixel')
+
+
+CASES = [
+    *(case for packaging in PACKAGINGS for case in nyud_cases(packaging)),
+    *pascal_cases(),
+    *taskonomy_cases(),
+]
 
 
 @pytest.fixture(scope='session')
