@@ -5,7 +5,8 @@ from __future__ import annotations
 import colorsys
 
 _GOLDEN = 0.618033988749895
-_LEVELS = ((0.85, 0.95), (0.55, 0.70), (0.95, 0.55), (0.35, 1.0))
+_FIRST_HUE = 0.58
+_LEVELS = ((0.45, 0.75), (0.80, 0.95), (0.35, 1.0), (0.95, 0.55))
 """Saturation and brightness that successive classes take in turn, so that near hues differ in another way."""
 
 
@@ -21,6 +22,6 @@ def palette(count: int, background: bool = False) -> list[list[int]]:
     colours = [[0, 0, 0]] if background else []
     for number in range(count - len(colours)):
         saturation, value = _LEVELS[number % len(_LEVELS)]
-        rgb = colorsys.hsv_to_rgb(number * _GOLDEN % 1, saturation, value)
+        rgb = colorsys.hsv_to_rgb((_FIRST_HUE + number * _GOLDEN) % 1, saturation, value)
         colours.append([round(255 * channel) for channel in rgb])
     return colours
