@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from mtl_plugins.evaluation.edges.thinning import thinned
 from mtl_plugins.task_specs import IGNORE_INDEX
 
 from ..files.reading import fail, read_mat
 from .classes import NORMALS_CLASSES, voc_palette
-from .thinning import thin
 
 LABEL_MAP = 'LabelMap'
 CONTEXT_CLASSES = 459
@@ -52,7 +52,7 @@ def label_edges(labels: np.ndarray) -> np.ndarray:
         ``(H, W)`` uint8, 0 or 1.
     """
     # Laplacian does not take int32; double precision is exact for ids.
-    return thin(cv2.Laplacian(labels.astype(np.float64), cv2.CV_64F)).astype(np.uint8)
+    return thinned(cv2.Laplacian(labels.astype(np.float64), cv2.CV_64F)).astype(np.uint8)
 
 
 def mask_normals(normals: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -26,8 +26,8 @@ class PascalContextReader(SampleReader):
     * ``human_parts``: 0 background, 1..6; 255 everywhere in images without people;
     * ``sal``: 0 or 1;
     * ``normals``: unit vectors where LabelMap shows one of :data:`.classes.NORMALS_CLASSES`, elsewhere zero;
-    * ``edge``: 0 or 1, the thinned borders in LabelMap. They are computed each time: that takes 1 ms longer than to
-      read them from a cache.
+    * ``edge``: 0 or 1, the thinned borders in LabelMap. They are computed each time, which takes 1 ms longer
+      than to read them from a cache.
 
     To read a part annotation takes 15 to 30 ms, most of it for the structs of MATLAB, so maps of parts are kept as
     small PNGs in the cache of derived data from the first time on.
