@@ -148,8 +148,12 @@ def check_sample(
     """
     kind = layout.get_packaging(packaging)
     path = kind.image_path(sample)
-    size = next((size for size in sizes if not _check_image(root, path, size)), sizes[0])
-    problems = _check_image(root, path, size)
+    for size in sizes:
+        problems = _check_image(root, path, size)
+        if not problems:
+            break
+    else:
+        size, problems = sizes[0], _check_image(root, path, sizes[0])
     for task in tasks:
         problems += _check_target(root, kind.target_path(task, sample), task, size)
     return problems
