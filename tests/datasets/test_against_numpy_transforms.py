@@ -9,6 +9,7 @@ import pytest
 from mmseg.datasets.transforms import PhotoMetricDistortion
 
 from mtl_plugins.datasets.transforms import (
+    CheckTargets,
     FastPhotoMetricDistortion,
     IgnoreEmptyParts,
     MultiTaskPad,
@@ -359,6 +360,27 @@ def test_pack(shape):
         assert tuple(packed[key].shape) == (channels.shape[2], *shape)
         for c, y, x in np.ndindex(*packed[key].shape):
             np.testing.assert_equal(packed[key][c, y, x].item(), channels[y, x, c].item())
+
+
+def test_checks_remember_each_sample_by_one_bit():
+    check, seen = CheckTargets(), []
+    for index in (5, 0, 9, 5, 1000, 0, 4, 1000, 63, 64, 9):
+        sample = make_sample(3, 3, ('depth',))
+        check({**sample, 'sample_idx': index})
+        seen.append(index)
+        for other in (0, 4, 5, 6, 9, 63, 64, 999, 1000, 5000):
+            bad = {**sample, 'gt_depth': -sample['gt_depth'] - 1, 'sample_idx': other}
+            if other in seen:
+                check(bad)
+            else:
+                with pytest.raises(ValueError, match='expected finite metres'):
+                    check(bad)
+    assert len(check._seen) == 126
+    for sample in (make_sample(3, 3, ('depth',)) for _ in range(2)):
+        del sample['sample_idx']
+        sample['gt_depth'] -= 9
+        with pytest.raises(ValueError, match='expected finite metres'):
+            check(sample)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ class CheckTargets(BaseTransform):
     """Check size, data type and values of every target against the task table.
 
     Put it right behind the loading transform. Each sample is checked the first time it is seen (in every worker
-    process), so the cost fades after the first epoch.
+    process), so the cost fades after the first epoch. Samples are told apart by their index in the data set, with one
+    bit of memory each; those without an index are checked every time.
 
     Args:
         num_classes: Number of classes per task of kind ``'classes'``. What is not given here is taken from
@@ -39,12 +40,12 @@ class CheckTargets(BaseTransform):
     def __init__(self, num_classes: Mapping[str, int] | None = None, once: bool = True) -> None:
         self.num_classes = dict(num_classes or {})
         self.once = once
-        self._seen: set[Any] = set()
+        self._seen = bytearray()
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Check one sample and return it unchanged."""
-        identity = (results.get('img_path'), int(results.get('sample_idx', -1)))
-        if self.once and identity in self._seen:
+        index = int(results.get('sample_idx', -1))
+        if self.once and self._was_seen(index):
             return results
         num_classes = {**results.get('num_classes', {}), **self.num_classes}
         for key, spec in iter_targets(results):
@@ -62,8 +63,17 @@ class CheckTargets(BaseTransform):
                 raise ValueError(
                     f"{sample_name(results)}, task '{spec.key}' ({spec.kind}): expected {expected}, but found {found}"
                 )
-        self._seen.add(identity)
+        self._remember(index)
         return results
+
+    def _was_seen(self, index: int) -> bool:
+        return 0 <= index >> 3 < len(self._seen) and bool(self._seen[index >> 3] & 1 << (index & 7))
+
+    def _remember(self, index: int) -> None:
+        if index < 0:
+            return
+        self._seen.extend(bytes(max((index >> 3) + 1 - len(self._seen), 0)))
+        self._seen[index >> 3] |= 1 << (index & 7)
 
     def _problem(
         self, target: Any, spec: TaskSpec, size: tuple[int, int], channels: int, classes: int | None, as_stored: bool
