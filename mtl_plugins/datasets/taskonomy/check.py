@@ -134,6 +134,7 @@ class TaskonomyCheck(LayoutCheck):
         if not self.splits.buildings(split):
             yield make_problem('empty split', path, f'it lists no building of {split}')
             return
+            return
         expected = self.marker['counts'].get(split) if self.marker else None
         if expected is not None and self._count(split) != expected:
             yield make_problem('wrong count', path, f'{split}: expected {expected} images, found {self._count(split)}')

@@ -5,12 +5,12 @@ The targets are those of the published multi-task tables: every map is regressed
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy import ndimage
 
 from ..files import UnreadableFileError, normals_from_bytes, normals_to_bytes, read_colours, read_indices, read_png16
 
@@ -31,6 +31,7 @@ PICTURE_TASKS = ('edge_texture', 'keypoints2d', 'segment_unsup2d')
 """Tasks computed from the picture alone: they are valid where the geometry has holes, too."""
 
 _LOG_CODES = np.log(2.0**16)
+_CURVATURES = [((np.arange(256) - m) / s).astype(np.float32) for m, s in zip(CURVATURE_MEAN, CURVATURE_STD)]
 _FULL = {
     'edge_occlusion': 0.00625 * 2**16,
     'edge_texture': 0.08 * 2**16,
@@ -47,7 +48,7 @@ class Coding:
         bits: Bits per channel of the file, 8 or 16.
         stored_channels: Channels that the file has, as far as the released program tells.
         channels: Channels of the target.
-        to_target: Codes as float32, ``(H, W)`` or ``(H, W, C)`` -> target.
+        to_target: Codes as in the file, ``(H, W)`` or ``(H, W, C)`` -> target, float32.
         to_codes: The inverse, before rounding.
         value_range: What figures map to their colours; None if that is a matter of the data.
     """
@@ -63,9 +64,17 @@ class Coding:
 def _log_depth() -> Coding:
     return Coding(
         16, 1, 1,
-        lambda codes: np.log1p(codes) / np.float32(_LOG_CODES),
+        lambda codes: _log_table()[codes],
         lambda target: np.expm1(np.float64(target) * _LOG_CODES),
     )  # fmt: skip
+
+
+@functools.cache
+def _log_table() -> np.ndarray:
+    """``log(1 + x) / log(65536)`` of every 16-bit code, float32; 65535 + 1 would be 0 in the 16 bits of the file."""
+    table = (np.log1p(np.arange(2.0**16)) / _LOG_CODES).astype(np.float32)
+    table.flags.writeable = False
+    return table
 
 
 def _signed(
@@ -74,8 +83,13 @@ def _signed(
     """0 -> -1, ``full`` -> 1, linear between."""
 
     def to_target(codes: np.ndarray) -> np.ndarray:
-        limited = np.minimum(codes, np.float32(full)) if clip else codes
-        return limited * np.float32(2 / full) - 1
+        # In float32 before any arithmetic: 2 x would wrap around in the 8 or 16 bits of the file.
+        target = codes.astype(np.float32)
+        if clip and full < 2**bits - 1:
+            np.minimum(target, np.float32(full), out=target)
+        target *= np.float32(2 / full)
+        target -= 1
+        return target
 
     return Coding(bits, channels, channels, to_target, lambda target: (np.float64(target) + 1) / 2 * full, value_range)
 
@@ -90,7 +104,7 @@ CODINGS: dict[str, Coding] = {
     'normal': _signed(8, 3, 255, value_range=None),
     'principal_curvature': Coding(
         8, 3, 2,
-        lambda codes: (codes[..., :2] - np.float32(CURVATURE_MEAN)) / np.float32(CURVATURE_STD),
+        lambda codes: np.stack([table[codes[..., c]] for c, table in enumerate(_CURVATURES)], axis=-1),
         lambda target: np.float64(target) * CURVATURE_STD + CURVATURE_MEAN,
     ),
     'reshading': _signed(8, 3, 255),
@@ -139,17 +153,14 @@ def decode(task: str, codes: np.ndarray, valid: np.ndarray | None = None) -> np.
 
     Args:
         task: One of :data:`~.layout.TASKS`.
-        codes: As :func:`read_codes` returns them, or resized (any data type).
+        codes: As :func:`read_codes` returns them, or resized (of the same data type).
         valid: ``(H, W)`` bool, the pixels that carry a label. None: all do, as in the released program.
 
     Returns:
         ``(H, W)`` or ``(H, W, C)`` float32. Not labelled: NaN, for ``normal`` the zero vector.
     """
-    if task == 'normal' and valid is not None:
-        target = normals_from_bytes(np.ascontiguousarray(codes, dtype=np.uint8))
-    else:
-        # In float32 before any arithmetic: 65535 + 1 is 0 in the 16 bits of the file.
-        target = CODINGS[task].to_target(np.asarray(codes, np.float32))
+    as_units = task == 'normal' and valid is not None
+    target = normals_from_bytes(codes) if as_units else CODINGS[task].to_target(codes)
     if task == 'normal':
         target[..., 1] = 0 - target[..., 1]
     if task == 'edge_occlusion':
@@ -192,9 +203,9 @@ def own_holes(task: str, codes: np.ndarray) -> np.ndarray | None:
     if 'depth' in task:
         return codes == NO_DATA
     if task == 'normal':
-        return (codes == NO_NORMAL).all(axis=-1)
-    if task == 'principal_curvature':
-        return (codes[..., :2] == NO_CURVATURE).all(axis=-1)
+        return cv2.inRange(codes, (NO_NORMAL,) * 3, (NO_NORMAL,) * 3) > 0
+    if task == 'principal_curvature':  # whatever the third channel holds
+        return cv2.inRange(codes, (NO_CURVATURE,) * 3, (NO_CURVATURE, NO_CURVATURE, 255)) > 0
     return None
 
 
@@ -207,7 +218,13 @@ def _blur(target: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
     """Gaussian blur; with a mask only of the valid pixels, each weighted by what the Gaussian leaves of the mask."""
     sigma = BLUR_SIGMA * target.shape[0] / BLUR_HEIGHT
     if valid is None or valid.all():
-        return ndimage.gaussian_filter(target, sigma)
-    weight = ndimage.gaussian_filter(valid.astype(np.float32), sigma)
-    blurred = ndimage.gaussian_filter(np.where(valid, target, np.float32(0)), sigma)
+        return _gaussian(target, sigma)
+    weight = _gaussian(valid.astype(np.float32), sigma)
+    blurred = _gaussian(np.where(valid, target, np.float32(0)), sigma)
     return np.divide(blurred, weight, out=np.zeros_like(blurred), where=valid)
+
+
+def _gaussian(image: np.ndarray, sigma: float) -> np.ndarray:
+    """What ``scipy.ndimage.gaussian_filter`` computes with its defaults (cut off at 4 sigma, mirrored), faster."""
+    width = 2 * int(4 * sigma + 0.5) + 1
+    return cv2.GaussianBlur(image, (width, width), sigma, borderType=cv2.BORDER_REFLECT)
