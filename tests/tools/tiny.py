@@ -49,6 +49,9 @@ def shrink(cfg, iterations=2):
     cfg.model.backbone.update(BACKBONES[cfg.model.backbone.type])
     if cfg.model.backbone.get('pretrained'):
         cfg.model.backbone.pretrained = False
+    for head in cfg.model.heads.values():
+        if head.get('predictor', {}).get('channels'):
+            head.predictor.channels = 8
     if 'warmup_iters' in cfg.optim_wrapper:
         cfg.optim_wrapper.update(warmup_iters=1, regroup_interval=1)
     for hook in cfg.custom_hooks:
