@@ -10,7 +10,7 @@ from mtl_plugins.datasets.cache import default_cache_dir
 SIZES = {'nyud': (60, 80), 'pascal_context': (60, 80), 'taskonomy': (64, 64)}
 TYPES = {
     'mtl_plugins.NYUDv2Dataset': 'nyud',
-    'mtl_plugins.PascalContextDataset': 'pascal_context',
+    'mtl_plugins.PascalContextMTDataset': 'pascal_context',
     'mtl_plugins.TaskonomyDataset': 'taskonomy',
 }
 

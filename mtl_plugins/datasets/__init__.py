@@ -3,7 +3,7 @@
 from .cache import CacheError, SampleCache
 from .files import DerivedCache, FilesDataset, LoadSampleFiles, UnreadableFileError
 from .nyud import NYUDv2Dataset
-from .pascal_context import PascalContextDataset
+from .pascal_context import PascalContextMTDataset
 from .photo_files import UnreadablePhotoError
 from .photos import PhotosDataset
 from .rooms import RoomsDataset
@@ -34,7 +34,7 @@ __all__ = [
     'MultiTaskRandomScale',
     'NYUDv2Dataset',
     'PackMultiTaskInputs',
-    'PascalContextDataset',
+    'PascalContextMTDataset',
     'PhotosDataset',
     'RoomsDataset',
     'SampleCache',

@@ -1,6 +1,6 @@
 # PASCAL-Context: 4998 images to train, 5105 to test, at most 500 pixels a side, five tasks.
 tasks = ('semseg', 'human_parts', 'sal', 'normals', 'edge')
-dataset_type = 'mtl_plugins.PascalContextDataset'
+dataset_type = 'mtl_plugins.PascalContextMTDataset'
 data_root = 'data/PASCALContext'
 crop_size = (512, 512)
 

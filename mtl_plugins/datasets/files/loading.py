@@ -34,7 +34,7 @@ class LoadSampleFiles(BaseTransform):
         if 'reader' not in results or 'files' not in results:
             raise KeyError(
                 f'LoadSampleFiles: {sample_name(results)} comes without reader and files; this transform works with '
-                'data sets of files (mtl_plugins.NYUDv2Dataset, PascalContextDataset, TaskonomyDataset). The first '
+                'data sets of files (mtl_plugins.NYUDv2Dataset, PascalContextMTDataset, TaskonomyDataset). The first '
                 'transform of RoomsDataset and PhotosDataset is mtl_plugins.LoadCachedSample'
             )
         # The reader is not passed on: it would travel to the main process with every sample.

@@ -21,11 +21,11 @@ from .reader import PascalContextReader
 
 
 @DATASETS.register_module()
-class PascalContextDataset(FilesDataset):
+class PascalContextMTDataset(FilesDataset):
     """PASCAL-Context: photographs of up to 500 pixels, 4998 to train on and 5105 for validation.
 
     Tasks: ``semseg`` (21 classes of VOC), ``human_parts`` (7), ``sal``, ``normals``, ``edge``; see
-    :class:`.reader.PascalContextReader` for each. Write ``type='mtl_plugins.PascalContextDataset'`` in configs: mmseg
+    :class:`.reader.PascalContextReader` for each. Write ``type='mtl_plugins.PascalContextMTDataset'`` in configs: mmseg
     has a data set of the same name.
 
     Args:
@@ -66,7 +66,9 @@ class PascalContextDataset(FilesDataset):
         **kwargs: Any,
     ) -> None:
         if persons_only not in (None, True, False):
-            raise ValueError(f'PascalContextDataset.persons_only must be None, True or False, but got {persons_only!r}')
+            raise ValueError(
+                f'PascalContextMTDataset.persons_only must be None, True or False, but got {persons_only!r}'
+            )
         self.persons_only = persons_only
         self.ids_file = ids_file
         self.num_workers = num_workers
@@ -104,8 +106,8 @@ class PascalContextDataset(FilesDataset):
         unknown = sorted(wanted - set(ids))
         if unknown:
             raise ValueError(
-                f'PascalContextDataset.ids_file={os.fspath(self.ids_file)!r} lists {len(unknown)} ids that are not in '
-                f'split {self.split!r}: {", ".join(unknown[:5])}{", ..." if len(unknown) > 5 else ""}'
+                f'PascalContextMTDataset.ids_file={os.fspath(self.ids_file)!r} lists {len(unknown)} ids that are not '
+                f'in split {self.split!r}: {", ".join(unknown[:5])}{", ..." if len(unknown) > 5 else ""}'
             )
         return [identifier for identifier in ids if identifier in wanted]
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from mtl_plugins.datasets import PascalContextDataset, UnreadableFileError
+from mtl_plugins.datasets import PascalContextMTDataset, UnreadableFileError
 from mtl_plugins.datasets.files import render_scenes
 from mtl_plugins.datasets.pascal_context import classes, export, layout
 from mtl_plugins.datasets.pascal_context.decoding import label_edges, write_palette_png
@@ -34,7 +34,7 @@ def build(tmp_path):
     """Build the data set with a cache of its own."""
 
     def build(root, pipeline=LOAD, **options):
-        return PascalContextDataset(root, pipeline=pipeline, cache_dir=tmp_path / 'cache', **options)
+        return PascalContextMTDataset(root, pipeline=pipeline, cache_dir=tmp_path / 'cache', **options)
 
     return build
 
@@ -122,8 +122,8 @@ def test_a_wrong_folder_says_what_was_looked_for(build, tmp_path):
 
 
 def test_by_its_name_in_a_config(exported, tmp_path):
-    config = dict(type='mtl_plugins.PascalContextDataset', data_root=str(exported), cache_dir=str(tmp_path))
-    assert type(DATASETS.build(config)) is PascalContextDataset
+    config = dict(type='mtl_plugins.PascalContextMTDataset', data_root=str(exported), cache_dir=str(tmp_path))
+    assert type(DATASETS.build(config)) is PascalContextMTDataset
 
 
 # Semantic labels
@@ -365,8 +365,8 @@ def test_reader_and_samples_are_small(exported, build):
 
 SCRIPT = """
 import sys
-from mtl_plugins.datasets import PascalContextDataset
-dataset = PascalContextDataset(sys.argv[1], tasks=['human_parts'], cache_dir=sys.argv[2],
+from mtl_plugins.datasets import PascalContextMTDataset
+dataset = PascalContextMTDataset(sys.argv[1], tasks=['human_parts'], cache_dir=sys.argv[2],
                                pipeline=[dict(type='mtl_plugins.LoadSampleFiles')])
 print('RESULT', [(dataset[i]['sample_id'], int(dataset[i]['gt_human_parts'].sum())) for i in range(len(dataset))])
 """
