@@ -161,7 +161,7 @@ def test_the_command_without_a_terminal_shows_no_bar(data, manifest):
 
 @pytest.mark.parametrize('jobs', [1, 2])
 def test_ctrl_c_leaves_no_manifest_and_no_process(tmp_path, manifest, jobs):
-    data = make_tiny(tmp_path / 'data', 60)
+    data = make_tiny(tmp_path / 'data', 140)
     started = tmp_path / 'started'
     started.mkdir()
     slow = LOCATION.replace('TinyCheck', 'SlowCheck')

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..files import read_fixture_marker
-from ..verification.base import CheckJob, LayoutCheck, Problem
+from ..verification.base import CheckJob, LayoutCheck, LazyJobs, Problem
 from ..verification.files import check_ids, check_png, check_target, reason
 from ..verification.kinds import make_problem
+from .axes import describe_axes
 from .decoding import CODINGS, NO_DATA, UNITS_PER_METRE, decode, own_holes, read_codes
 from .holes import Hole, find_holes
 from .index import Folder, Index, join, list_folders, point_and_view
@@ -100,12 +101,12 @@ class TaskonomyCheck(LayoutCheck):
                 yield from self._missing(hole)
         yield from self._doubles()
 
-    def jobs(self) -> list[CheckJob]:
+    def jobs(self) -> Sequence[CheckJob]:
         """One job per (building, point, view), with the files that it has; :meth:`structure` names those it lacks."""
         if self.split_problem:
             return []
         size = tuple(self.marker['size']) if self.marker else SIZE
-        return [self._job(row, size) for row in range(len(self.index))]
+        return LazyJobs(lambda row: self._job(row, size), len(self.index))
 
     def describe(self) -> dict[str, str]:
         """Folder, order of the folders, images per split, known holes."""
@@ -117,6 +118,7 @@ class TaskonomyCheck(LayoutCheck):
             'splits': self.splits.path or 'no split file: the built-in tiny list',
             'images': ', '.join(f'{split} {self._count(split)}' for split in SPLITS),
             'mask_valid': f'{self.index.has(MASK).sum()} images',
+            'normals': describe_axes(self.index),
             'known holes': known or 'none of them',
             'content': 'rendered stand-in, not the real data' if self.marker else 'real data',
         }

@@ -1,6 +1,6 @@
 """Verification of dataset folders: layout, counts, content of every file, and hashes to compare with later."""
 
-from .base import CheckJob, LayoutCheck, Problem
+from .base import CheckJob, LayoutCheck, LazyJobs, Problem
 from .files import (
     check_array,
     check_decodes,
@@ -22,6 +22,7 @@ __all__ = [
     'REMEDIES',
     'CheckJob',
     'LayoutCheck',
+    'LazyJobs',
     'Manifest',
     'ManifestError',
     'Problem',

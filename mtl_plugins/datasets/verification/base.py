@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,26 @@ class CheckJob:
     run: Callable[[Path], list[Problem]]
 
 
+class LazyJobs(Sequence[CheckJob]):
+    """Jobs that are made when they are asked for, for datasets of hundreds of thousands of samples.
+
+    Args:
+        make: Index of a sample -> its job.
+        count: Number of samples.
+    """
+
+    def __init__(self, make: Callable[[int], CheckJob], count: int) -> None:
+        self._make = make
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int | slice) -> CheckJob | list[CheckJob]:
+        numbers = range(self._count)[index]
+        return self._make(numbers) if isinstance(numbers, int) else [self._make(number) for number in numbers]
+
+
 class LayoutCheck(ABC):
     """What must hold for the folder of one dataset; subclasses live beside the dataset's loader.
 
@@ -76,8 +96,11 @@ class LayoutCheck(ABC):
         """Check folders, split files and counts without opening an image."""
 
     @abstractmethod
-    def jobs(self) -> list[CheckJob]:
-        """The checks of the samples, in a fixed order; also callable on a folder whose structure is damaged."""
+    def jobs(self) -> Sequence[CheckJob]:
+        """The checks of the samples, in a fixed order; also callable on a folder whose structure is damaged.
+
+        A list, or :class:`LazyJobs`, which spares the memory.
+        """
 
     @abstractmethod
     def describe(self) -> dict[str, str]:

@@ -24,7 +24,8 @@ from .work import JobResult, Stamp, run_job, run_jobs
 
 _CHUNK = 8
 _CHUNKS_AHEAD = 4
-_LEAST_JOBS_PER_WORKER = 16
+_LEAST_JOBS_PER_WORKER = 64
+"""Starting a worker takes as long as checking about this many samples."""
 
 
 class VerificationError(RuntimeError):
@@ -76,10 +77,10 @@ def verify(check: LayoutCheck, workers: int = 1, content: bool = True, stamps: b
     if workers < 1:
         raise ValueError(f'workers must be 1 or more, but got {workers}')
     problems: list[Problem] = []
-    samples: list[CheckJob] = []
+    samples: Sequence[CheckJob] = ()
     try:
         problems.extend(check.structure())
-        samples.extend(check.jobs())
+        samples = check.jobs()
     except (OSError, ValueError, KeyError) as error:
         if not problems:  # otherwise these are the reason
             problems.append(make_problem('unreadable file', '', f'the samples cannot be listed: {reason(error)}'))
@@ -87,14 +88,14 @@ def verify(check: LayoutCheck, workers: int = 1, content: bool = True, stamps: b
         problems.append(make_problem('empty split', '', 'there is no sample in the whole dataset'))
     # Split files that are missing are a matter of structure(), hence those that are there.
     extra = [CheckJob((path,), no_problems) for path in check.extra_files() if (check.root / path).is_file()]
-    jobs = extra + samples
     found: dict[str, Stamp] = {}
+    num_files = 0
     # Closed here whatever happens, which ends the workers.
-    with contextlib.closing(_results(check, jobs, content, stamps, workers)) as results:
-        for result in _with_progress(results, f'Verify {check.NAME}', len(jobs)):
+    with contextlib.closing(_results(check, extra, samples, content, stamps, workers)) as results:
+        for result in _with_progress(results, f'Verify {check.NAME}', len(extra) + len(samples)):
             problems += result.problems
             found.update(result.stamps)
-    num_files = len({path for job in jobs for path in job.paths})
+            num_files += result.num_files
     return Verification(_ordered(problems), found, len(samples), num_files, content)
 
 
@@ -115,13 +116,19 @@ def _ordered(problems: Sequence[Problem]) -> tuple[Problem, ...]:
 
 
 def _results(
-    check: LayoutCheck, jobs: Sequence[CheckJob], content: bool, stamps: bool, workers: int
+    check: LayoutCheck,
+    extra: Sequence[CheckJob],
+    samples: Sequence[CheckJob],
+    content: bool,
+    stamps: bool,
+    workers: int,
 ) -> Generator[JobResult, None, None]:
-    workers = min(workers, max(1, len(jobs) // _LEAST_JOBS_PER_WORKER))
+    workers = min(workers, max(1, len(samples) // _LEAST_JOBS_PER_WORKER))
+    yield from (run_job(check.root, job, content, stamps) for job in extra)
     if workers == 1:
-        yield from (run_job(check.root, job, content, stamps) for job in jobs)
+        yield from (run_job(check.root, job, content, stamps) for job in samples)
     else:
-        yield from _fan_out(check, jobs, content, stamps, workers)
+        yield from _fan_out(check, samples, content, stamps, workers)
 
 
 def _fan_out(

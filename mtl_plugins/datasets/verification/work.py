@@ -20,7 +20,7 @@ _CONSEQUENCES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stamp:
     """What identifies the content of a file: its size in bytes and its hash (blake2b of 16 bytes, hexadecimal)."""
 
@@ -30,10 +30,17 @@ class Stamp:
 
 @dataclass(frozen=True)
 class JobResult:
-    """What came out of one job: problems, and the stamps of the files that could be read (if they were asked for)."""
+    """What came out of one job.
+
+    Attributes:
+        problems: What is wrong.
+        stamps: Size and hash of the files that could be read, if they were asked for.
+        num_files: Number of files that should be there.
+    """
 
     problems: tuple[Problem, ...]
     stamps: dict[str, Stamp]
+    num_files: int
 
 
 def stamp_file(path: Path) -> Stamp:
@@ -74,7 +81,7 @@ def run_job(root: Path, job: CheckJob, content: bool = True, stamps: bool = True
             problems.append(make_problem('unreadable file', path, reason(error)))
     if content:
         problems += _check_content(root, job, {problem.path for problem in problems})
-    return JobResult(settle(problems), found)
+    return JobResult(settle(problems), found, len(job.paths))
 
 
 def _check_content(root: Path, job: CheckJob, already_bad: set[str]) -> list[Problem]:

@@ -1,10 +1,26 @@
+import shutil
+
 import numpy as np
 import pytest
 
-from mtl_plugins.datasets.verification import CheckJob, Verification, get_layout_check, verify
+from mtl_plugins.datasets.verification import (
+    CheckJob,
+    LazyJobs,
+    Verification,
+    get_layout_check,
+    make_problem,
+    runner,
+    verify,
+)
 from mtl_plugins.datasets.verification.work import run_job, settle, stamp_file
 
 from .tiny import LOCATION, DyingCheck, RaisingCheck, TinyCheck, make_tiny
+
+
+@pytest.fixture
+def many_workers(monkeypatch):
+    """As many workers as asked for, however small the dataset is."""
+    monkeypatch.setattr(runner, '_LEAST_JOBS_PER_WORKER', 1)
 
 
 def found(outcome):
@@ -41,8 +57,8 @@ def test_every_damage_is_named_once_and_in_order(tmp_path):
     assert found(verify(TinyCheck(tmp_path))) == expected
 
 
-def test_the_outcome_does_not_depend_on_the_number_of_workers(tmp_path):
-    expected = damage(make_tiny(tmp_path, 100))
+def test_the_outcome_does_not_depend_on_the_number_of_workers(tmp_path, many_workers):
+    expected = damage(make_tiny(tmp_path, 60))
     alone, together = verify(TinyCheck(tmp_path), workers=1), verify(TinyCheck(tmp_path), workers=3)
     assert alone == together
     assert list(alone.stamps) == list(together.stamps)
@@ -83,7 +99,7 @@ def test_a_check_that_cannot_list_its_samples_is_reported(tmp_path):
     assert 'list.txt is a picture' in problem.detail
 
 
-def test_a_dying_worker_is_said(tmp_path):
+def test_a_dying_worker_is_said(tmp_path, many_workers):
     with pytest.raises(RuntimeError, match='--jobs 1'):
         verify(DyingCheck(make_tiny(tmp_path, 40)), workers=2)
 
@@ -109,8 +125,6 @@ def test_a_file_that_is_missing_or_a_folder_does_not_hide_the_others(tmp_path):
 
 def test_only_the_cause_is_reported(tmp_path):
     def problem(path, kind):
-        from mtl_plugins.datasets.verification import make_problem
-
         return make_problem(kind, path, 'x')
 
     problems = [
@@ -136,5 +150,27 @@ def test_checks_are_found_by_name_and_by_location():
         get_layout_check('tests.datasets.verification.tiny:make_tiny')
 
 
-def test_jobs_are_values():
-    assert CheckJob(('a',), print) == CheckJob(('a',), print)
+def test_a_missing_folder_is_named_instead_of_its_files(tmp_path):
+    make_tiny(tmp_path, 5)
+    shutil.rmtree(tmp_path / 'depth')
+    (tmp_path / 'images/001.png').unlink()
+    assert found(verify(TinyCheck(tmp_path))) == [('depth', 'missing folder'), ('images/001.png', 'missing file')]
+
+
+def test_jobs_may_be_made_when_they_are_asked_for(tmp_path, many_workers):
+    made = []
+
+    class Lazy(TinyCheck):
+        def jobs(self):
+            jobs = super().jobs()
+            return LazyJobs(lambda index: made.append(index) or jobs[index], len(jobs))
+
+    expected = damage(make_tiny(tmp_path, 20))
+    assert found(verify(Lazy(tmp_path))) == expected
+    assert made == list(range(20))
+    lazy = LazyJobs(lambda index: CheckJob((str(index),), print), 5)
+    assert len(lazy) == 5
+    assert [job.paths for job in lazy[3:9]] == [('3',), ('4',)]
+    assert lazy[-1] == CheckJob(('4',), print)
+    with pytest.raises(IndexError):
+        lazy[5]
