@@ -20,6 +20,8 @@ from mmengine.logging import print_log
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from .npz import read_npz
+
 try:
     import fcntl
 except ImportError:  # Windows: no advisory locks; atomic writes still keep the cache right, work may be done twice
@@ -145,9 +147,8 @@ class SampleCache:
         """
         path, fields = self.path(index), tuple(fields)
         try:
-            # Opened here, not by np.load, which does not close a file that is no archive.
-            with open(path, 'rb') as file, np.load(file, allow_pickle=False) as archive:
-                return {name: archive[name] for name in fields}
+            with open(path, 'rb') as file:
+                return read_npz(file, fields)
         except FileNotFoundError as error:
             raise CacheError(
                 f'the cached sample {path} is missing; was the cache deleted during the run? Start again to render it'
