@@ -12,9 +12,9 @@ from mmengine.logging import print_log
 
 from mtl_plugins.registry import DATASETS
 
-from ..files import DerivedCache, FilesDataset
+from ..files import DerivedCache, FilesDataset, NormalAxes
 from ..transforms.fields import as_size
-from .decoding import CODINGS
+from .decoding import CODINGS, NORMAL_AXES
 from .holes import Holes, find_holes
 from .index import Index, build_index, point_and_view
 from .layout import (
@@ -64,6 +64,8 @@ class TaskonomyDataset(FilesDataset):
             pixels with what the files hold, 65535 as the depth 1.0, as the released program does.
         size: Resize images and stored codes to this (height, width), or a square, before they are decoded, as the
             released program does with 256. By default the size of the files, 512 x 512.
+        normal_axes: What the three channels of the stored normals hold. The default is what their authors say, x
+            right, y down, z towards the viewer; ``tools/datasets/verify.py`` measures it. Targets are in our axes: y up.
         **kwargs: See :class:`~mtl_plugins.datasets.files.FilesDataset`.
 
     Raises:
@@ -85,11 +87,13 @@ class TaskonomyDataset(FilesDataset):
         tasks: Sequence[str] | None = None,
         masks: bool = True,
         size: int | Sequence[int] | None = None,
+        normal_axes: Sequence[str] = NORMAL_AXES,
         metainfo: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.masks = masks
         self.size = None if size is None else as_size(size, 'TaskonomyDataset: size')
+        self.normal_axes = NormalAxes(normal_axes)
         self.index: Index | None = None
         tasks = TASKS if tasks is None else self._checked_tasks(tasks)
         own = dict(
@@ -104,7 +108,7 @@ class TaskonomyDataset(FilesDataset):
 
     def make_reader(self) -> TaskonomyReader:
         """The reader of the files of a sample."""
-        return TaskonomyReader(self.masks, self.size)
+        return TaskonomyReader(self.masks, self.size, self.normal_axes)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """List the files, join the domains and settle what is missing.

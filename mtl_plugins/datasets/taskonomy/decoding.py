@@ -12,7 +12,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..files import UnreadableFileError, normals_from_bytes, normals_to_bytes, read_colours, read_indices, read_png16
+from ..files import (
+    NormalAxes,
+    UnreadableFileError,
+    normals_from_bytes,
+    normals_to_bytes,
+    read_colours,
+    read_indices,
+    read_png16,
+)
 
 NO_DATA = 65535
 """Code of a depth that is not known."""
@@ -20,6 +28,8 @@ NO_NORMAL = 128
 """Code, in all channels, of a normal that is not known."""
 NO_CURVATURE = 0
 """Code, in both channels, of a curvature that is not known (127 is flat)."""
+NORMAL_AXES = ('x', '-y', 'z')
+"""What the channels of stored normals hold, by the word of their authors: x right, y down, z towards the viewer."""
 UNITS_PER_METRE = 512
 DILATION = 5
 """Pixels this near to one that is not valid (a square of this side) do not count either."""
@@ -138,7 +148,7 @@ def read_codes(task: str, path: str) -> np.ndarray:
     return codes[..., 0] if codes.ndim == 3 else np.repeat(codes[..., None], 3, axis=2)
 
 
-def decode(task: str, codes: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+def decode(task: str, codes: np.ndarray, valid: np.ndarray | None = None, axes: NormalAxes | None = None) -> np.ndarray:
     """Turn stored codes into a target.
 
     * ``depth_euclidean``, ``depth_zbuffer``: ``log(1 + x) / log(65536)``, in 0..1 (x in 1/512 m; 65535 gives 1).
@@ -146,8 +156,8 @@ def decode(task: str, codes: np.ndarray, valid: np.ndarray | None = None) -> np.
       is 8 at 512 x 512.
     * ``edge_texture``, ``keypoints2d``, ``keypoints3d``: ``2 x / f - 1`` with f = 5242.88, 327.68 and 65536; x is
       clipped to f.
-    * ``normal``: ``2 x / 255 - 1``. y is negated: by their authors' word the files have it downwards (and x to the
-      right, z towards the viewer). With ``valid`` they become unit vectors, without they stay as they are quantised.
+    * ``normal``: ``2 x / 255 - 1``, turned to our axes. With ``valid`` they become unit vectors, without they stay as
+      they are quantised.
     * ``principal_curvature``: ``(x - (123.572, 120.1)) / (31.922, 21.658)``, first two channels.
     * ``reshading``, ``segment_unsup2d``, ``segment_unsup25d``: ``2 x / 255 - 1``.
 
@@ -155,6 +165,7 @@ def decode(task: str, codes: np.ndarray, valid: np.ndarray | None = None) -> np.
         task: One of :data:`~.layout.TASKS`.
         codes: As :func:`read_codes` returns them, or resized (of the same data type).
         valid: ``(H, W)`` bool, the pixels that carry a label. None: all do, as in the released program.
+        axes: Those of the stored normals, by default :data:`NORMAL_AXES`.
 
     Returns:
         ``(H, W)`` or ``(H, W, C)`` float32. Not labelled: NaN, for ``normal`` the zero vector.
@@ -162,7 +173,7 @@ def decode(task: str, codes: np.ndarray, valid: np.ndarray | None = None) -> np.
     as_units = task == 'normal' and valid is not None
     target = normals_from_bytes(codes) if as_units else CODINGS[task].to_target(codes)
     if task == 'normal':
-        target[..., 1] = 0 - target[..., 1]
+        target = (axes or NormalAxes(NORMAL_AXES)).to_ours(target)
     if task == 'edge_occlusion':
         target = _blur(target, valid)
     if valid is not None:
@@ -183,7 +194,7 @@ def encode(task: str, target: np.ndarray) -> np.ndarray:
     """
     coding = CODINGS[task]
     if task == 'normal':
-        codes = normals_to_bytes(target * np.float32([1, -1, 1]))
+        codes = normals_to_bytes(NormalAxes(NORMAL_AXES).from_ours(target))
         codes[~target.any(axis=-1)] = NO_NORMAL
         return codes
     unknown = np.isnan(target)

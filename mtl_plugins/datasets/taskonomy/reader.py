@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..files import SampleReader, UnreadableFileError, read_colours, read_indices, read_rgb
-from .decoding import NO_DATA, PICTURE_TASKS, decode, dilate, own_holes, read_codes
+from ..files import NormalAxes, SampleReader, UnreadableFileError, read_colours, read_indices, read_rgb
+from ..transforms.resizing import resize_nearest
+from .decoding import NO_DATA, NORMAL_AXES, PICTURE_TASKS, decode, dilate, own_holes, read_codes
 from .layout import Z_BUFFER
 
 _MEMORY = 'stored_codes'
@@ -28,11 +29,13 @@ class TaskonomyReader(SampleReader):
         size: Resize the stored codes to this (height, width), bilinearly as Pillow does, before they are decoded, as
             the released program does. A pixel that an unlabelled one has a share in is not labelled either. None keeps
             the size of the files.
+        axes: Axes of the stored normals, by default :data:`~.decoding.NORMAL_AXES`.
     """
 
-    def __init__(self, masks: bool = True, size: tuple[int, int] | None = None) -> None:
+    def __init__(self, masks: bool = True, size: tuple[int, int] | None = None, axes: NormalAxes | None = None) -> None:
         self.masks = masks
         self.size = size
+        self.axes = axes or NormalAxes(NORMAL_AXES)
 
     def read_image(self, results: dict[str, Any]) -> np.ndarray:
         """The image: ``(H, W, 3)`` uint8, BGR."""
@@ -48,7 +51,7 @@ class TaskonomyReader(SampleReader):
             codes = self._resized(codes)
             if valid is not None:
                 valid = self._resized(np.where(valid, np.float32(0), np.float32(1))) == 0
-        return decode(task, codes, valid)
+        return decode(task, codes, valid, self.axes)
 
     def _codes(self, task: str, path: str, results: dict[str, Any]) -> np.ndarray:
         if not self.masks or task != Z_BUFFER:

@@ -41,7 +41,7 @@ def room_targets(scene: dict[str, np.ndarray], split: str, seed: int, index: int
     distance = depth * _ray_lengths(camera.focal_length(size), size)
     curvature = FLAT + _CODES_PER_CURVATURE * scene['gt_principal_curvature']
     log_depth = {'depth_euclidean': _log(distance), 'depth_zbuffer': _log(depth)}
-    solid = np.concatenate([scene['img'] / 255, normals / 2, np.log(depth)[..., None]], axis=-1)
+    solid = np.concatenate([scene['img'] / 255, normals / 2, np.log(depth)[..., None] / 4], axis=-1)
     targets = dict(
         **log_depth,
         edge_occlusion=2 * scene['gt_edge_occlusion'] - 1,

@@ -198,6 +198,20 @@ def test_known_holes_are_told_and_no_problems(cache, tmp_path):
     assert [problem.kind for problem in TaskonomyCheck(root).structure()] == ['missing view']
 
 
+def test_the_axes_of_the_normals_are_measured(root):
+    assert (
+        TaskonomyCheck(root)
+        .describe()['normals']
+        .startswith('channel 0 right, channel 1 down, channel 2 towards the viewer (measured against depth')
+    )
+    for file in root.glob('normal/taskonomy/*/*'):
+        edit(file, lambda image: image[..., [1, 0, 2]])  # as OpenCV has it: blue, green, red
+    told = TaskonomyCheck(root).describe()['normals']
+    assert told.endswith("use normal_axes=('x', 'z', '-y')")
+    shutil.rmtree(root / 'normal')
+    assert TaskonomyCheck(root).describe()['normals'] == 'axes not measured'
+
+
 def test_masks_are_checked_too(cache, tmp_path):
     root = export_taskonomy(tmp_path / 't', size=SIZE, mask_valid=True, cache_dir=cache)
     truncate(root / path_of('mask_valid'))

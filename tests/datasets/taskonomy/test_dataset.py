@@ -417,6 +417,15 @@ def test_memory_is_small_and_flat(make, monkeypatch):
     assert not any(isinstance(value, dict) for value in vars(index).values() if len(value) > 50)
 
 
+def test_other_axes_of_the_normals(make):
+    ours, as_stored = make(tasks=['normal'])[0], make(tasks=['normal'], normal_axes=('x', 'y', 'z'))[0]
+    np.testing.assert_array_equal(as_stored['gt_normal'] * np.float32([1, -1, 1]), ours['gt_normal'])
+    up = ours['gt_normal'][-1, :, 1]
+    assert (up > 0.8).mean() > 0.8, 'the floor looks up'
+    with pytest.raises(ValueError, match='normal_axes must name what the three channels'):
+        make(normal_axes=('x', 'y'))
+
+
 def test_workers_give_the_same(make):
     dataset = make()
     loader = DataLoader(dataset, num_workers=1, batch_size=None, collate_fn=lambda sample: sample)
