@@ -1,0 +1,111 @@
+"""Comparing methods from the command line: ``tools/analysis/compare_methods.py``."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+from rich.console import Console
+
+from mtl_plugins.engine.hooks import EXIT_PREEMPTED
+from mtl_plugins.utils.cfg_options import ConfigArgumentParser
+
+from .arguments import add_data_root, numbers, positive
+from .comparison import (
+    ComparisonRun,
+    RecordStore,
+    Variant,
+    comparison_header,
+    mean_groups,
+    ordered,
+    parse_variants,
+    single_task_runs,
+    variant_run,
+)
+from .configs import load_config
+from .runs import execute, terminating_like_ctrl_c
+
+EPILOG = (
+    'METHODS: keys of tools/train.py --list-methods, with options where they differ from the preset, and a name of '
+    'their own if wanted: gd,stgu,stgu-random=stgu[grouper.type=Random],gd-equal=gd[passes=@stgu]. @stgu is the mean '
+    'number of groups of stgu. Start the same command again after an interruption: runs in the results file are not '
+    'repeated, the others go on from their newest checkpoint. exit codes: 0 done, 1 some run failed (the report says '
+    'which), 2 wrong arguments, 75 interrupted'
+)
+
+
+def build_parser() -> ConfigArgumentParser:
+    """The options of the tool."""
+    parser = ConfigArgumentParser(
+        prog='compare_methods',
+        description='Train a config with several methods and seeds, beside single-task models of the same budget, and '
+        'write one report.',
+        epilog=EPILOG,
+    )
+    parser.add_argument('config', help='config file of a multi-task training')
+    parser.add_argument('--methods', type=_variants, required=True, metavar='METHODS', help='what to compare')
+    parser.add_argument('--seeds', type=numbers, default=[0], metavar='0,1,2', help='runs per method (0)')
+    parser.add_argument('--jobs', type=positive, default=1, metavar='N', help='trainings at a time (1)')
+    parser.add_argument('--no-single-task', action='store_true', help='no single-task models: no delta_m')
+    parser.add_argument('--work-dir', type=Path, metavar='DIR', help='runs (work_dirs/compare/<config name>)')
+    parser.add_argument('--results', type=Path, metavar='FILE', help='all results (<work dir>/results.json)')
+    add_data_root(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse ``argv`` and train what is missing; returns the exit code."""
+    args = build_parser().parse_args(sys.argv[1:] if argv is None else list(argv))
+    cfg = load_config(args.config, args.cfg_options, data_root=args.data_root)
+    root = args.work_dir or Path('work_dirs', 'compare', Path(args.config).stem)
+    store = RecordStore(args.results or root / 'results.json', comparison_header(cfg, Path(args.config).name))
+    console = Console(soft_wrap=True, highlight=False)
+    plan = functools.partial(_plan, cfg, args.methods, args.seeds, root, store, not args.no_single_task)
+    failed: list[ComparisonRun] = []
+    try:
+        with terminating_like_ctrl_c():
+            failed = train(plan, args.jobs, console)
+    except KeyboardInterrupt:
+        console.print('stopped; start the same command again to go on')
+        return EXIT_PREEMPTED
+    return 1 if failed else 0
+
+
+def train(plan: Callable[[], list[ComparisonRun]], jobs: int, console: Console) -> list[ComparisonRun]:
+    """Train what is missing, in as many rounds as references need; returns the runs that failed."""
+    failed: list[ComparisonRun] = []
+    while True:
+        runs = plan()
+        tried = {run.key for run in failed}
+        todo = [run for run in runs if run.key not in tried and not run.finished()]
+        console.print(f'{len(runs)} runs, {len(runs) - len(todo) - len(tried)} of them finished', markup=False)
+        if not todo:
+            return failed
+        for run in todo:
+            run.prepare()
+        execute(todo, jobs, console)
+        failed += [run for run in todo if run.error]
+
+
+def _plan(
+    cfg: Config, variants: Sequence[Variant], seeds: Sequence[int], root: Path, store: RecordStore, single: bool
+) -> list[ComparisonRun]:
+    """All runs that can be planned with what is finished, seed by seed."""
+    groups = functools.partial(mean_groups, store.records, seeds=seeds)
+    runs = []
+    for seed in seeds:
+        runs += single_task_runs(cfg, [seed], root, store) if single else []
+        found = (variant_run(cfg, variant, seed, root, store, groups) for variant in ordered(variants))
+        runs += [run for run in found if run is not None]
+    return runs
+
+
+def _variants(text: str) -> list[Variant]:
+    try:
+        return parse_variants(text)
+    except (ValueError, KeyError) as error:
+        raise argparse.ArgumentTypeError(error.args[0]) from error

@@ -1,0 +1,158 @@
+"""What is kept of the runs of a comparison: one JSON file that can be committed and gone on from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mtl_plugins.engine.checkpoints import write_atomically
+from mtl_plugins.engine.hooks.environment import FILE_NAME as STAMP
+from mtl_plugins.engine.hooks.metrics_file import FILE_NAME, read_metrics
+from mtl_plugins.visualization.affinity_log import read_run
+
+VERSION = 1
+Key = tuple[str, int, str | None]
+
+
+def fingerprint(settings: Any) -> str:
+    """A short hash of the settings that decide the outcome of a run."""
+    text = json.dumps(settings, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+class RecordStore:
+    """The finished runs of a comparison.
+
+    A record has ``variant``, ``method``, ``options``, ``seed``, ``task`` (None, or the only task of a single-task
+    model), ``settings`` (a fingerprint), ``curve`` (``[{"iter", "metrics", "cost"}]``, the headline metrics at each
+    validation), ``metrics`` (all of the last one), ``groups`` (None, or ``{"mean", "curve": [[iter, M], ...]}``),
+    ``affinity`` (None, or ``{"iter", "tasks", "matrix"}``, the last one) and ``environment``.
+
+    Args:
+        path: The JSON file; need not exist.
+        header: What all runs have in common: ``config``, ``tasks`` (task -> title, metric, unit, higher_is_better) and
+            ``max_iters``.
+
+    Raises:
+        ValueError: If the file is not such a file, or was made with another header.
+    """
+
+    def __init__(self, path: str | os.PathLike, header: Mapping[str, Any]) -> None:
+        self.path = Path(path)
+        self.header = json.loads(json.dumps(dict(version=VERSION, **header)))
+        self.records: dict[Key, dict[str, Any]] = {}
+        if self.path.is_file():
+            self._load()
+
+    def get(self, key: Key, settings: str) -> dict[str, Any] | None:
+        """The record of a run, or None.
+
+        Raises:
+            ValueError: If the run was made with other settings.
+        """
+        record = self.records.get(key)
+        if record is not None and record['settings'] != settings:
+            raise ValueError(
+                f'{self.path} holds the run {describe_key(key)} with other settings than those of now. Write to '
+                'another --results, or remove that run from the file to train it anew'
+            )
+        return record
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Add a record and write the file as a whole."""
+        self.records[record['variant'], record['seed'], record['task']] = json.loads(json.dumps(record))
+        head = json.dumps(self.header, indent=1, ensure_ascii=False).rstrip('}').rstrip()
+        # One run per line, so that a difference shows which runs came in.
+        lines = ',\n  '.join(json.dumps(self.records[key]) for key in sorted(self.records, key=_order))
+        write_atomically(f'{head},\n "runs": [\n  {lines}\n ]\n}}\n'.encode(), self.path)
+
+    def _load(self) -> None:
+        try:
+            content = json.loads(self.path.read_text(encoding='utf-8'))
+            runs = content.pop('runs')
+            self.records = {(run['variant'], run['seed'], run['task']): run for run in runs}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f'{self.path} does not hold the results of a comparison ({error})') from error
+        for name, value in self.header.items():
+            if content.get(name) != value:
+                raise ValueError(
+                    f'{self.path} holds results for another {name} ({content.get(name)!r}, now {value!r}); write to '
+                    'another --results'
+                )
+
+
+def make_record(
+    key: Key, method: str, options: Mapping[str, Any], settings: str, folder: Path, headlines: set[str]
+) -> dict[str, Any]:
+    """Read what a finished run left in its folder; see :class:`RecordStore`."""
+    variant, seed, task = key
+    entries = read_metrics(folder / FILE_NAME)
+    curve = [
+        dict(
+            iter=entry['iter'],
+            metrics={name: _rounded(value) for name, value in entry['metrics'].items() if name in headlines},
+            cost=entry['cost'],
+        )
+        for entry in entries
+    ]
+    groups, affinity = _groups(folder)
+    return dict(
+        variant=variant,
+        method=method,
+        options=dict(options),
+        seed=seed,
+        task=task,
+        settings=settings,
+        curve=curve,
+        metrics={name: _rounded(value) for name, value in entries[-1]['metrics'].items()},
+        groups=groups,
+        affinity=affinity,
+        environment=_environment(folder),
+    )
+
+
+def describe_key(key: Key) -> str:
+    """A run in words."""
+    variant, seed, task = key
+    return f'{variant}{f" ({task})" if task else ""}, seed {seed}'
+
+
+def _order(key: Key) -> tuple[str, int, str]:
+    variant, seed, task = key
+    return variant, seed, task or ''
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f'{value:.6g}')
+
+
+def _groups(folder: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    try:
+        entries = read_run(folder)
+    except FileNotFoundError:  # not a method with groups
+        return None, None
+    counts = [entry['num_groups'] for entry in entries]
+    stride = max(1, len(entries) // 100)
+    groups = dict(
+        mean=round(sum(counts) / len(counts), 3),
+        curve=[[entry['iter'], entry['num_groups']] for entry in entries[::stride]],
+    )
+    last = entries[-1]
+    matrix = [[_rounded(value) for value in row] for row in last['affinity']]
+    return groups, dict(iter=last['iter'], tasks=last['tasks'], matrix=matrix)
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    """Commit, versions and machine of the last start."""
+    stamps = sorted(folder.glob(f'*/{STAMP}'))
+    stamp = json.loads(stamps[-1].read_text(encoding='utf-8')) if stamps else {}
+    git = stamp.get('mtl_plugins_git') or {}
+    return dict(
+        commit=f'{git.get("commit", "unknown")[:12]}{" with changes" if git.get("dirty") else ""}',
+        torch=(stamp.get('packages') or {}).get('torch'),
+        hardware=stamp.get('hardware'),
+    )
