@@ -27,7 +27,7 @@ train_dataloader = dict(
     num_workers=0,
     sampler=dict(type='mtl_plugins.AbsoluteSampler', shuffle=True),
     dataset=dict(
-        type=dataset_type, split='train', num_images=1280, size=(64, 64), tasks=tasks, pipeline=train_pipeline
+        type=dataset_type, split='train', num_images=640, size=(64, 64), tasks=tasks, pipeline=train_pipeline
     ),
 )
 val_dataloader = dict(
@@ -42,5 +42,13 @@ test_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type=dataset_type, split='test', num_images=128, size=(64, 64), tasks=tasks, pipeline=test_pipeline),
 )
-val_evaluator = dict(type='mtl_plugins.MultiTaskEvaluator', metrics='auto', tasks=tasks)
-test_evaluator = dict(type='mtl_plugins.MultiTaskEvaluator', metrics='auto', tasks=tasks)
+# At this size the usual tolerance of edges, 0.0075 of the diagonal, would be less than a pixel.
+metrics = [
+    dict(type='mtl_plugins.SegmentationMetric', task='semseg'),
+    dict(type='mtl_plugins.DepthErrorMetric', task='depth'),
+    dict(type='mtl_plugins.NormalsMetric', task='normals'),
+    dict(type='mtl_plugins.EdgeMetric', task='edge', max_dist=0.0125, num_workers=0),
+    dict(type='mtl_plugins.SaliencyMetric', task='sal'),
+]
+val_evaluator = dict(type='mtl_plugins.MultiTaskEvaluator', metrics=metrics, tasks=tasks)
+test_evaluator = dict(type='mtl_plugins.MultiTaskEvaluator', metrics=metrics, tasks=tasks)
