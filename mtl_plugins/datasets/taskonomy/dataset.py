@@ -65,7 +65,7 @@ class TaskonomyDataset(FilesDataset):
         size: Resize images and stored codes to this (height, width), or a square, before they are decoded, as the
             released program does with 256. By default the size of the files, 512 x 512.
         normal_axes: What the three channels of the stored normals hold. The default is what their authors say, x
-            right, y down, z towards the viewer; ``tools/datasets/verify.py`` measures it. Targets are in our axes: y up.
+            right, y down, z towards the viewer; ``tools/datasets/verify.py`` measures it. Targets have y up.
         **kwargs: See :class:`~mtl_plugins.datasets.files.FilesDataset`.
 
     Raises:

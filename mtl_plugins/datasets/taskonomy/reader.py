@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image
 
 from ..files import NormalAxes, SampleReader, UnreadableFileError, read_colours, read_indices, read_rgb
-from ..transforms.resizing import resize_nearest
 from .decoding import NO_DATA, NORMAL_AXES, PICTURE_TASKS, decode, dilate, own_holes, read_codes
 from .layout import Z_BUFFER
 
