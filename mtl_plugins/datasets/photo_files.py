@@ -124,6 +124,15 @@ def read_photo(path: str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
         raise UnreadablePhotoError(f'cannot read {path}: {type(error).__name__}: {error}') from error
 
 
+def load_photo(path: str | os.PathLike) -> np.ndarray:
+    """Decode a photograph at its own size and turn it upright; else as :func:`read_photo`."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+    except Exception as error:  # see read_photo
+        raise UnreadablePhotoError(f'cannot read {path}: {type(error).__name__}: {error}') from error
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith('I'):
         # Pillow would clip 16-bit greys at 255.

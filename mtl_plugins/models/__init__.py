@@ -15,11 +15,11 @@ from .losses import (
     NormalsL1Loss,
     valid_mask,
 )
-from .segmentors import MultiTaskSegmentor
+from .segmentors import InferenceSettings, MultiTaskSegmentor
 
 __all__ = [
-    'BalancedCrossEntropyLoss', 'ConcatDecoder', 'InvPTDecoder', 'LinearHead', 'MTINetDecoder', 'MaskedBCELoss',
-    'MaskedCrossEntropyLoss', 'MaskedL1Loss', 'MaskedLoss', 'MaskedMSELoss', 'MultiTaskDataPreProcessor',
-    'MultiTaskSegmentor', 'NormalsCosineLoss', 'NormalsL1Loss', 'PerTaskDecoder', 'TaskFeatures', 'TaskHead', 'TimmViT',
-    'valid_mask',
+    'BalancedCrossEntropyLoss', 'ConcatDecoder', 'InferenceSettings', 'InvPTDecoder', 'LinearHead',
+    'MTINetDecoder', 'MaskedBCELoss', 'MaskedCrossEntropyLoss', 'MaskedL1Loss', 'MaskedLoss', 'MaskedMSELoss',
+    'MultiTaskDataPreProcessor', 'MultiTaskSegmentor', 'NormalsCosineLoss', 'NormalsL1Loss', 'PerTaskDecoder',
+    'TaskFeatures', 'TaskHead', 'TimmViT', 'valid_mask',
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""One picture per image: the input, and for each task the ground truth above the prediction."""
+"""One picture per image: the input, and for each task the ground truth, if there is any, above the prediction."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ MIN_CELL, MAX_CELL = 160, 360
 
 _MARGIN, _GAP, _SPACE, _SIDE, _HEAD, _FOOT = 12, 6, 12, 22, 24, 62
 _LEGEND_ROWS, _LEGEND_LINE, _SMALL = 4, 13, 6.5
+_ROWS = (('ground truth', 'no target'), ('prediction', 'no prediction'))
 _NOTES = {
     'normals': ('red: right', 'green: up', 'blue: towards the viewer'),
     'curvature': ('grey: flat', 'orange, light blue: bulges', 'dark blue, brown: hollows'),
@@ -76,7 +77,8 @@ def prediction_panel(
 
     Returns:
         RGB ``(H', W', 3)`` uint8. Maps are enlarged to at least 160 pixels; targets and predictions of one task share
-        their colour scale, which is that of the target.
+        their colour scale, which is that of the target. A sample without any target has no row for them, one without
+        any prediction likewise.
 
     Raises:
         KeyError: If a task is unknown.
@@ -93,7 +95,8 @@ def prediction_panel(
     bands = _bands(specs, columns)
     inputs = 1 if image is not None else 0
     width = 2 * _MARGIN + _SIDE + (inputs + len(bands[0])) * (cell.width + _SPACE) - _SPACE
-    band_height = _HEAD + 2 * cell.height + _GAP + _FOOT
+    rows = [row for row in (0, 1) if any(pair[row] is not None for pair in fields.values())] or [0, 1]
+    band_height = _HEAD + len(rows) * (cell.height + _GAP) - _GAP + _FOOT
     top = _MARGIN + (22 if title else 0)
     figure = new_figure(width, top + len(bands) * band_height + _MARGIN - 8)
     if title:
@@ -101,7 +104,7 @@ def prediction_panel(
         title = title if len(title) <= letters else '…' + title[1 - letters :]
         pixel_text(figure, _MARGIN, _MARGIN + 4, title, fontsize=LABEL_SIZE + 1, weight='bold')
     for band in bands:
-        _draw_band(figure, top, band, fields, cell, image, meta or {})
+        _draw_band(figure, top, band, fields, rows, cell, image, meta or {})
         top += band_height
     return figure_to_rgb(figure)
 
@@ -123,19 +126,21 @@ def _draw_band(
     top: float,
     specs: Sequence[TaskSpec],
     fields: Mapping[str, tuple[np.ndarray | None, np.ndarray | None]],
+    rows: Sequence[int],
     cell: _Cell,
     image: np.ndarray | None,
     meta: Mapping[str, Any],
 ) -> None:
-    left, first = _MARGIN, top + _HEAD
-    second = first + cell.height + _GAP
+    left = _MARGIN
+    tops = {row: top + _HEAD + place * (cell.height + _GAP) for place, row in enumerate(rows)}
     if image is not None:
         pixel_text(figure, left + cell.width / 2, top + _HEAD / 2, 'Input', ha='center')
         rgb = _fit(image, cell)
-        _show(figure, rgb, left, first, cell)
+        _show(figure, rgb, left, top + _HEAD, cell)
         left += cell.width + _SPACE
-    for y, text in ((first, 'ground truth'), (second, 'prediction')):
-        pixel_text(figure, left + _SIDE / 2 - 2, y + cell.height / 2, text, rotation=90, ha='center', color=MUTED)
+    for row, y in tops.items():
+        x, text = left + _SIDE / 2 - 2, _ROWS[row][0]
+        pixel_text(figure, x, y + cell.height / 2, text, rotation=90, ha='center', color=MUTED)
     left += _SIDE
     for spec in specs:
         target, pred = fields[spec.key]
@@ -145,9 +150,10 @@ def _draw_band(
         span = painted_range(spec, shown) if span is None and shown is not None else span
         size = min(LABEL_SIZE, cell.width / (0.0095 * DPI * max(len(spec.title), 1) * 0.75))
         pixel_text(figure, left + cell.width / 2, top + _HEAD / 2, spec.title, ha='center', fontsize=size)
-        for y, array, absent in ((first, target, 'no target'), (second, pred, 'no prediction')):
+        for row, y in tops.items():
+            array = fields[spec.key][row]
             if array is None:
-                _show_absent(figure, absent, left, y, cell)
+                _show_absent(figure, _ROWS[row][1], left, y, cell)
                 continue
             big = cell.enlarge(array)
             valid = None if array is target else np.ones(big.shape[1:], dtype=bool)
@@ -156,7 +162,8 @@ def _draw_band(
             )
             _show(figure, cell.reduce(rgb), left, y, cell)
         if shown is not None:
-            _draw_foot(figure, spec, (target, pred), span, meta, left, second + cell.height + 5, cell.width)
+            foot = max(tops.values()) + cell.height + 5
+            _draw_foot(figure, spec, (target, pred), span, meta, left, foot, cell.width)
         left += cell.width + _SPACE
 
 

@@ -187,8 +187,6 @@ def test_wrong_configs_are_named():
         build(dict(dept={}))
     with pytest.raises(ValueError, match=r"heads\['depth'\] is for task 'edge'"):
         build(dict(depth=dict(task='edge')))
-    with pytest.raises(ValueError, match=r"test_cfg.mode must be 'whole', but got 'slide'"):
-        build(test_cfg=dict(mode='slide'))
     model = build()
     inputs, samples = batch(sample(), sample())
     with pytest.raises(ValueError, match=r"mode must be 'loss', 'predict' or 'tensor', but got 'train'"):

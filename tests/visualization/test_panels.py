@@ -85,6 +85,16 @@ def test_what_is_missing_is_said_instead_of_drawn(missing):
     assert (first != second).any()
 
 
+def test_a_row_that_nothing_fills_is_left_out():
+    whole, sample = _sample(), _sample()
+    for task in ('semseg', 'depth'):
+        sample.pop(f'gt_{task}')
+    both, alone = (prediction_panel(one, ['semseg', 'depth']) for one in (whole, sample))
+    cell = 168  # 24 rows, enlarged to at least 160
+    assert alone.shape[0] == both.shape[0] - cell - 6
+    assert alone.shape[1] == both.shape[1]
+
+
 def test_nothing_at_all_is_an_error():
     with pytest.raises(ValueError, match='no target, no prediction and no image'):
         prediction_panel({}, ['depth'])

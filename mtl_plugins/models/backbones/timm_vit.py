@@ -90,6 +90,20 @@ class TimmViT(BaseModule):
         """Rows and columns of the token map for inputs of ``img_size``."""
         return tuple(self.vit.patch_embed.grid_size)
 
+    @property
+    def size_divisor(self) -> tuple[int, int]:
+        """Height and width of a patch: the sides of every image must be multiples of them."""
+        return tuple(self.vit.patch_embed.patch_size)
+
+    def fix_size(self, size: Sequence[int]) -> None:
+        """Turn into a backbone for images of one size, with the position embedding made for it; for export.
+
+        Args:
+            size: Height and width, multiples of the patch size.
+        """
+        self.vit.set_input_size(img_size=tuple(size))
+        self.vit.dynamic_img_size = self.vit.patch_embed.dynamic_img_size = False
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the token maps of ``out_indices``.
 

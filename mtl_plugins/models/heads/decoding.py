@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,3 +36,24 @@ def decode_logits(spec: TaskSpec, logits: Tensor) -> Tensor:
         has_direction = logits.norm(dim=1, keepdim=True) > 1e-6
         return torch.where(has_direction, F.normalize(logits, dim=1), towards_viewer)
     return logits
+
+
+def decode_views(spec: TaskSpec, views: Sequence[Tensor]) -> Tensor:
+    """One prediction out of the raw outputs for several views of an image, brought back to the same pixels.
+
+    What is averaged has a meaning: probabilities of classes and of binary tasks, unit vectors of normals (whose mean is
+    brought back to length 1), metres, the values of a regression.
+
+    Args:
+        spec: The task.
+        views: Raw outputs ``(N, C, H, W)``, one or more.
+
+    Returns:
+        As :func:`decode_logits`.
+    """
+    if len(views) == 1:
+        return decode_logits(spec, views[0])
+    if spec.kind == 'classes':
+        return torch.stack([view.softmax(dim=1) for view in views]).mean(dim=0).argmax(dim=1, keepdim=True)
+    mean = torch.stack([decode_logits(spec, view) for view in views]).mean(dim=0)
+    return decode_logits(spec, mean) if spec.kind == 'normals' else mean

@@ -15,7 +15,7 @@ from mtl_plugins.models.losses import valid_mask
 from mtl_plugins.registry import MODELS
 from mtl_plugins.task_specs import IGNORE_INDEX, get_task_spec
 
-from .decoding import decode_logits
+from .decoding import decode_views
 from .predictors import build_predictor
 
 FEATURES = ('decoder', 'last', 'maps')
@@ -134,9 +134,12 @@ class TaskHead(BaseModule):
         loss = self.criterion(logits, target, valid)
         return TaskLoss(loss if self.loss_weight == 1 else loss * self.loss_weight, valid.sum().to(loss.dtype))
 
-    def decode(self, logits: Tensor) -> Tensor:
-        """Predictions of the task, see :func:`~mtl_plugins.models.heads.decoding.decode_logits`."""
-        return decode_logits(self.spec, logits)
+    def decode(self, *views: Tensor) -> Tensor:
+        """Predictions of the task from the raw outputs ``(N, C, H, W)`` for one or more views of the same images.
+
+        See :func:`~mtl_plugins.models.heads.decoding.decode_views`.
+        """
+        return decode_views(self.spec, views)
 
     def _check_labels(self, target: Tensor) -> None:
         num_labels = 2 if self.spec.kind == 'binary' else self.out_channels

@@ -1,5 +1,6 @@
 """Segmentors."""
 
+from .inference import InferenceSettings
 from .multi_task_segmentor import MultiTaskSegmentor
 
-__all__ = ['MultiTaskSegmentor']
+__all__ = ['InferenceSettings', 'MultiTaskSegmentor']

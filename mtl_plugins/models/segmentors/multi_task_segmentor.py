@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmengine.model import BaseModel, ModuleDict
 from mmengine.structures import PixelData
@@ -19,6 +18,7 @@ from mtl_plugins.models.decoders import PerTaskDecoder, TaskFeatures
 from mtl_plugins.models.heads import TaskHead, output_channels
 from mtl_plugins.registry import MODELS
 
+from .inference import InferenceSettings, check_tasks, predictions
 from .regions import content_region, cut_padded_targets, output_size
 from .targets import stack_targets
 
@@ -49,7 +49,9 @@ class MultiTaskSegmentor(BaseModel):
             (:class:`~mtl_plugins.models.PerTaskDecoder`) ``tasks``. Not built if no head uses it.
         data_preprocessor: Config of the data preprocessor.
         train_cfg: Kept for the conventions of OpenMMLab; not used.
-        test_cfg: ``mode`` must be ``'whole'``: predictions come from the whole image.
+        test_cfg: How predictions are made: ``mode='whole'`` (default) or ``'slide'`` with ``crop_size`` and ``stride``,
+            ``flip_tta``, ``tasks``; see :class:`~mtl_plugins.models.segmentors.inference.InferenceSettings`. The
+            attribute ``inference`` holds them and may be replaced at any time.
         init_cfg: See :class:`mmengine.model.BaseModule`.
 
     Raises:
@@ -72,8 +74,6 @@ class MultiTaskSegmentor(BaseModel):
         super().__init__(data_preprocessor, init_cfg)
         if not heads:
             raise ValueError('MultiTaskSegmentor: heads must name at least one task, for example dict(depth=dict())')
-        if test_cfg and test_cfg.get('mode', 'whole') != 'whole':
-            raise ValueError(f"MultiTaskSegmentor: test_cfg.mode must be 'whole', but got {test_cfg['mode']!r}")
         self.train_cfg = train_cfg
         self.test_cfg = test_cfg
         self.backbone = MODELS.build(backbone)
@@ -83,6 +83,8 @@ class MultiTaskSegmentor(BaseModel):
         self.decoder = self._build_decoder(decoder, heads) if 'decoder' in wanted else None
         channels['decoder'] = getattr(self.decoder, 'out_channels', None)
         self.heads = ModuleDict({task: self._build_head(task, cfg, channels) for task, cfg in heads.items()})
+        self.inference = InferenceSettings.from_cfg(test_cfg)
+        check_tasks(self.inference, self.tasks)
         self._active: frozenset[str] | None = None
         self._warned_without_targets = False
 
@@ -137,8 +139,7 @@ class MultiTaskSegmentor(BaseModel):
         if mode == 'predict':
             return self.predict(inputs, data_samples)
         if mode == 'tensor':
-            features = self.extract_features(inputs)
-            return {task: head(self._choose(features, head), inputs.shape[-2:]) for task, head in self.heads.items()}
+            return dict(self._raw_outputs(inputs, self.tasks))
         raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', but got {mode!r}")
 
     def extract_features(self, inputs: Tensor) -> Features:
@@ -169,7 +170,7 @@ class MultiTaskSegmentor(BaseModel):
         """Set ``pred_<task>`` of every sample, cut to the image without padding and on the grid of its targets.
 
         Without targets the grid is that of the original image (``ori_shape``). Targets that were padded together with
-        the image are cut as well.
+        the image are cut as well. The attribute ``inference`` decides about windows and mirrored images.
 
         Returns:
             The data samples; new ones if none were given.
@@ -181,17 +182,19 @@ class MultiTaskSegmentor(BaseModel):
             output_size(sample, index, self.tasks, region, input_size)
             for index, (sample, region) in enumerate(zip(samples, regions))
         ]
-        features = self.extract_features(inputs)
-        for task, head in self.heads.items():
-            logits = head(self._choose(features, head), input_size)
-            for raw, sample, region, size in zip(logits, samples, regions, sizes):
-                raw = region.cut(raw[None])
-                if region.size != size:
-                    raw = F.interpolate(raw, size=size, mode='bilinear', align_corners=False)
-                sample.set_data({f'pred_{task}': PixelData(data=head.decode(raw)[0])})
+        for task, maps in predictions(self._raw_outputs, self.heads, inputs, regions, sizes, self.inference):
+            for sample, data in zip(samples, maps):
+                sample.set_data({f'pred_{task}': PixelData(data=data)})
         for sample, region, size in zip(samples, regions, sizes):
             cut_padded_targets(sample, self.tasks, region, size)
         return samples
+
+    def _raw_outputs(self, inputs: Tensor, tasks: Sequence[str] | None = None) -> Iterator[tuple[str, Tensor]]:
+        """Raw outputs ``(N, C, H, W)``, one task after the other; those of ``inference`` if none are named."""
+        features = self.extract_features(inputs)
+        for task in tasks or self.inference.tasks or self.tasks:
+            head = self.heads[task]
+            yield task, head(self._choose(features, head), inputs.shape[-2:])
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum the losses; see :meth:`mmengine.model.BaseModel.parse_losses`.
