@@ -13,7 +13,7 @@ train_pipeline = [
             dict(type='mtl_plugins.MultiTaskRandomScale', scale=(0.5, 2.0)),
             dict(type='mtl_plugins.MultiTaskRandomCrop', size=crop_size, cat_max_ratio=0.75),
             dict(type='mtl_plugins.MultiTaskRandomFlip', prob=0.5),
-            dict(type='mmseg.PhotoMetricDistortion'),
+            dict(type='mtl_plugins.FastPhotoMetricDistortion'),
         ],
     ),
     dict(type='mtl_plugins.MultiTaskPad', size=crop_size),

@@ -11,7 +11,7 @@ train_pipeline = [
             dict(type='mtl_plugins.MultiTaskRandomScale', scale=(1.0, 1.5)),
             dict(type='mtl_plugins.MultiTaskRandomCrop', size=(96, 96)),
             dict(type='mtl_plugins.MultiTaskRandomFlip', prob=0.5),
-            dict(type='mmseg.PhotoMetricDistortion'),
+            dict(type='mtl_plugins.FastPhotoMetricDistortion'),
         ],
     ),
     dict(type='mtl_plugins.PackMultiTaskInputs'),
