@@ -8,7 +8,6 @@ import torch
 from mtl_plugins import __main__ as command_line
 from mtl_plugins.apis import load_config, train
 from mtl_plugins.apis.datasets import leaf_datasets
-
 from tests.stand_ins import TYPES
 
 from .tiny import DATA, ROOMS, ROOT, options, run_tool, shrink

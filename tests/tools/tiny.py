@@ -77,11 +77,11 @@ def options(iterations=2, *more):
     return ['--cfg-options', *loaders, *model, *run, *more]
 
 
-def run_tool(path, *args, cwd):
+def run_tool(path, *args, cwd, timeout=240):
     """Run a tool as a user does."""
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
     command = [sys.executable, str(ROOT / 'tools' / path), *map(str, args)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
 
 
 def load_tool(path):
