@@ -30,7 +30,7 @@ from .layout import (
     find_root,
     read_splits,
 )
-from .reader import TaskonomyReader
+from .reader import RESAMPLE, TaskonomyReader
 
 INDEX_VERSION = 1
 
@@ -64,6 +64,8 @@ class TaskonomyDataset(FilesDataset):
             pixels with what the files hold, 65535 as the depth 1.0, as the released program does.
         size: Resize images and stored codes to this (height, width), or a square, before they are decoded, as the
             released program does with 256. By default the size of the files, 512 x 512.
+        resample: How the codes are resized: ``'bilinear'`` as the released program does, or ``'nearest'``, which does
+            not mix the codes of different depths or segments and is faster.
         normal_axes: What the three channels of the stored normals hold. The default is what their authors say, x
             right, y down, z towards the viewer; ``tools/datasets/verify.py`` measures it. Targets have y up.
         **kwargs: See :class:`~mtl_plugins.datasets.files.FilesDataset`.
@@ -87,6 +89,7 @@ class TaskonomyDataset(FilesDataset):
         tasks: Sequence[str] | None = None,
         masks: bool = True,
         size: int | Sequence[int] | None = None,
+        resample: str = 'bilinear',
         normal_axes: Sequence[str] = NORMAL_AXES,
         metainfo: Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -94,6 +97,9 @@ class TaskonomyDataset(FilesDataset):
         self.masks = masks
         self.size = None if size is None else as_size(size, 'TaskonomyDataset: size')
         self.normal_axes = NormalAxes(normal_axes)
+        if resample not in RESAMPLE:
+            raise ValueError(f'TaskonomyDataset: resample must be one of {RESAMPLE}, but got {resample!r}')
+        self.resample = resample
         self.index: Index | None = None
         tasks = TASKS if tasks is None else self._checked_tasks(tasks)
         own = dict(
@@ -108,7 +114,7 @@ class TaskonomyDataset(FilesDataset):
 
     def make_reader(self) -> TaskonomyReader:
         """The reader of the files of a sample."""
-        return TaskonomyReader(self.masks, self.size, self.normal_axes)
+        return TaskonomyReader(self.masks, self.size, self.normal_axes, self.resample)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """List the files, join the domains and settle what is missing.

@@ -8,9 +8,11 @@ import numpy as np
 from PIL import Image
 
 from ..files import NormalAxes, SampleReader, UnreadableFileError, read_colours, read_indices, read_rgb
+from ..transforms.resizing import resize_nearest
 from .decoding import NO_DATA, NORMAL_AXES, PICTURE_TASKS, decode, dilate, own_holes, read_codes
 from .layout import Z_BUFFER
 
+RESAMPLE = ('bilinear', 'nearest')
 _MEMORY = 'stored_codes'
 
 
@@ -25,13 +27,21 @@ class TaskonomyReader(SampleReader):
     Args:
         masks: False labels every pixel, as the released STGU program does: unknown depth is the target 1.0, and normals
             are the quantised vectors.
-        size: Resize the stored codes to this (height, width), bilinearly as Pillow does, before they are decoded, as
-            the released program does. A pixel that an unlabelled one has a share in is not labelled either. None keeps
-            the size of the files.
+        size: Resize the image (bilinearly, as Pillow does) and the stored codes to this (height, width) before they are
+            decoded. None keeps the size of the files.
         axes: Axes of the stored normals, by default :data:`~.decoding.NORMAL_AXES`.
+        resample: How codes are resized: ``'bilinear'``, as the released program does; a pixel that an unlabelled one
+            has a share in is not labelled either. Or ``'nearest'``, which mixes nothing and takes half the time.
     """
 
-    def __init__(self, masks: bool = True, size: tuple[int, int] | None = None, axes: NormalAxes | None = None) -> None:
+    def __init__(
+        self,
+        masks: bool = True,
+        size: tuple[int, int] | None = None,
+        axes: NormalAxes | None = None,
+        resample: str = 'bilinear',
+    ) -> None:
+        self.resample = resample
         self.masks = masks
         self.size = size
         self.axes = axes or NormalAxes(NORMAL_AXES)
@@ -47,10 +57,15 @@ class TaskonomyReader(SampleReader):
         if task == next(reversed(results['files'])):
             results.pop(_MEMORY, None)
         if self.size is not None and codes.shape[:2] != self.size:
-            codes = self._resized(codes)
-            if valid is not None:
-                valid = self._resized(np.where(valid, np.float32(0), np.float32(1))) == 0
+            codes, valid = self._resampled(codes, valid)
         return decode(task, codes, valid, self.axes)
+
+    def _resampled(self, codes: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+        if self.resample == 'nearest':
+            return resize_nearest(codes, self.size), None if valid is None else resize_nearest(valid, self.size)
+        if valid is not None:
+            valid = self._resized(np.where(valid, np.float32(0), np.float32(1))) == 0
+        return self._resized(codes), valid
 
     def _codes(self, task: str, path: str, results: dict[str, Any]) -> np.ndarray:
         if not self.masks or task != Z_BUFFER:

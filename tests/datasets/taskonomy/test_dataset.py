@@ -316,6 +316,19 @@ def test_codes_are_resized_before_they_are_decoded(make, masks):
     assert make(size=24).size == (24, 24)
 
 
+@pytest.mark.parametrize('masks', [True, False])
+def test_codes_of_the_nearest_pixels(make, masks):
+    """Every other pixel of the labels of full size (occlusion edges are blurred at the new size instead)."""
+    small, full = make(masks=masks, size=(24, 32), resample='nearest')[1], make(masks=masks)[1]
+    np.testing.assert_array_equal(small['img'], make(size=(24, 32))[1]['img'])
+    for task in TASKS:
+        target, expected = small[f'gt_{task}'], full[f'gt_{task}'][1::2, 1::2]
+        if task == 'edge_occlusion':
+            np.testing.assert_array_equal(np.isnan(target), np.isnan(expected))
+        else:
+            np.testing.assert_array_equal(target, expected)
+
+
 def test_the_depth_that_is_mask_and_task_is_read_once(make, monkeypatch):
     read = []
     monkeypatch.setattr(reader_module, 'read_codes', lambda task, path: read.append(path) or read_codes(task, path))
@@ -447,6 +460,7 @@ def test_subsets_keep_working(make):
         (dict(tasks='normal'), TypeError, 'must be a list of task names'),
         (dict(split='all'), ValueError, "split must be one of 'train', 'val', 'test', 'released_train'"),
         (dict(size=0), ValueError, 'TaskonomyDataset: size must be a positive integer'),
+        (dict(resample='cubic'), ValueError, "TaskonomyDataset: resample must be one of .*'cubic'"),
         (dict(ann_file='x'), ValueError, 'ann_file does not apply'),
     ],
 )
