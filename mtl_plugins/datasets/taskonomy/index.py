@@ -30,7 +30,7 @@ class Folder:
 
     Attributes:
         keys: ``(n,)`` int64, see :func:`key_of`; no key twice.
-        forms: ``(n,)`` uint8, index into ``names``.
+        forms: ``(n,)`` uint16, index into ``names``.
         names: Format strings of the file names; as a rule there is one.
         doubles: Keys that have several files.
     """
@@ -191,7 +191,7 @@ def scan_folder(path: Path, domain: str) -> dict[str, np.ndarray]:
     names = sorted(set(found.values()))
     number = {name: index for index, name in enumerate(names)}
     keys = np.fromiter(found, np.int64, len(found))
-    forms = np.fromiter((number[form] for form in found.values()), np.uint8, len(found))
+    forms = np.fromiter((number[form] for form in found.values()), np.uint16, len(found))
     by_key = np.argsort(keys)
     return dict(
         keys=keys[by_key],
@@ -215,7 +215,7 @@ def _changed(path: Path) -> int | None:
 
 def _folder(path: Path, domain: str, building: str, stamp: int | None, cache: DerivedCache | None) -> Folder:
     if stamp is None:
-        return Folder(np.zeros(0, np.int64), np.zeros(0, np.uint8), (), np.zeros(0, np.int64))
+        return Folder(np.zeros(0, np.int64), np.zeros(0, np.uint16), (), np.zeros(0, np.int64))
     # A folder that is being written to may change again within the resolution of its clock: not to be trusted yet.
     if cache is None or time.time() - stamp / 1e9 < _FRESH_SECONDS:
         arrays = scan_folder(path, domain)

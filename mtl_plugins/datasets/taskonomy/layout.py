@@ -51,7 +51,7 @@ RELEASED_WITHOUT = ('woodbine', 'wiconisco')
 RELEASED_TEST_SHARE = 10
 """The released program evaluates on the first of this many equal parts of its test list."""
 
-_FILE = re.compile(r'point_(\d+)_view_(\d+)_domain_(\w+)\.png')
+_FILE = re.compile(r'point_(\d{1,9})_view_(\d{1,7})_domain_(\w+)\.png')
 _ROOT_NAMES = ('taskonomy', 'Taskonomy', 'taskonomy_tiny', 'taskonomy_dataset', 'omnidata')
 
 

@@ -75,7 +75,7 @@ def test_what_was_exported_is_clean_and_stays_untouched(cache, tmp_path, order, 
 
 
 @pytest.mark.parametrize('damage', [truncate, to_page, crop, other_bits], ids=lambda damage: damage.__name__)
-@pytest.mark.parametrize('domain', layout.DOMAINS)
+@pytest.mark.parametrize('domain', ['rgb', 'reshading', 'keypoints3d'])
 def test_damaged_files(root, domain, damage):
     damage(root / path_of(domain))
     kind = {truncate: 'unreadable file', to_page: 'unreadable file', crop: 'wrong size', other_bits: 'wrong format'}
@@ -122,7 +122,7 @@ def test_depths_that_were_swapped(root):
     assert problems(root) == [(path_of('depth_euclidean'), 'values out of range')]
 
 
-@pytest.mark.parametrize('domain', layout.DOMAINS)
+@pytest.mark.parametrize('domain', ['rgb', 'edge_texture', 'segment_unsup25d'])
 def test_a_missing_view_and_a_missing_domain(root, domain):
     (root / path_of(domain)).unlink()
     assert problems(root) == [(path_of(domain), 'missing view')]
