@@ -7,6 +7,19 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 
+class FolderNotFoundError(FileNotFoundError):
+    """There is no such data set where it was looked for.
+
+    Args:
+        finding: What was looked for, and what is there instead.
+        advice: What to try.
+    """
+
+    def __init__(self, finding: str, advice: str = '') -> None:
+        super().__init__(f'{finding}. {advice}' if advice else finding)
+        self.finding = finding
+
+
 def find_folder(
     data_root: str | os.PathLike,
     names: Sequence[str],
@@ -24,7 +37,7 @@ def find_folder(
         verify: Name of the data set for ``tools/datasets/verify.py``.
 
     Raises:
-        FileNotFoundError: If there is no such folder; the message says what was looked for and what to try.
+        FolderNotFoundError: If there is no such folder; the message says what was looked for and what to try.
     """
     given = Path(data_root).expanduser()
     candidates = [given, *(given / name for name in names)]
@@ -34,12 +47,13 @@ def find_folder(
     state = 'is there' if given.is_dir() else 'does not exist'
     inside = sorted(entry.name for entry in os.scandir(given))[:8] if given.is_dir() else []
     found = f' and holds {", ".join(inside) if inside else "nothing"}' if given.is_dir() else ''
-    raise FileNotFoundError(
+    raise FolderNotFoundError(
         f'no {verify} data set at data_root={os.fspath(data_root)!r} ({given.absolute()} {state}{found}). Looked for '
-        f'{looked_for} in {", ".join(str(candidate) for candidate in candidates)}. Give the unpacked folder or its '
-        'parent by data_root (--data-root on the command line); docs/data_preparation.md says where to get it; '
+        f'{looked_for} in {", ".join(str(candidate) for candidate in candidates)}',
+        'Give the unpacked folder or its parent by data_root (--data-root on the command line); '
+        'docs/data_preparation.md says where to get it; '
         f'python tools/datasets/verify.py {verify} FOLDER says what is wrong with a folder; and '
-        f'python tools/datasets/export_rooms.py {verify} FOLDER writes a small rendered stand-in to try things out'
+        f'python tools/datasets/export_rooms.py {verify} FOLDER writes a small rendered stand-in to try things out',
     )
 
 

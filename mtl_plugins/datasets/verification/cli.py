@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from mtl_plugins.datasets.files.folders import FolderNotFoundError
+
 from .base import LayoutCheck
 from .kinds import make_problem
 from .manifest import (
@@ -89,7 +91,9 @@ def run(args: argparse.Namespace, check_class: type[LayoutCheck]) -> Report:
     try:
         check = check_class(args.root)
     except FileNotFoundError as error:
-        problem = make_problem('wrong folder', '', str(error))
+        # What the loader advises is to call this command.
+        text = error.finding if isinstance(error, FolderNotFoundError) else str(error)
+        problem = make_problem('wrong folder', '', text)
         return Report(args.dataset, str(args.root), {}, Verification((problem,)))
     stamps = not (args.no_hash or args.quick)
     path = old = None

@@ -7,7 +7,8 @@ from .base import Problem
 _TAKE_AGAIN = 'extract it from the archive again; if it stays so, download the archive again and compare its checksum'
 
 REMEDIES = {
-    'wrong folder': 'give the folder of the dataset itself or the one above it, and check the name of the dataset',
+    'wrong folder': 'give the folder of the dataset itself or the one above it, and check the name of the dataset; '
+    'docs/data_preparation.md shows how the folder must look',
     'missing folder': 'extract the archive again; if a whole part is missing, download that part',
     'missing file': _TAKE_AGAIN,
     'unreadable file': f'the file is damaged or not what its name says: {_TAKE_AGAIN}',

@@ -148,8 +148,7 @@ def taskonomy_cases() -> Iterator[Case]:
                 yield case
         building = f'{domain}/taskonomy/beechwood'
         yield Case(stand, building, shutil.rmtree, ((building, 'missing folder'),))
-        if domain != taskonomy.RGB:  # without images it is no such dataset at all
-            yield Case(stand, domain, shutil.rmtree, ((domain, 'missing domain'),))
+        yield Case(stand, domain, shutil.rmtree, ((domain, 'missing domain'),))
     for damage in (damages.lone_returns, damages.windows_ends, damages.unix_ends):
         yield Case(stand, splits, damage, ())
     yield Case(stand, splits, damages.no_lines, ((splits, 'unreadable file'),))
@@ -203,8 +202,10 @@ def found(outcome) -> tuple[tuple[str, str], ...]:
 def test_damage_is_named_and_nothing_else(case, copy):
     root = copy(case.stand)
     case.damage(root / case.file)
-    outcome = verify(check(case.stand, root), stamps=False)
+    damaged = check(case.stand, root)
+    outcome = verify(damaged, stamps=False)
     assert found(outcome) == case.problems, outcome.problems
+    assert all(isinstance(text, str) for text in damaged.describe().values())
     assert outcome.is_clean == (not case.problems)
     assert all(problem.detail and problem.remedy for problem in outcome.problems)
 
@@ -224,10 +225,15 @@ def test_what_was_exported_is_clean_and_stays_untouched(name, stands):
 
 
 @pytest.mark.parametrize('name', STANDS)
-def test_the_parent_folder_and_only_a_dataset_are_accepted(name, stands, tmp_path):
+def test_only_a_folder_of_the_dataset_is_accepted(name, stands, tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(FileNotFoundError, match='empty'):
         check(name, tmp_path / 'empty')
+    assert cli.main([STANDS[name].dataset, str(tmp_path / 'empty')]) == 1
+    told = capsys.readouterr().out
+    assert 'wrong folder (1)' in told
+    assert 'Looked for' in told
+    assert 'data_root (--data-root' not in told  # that is the advice of the loader
     other = next(other for other, stand in STANDS.items() if stand.dataset != STANDS[name].dataset)
     with pytest.raises(FileNotFoundError):
         check(name, stands(other))
