@@ -7,19 +7,19 @@ tasks = (
 )  # fmt: skip
 dataset_type = 'mtl_plugins.TaskonomyDataset'
 data_root = 'data/taskonomy'
+# Resized by the data set, before the codes of the files are decoded. The released program mixes codes by bilinear
+# interpolation: dataset.resample='bilinear'.
 crop_size = (256, 256)
 
 train_pipeline = [
     dict(type='mtl_plugins.LoadSampleFiles'),
     dict(type='mtl_plugins.CheckTargets'),
-    dict(type='mtl_plugins.MultiTaskResize', size=crop_size),
     dict(type='mtl_plugins.SeededTransforms', transforms=[dict(type='mtl_plugins.MultiTaskRandomFlip', prob=0.5)]),
     dict(type='mtl_plugins.PackMultiTaskInputs'),
 ]
 test_pipeline = [
     dict(type='mtl_plugins.LoadSampleFiles'),
     dict(type='mtl_plugins.CheckTargets'),
-    dict(type='mtl_plugins.MultiTaskResize', size=crop_size),
     dict(type='mtl_plugins.PackMultiTaskInputs'),
 ]
 
@@ -28,20 +28,29 @@ train_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='mtl_plugins.AbsoluteSampler', shuffle=True),
-    dataset=dict(type=dataset_type, data_root=data_root, split='train', tasks=tasks, pipeline=train_pipeline),
+    dataset=dict(
+        type=dataset_type, data_root=data_root, split='train', tasks=tasks, size=crop_size, resample='nearest',
+        pipeline=train_pipeline,
+    ),
 )
 val_dataloader = dict(
     batch_size=8,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type=dataset_type, data_root=data_root, split='val', tasks=tasks, pipeline=test_pipeline),
+    dataset=dict(
+        type=dataset_type, data_root=data_root, split='val', tasks=tasks, size=crop_size, resample='nearest',
+        pipeline=test_pipeline,
+    ),
 )
 test_dataloader = dict(
     batch_size=8,
     num_workers=4,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type=dataset_type, data_root=data_root, split='test', tasks=tasks, pipeline=test_pipeline),
+    dataset=dict(
+        type=dataset_type, data_root=data_root, split='test', tasks=tasks, size=crop_size, resample='nearest',
+        pipeline=test_pipeline,
+    ),
 )
 
 val_evaluator = dict(type='mtl_plugins.MultiTaskEvaluator', metrics='auto', tasks=tasks)
