@@ -1,5 +1,6 @@
 """Images measured in other processes: equal results, and nothing left behind."""
 
+import io
 import json
 import logging
 import multiprocessing
@@ -18,6 +19,7 @@ import torch
 from dense_samples import evaluate, sample
 from edge_maps import contours
 from mmengine.logging import MMLogger
+from rich.console import Console
 
 from mtl_plugins.evaluation import EdgeMetric
 from mtl_plugins.evaluation.pool import WorkPool, default_workers
@@ -116,6 +118,21 @@ def test_predictions_may_be_overwritten_afterwards():
         one.pred_edge.data.fill_(0.5)
         one.gt_edge.data.fill_(0)
     assert metric.evaluate(len(samples)) == expected
+
+
+@pytest.mark.parametrize('terminal', [True, False])
+def test_a_bar_shows_the_images_that_are_left(monkeypatch, terminal):
+    out = io.StringIO()
+    monkeypatch.setattr(
+        'mtl_plugins.evaluation.metrics.edges.Console', lambda: Console(file=out, force_terminal=terminal)
+    )
+    monkeypatch.setattr(sys, '__stdout__', sys.stdout)
+    assert np.isfinite(evaluate(EdgeMetric(num_workers=1), _samples(3))['edge/odsF'])
+    assert ('Edges: match' in out.getvalue()) == terminal
+    monkeypatch.setattr(sys, '__stdout__', None)  # somebody else draws on the terminal
+    out.truncate(0)
+    evaluate(EdgeMetric(num_workers=1), _samples(3))
+    assert 'Edges' not in out.getvalue()
 
 
 def test_samples_without_target_take_no_worker():
