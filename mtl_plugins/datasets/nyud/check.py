@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import UnreadableFileError, measure_axes, read_fixture_marker, read_lines
+from ..files import UnreadableFileError, measure_axes, missing_files, read_fixture_marker, read_lines
 from ..files.axes import OURS
 from ..verification.base import CheckJob, LayoutCheck, Problem
 from ..verification.files import check_ids, check_jpeg, check_npy, check_png, check_target
@@ -63,26 +63,29 @@ class NYUDv2Check(LayoutCheck):
         yield from self.split_problems
         for split, ids in self.ids.items():
             yield from check_ids(layout.split_path(split), ids, self.counts.get(split))
+            unknown = [sample for sample in dict.fromkeys(ids) if sample in self._unknown]
+            if unknown:
+                detail = f'{len(unknown)} have not a single file: {", ".join(map(repr, unknown[:5]))}'
+                yield make_problem('unknown ids', layout.split_path(split), detail)
         both = sorted(set(self.ids.get('train', ())) & set(self.ids.get('val', ())))
         if both:
             detail = f'{len(both)} are in both splits: {", ".join(both[:5])}{", ..." if len(both) > 5 else ""}'
             yield make_problem('duplicate ids', layout.SPLIT_FOLDER, detail)
 
     def jobs(self) -> list[CheckJob]:
-        """One job per sample; files of folders that are missing altogether are left to :meth:`structure`."""
+        """One job per sample that has files; ids and folders without any are left to :meth:`structure`."""
         if self.packaging is None:
             return []
         sizes = (tuple(self.marker['size']),) if self.marker else self.packaging.sizes
-        tasks = tuple(task for task in layout.TASKS if (self.root / layout.FOLDERS[task]).is_dir())
         return [
             CheckJob(
-                (
-                    self.packaging.image_path(sample),
-                    *(self.packaging.target_path(task, sample) for task in tasks),
+                files,
+                functools.partial(
+                    check_sample, sample=sample, packaging=self.packaging.name, tasks=self._tasks, sizes=sizes
                 ),
-                functools.partial(check_sample, sample=sample, packaging=self.packaging.name, tasks=tasks, sizes=sizes),
             )
-            for sample in dict.fromkeys(sample for ids in self.ids.values() for sample in ids)
+            for sample, files in self._files.items()
+            if sample not in self._unknown
         ]
 
     def describe(self) -> dict[str, str]:
@@ -97,9 +100,38 @@ class NYUDv2Check(LayoutCheck):
             'normals': self._describe_axes(),
         }
 
+    @functools.cached_property
+    def _tasks(self) -> tuple[str, ...]:
+        """Tasks whose folder is there."""
+        return tuple(task for task in layout.TASKS if (self.root / layout.FOLDERS[task]).is_dir())
+
+    @functools.cached_property
+    def _files(self) -> dict[str, tuple[str, ...]]:
+        """The files of each sample, relative to the root."""
+        if self.packaging is None:
+            return {}
+        return {
+            sample: (
+                self.packaging.image_path(sample),
+                *(self.packaging.target_path(task, sample) for task in self._tasks),
+            )
+            for ids in self.ids.values()
+            for sample in ids
+        }
+
+    @functools.cached_property
+    def _unknown(self) -> frozenset[str]:
+        """Ids without any file: their list is wrong, rather than all these files missing."""
+        missing = missing_files(str(self.root / path) for paths in self._files.values() for path in paths)
+        return frozenset(
+            sample
+            for sample, paths in self._files.items()
+            if missing.issuperset(str(self.root / path) for path in paths)
+        )
+
     def _describe_axes(self) -> str:
         """The axes of the normals, which no publication states."""
-        samples = [sample for ids in self.ids.values() for sample in ids] if self.packaging else []
+        samples = [sample for sample in self._files if sample not in self._unknown]
         pairs = []
         for sample in samples[:_MEASURED]:
             with contextlib.suppress(UnreadableFileError):  # the job of this sample says what is wrong with it

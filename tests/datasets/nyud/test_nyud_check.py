@@ -199,7 +199,7 @@ def test_split_files(copies):
     (splits / 'val.txt').write_text('0003\n0777\n')
     found = summary(root)
     assert ('gt_sets', 'duplicate ids') in found
-    assert ('images/0777.png', 'missing file') in found
+    assert ('gt_sets/val.txt', 'unknown ids') in found
     (splits / 'val.txt').write_text('0003\n')
     assert ('gt_sets/val.txt', 'wrong count') in summary(root)
     (splits / 'val.txt').unlink()

@@ -124,6 +124,11 @@ def unknown_id(path: Path) -> None:
     _edit_lines(path, lambda lines: [*lines[:-1], '9999_999999'])
 
 
+def zeros_at_the_end(path: Path) -> None:
+    """As a crash of the machine leaves a file."""
+    path.write_bytes(path.read_bytes()[:-2] + bytes(2))
+
+
 def _edit_lines(path: Path, change: Callable[[list[str]], list[str]], end: str = '\n') -> None:
     path.write_bytes(''.join(f'{line}{end}' for line in change(path.read_text().splitlines())).encode())
 

@@ -91,6 +91,8 @@ def nyud_cases(packaging: str) -> Iterator[Case]:
             yield Case(stand, folder, shutil.rmtree, ((folder, 'missing folder'),))
     for split in ('train', 'val'):
         yield from any_split(stand, f'gt_sets/{split}.txt')
+        yield values(stand, f'gt_sets/{split}.txt', damages.unknown_id, 'unknown ids')
+        yield values(stand, f'gt_sets/{split}.txt', damages.zeros_at_the_end, 'unknown ids')
     yield values(stand, files['segmentation'], damages.spot(41))
     yield values(stand, files['segmentation'], damages.fill(0), 'no labelled pixel')
     yield values(stand, files['depth'], damages.fill(0), 'no labelled pixel')
