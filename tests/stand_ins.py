@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mtl_plugins.datasets.cache import default_cache_dir
 
-SIZES = {'nyud': (60, 80), 'pascal_context': (60, 80), 'taskonomy': (64, 64)}
+SIZES = {'nyud': (60, 80), 'pascal_context': (60, 80), 'taskonomy': (64, 64), 'mmseg': (64, 64)}
 TYPES = {
     'mtl_plugins.NYUDv2Dataset': 'nyud',
     'mtl_plugins.PascalContextMTDataset': 'pascal_context',
