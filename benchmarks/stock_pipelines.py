@@ -9,6 +9,7 @@ negated by flips, pixels without geometry are not looked for.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -232,7 +233,9 @@ class NYUDSemseg(LoadAnnotations):
     """``LoadAnnotations`` with the flag that its data sets normally set."""
 
     def __init__(self) -> None:
-        super().__init__(reduce_zero_label=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # it would rather have the flag from its own data sets
+            super().__init__(reduce_zero_label=True)
 
     def transform(self, results: Results) -> Results:
         """Load."""

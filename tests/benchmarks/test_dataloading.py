@@ -11,9 +11,6 @@ from benchmarks import dataloading, loading_setups
 from benchmarks.worker_memory import Growth, measure_growth, resident
 from mtl_plugins.task_specs import get_task_spec
 
-# The stock loader says how it would like its flag to be set.
-pytestmark = pytest.mark.filterwarnings('ignore:.reduce_zero_label. will be deprecated')
-
 
 @pytest.fixture(scope='module', autouse=True)
 def small_images():

@@ -50,10 +50,13 @@ def test_nearest(dtype, shape):
 
 def test_nearest_at_sizes_where_opencv_rounds_differently():
     rng = np.random.default_rng(1)
-    for old, new in [(425, 557), (560, 838), (500, 333), *rng.integers(1, 1300, (300, 2)).tolist()]:
+    lengths = [(425, 557), (560, 838), (500, 333), (40000, 123), (70, 40000), *rng.integers(1, 1300, (300, 2)).tolist()]
+    for old, new in lengths:
         source = np.arange(old, dtype=np.float32)[None]
-        expected = [(2 * i + 1) * old // (2 * new) for i in range(new)]
+        expected = np.array([(2 * i + 1) * old // (2 * new) for i in range(new)])
         np.testing.assert_array_equal(resize_nearest(source, (1, new))[0], expected)
+        both = resize_nearest(source.T % 251 + source[:, :3], (new, 2))
+        np.testing.assert_array_equal(both, (expected % 251)[:, None] + [(1 * min(old, 3)) // 4, 3 * min(old, 3) // 4])
 
 
 @pytest.mark.parametrize('labelled', LABELLED)

@@ -17,6 +17,8 @@ from .fields import as_size, iter_targets
 
 TARGETS = ('nearest', 'bilinear')
 SMALLEST_WEIGHT = 1e-6
+LONGEST = 2**15
+"""On longer axes the steps of 1/65536 pixel in which OpenCV counts would overflow."""
 SHORTEST_NORMAL = 1e-3
 """Mixtures of unit vectors that are shorter than this have no direction to speak of."""
 
@@ -30,12 +32,15 @@ def nearest_indices(old: int, new: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=256)
-def _opencv_agrees(old: int, new: int) -> bool:
-    # OpenCV's "exact" mode steps in 1/65536 of a pixel, and for about every fifth pair of lengths that is too coarse.
-    if old > np.iinfo(np.uint16).max:
-        return False
-    line = cv2.resize(np.arange(old, dtype=np.uint16)[None], (new, 1), interpolation=cv2.INTER_NEAREST_EXACT)
-    return np.array_equal(line[0], nearest_indices(old, new))
+def _opencv_errors(old: int, new: int) -> np.ndarray:
+    """The new pixels along an axis for which OpenCV's "exact" mode takes another pixel.
+
+    It steps in 1/65536 of a pixel, and for every third pair of lengths that is too coarse somewhere.
+    """
+    line = cv2.resize(np.arange(old, dtype=np.float32)[None], (new, 1), interpolation=cv2.INTER_NEAREST_EXACT)
+    errors = np.flatnonzero(line[0] != nearest_indices(old, new))
+    errors.flags.writeable = False
+    return errors
 
 
 def resize_nearest(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -51,10 +56,16 @@ def resize_nearest(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if array.shape[:2] == tuple(size):
         return array
     rows, columns = (nearest_indices(old, new) for old, new in zip(array.shape, size))
-    if array.dtype in (np.uint8, np.float32) and array.ndim <= 3 and all(map(_opencv_agrees, array.shape, size)):
-        resized = cv2.resize(array, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
-        return resized.reshape(tuple(size) + array.shape[2:])
-    return array.take(columns, axis=1).take(rows, axis=0)
+    if array.dtype not in (np.uint8, np.float32) or array.ndim > 3 or max(array.shape[:2]) > LONGEST:
+        return array.take(columns, axis=1).take(rows, axis=0)
+    resized = cv2.resize(array, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+    resized = resized.reshape(tuple(size) + array.shape[2:])
+    wrong_rows, wrong_columns = (_opencv_errors(old, new) for old, new in zip(array.shape, size))
+    if wrong_columns.size:
+        resized[:, wrong_columns] = array.take(columns[wrong_columns], axis=1).take(rows, axis=0)
+    if wrong_rows.size:
+        resized[wrong_rows] = array.take(rows[wrong_rows], axis=0).take(columns, axis=1)
+    return resized
 
 
 def resize_linear(array: np.ndarray, size: tuple[int, int], antialias: bool = True) -> np.ndarray:
