@@ -1,4 +1,4 @@
-"""``python -m mtl_plugins train|test|doctor|demo``; ``tools/*.py`` are these commands too."""
+"""``python -m mtl_plugins train|test|infer|export|doctor|demo``; ``tools/*.py`` are these commands too."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from importlib import import_module
 COMMANDS = {
     'train': 'train a model',
     'test': 'evaluate a checkpoint and draw its predictions',
+    'infer': 'predict all tasks for pictures, folders and videos',
+    'export': 'write a trained model as ONNX or as a torch.export program',
     'doctor': 'build everything, run one batch, and say what is wrong',
     'demo': 'train on the embedded rooms for a few minutes and show the result',
 }

@@ -31,11 +31,11 @@ def add_data_root(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_tasks(parser: argparse.ArgumentParser) -> None:
+def add_tasks(
+    parser: argparse.ArgumentParser, text: str = 'only these tasks of the config (all); one: its single-task model'
+) -> None:
     """Add ``--tasks``."""
-    parser.add_argument(
-        '--tasks', type=names, metavar='A,B', help='only these tasks of the config (all); one: its single-task model'
-    )
+    parser.add_argument('--tasks', type=names, metavar='A,B', help=text)
 
 
 def names(text: str) -> list[str]:
@@ -54,6 +54,14 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f'expected 1 or more, but got {value}')
     return value
+
+
+def pair(text: str) -> tuple[int, int]:
+    """Argument type: height and width, two whole numbers of 1 or more separated by a comma or an x."""
+    sides = [part.strip() for part in text.lower().replace('x', ',').split(',')]
+    if len(sides) != 2:
+        raise argparse.ArgumentTypeError(f'expected height and width such as 96,128, but got {text!r}')
+    return positive(sides[0]), positive(sides[1])
 
 
 def _split(text: str) -> list[str]:

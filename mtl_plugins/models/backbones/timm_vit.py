@@ -102,7 +102,8 @@ class TimmViT(BaseModule):
             size: Height and width, multiples of the patch size.
         """
         self.vit.set_input_size(img_size=tuple(size))
-        self.vit.dynamic_img_size = self.vit.patch_embed.dynamic_img_size = False
+        # What timm makes of dynamic_img_size=False; otherwise the forward pass would resize the embedding again.
+        self.vit.dynamic_img_size, self.vit.patch_embed.flatten = False, True
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the token maps of ``out_indices``.
@@ -129,7 +130,7 @@ class TimmViT(BaseModule):
         tokens, maps = self.vit.forward_intermediates(x, indices=lower or [last], norm=False, output_fmt='NCHW')
         patches = self._norm_of_maps(tokens)[:, self.vit.num_prefix_tokens :]
         rows, columns = self.vit.patch_embed.dynamic_feat_size(x.shape[-2:])
-        final = patches.reshape(len(x), rows, columns, -1).permute(0, 3, 1, 2).contiguous()
+        final = patches.reshape(x.shape[0], rows, columns, -1).permute(0, 3, 1, 2).contiguous()
         return (*(maps if lower else ()), final)
 
     def init_weights(self) -> None:

@@ -1,0 +1,101 @@
+"""Export from the command line: ``tools/export.py`` and ``python -m mtl_plugins export``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from mtl_plugins.engine.checkpoints import trust_checkpoints, write_atomically
+from mtl_plugins.task_specs import get_task_specs
+from mtl_plugins.utils.cfg_options import ConfigArgumentParser
+
+from .arguments import add_tasks, add_trust, positive
+from .exporting import FORMATS, ExportedTasks, compare_with_file, export_program, save_program
+from .exporting.verification import TOLERANCE, can_run
+from .inference import find_config, load_model
+from .inference.loading import size_divisor
+from .inference.sizes import Size, round_up, training_size
+
+VALUES = dict(
+    classes='class index, int64',
+    binary='probability 0..1, float32',
+    depth='metres, float32',
+    normals='unit vectors (x right, y up, z towards the viewer), float32',
+    regression='as in the training data, float32',
+)
+
+
+def build_parser() -> ConfigArgumentParser:
+    """The options of ``export``."""
+    parser = ConfigArgumentParser(
+        prog='export',
+        description='Write a trained model as a file that runs without MMEngine, and check that it computes the same.',
+        epilog='Input "image": (N, 3, H, W) float32, RGB, 0..255; any N. Outputs are named by their tasks. FILE.json '
+        'beside the file says what they hold.',
+    )
+    parser.add_argument('config', help='config file, or name of a shipped config')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--format', choices=FORMATS, help='onnx, or pt2 of torch.export (by the suffix of --out)')
+    parser.add_argument('--out', required=True, metavar='FILE', help='file to write')
+    parser.add_argument(
+        '--size', type=positive, nargs=2, metavar=('H', 'W'), help='size of the images (that of the training images)'
+    )
+    parser.add_argument('--raw', action='store_true', help='raw outputs instead of predictions')
+    add_tasks(parser, 'only these tasks (all)')
+    add_trust(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse ``argv``, export and check; returns the exit code."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    path = Path(args.out)
+    kind = args.format or path.suffix.removeprefix('.')
+    if kind not in FORMATS:
+        parser.error(f'--format is needed: the suffix of {path} is none of {", ".join(FORMATS)}')
+    cfg = find_config(args.config, args.cfg_options)
+    with ExitStack() as stack:
+        if args.trust_checkpoint:
+            stack.enter_context(trust_checkpoints())
+        model, meta = load_model(cfg, args.checkpoint)
+    size = args.size or training_size(cfg)
+    if size is None:
+        parser.error('--size H W is needed: the config does not tell the size of the training images')
+    size = tuple(args.size) if args.size else round_up(size, size_divisor(model))
+    module = ExportedTasks(model, size, args.tasks, decoded=not args.raw)
+    save_program(export_program(module), module.tasks, path, kind)
+    about = path.with_name(f'{path.name}.json')
+    write_atomically((json.dumps(describe(module, meta, size), indent=1) + '\n').encode(), about)
+    print(f'{path} ({path.stat().st_size / 1e6:.1f} MB) and {about}')
+    if not can_run(kind):
+        print('not checked: onnxruntime is not installed (pip install "mtl-plugins[export]")')
+        return 0
+    return _check(compare_with_file(model, path, kind, size, not args.raw), path)
+
+
+def describe(module: ExportedTasks, meta: Mapping[str, Any], size: Size) -> dict[str, Any]:
+    """What goes in and what comes out, for the JSON beside the file."""
+    classes = meta.get('classes') or {}
+    outputs = {}
+    for spec in get_task_specs(module.tasks):
+        values = VALUES[spec.kind] if module.decoded else 'raw output, float32'
+        names = {'classes': [*classes[spec.key]]} if spec.key in classes else {}
+        outputs[spec.key] = dict(title=spec.title, kind=spec.kind, shape='(N, C, H, W)', values=values, **names)
+    image = dict(shape=['N', 3, *size], dtype='float32', colours='RGB', range=[0, 255])
+    return dict(version=1, inputs=dict(image=image), outputs=outputs)
+
+
+def _check(worst: Mapping[str, float], path: Path) -> int:
+    print('largest difference from PyTorch, relative to the raw output:')
+    for task, value in worst.items():
+        print(f'  {task:20} {value:.1e}')
+    wrong = [task for task, value in worst.items() if not value <= TOLERANCE]
+    if wrong:
+        print(f'{path} does NOT agree with PyTorch to {TOLERANCE:g}: {", ".join(wrong)}. Do not use it')
+        return 1
+    print(f'agrees to {TOLERANCE:g}')
+    return 0

@@ -1,0 +1,186 @@
+"""What can be predicted: pictures, folders of pictures, arrays, videos, and lists of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from mtl_plugins.datasets.photo_files import SUFFIXES, UnreadablePhotoError, load_photo
+
+VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.gif')
+ORDERS = ('bgr', 'rgb')
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video that frames come from.
+
+    Args:
+        path: The file.
+        name: Its name among the outputs.
+        fps: Frames per second that are taken.
+        step: Every ``step``-th frame is taken.
+        frames: How many that will be, as far as the file tells.
+    """
+
+    path: str
+    name: str
+    fps: float
+    step: int
+    frames: int
+
+
+class Entry(NamedTuple):
+    """One picture to predict.
+
+    Attributes:
+        name: Unique and safe as a part of a path, without suffix; may contain folders.
+        source: What messages call it.
+        load: Returns it as ``(H, W, 3)`` uint8 BGR.
+        video: The video that it is a frame of.
+    """
+
+    name: str
+    source: str
+    load: Callable[[], np.ndarray]
+    video: Video | None = None
+
+
+class Inputs:
+    """All pictures of a call, in order; iterate once or more.
+
+    Args:
+        inputs: Path of a picture, a folder or a video; an array ``(H, W, 3)`` uint8; or a list of these. A folder means
+            all pictures in it and in its folders.
+        channel_order: ``'bgr'`` (as OpenCV and MMCV load pictures) or ``'rgb'``; concerns arrays alone.
+        fps: Frames per second to take of videos, None for all of them.
+
+    Raises:
+        FileNotFoundError: If a path does not exist.
+        ValueError: If a folder has no picture, a video cannot be opened, an array has another shape or type, or an
+            option is wrong.
+        TypeError: If an input is of another kind.
+    """
+
+    def __init__(self, inputs: Any, channel_order: str = 'bgr', fps: float | None = None) -> None:
+        if channel_order not in ORDERS:
+            raise ValueError(f"channel_order must be 'bgr' or 'rgb', but got {channel_order!r}")
+        if fps is not None and not fps > 0:
+            raise ValueError(f'fps must be above 0, but got {fps!r}')
+        self.channel_order = channel_order
+        self.fps = fps
+        self._names: set[str] = set()
+        self._parts: list[Entry | Video] = []
+        for number, one in enumerate(inputs if isinstance(inputs, list | tuple) else [inputs]):
+            self._add(one, number)
+        if not self._parts:
+            raise ValueError('there is nothing to predict: the list of inputs is empty')
+
+    def __len__(self) -> int:
+        """Number of pictures, as far as videos tell how long they are."""
+        return sum(part.frames if isinstance(part, Video) else 1 for part in self._parts)
+
+    def __iter__(self) -> Iterator[Entry]:
+        for part in self._parts:
+            if isinstance(part, Video):
+                yield from _frames(part)
+            else:
+                yield part
+
+    def _add(self, one: Any, number: int) -> None:
+        if isinstance(one, np.ndarray):
+            self._add_array(one, number)
+        elif not isinstance(one, str | os.PathLike):
+            raise TypeError(
+                f'input {number}: expected the path of a picture, folder or video, or an array (H, W, 3), but got '
+                f'{type(one).__name__}'
+            )
+        elif not (path := Path(one).expanduser()).exists():
+            raise FileNotFoundError(f'input {one} does not exist')
+        elif path.is_dir():
+            self._add_folder(path)
+        elif path.suffix.lower() in VIDEO_SUFFIXES:
+            self._parts.append(_open_video(path, self._unique(path.stem, path.suffix), self.fps))
+        else:
+            self._add_file(path, path.stem)
+
+    def _add_array(self, array: np.ndarray, number: int) -> None:
+        if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:
+            raise ValueError(
+                f'input {number}: an array must have the shape (H, W, 3) and the type uint8 (0..255), but this one has '
+                f'{array.shape} and {array.dtype}'
+            )
+        bgr = array if self.channel_order == 'bgr' else array[..., ::-1]
+        name = self._unique(f'image_{number:06d}', '')
+        self._parts.append(Entry(name, f'array {number}', partial(np.ascontiguousarray, bgr)))
+
+    def _add_folder(self, folder: Path) -> None:
+        found = [
+            path
+            for path in sorted(folder.rglob('*'))
+            if path.suffix.lower() in SUFFIXES and not any(p.startswith('.') for p in path.relative_to(folder).parts)
+        ]
+        if not found:
+            raise ValueError(
+                f'there is no picture in {folder}; looked in it and its folders for files that end in '
+                f'{", ".join(SUFFIXES)} (give a video by its own path)'
+            )
+        for path in found:
+            self._add_file(path, path.relative_to(folder).with_suffix('').as_posix())
+
+    def _add_file(self, path: Path, name: str) -> None:
+        self._parts.append(Entry(self._unique(name, path.suffix), str(path), partial(_load_bgr, path)))
+
+    def _unique(self, name: str, suffix: str) -> str:
+        """``photo.png`` beside ``photo.jpg`` becomes ``photo_png``, the third of a name ``photo_2``."""
+        choices = [name, name + suffix.replace('.', '_'), *(f'{name}_{n}' for n in range(2, len(self._names) + 3))]
+        unique = next(choice for choice in choices if choice not in self._names)
+        self._names.add(unique)
+        return unique
+
+
+def _load_bgr(path: Path) -> np.ndarray:
+    return np.ascontiguousarray(load_photo(path)[..., ::-1])
+
+
+def _open_video(path: Path, name: str, fps: float | None) -> Video:
+    capture = cv2.VideoCapture(str(path))
+    try:
+        opened = capture.isOpened() and capture.grab()
+        own, count = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    finally:
+        capture.release()
+    if not opened:
+        raise ValueError(f'cannot read the video {path}: damaged, empty, or of a format that OpenCV does not know')
+    own = own if own > 0 else 25.0  # some containers do not tell
+    step = 1 if fps is None else max(1, round(own / fps))
+    return Video(str(path), name, own / step, step, max(1, -(-max(count, 0) // step)))
+
+
+def _frames(video: Video) -> Iterator[Entry]:
+    capture = cv2.VideoCapture(video.path)
+    try:
+        index = -1
+        while capture.grab():
+            index += 1
+            if index % video.step:
+                continue
+            ok, frame = capture.retrieve()
+            yield Entry(
+                f'{video.name}/{index:06d}', f'{video.path}, frame {index}', partial(_checked, ok, frame, index), video
+            )
+    finally:
+        capture.release()
+
+
+def _checked(ok: bool, frame: np.ndarray, index: int) -> np.ndarray:
+    if not ok:
+        raise UnreadablePhotoError(f'frame {index} cannot be decoded')
+    return frame
