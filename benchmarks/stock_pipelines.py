@@ -262,7 +262,7 @@ def stock_pipeline(name: str) -> tuple[list[Callable], list[Callable], list[Call
         load = [LoadImageFromFile(), NYUDSemseg(), LoadDepthAnnotation(decode_backend='numpy'), Load(nyud)]
         return load, augmentations((448, 576)), [PadAll((448, 576)), PackAll()]
     if name == 'pascal_context':
-        load = [LoadImageFromFile(), FirstFile(), LoadAnnotations(reduce_zero_label=False), Load(pascal)]
+        load = [LoadImageFromFile(), FirstFile(), LoadAnnotations(), Load(pascal)]
         return load, augmentations((512, 512)), [PadAll((512, 512)), PackAll()]
     if name == 'taskonomy':
         load = [LoadImageFromFile(), Load(taskonomy), Resize(scale=(256, 256), keep_ratio=False), Blur()]
