@@ -137,19 +137,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--size', type=int, nargs=2, default=(425, 560), metavar=('H', 'W'))
     parser.add_argument('--thresholds', type=int, choices=(19, 101), default=19)
     parser.add_argument('--max-dist', type=float, default=0.011, help='share of the diagonal (0.011, as on NYUD-v2)')
-    parser.add_argument('--images', type=int, default=len(PHOTOS), help='number of photographs')
+    parser.add_argument('--photos', nargs='+', choices=PHOTOS, default=PHOTOS, metavar='PHOTO', help=', '.join(PHOTOS))
+    parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS, metavar='KIND', help=', '.join(KINDS))
     parser.add_argument('--bsds', action='store_true', help="the BSDS program too (extra 'edges'; minutes)")
     args = parser.parse_args(argv)
     matchers = ['greedy', 'exact']
     if args.bsds:
         load_correspond_pixels()
         matchers.append('bsds')
-    thresholds, photos = check_thresholds(args.thresholds), PHOTOS[: args.images]
-    results: dict[str, list[Sums]] = {kind: [] for kind in KINDS}
+    thresholds = check_thresholds(args.thresholds)
+    results: dict[str, list[Sums]] = {kind: [] for kind in args.kinds}
     with Progress(disable=not sys.stdout.isatty(), transient=True) as progress:
-        task = progress.add_task('images', total=len(KINDS) * len(photos))
-        for kind in KINDS:
-            for photo in photos:
+        task = progress.add_task('images', total=len(args.kinds) * len(args.photos))
+        for kind in args.kinds:
+            for photo in args.photos:
                 target, score = make_pair(kind, photo, tuple(args.size))
                 try:
                     results[kind].append(measure(target, score, thresholds, args.max_dist, matchers))
@@ -158,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     return 1
                 progress.advance(task)
     print(
-        f'{len(photos)} images of {args.size[0]} x {args.size[1]}, {args.thresholds} thresholds, max_dist '
+        f'{len(args.photos)} images of {args.size[0]} x {args.size[1]}, {args.thresholds} thresholds, max_dist '
         f'{args.max_dist}; CPU seconds per image: median (largest). Python {platform.python_version()}, NumPy '
         f'{np.__version__}\n'
     )

@@ -7,7 +7,7 @@ from benchmarks import edge_matching
 
 
 def test_small_run(capsys):
-    assert edge_matching.main(['--size', '60', '80', '--images', '2']) == 0
+    assert edge_matching.main(['--size', '60', '80', '--photos', 'coffee.png', 'camera.png']) == 0
     out = capsys.readouterr().out
     assert '2 images of 60 x 80, 19 thresholds' in out
     for kind in edge_matching.KINDS:
@@ -17,7 +17,7 @@ def test_small_run(capsys):
 
 def test_too_slow_is_a_failure(capsys, monkeypatch):
     monkeypatch.setattr(edge_matching, 'LIMIT', 0.0)
-    assert edge_matching.main(['--size', '60', '80', '--images', '1']) == 1
+    assert edge_matching.main(['--size', '60', '80', '--photos', 'coffee.png', '--kinds', 'moved']) == 1
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_too_slow_is_a_failure(capsys, monkeypatch):
 )
 def test_a_failed_check_is_a_failure(capsys, monkeypatch, name, replacement, message):
     monkeypatch.setattr(edge_matching, name, replacement)
-    assert edge_matching.main(['--size', '60', '80', '--images', '1']) == 1
+    assert edge_matching.main(['--size', '60', '80', '--photos', 'coffee.png', '--kinds', 'moved']) == 1
     assert message in capsys.readouterr().err
 
 
