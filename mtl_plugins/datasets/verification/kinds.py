@@ -9,7 +9,8 @@ _TAKE_AGAIN = 'extract it from the archive again; if it stays so, download the a
 REMEDIES = {
     'wrong folder': 'give the folder of the dataset itself or the one above it, and check the name of the dataset; '
     'docs/data_preparation.md shows how the folder must look',
-    'missing folder': 'extract the archive again; if a whole part is missing, download that part',
+    'missing folder': 'extract the archive again, or download that part; it can be left out if no config of yours uses '
+    'the task',
     'missing file': _TAKE_AGAIN,
     'unreadable file': f'the file is damaged or not what its name says: {_TAKE_AGAIN}',
     'wrong size': f'the file is not the original one, perhaps a resized copy: {_TAKE_AGAIN}',
