@@ -46,7 +46,8 @@ def unit_or_zero(vectors: np.ndarray) -> np.ndarray:
     """
     # Channel by channel: four times as fast as with the last axis of length 3.
     channels = cv2.split(np.asarray(vectors, np.float32))
-    with np.errstate(invalid='ignore', over='ignore'):
+    #  leaves the zeros out, but the hardware flags that numpy reads may have seen them.
+    with np.errstate(invalid='ignore', over='ignore', divide='ignore'):
         length = np.sqrt(channels[0] * channels[0] + channels[1] * channels[1] + channels[2] * channels[2])
         finite = np.isfinite(length)
         factor = np.divide(1, length, out=np.zeros_like(length), where=finite & (length >= SHORTEST))
