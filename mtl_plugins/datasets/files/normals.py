@@ -46,7 +46,7 @@ def unit_or_zero(vectors: np.ndarray) -> np.ndarray:
     """
     # Channel by channel: four times as fast as with the last axis of length 3.
     channels = cv2.split(np.asarray(vectors, np.float32))
-    #  leaves the zeros out, but the hardware flags that numpy reads may have seen them.
+    # `where` leaves the zeros out, but the hardware flags that numpy reads may have seen them.
     with np.errstate(invalid='ignore', over='ignore', divide='ignore'):
         length = np.sqrt(channels[0] * channels[0] + channels[1] * channels[1] + channels[2] * channels[2])
         finite = np.isfinite(length)
