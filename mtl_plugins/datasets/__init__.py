@@ -1,11 +1,14 @@
 """Datasets, their samplers and their transforms."""
 
 from .cache import CacheError, SampleCache
+from .concat import MultiTaskConcatDataset
 from .files import DerivedCache, FilesDataset, LoadSampleFiles, UnreadableFileError
+from .mixing import MixedSampler
 from .nyud import NYUDv2Dataset
 from .pascal_context import PascalContextMTDataset
 from .photo_files import UnreadablePhotoError
 from .photos import PhotosDataset
+from .presence import sample_tasks
 from .rooms import RoomsDataset
 from .samplers import AbsoluteSampler, SamplePosition
 from .taskonomy import TaskonomyDataset
@@ -17,6 +20,7 @@ from .transforms import (
     MultiTaskRandomFlip,
     MultiTaskRandomScale,
     PackMultiTaskInputs,
+    RandomLabelSubset,
     SeededTransforms,
 )
 
@@ -28,6 +32,8 @@ __all__ = [
     'FilesDataset',
     'LoadCachedSample',
     'LoadSampleFiles',
+    'MixedSampler',
+    'MultiTaskConcatDataset',
     'MultiTaskPad',
     'MultiTaskRandomCrop',
     'MultiTaskRandomFlip',
@@ -36,6 +42,7 @@ __all__ = [
     'PackMultiTaskInputs',
     'PascalContextMTDataset',
     'PhotosDataset',
+    'RandomLabelSubset',
     'RoomsDataset',
     'SampleCache',
     'SamplePosition',
@@ -43,4 +50,5 @@ __all__ = [
     'TaskonomyDataset',
     'UnreadableFileError',
     'UnreadablePhotoError',
+    'sample_tasks',
 ]

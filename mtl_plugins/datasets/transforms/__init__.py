@@ -5,6 +5,7 @@ from .checks import CheckTargets
 from .formatting import PackMultiTaskInputs
 from .geometry import MultiTaskRandomCrop, MultiTaskRandomFlip, MultiTaskRandomScale
 from .ignore import IgnoreEmptyParts
+from .label_subset import RandomLabelSubset
 from .loading import LoadCachedSample
 from .padding import MultiTaskPad
 from .photometric import FastPhotoMetricDistortion
@@ -23,5 +24,6 @@ __all__ = [
     'MultiTaskRandomScale',
     'MultiTaskResize',
     'PackMultiTaskInputs',
+    'RandomLabelSubset',
     'SeededTransforms',
 ]

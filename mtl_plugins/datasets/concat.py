@@ -1,0 +1,134 @@
+"""Several data sets as one, each with labels of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.dataset import ConcatDataset
+
+from mtl_plugins.registry import DATASETS
+from mtl_plugins.task_specs import get_task_spec
+
+_PER_TASK = ('classes', 'palettes', 'channels', 'value_ranges')
+
+
+@DATASETS.register_module()
+class MultiTaskConcatDataset(ConcatDataset):
+    """Data sets with different tasks one after the other; a sample has the labels of the data set it comes from.
+
+    Each data set keeps its own pipeline, in which its targets are loaded, checked and augmented. The images of a batch
+    must have one size (or the data preprocessor pads them), so crop or pad to the same in every pipeline.
+
+    The meta information is that of all: ``tasks`` is the union in the order of first appearance; ``classes`` and
+    ``channels`` per task must agree; of ``palettes`` and ``value_ranges``, which are for pictures alone, the first
+    data set that has them wins; other entries are kept where all data sets that have them agree.
+
+    Args:
+        datasets: Configs of data sets, or data sets; each names its tasks in ``metainfo['tasks']``.
+        metainfo: Entries that replace the merged ones.
+        lazy_init: Whether reading the file lists waits until :meth:`full_init`.
+
+    Raises:
+        TypeError: If an entry is neither a config nor a data set.
+        ValueError: If there is no data set, one does not name its tasks, or two disagree about a task; the message
+            says which and how.
+    """
+
+    def __init__(
+        self, datasets: Sequence[Any], metainfo: Mapping[str, Any] | None = None, lazy_init: bool = False
+    ) -> None:
+        if isinstance(datasets, (str, Mapping)) or not datasets:
+            raise ValueError(f'MultiTaskConcatDataset: datasets must be a list of data sets, but got {datasets!r}')
+        # MMEngine's own constructor wants all data sets to have the same meta information.
+        self.datasets = [_built(dataset) for dataset in datasets]
+        self.ignore_keys: list[str] = []
+        self._metainfo = {**merge_metainfo(self.datasets), **(metainfo or {})}
+        self._fully_initialized = False
+        if not lazy_init:
+            self.full_init()
+
+
+def merge_metainfo(datasets: Sequence[Any]) -> dict[str, Any]:
+    """The meta information of several data sets together; see :class:`MultiTaskConcatDataset`.
+
+    Raises:
+        ValueError: If a data set does not name its tasks, or two disagree about a task.
+    """
+    names = [f'datasets[{number}] ({type(dataset).__name__})' for number, dataset in enumerate(datasets)]
+    metas = [dict(dataset.metainfo) for dataset in datasets]
+    for name, meta in zip(names, metas):
+        _check(name, meta)
+    merged: dict[str, Any] = {
+        'tasks': tuple(dict.fromkeys(task for meta in metas for task in meta['tasks'])),
+        'classes': _merge('classes', names, metas, tuple),
+        'palettes': _first('palettes', metas),
+        'channels': _merge('channels', names, metas, int),
+        'value_ranges': _first('value_ranges', metas),
+    }
+    for key in dict.fromkeys(key for meta in metas for key in meta if key not in merged):
+        values = [meta[key] for meta in metas if key in meta]
+        if all(type(value) is type(values[0]) and repr(value) == repr(values[0]) for value in values):
+            merged[key] = values[0]
+    return merged
+
+
+def _built(dataset: Any) -> Any:
+    if isinstance(dataset, Mapping):
+        return DATASETS.build(dict(dataset))
+    if not hasattr(dataset, 'metainfo') or not hasattr(dataset, 'full_init'):
+        raise TypeError(
+            'MultiTaskConcatDataset: entries of datasets must be configs or data sets of MMEngine, but got '
+            f'{type(dataset).__name__}'
+        )
+    return dataset
+
+
+def _check(name: str, meta: Mapping[str, Any]) -> None:
+    if not meta.get('tasks') or isinstance(meta['tasks'], str):
+        raise ValueError(
+            f"MultiTaskConcatDataset: {name} does not name its tasks; give it metainfo=dict(tasks=('semseg', ...))"
+        )
+    for key in _PER_TASK:
+        if not isinstance(meta.get(key, {}), Mapping):
+            raise ValueError(
+                f"MultiTaskConcatDataset: metainfo['{key}'] of {name} must map tasks to their {key}, but got "
+                f'{type(meta[key]).__name__}; give it metainfo=dict({key}=dict(semseg=...))'
+            )
+
+
+def _merge(key: str, names: Sequence[str], metas: Sequence[Mapping[str, Any]], read: Any) -> dict[str, Any]:
+    """Entries per task on which all data sets with the task agree."""
+    merged: dict[str, Any] = {}
+    source: dict[str, str] = {}
+    for name, meta in zip(names, metas):
+        for task in meta['tasks']:
+            default = get_task_spec(task).channels if key == 'channels' else None
+            found = meta.get(key, {}).get(task, default)
+            if found is None:
+                continue
+            found = read(found)
+            if merged.setdefault(task, found) != found:
+                raise ValueError(
+                    f"MultiTaskConcatDataset: task '{task}' has other {key} in {source[task]} than in {name}: "
+                    f'{_difference(merged[task], found)}. One head cannot learn both: bring the labels of one data set '
+                    'to those of the other, leave the task out of one (tasks=[...]), or make them two tasks '
+                    '(mtl_plugins.task_specs.register_task_spec)'
+                )
+            source.setdefault(task, name)
+    if key == 'channels':  # only what differs from the task table is told
+        return {task: count for task, count in merged.items() if count != get_task_spec(task).channels}
+    return merged
+
+
+def _first(key: str, metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {task: entry for meta in reversed(metas) for task, entry in meta.get(key, {}).items()}
+
+
+def _difference(first: Any, second: Any) -> str:
+    if not isinstance(first, tuple):
+        return f'{first} and {second}'
+    if len(first) != len(second):
+        return f'{len(first)} and {len(second)}'
+    number = next(number for number, pair in enumerate(zip(first, second)) if pair[0] != pair[1])
+    return f"number {number} is '{first[number]}' and '{second[number]}'"
