@@ -56,6 +56,7 @@ class Row:
         stock: Images per second of the stock pipeline.
         ratio: Ours in units of stock, per round.
         steps: Milliseconds per image of each of our transforms, in a run of its own.
+        stock_steps: The same for the stock ones.
         memory: Memory of workers; None if not measured.
     """
 
@@ -65,6 +66,7 @@ class Row:
     stock: Spread
     ratio: Spread
     steps: dict[str, float]
+    stock_steps: dict[str, float]
     memory: Growth | None
 
 
@@ -106,12 +108,11 @@ def time_steps(dataset: BaseDataset, rounds: int) -> dict[str, float]:
     """Milliseconds per image of each transform of the pipeline, those inside ``SeededTransforms`` one by one."""
     totals: dict[str, float] = {}
 
-    def run(transforms, results):
+    def run(transforms: Sequence[Callable], results: dict) -> dict:
         for transform in transforms:
             inner = getattr(getattr(transform, 'transforms', None), 'transforms', None)
             if inner is not None:
-                with same_draws(results['sample_idx'].position):
-                    results = run(inner, results)
+                results = run(inner, results)
                 continue
             begin = time.process_time()
             results = transform(results)
@@ -119,10 +120,9 @@ def time_steps(dataset: BaseDataset, rounds: int) -> dict[str, float]:
             totals[name] = totals.get(name, 0.0) + time.process_time() - begin
         return results
 
-    for round_ in range(rounds):
-        for index in range(len(dataset)):
-            info = dataset.get_data_info(index)
-            info['sample_idx'] = position_of(index, round_ * len(dataset) + index)
+    for position in range(rounds * len(dataset)):
+        info = dataset.get_data_info(position % len(dataset))
+        with same_draws(position):
             run(dataset.pipeline.transforms, info)
     return {name: 1000 * seconds / (rounds * len(dataset)) for name, seconds in totals.items()}
 
@@ -134,7 +134,7 @@ def measure(name: str, args: argparse.Namespace, progress: Progress) -> Row:
     stock = stock_dataset(name, ours)
     task = progress.add_task(f'{name}: timing', total=args.rounds + 1)
     mine, theirs = time_both(ours, stock, args.rounds, lambda: progress.advance(task))
-    steps = time_steps(ours, max(args.rounds // 4, 1))
+    steps, stock_steps = (time_steps(side, max(args.rounds // 4, 1)) for side in (ours, stock))
     memory = None
     if args.epoch_images:
         repeats = max(args.epoch_images // len(ours), 1)
@@ -148,6 +148,7 @@ def measure(name: str, args: argparse.Namespace, progress: Progress) -> Row:
         Spread.of([1 / t for t in theirs]),
         Spread.of([b / a for a, b in zip(mine, theirs)]),
         steps,
+        stock_steps,
         memory,
     )
 
@@ -163,11 +164,12 @@ def make_tables(rows: Sequence[Row]) -> list[Table]:
             memory = row.memory
             cells = [f'{memory.after_first:.0f}', f'{memory.share:+.1%}', f'{memory.slope:+.2f}']
         speed.add_row(SOURCES[row.name].title, str(row.ours), str(row.stock), str(row.ratio), *cells)
-    steps = Table(title='Our transforms, ms per image', title_justify='left')
-    steps.add_column('data set')
-    steps.add_column('transforms')
+    steps = Table(title='Transforms, ms per image', title_justify='left')
+    for heading in ('data set', 'side', 'transforms'):
+        steps.add_column(heading)
     for row in rows:
-        steps.add_row(row.name, ', '.join(f'{name} {ms:.2f}' for name, ms in row.steps.items()))
+        for side, found in (('ours', row.steps), ('stock', row.stock_steps)):
+            steps.add_row(row.name, side, ', '.join(f'{name} {ms:.2f}' for name, ms in found.items()))
     return [speed, steps]
 
 

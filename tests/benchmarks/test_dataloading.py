@@ -93,13 +93,14 @@ def test_command(folder, capsys):
         assert row['memory'] is None
     assert 'MultiTaskRandomScale' in rows[1]['steps']
     assert 'FastPhotoMetricDistortion' in rows[1]['steps']
+    assert 'PhotoMetricDistortion' in rows[1]['stock_steps']
     text = capsys.readouterr().out
     assert 'Images per second and worker' in text
 
 
 def test_targets_that_are_missed():
     spread = dataloading.Spread(2.0, 2.0, 2.0)
-    good = dataloading.Row('a', 2, spread, spread, spread, {}, Growth(100.0, 101.0, 0.1, 8, 1))
+    good = dataloading.Row('a', 2, spread, spread, spread, {}, {}, Growth(100.0, 101.0, 0.1, 8, 1))
     slow = dataclasses.replace(good, name='b', ratio=dataloading.Spread(0.9, 0.8, 1.1), memory=None)
     grown = dataclasses.replace(good, name='c', memory=Growth(100.0, 103.0, 0.1, 8, 1))
     assert dataloading.missed_targets([good]) == []
