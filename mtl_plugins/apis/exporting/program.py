@@ -54,6 +54,8 @@ class ExportedTasks(nn.Module):
         self.size = tuple(size)
         self.decoded = decoded
         self.model = copy.deepcopy(model).eval()
+        for task in set(self.model.heads) - set(self.tasks):
+            del self.model.heads[task]
         if hasattr(self.model.backbone, 'fix_size'):
             self.model.backbone.fix_size(size)
         preprocessor = model.data_preprocessor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -115,7 +116,9 @@ class TaskHead(BaseModule):
     @staticmethod
     def resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Raw predictions ``(N, C, h, w)`` of any kind at ``size``: bilinearly, in float32 at least."""
-        with torch.autocast(logits.device.type, enabled=False):
+        device = logits.device.type
+        # Only where autocast is on: as a part of an exported graph the region would be an obstacle.
+        with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
             if tuple(logits.shape[-2:]) == tuple(size):
                 return logits
