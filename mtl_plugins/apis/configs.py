@@ -90,7 +90,7 @@ def set_method(cfg: Config, key: str) -> None:
 
     ``optimizer`` is merged and the entries of :data:`KEPT_BY_METHOD` stay; every other entry belonged to the former
     method and goes. Where the method brings an optimizer of its own (AdaTask), the settings that it does not know are
-    left out, with a message.
+    left out, with a message. MMEngine's ``AmpOptimWrapper`` becomes the ``precision`` of ours.
 
     Raises:
         KeyError: If there is no such method; the message lists the near matches.
@@ -99,9 +99,16 @@ def set_method(cfg: Config, key: str) -> None:
     fragment = Config.fromfile(str(configs_root() / '_base_' / 'methods' / f'{key}.py'))
     former = cfg.get('optim_wrapper') or {}
     wrapper = {name: former[name] for name in KEPT_BY_METHOD if name in former}
+    if str(former.get('type')).rpartition('.')[2] == 'AmpOptimWrapper':
+        wrapper['precision'] = _precision_of_amp(former)
     wrapper.update(fragment.optim_wrapper.to_dict())
     wrapper['optimizer'] = _merge_optimizers(former.get('optimizer', {}), fragment.optim_wrapper.get('optimizer', {}))
     cfg.optim_wrapper = wrapper
+
+
+def _precision_of_amp(wrapper: Mapping[str, Any]) -> str:
+    """Our name for what MMEngine's ``AmpOptimWrapper`` computes in; like it, fp16 unless it says otherwise."""
+    return {'bfloat16': 'bf16', 'float32': 'fp32'}.get(str(wrapper.get('dtype')).removeprefix('torch.'), 'fp16')
 
 
 def _merge_optimizers(former: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 
 from mtl_plugins.compat import prepare_cpu_ddp
 from mtl_plugins.engine.checkpoints import find_newest_loadable, trust_checkpoints
-from mtl_plugins.engine.hooks import MetricsFileHook
+from mtl_plugins.engine.hooks import EpochLengthHook, MetricsFileHook
 from mtl_plugins.engine.hooks.metrics_file import FILE_NAME, read_metrics
 from mtl_plugins.methods.catalogue import format_catalogue
 from mtl_plugins.registry import RUNNERS
@@ -22,6 +22,7 @@ from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
 from .arguments import add_data_root, add_launcher, add_tasks, add_trust
 from .configs import load_config
+from .sync_bn import refuse_sync_bn_on_cpu
 
 EPILOG = (
     'exit codes: 0 finished, 1 error, 2 wrong arguments, 75 stopped by SIGTERM or SIGUSR1 after saving a checkpoint '
@@ -89,15 +90,21 @@ def build_runner(cfg: Config) -> Runner:
     """The Runner of a config, with what must be settled before it.
 
     Raises:
-        ValueError: If the config asks for ``compile``, which multi-task steps cannot be.
+        ValueError: If the config asks for ``compile``, which multi-task steps cannot be, or for SyncBatchNorm on a
+            machine without CUDA.
     """
     if cfg.get('compile'):
         raise ValueError(
             'cfg.compile compiles the whole train_step, which makes several forwards and backwards in multi-task '
             'training. Remove it, and compile the backbone instead (torch.compile(model.backbone))'
         )
+    refuse_sync_bn_on_cpu(cfg)
     prepare_cpu_ddp(cfg, cfg.get('launcher', 'none'))
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if not any(isinstance(hook, EpochLengthHook) for hook in runner.hooks):
+        # Configs of others know nothing of it, and some methods cannot do without.
+        runner.register_hook(EpochLengthHook())
+    return runner
 
 
 def resume_newest(cfg: Config) -> None:

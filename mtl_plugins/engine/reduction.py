@@ -63,6 +63,12 @@ class Reducer:
         dist.broadcast(sent, src=0)
         return sent.to(values.device)
 
+    def broadcast_all(self, tensors: Iterable[Tensor]) -> None:
+        """Replace every tensor by rank 0's, in place."""
+        if self.world_size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Replace ``.grad`` by its sum over ranks, for parameters that have one on any rank.
 

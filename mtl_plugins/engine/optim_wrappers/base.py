@@ -128,6 +128,9 @@ class StepOptimWrapper(OptimWrapper):
         grad = self._accumulative_counts == 1
         self._request = self.first_request() if grad and self.task_names is not None else None
         no_sync = model.no_sync() if hasattr(model, 'no_sync') else nullcontext()
+        if getattr(model, 'broadcast_buffers', False):
+            # DDP leaves that out under no_sync.
+            self.reducer.broadcast_all(self.policy.model.buffers())
         with (
             no_sync,
             self.policy.forward_context(self._request, grad=grad, first=True),

@@ -35,7 +35,8 @@ class EpochMeans:
         """
         if owner.epoch_length is None:
             raise RuntimeError(
-                f'{type(owner).__name__} averages over epochs: call set_epoch_length(iterations) before training'
+                f'{type(owner).__name__} averages over epochs: call set_epoch_length(iterations) before training, as '
+                "dict(type='mtl_plugins.EpochLengthHook') in custom_hooks does"
             )
         state['epoch_sum'][rows] += losses
         state['epoch_count'][rows] += 1
