@@ -25,6 +25,8 @@ from .report import Step
 REPEATS = 3
 PATIENCE = 3.0
 """Seconds after which no further step is timed."""
+MOST_PLACES = 3
+"""Parts of the model that a line about parameters names."""
 
 
 class NonFiniteLossError(RuntimeError):
@@ -223,12 +225,16 @@ def show_parameters(step: Step, model: nn.Module, wrapper: OptimWrapper, batch: 
 
 
 def _example(names: list[str]) -> str:
-    """The place that all names have in common, or a few of them."""
-    if len(names) == 1:
-        return names[0]
-    common = []
-    for parts in zip(*(name.split('.') for name in names)):
-        if len(set(parts)) > 1:
-            break
-        common.append(parts[0])
-    return f'{".".join(common)}.*' if common else f'{names[0]} and others'
+    """Where the names lie: for each part of the model, the place that its names have in common."""
+    parts: dict[str, list[list[str]]] = {}
+    for name in names:
+        parts.setdefault(name.split('.')[0], []).append(name.split('.'))
+    shown = [_common_place(paths) for paths in list(parts.values())[:MOST_PLACES]]
+    return ', '.join(shown) + (f' and {len(parts) - MOST_PLACES} more parts' if len(parts) > MOST_PLACES else '')
+
+
+def _common_place(paths: list[list[str]]) -> str:
+    if len(paths) == 1:
+        return '.'.join(paths[0])
+    depth = next(depth for depth in range(1, len(paths[0]) + 1) if len({tuple(path[:depth]) for path in paths}) > 1)
+    return f'{".".join(paths[0][: depth - 1])}.*'
