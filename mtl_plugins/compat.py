@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import warnings
 from importlib.metadata import PackageNotFoundError, version
@@ -76,6 +78,7 @@ def repair_stack() -> None:
     """Apply the repairs that must be in place before any config is read."""
     _let_bases_resolve()
     _silence_missing_operators()
+    _keep_debug_messages_from_stdout()
 
 
 def _let_bases_resolve() -> None:
@@ -94,6 +97,26 @@ def _let_bases_resolve() -> None:
 def _silence_missing_operators() -> None:
     """Drop mmcv's warning about an operator that a build without compiled ones cannot have, and nothing here uses."""
     warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformableAttention``', UserWarning)
+
+
+def _keep_debug_messages_from_stdout() -> None:
+    """Let ``print_log`` without a logger respect the level of the message.
+
+    It prints whatever the level, so importing mmseg.datasets put two debug messages (``Could not import OneDL``, an
+    optional dataset service) on the stdout of every command.
+    """
+    from mmengine import logging as mmengine_logging
+
+    original = mmengine_logging.print_log
+    if hasattr(original, '__wrapped__'):  # done before
+        return
+
+    @functools.wraps(original)
+    def print_log(msg: Any, logger: Any = None, level: int = logging.INFO) -> None:
+        if logger is not None or level > logging.DEBUG:
+            original(msg, logger, level)
+
+    mmengine_logging.print_log = print_log
 
 
 def make_loading_safe() -> None:

@@ -58,6 +58,22 @@ def test_with_the_stack_nothing_is_said():
     assert result.stderr == ''
 
 
+def test_debug_messages_of_the_stack_stay_off_stdout():
+    code = """
+        import logging
+        import mtl_plugins
+        mtl_plugins.compat.repair_stack()  # a second time changes nothing
+        import mmseg.datasets
+        from mmengine.logging import print_log
+        print_log('debug', level=logging.DEBUG)
+        print_log('info')
+        print_log('warning', None, logging.WARNING)
+    """
+    result = run_python(code)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ['info', 'warning']
+
+
 def test_the_original_family_is_recognised_and_the_way_out_is_told(monkeypatch):
     def version(name):
         if name in ('mmengine', 'mmsegmentation'):
