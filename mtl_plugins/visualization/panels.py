@@ -16,8 +16,8 @@ from mtl_plugins.task_specs import TaskSpec, get_task_specs
 from .figure import DPI, FAINT, INK, LABEL_SIZE, MUTED, figure_to_rgb, new_figure, pixel_axes, pixel_text
 from .painters import COLOUR_MAPS, HATCH_PERIOD, class_palette, paint, painted_range, painter_of
 
-MIN_CELL, MAX_CELL = 160, 360
-"""Smallest height or width and largest width of a drawn map in pixels."""
+MIN_CELL, MAX_CELL, LONGEST_CELL = 160, 360, 720
+"""Smallest height or width and largest width of a drawn map in pixels, and the longest side of a very thin one."""
 
 _MARGIN, _GAP, _SPACE, _SIDE, _HEAD, _FOOT = 12, 6, 12, 22, 24, 62
 _LEGEND_ROWS, _LEGEND_LINE, _SMALL = 4, 13, 6.5
@@ -39,8 +39,9 @@ class _Cell:
 
     @classmethod
     def fitting(cls, height: int, width: int) -> _Cell:
-        zoom = max(1, -(-MIN_CELL // min(height, width)))
-        shrink = max(1, -(-width // MAX_CELL)) if zoom == 1 else 1
+        zoom = max(1, min(-(-MIN_CELL // min(height, width)), LONGEST_CELL // max(height, width)))
+        shrink = max(1, -(-width // MAX_CELL), -(-height // LONGEST_CELL)) if zoom == 1 else 1
+        shrink = min(shrink, height, width)
         return cls(height * zoom // shrink, width * zoom // shrink, zoom, shrink)
 
     def enlarge(self, array: np.ndarray) -> np.ndarray:
@@ -76,9 +77,9 @@ def prediction_panel(
         title: Heading, for example the name of the image; only its end is shown if it does not fit.
 
     Returns:
-        RGB ``(H', W', 3)`` uint8. Maps are enlarged to at least 160 pixels; targets and predictions of one task share
-        their colour scale, which is that of the target. A sample without any target has no row for them, one without
-        any prediction likewise.
+        RGB ``(H', W', 3)`` uint8. Maps are enlarged to at least 160 pixels, unless they are very thin; targets and
+        predictions of one task share their colour scale, which is that of the target. A sample without any target has
+        no row for them, one without any prediction likewise.
 
     Raises:
         KeyError: If a task is unknown.

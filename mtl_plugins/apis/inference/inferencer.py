@@ -31,18 +31,19 @@ from .loading import find_config, load_model, size_divisor
 from .sizes import content_size, padding_of, round_up, training_size
 from .sources import Entry, Inputs
 
+MOST_DRAWN = 1440
+"""About the longest side in pixels of what panels are made from."""
+
 
 class Prediction(NamedTuple):
     """What came out for one picture.
 
     Attributes:
         entry: Where it came from.
-        image: The picture, RGB ``(H, W, 3)`` uint8.
         sample: The data sample with ``pred_<task>``, on the CPU, at the size of the picture.
     """
 
     entry: Entry
-    image: np.ndarray
     sample: SegDataSample
 
     def maps(self, tasks: Sequence[str]) -> dict[str, np.ndarray]:
@@ -162,8 +163,7 @@ class MultiTaskInferencer(BaseInferencer):
             self._ranges: dict[str, dict[str, tuple[float, float]]] = {}
             for items, data in self.preprocess(self._tracked(entries), batch_size, result['skipped'], **preprocess):
                 predictions = [
-                    Prediction(entry, image, sample)
-                    for (entry, image), sample in zip(items, self.forward(data, **forward))
+                    Prediction(entry, sample) for (entry, _), sample in zip(items, self.forward(data, **forward))
                 ]
                 wanted = visualize.get('return_vis') or (folder is not None and visualize.get('panels', True))
                 drawn = self.visualize(items, predictions, **visualize) if wanted else [None] * len(items)
@@ -249,17 +249,15 @@ class MultiTaskInferencer(BaseInferencer):
         columns: int = 6,
     ) -> list[np.ndarray]:
         """Draw one panel per picture, RGB; all frames of a video share the colour scale of its first."""
-        return [
-            prediction_panel(
-                pred.sample,
-                self.tasks,
-                image=pred.image,
-                meta={**self.meta, 'value_ranges': self._value_ranges(pred)},
-                columns=columns,
-                title=entry.name,
-            )
-            for (entry, _), pred in zip(inputs, preds)
-        ]
+        drawn = []
+        for (entry, image), pred in zip(inputs, preds):
+            # Panels are much smaller than the photographs of today: most of their pixels need not be coloured at all.
+            step = max(1, max(image.shape[:2]) // MOST_DRAWN)
+            thin = {key: as_array(pred.sample.get(key))[:, ::step, ::step] for key in map('pred_{}'.format, self.tasks)}
+            meta = {**self.meta, 'value_ranges': self._value_ranges(pred)}
+            image = image[::step, ::step]
+            drawn.append(prediction_panel(thin, self.tasks, image=image, meta=meta, columns=columns, title=entry.name))
+        return drawn
 
     def postprocess(
         self,
