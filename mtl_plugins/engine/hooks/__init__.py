@@ -1,6 +1,7 @@
 """Hooks for observation and for the safety of runs; none of them is part of a method."""
 
 from .affinity import AffinityHook
+from .conflicts import GradientConflictHook
 from .cost import CostHook
 from .dominance import DominanceHook
 from .environment import EnvironmentStampHook
@@ -20,6 +21,7 @@ __all__ = [
     'DominanceHook',
     'EnvironmentStampHook',
     'EpochLengthHook',
+    'GradientConflictHook',
     'MetricsFileHook',
     'PlainStateHook',
     'PreemptionHook',
