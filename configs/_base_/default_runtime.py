@@ -7,6 +7,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='mtl_plugins.SafeCheckpointHook', by_epoch=False, interval=500, max_keep_ckpts=2),
+    load_report=dict(type='mtl_plugins.LoadReportHook', mismatch='raise'),
 )
 custom_hooks = [
     dict(type='mtl_plugins.EnvironmentStampHook'),

@@ -11,29 +11,16 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-import mtl_plugins
 from mtl_plugins.methods.catalogue import get_method
 from mtl_plugins.methods.naming import near_matches
 from mtl_plugins.registry import OPTIMIZERS
 
-from .datasets import leaf_datasets, set_data_root
+from .config_files import configs_root, find_config
+from .datasets import keep_tasks, set_data_root
 
 KEPT_BY_METHOD = ('clip_grad', 'paramwise_cfg', 'constructor', 'accumulative_counts', 'precision', 'tasks')
 KEPT_BY_METHOD += ('bn_stats', 'nonfinite', 'seed')
 """Entries of ``optim_wrapper`` that another method takes over; ``optimizer`` is merged, all else is the method's."""
-
-
-def configs_root() -> Path:
-    """The folder of the shipped configs: in a checkout, beside the package; in a wheel, inside it.
-
-    Raises:
-        FileNotFoundError: If neither is there.
-    """
-    package = Path(mtl_plugins.__file__).parent
-    for candidate in (package.parent / 'configs', package / '.mim' / 'configs'):
-        if (candidate / '_base_' / 'methods').is_dir():
-            return candidate
-    raise FileNotFoundError(f'the configs of mtl_plugins were not found beside or inside {package}; reinstall it')
 
 
 def load_config(
@@ -49,7 +36,7 @@ def load_config(
     """Read a config and apply the options that the tools share.
 
     Args:
-        path: Config file.
+        path: Config file, or ``package::folder/name.py``; see :func:`mtl_plugins.apis.config_files.find_config`.
         cfg_options: Entries to change, as MMEngine's ``--cfg-options``.
         method: Key of the catalogue; see :func:`set_method`.
         precision: ``'fp32'``, ``'bf16'`` or ``'fp16'``.
@@ -63,9 +50,7 @@ def load_config(
         KeyError: If there is no such method or task.
         ValueError: If ``precision`` or ``data_root`` does not apply to the config.
     """
-    if '::' not in str(path) and not Path(path).is_file():
-        raise FileNotFoundError(f'config {path} not found; the shipped ones are in {configs_root()}')
-    cfg = Config.fromfile(str(path))
+    cfg = Config.fromfile(str(find_config(path)))
     if method is not None:
         set_method(cfg, method)
     if precision is not None:
@@ -158,8 +143,7 @@ def set_tasks(cfg: Config, tasks: Sequence[str]) -> None:
     # Merging would keep the other heads, so the old ones go first.
     cfg.model.pop('heads')
     cfg.model.heads = {task: heads[task] for task in tasks}
-    for _, dataset in leaf_datasets(cfg):
-        dataset['tasks'] = list(tasks)
+    keep_tasks(cfg, tasks)
     for name in ('val_evaluator', 'test_evaluator'):
         if isinstance(cfg.get(name), dict):
             _restrict_evaluator(cfg[name], tasks)

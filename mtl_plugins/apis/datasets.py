@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -33,35 +33,102 @@ def _leaves(place: str, dataset: Any) -> Iterator[tuple[str, Any]]:
         yield place, dataset
 
 
+def keep_tasks(cfg: Config, tasks: Sequence[str]) -> None:
+    """Restrict the datasets of a config to some tasks.
+
+    In a concatenation each dataset keeps those of its own, and a dataset without any of them is left out, together
+    with its weight in ``sampler.mixing``.
+
+    Raises:
+        ValueError: If no dataset of a concatenation has any of the tasks.
+    """
+    for name in LOADERS:
+        loader = cfg.get(name)
+        if not loader or not isinstance(loader.get('dataset'), dict):
+            continue
+        kept = _keep_tasks(f'{name}.dataset', loader['dataset'], tasks)
+        weights = (loader.get('sampler') or {}).get('mixing')
+        if isinstance(weights, (list, tuple)) and len(weights) == len(kept):
+            loader['sampler']['mixing'] = [weight for weight, stays in zip(weights, kept) if stays]
+
+
+def _keep_tasks(place: str, dataset: Any, tasks: Sequence[str]) -> list[bool]:
+    """Restrict one dataset; returns which entries of a concatenation stay."""
+    if isinstance(dataset.get('dataset'), dict):
+        return _keep_tasks(f'{place}.dataset', dataset['dataset'], tasks)
+    if not isinstance(dataset.get('datasets'), (list, tuple)):
+        dataset['tasks'] = list(tasks)
+        return [True]
+    own = [[task for task in tasks if task in _offered(inner, tasks)] for inner in dataset['datasets']]
+    if not any(own):
+        raise ValueError(f'none of the datasets of {place} has {", ".join(tasks)}')
+    for number, (inner, wanted) in enumerate(zip(dataset['datasets'], own)):
+        if wanted:
+            _keep_tasks(f'{place}.datasets[{number}]', inner, wanted)
+    dataset['datasets'] = [inner for inner, wanted in zip(dataset['datasets'], own) if wanted]
+    return [bool(wanted) for wanted in own]
+
+
+def _offered(dataset: Any, default: Sequence[str]) -> Sequence[str]:
+    """The tasks that a dataset gives by its config or its class; ``default`` if neither says so."""
+    found: list[str] = []
+    for _, leaf in _leaves('', dataset):
+        kind = leaf.get('type')
+        kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+        argument = inspect.signature(kind.__init__).parameters.get('tasks') if kind is not None else None
+        by_class = getattr(argument, 'default', None) or getattr(kind, 'TASKS', None)
+        found += leaf.get('tasks') or (by_class if isinstance(by_class, (list, tuple)) else default)
+    return found
+
+
+def broken_cover(loader: Any, world_size: int = 1) -> str | None:
+    """Why the batches of a loader need not have every task although its sampler is told so (``cover``), else None.
+
+    Args:
+        loader: Config of the data loader, or None.
+        world_size: Number of processes.
+    """
+    cover = ((loader or {}).get('sampler') or {}).get('cover')
+    size = (loader or {}).get('batch_size') or 1
+    if not cover or size * world_size % cover == 0:
+        return None
+    return (
+        f'sampler.cover={cover} keeps every task in runs of {cover} samples, but batches have {size} x {world_size} '
+        'samples (batch size x processes), which is no multiple: some batches may lack a task. Set sampler.cover='
+        f'{size}, or another divisor of it'
+    )
+
+
 def set_data_root(cfg: Config, root: str | os.PathLike) -> None:
     """Let all datasets of a config (training, validation, test) read from the folder ``root``.
 
-    That is the argument ``root``, or ``data_root`` as MMSegmentation's datasets call it.
+    That is the argument ``root``, or ``data_root`` as MMSegmentation's datasets call it. Beside such datasets, those
+    that read no folder (rendered rooms) stay as they are.
 
     Raises:
-        ValueError: If a dataset takes no folder, or the config has no dataset.
+        ValueError: If no dataset takes a folder, or the config has no dataset.
     """
     init_default_scope(cfg.get('default_scope') or 'mtl_plugins')
-    found = False
-    for place, dataset in leaf_datasets(cfg):
-        dataset[_root_argument(place, dataset)] = os.fspath(root)
-        found = True
-    if not found:
+    leaves = list(leaf_datasets(cfg))
+    if not leaves:
         raise ValueError(f'--data-root {root}: the config has no dataset')
+    arguments = [_root_argument(dataset) for _, dataset in leaves]
+    if not any(arguments):
+        place, dataset = leaves[0]
+        raise ValueError(
+            f'--data-root does not apply to {place}: {dataset.get("type")} reads no folder of files (it has neither '
+            'root nor data_root). Leave the option out, or choose a config whose data lie in a folder, such as '
+            'configs/photos'
+        )
+    for (_, dataset), argument in zip(leaves, arguments):
+        if argument:
+            dataset[argument] = os.fspath(root)
 
 
-def _root_argument(place: str, dataset: Any) -> str:
-    named = [name for name in ('root', 'data_root') if name in dataset]
-    if named:
-        return named[0]
+def _root_argument(dataset: Any) -> str | None:
+    """Name of the argument that takes the folder, if there is one."""
     kind = dataset.get('type')
     kind = DATASETS.get(kind) if isinstance(kind, str) else kind
     # Its own arguments alone: every MMEngine dataset accepts data_root, also those that read no folder.
     own = inspect.signature(kind.__init__).parameters if kind is not None else ()
-    for name in ('root', 'data_root'):
-        if name in own:
-            return name
-    raise ValueError(
-        f'--data-root does not apply to {place}: {dataset.get("type")} reads no folder of files (it has neither root '
-        'nor data_root). Leave the option out, or choose a config whose data lie in a folder, such as configs/photos'
-    )
+    return next((name for name in ('root', 'data_root') if name in dataset or name in own), None)

@@ -22,7 +22,7 @@ class MultiTaskConcatDataset(ConcatDataset):
 
     The meta information is that of all: ``tasks`` is the union in the order of first appearance; ``classes`` and
     ``channels`` per task must agree; of ``palettes`` and ``value_ranges``, which are for pictures alone, the first
-    data set that has them wins; other entries are kept where all data sets that have them agree.
+    data set that has them wins; other entries are kept where all data sets have the same.
 
     Args:
         datasets: Configs of data sets, or data sets; each names its tasks in ``metainfo['tasks']``.
@@ -66,10 +66,9 @@ def merge_metainfo(datasets: Sequence[Any]) -> dict[str, Any]:
         'channels': _merge('channels', names, metas, int),
         'value_ranges': _first('value_ranges', metas),
     }
-    for key in dict.fromkeys(key for meta in metas for key in meta if key not in merged):
-        values = [meta[key] for meta in metas if key in meta]
-        if all(type(value) is type(values[0]) and repr(value) == repr(values[0]) for value in values):
-            merged[key] = values[0]
+    for key, value in metas[0].items():
+        if key not in merged and all(key in meta and repr(meta[key]) == repr(value) for meta in metas):
+            merged[key] = value
     return merged
 
 

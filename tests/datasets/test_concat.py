@@ -35,7 +35,7 @@ def test_meta_information_is_merged_by_task():
     assert joint.metainfo['classes'] == dict(semseg=('a', 'b'), human_parts=('c',))
     assert joint.metainfo['palettes'] == dict(semseg=[(1, 1, 1)])
     assert {key: joint.metainfo.get(key) for key in ('dataset', 'seed', 'licence')} == dict(
-        dataset=None, seed=3, licence='free'
+        dataset=None, seed=3, licence=None
     )
     replaced = MultiTaskConcatDataset([dataset()], metainfo=dict(dataset='mine'))
     assert replaced.metainfo['dataset'] == 'mine'

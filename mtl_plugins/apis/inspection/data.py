@@ -14,6 +14,7 @@ from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from mtl_plugins.apis.datasets import broken_cover
 from mtl_plugins.models.losses import valid_mask
 from mtl_plugins.task_specs import IGNORE_INDEX, TASK_SPECS
 
@@ -38,6 +39,12 @@ def show_dataset(step: Step, dataset: Any, loader: Any) -> None:
     meta = getattr(dataset, 'metainfo', None) or {}
     if meta.get('tasks'):
         step.say(f'tasks: {", ".join(meta["tasks"])}')
+    for part in getattr(dataset, 'datasets', ()):
+        tasks = (getattr(part, 'metainfo', None) or {}).get('tasks')
+        step.say(f'{type(part).__name__}, {len(part):,} samples: {", ".join(tasks or ["no tasks named"])}')
+    warning = broken_cover(loader)
+    if warning:
+        step.note(warning)
 
 
 def build_dataset(cfg: Config, name: str) -> Any:

@@ -7,6 +7,7 @@ from .atomic_backend import (
     remove_stale_temporaries,
     write_atomically,
 )
+from .fitting import CheckpointMismatchError
 from .loaders import register_safe_loaders
 from .newest import find_newest_loadable, why_not_resumable
 from .plain_state import NotPlainError, from_plain, to_plain
@@ -21,6 +22,7 @@ from .safe_load import (
 __all__ = [
     'BACKEND_NAME',
     'AtomicLocalBackend',
+    'CheckpointMismatchError',
     'CheckpointWriteError',
     'CorruptCheckpointError',
     'NotPlainError',

@@ -6,6 +6,7 @@ from .cost import CostHook
 from .dominance import DominanceHook
 from .environment import EnvironmentStampHook
 from .epoch_length import EpochLengthHook
+from .load_report import LoadReportHook
 from .metrics_file import MetricsFileHook
 from .preemption import EXIT_PREEMPTED, PreemptionHook, TrainingPreempted
 from .progress import RichProgressHook
@@ -22,6 +23,7 @@ __all__ = [
     'EnvironmentStampHook',
     'EpochLengthHook',
     'GradientConflictHook',
+    'LoadReportHook',
     'MetricsFileHook',
     'PlainStateHook',
     'PreemptionHook',

@@ -1,0 +1,9 @@
+# Partial labels: each training image has a random half of them.
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/rooms-96-partial.py',
+    '../_base_/models/vit-micro_rooms-96.py',
+    '../_base_/schedules/adam_2k.py',
+    '../_base_/methods/gd.py',
+]
+optim_wrapper = dict(optimizer=_base_.optimizer)
