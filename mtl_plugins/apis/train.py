@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from mmengine.runner import Runner
 
 from mtl_plugins.compat import prepare_cpu_ddp
 from mtl_plugins.engine.checkpoints import find_newest_loadable, trust_checkpoints
-from mtl_plugins.engine.hooks import EpochLengthHook, MetricsFileHook
+from mtl_plugins.engine.hooks import LoadReportHook, MetricsFileHook
 from mtl_plugins.engine.hooks.metrics_file import FILE_NAME, read_metrics
 from mtl_plugins.methods.catalogue import format_catalogue
 from mtl_plugins.registry import RUNNERS
@@ -22,6 +23,8 @@ from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
 from .arguments import add_data_root, add_launcher, add_tasks, add_trust
 from .configs import load_config
+from .datasets import broken_cover
+from .foreign_hooks import save_plain_checkpoints, tell_epoch_length
 from .sync_bn import refuse_sync_bn_on_cpu
 
 EPILOG = (
@@ -100,10 +103,14 @@ def build_runner(cfg: Config) -> Runner:
         )
     refuse_sync_bn_on_cpu(cfg)
     prepare_cpu_ddp(cfg, cfg.get('launcher', 'none'))
+    save_plain_checkpoints(cfg)
+    warning = broken_cover(cfg.get('train_dataloader'), int(os.environ.get('WORLD_SIZE', 1)))
+    if warning:
+        print_log(warning, level=logging.WARNING)  # the logger of the run does not exist yet
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    if not any(isinstance(hook, EpochLengthHook) for hook in runner.hooks):
-        # Configs of others know nothing of it, and some methods cannot do without.
-        runner.register_hook(EpochLengthHook())
+    tell_epoch_length(runner)
+    if not any(isinstance(hook, LoadReportHook) for hook in runner.hooks):
+        runner.register_hook(LoadReportHook())
     return runner
 
 

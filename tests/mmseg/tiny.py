@@ -115,7 +115,7 @@ def run_on_two_ranks(cfg, seconds=240):
 def checkpoint_of(cfg):
     """What a run of ``cfg`` wrote at its last iteration."""
     path = Path(cfg.work_dir) / f'iter_{cfg.train_cfg.max_iters}.pth'
-    return torch.load(path, weights_only=False)
+    return torch.load(path, weights_only=True)
 
 
 def differences(first, second):

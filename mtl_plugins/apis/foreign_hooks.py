@@ -1,0 +1,27 @@
+"""What the tools add to configs that know nothing of this package, so that training and resuming work as for ours."""
+
+from __future__ import annotations
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mtl_plugins.engine.hooks import EpochLengthHook
+
+
+def save_plain_checkpoints(cfg: Config) -> None:
+    """Let the default checkpoint hook be :class:`SafeCheckpointHook`, which takes the same arguments.
+
+    What MMEngine's writes refers to code, which our loaders refuse to run: the run could neither be resumed nor
+    tested. A hook that is switched off (None) or of another class stays as it is.
+    """
+    hooks = cfg.get('default_hooks') or {}
+    given = hooks.get('checkpoint', dict(type='CheckpointHook'))
+    if given is None or given.get('type') not in ('CheckpointHook', 'mmengine.CheckpointHook'):
+        return
+    cfg.default_hooks = {**hooks, 'checkpoint': {**given, 'type': 'mtl_plugins.SafeCheckpointHook'}}
+
+
+def tell_epoch_length(runner: Runner) -> None:
+    """Register the hook without which DWA, STCH and GradNorm would not know how long an epoch is."""
+    if not any(isinstance(hook, EpochLengthHook) for hook in runner.hooks):
+        runner.register_hook(EpochLengthHook())
