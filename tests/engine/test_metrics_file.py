@@ -16,9 +16,10 @@ def validate(hook, folder, iteration, **metrics):
     hook.after_val_epoch(SimpleNamespace(work_dir=str(folder), iter=iteration), metrics)
 
 
-def begin(folder, iteration):
+def begin(folder, iteration, hub=None):
     hook = MetricsFileHook()
-    hook.before_train(SimpleNamespace(work_dir=str(folder), iter=iteration))
+    hub = hub or SimpleNamespace(runtime_info={})
+    hook.before_train(SimpleNamespace(work_dir=str(folder), iter=iteration, message_hub=hub))
     return hook
 
 
@@ -41,13 +42,18 @@ class Passes:
 
     def __init__(self, forwards, backwards):
         values = dict(forwards=forwards, backwards=backwards)
+        self.runtime_info = {}
         self.log_scalars = {f'train/{k}': SimpleNamespace(current=lambda v=v: v) for k, v in values.items()}
 
+    def update_info(self, name, value):
+        self.runtime_info[name] = value
 
-def train(hook, folder, iteration, steps=1, update=True):
+
+def train(hook, folder, iteration, steps=1, update=True, hub=None):
     wrapper = SimpleNamespace(should_update=lambda: update)
+    hub = hub or Passes(3, 2)
     runner = SimpleNamespace(
-        work_dir=str(folder), iter=iteration, message_hub=Passes(3, 2), optim_wrapper=wrapper
+        work_dir=str(folder), iter=iteration, message_hub=hub, optim_wrapper=wrapper
     )  # fmt: skip
     for _ in range(steps):
         hook.before_train_iter(runner, 0)
@@ -56,8 +62,9 @@ def train(hook, folder, iteration, steps=1, update=True):
 
 
 def test_costs_add_up_over_a_resume(path):
+    hub = Passes(3, 2)
     hook = begin(path.parent, 0)
-    train(hook, path.parent, 4, steps=4)
+    train(hook, path.parent, 4, steps=4, hub=hub)
     hook.before_val(None)
     time.sleep(0.05)
     validate(hook, path.parent, 4, a=1)
@@ -65,12 +72,14 @@ def test_costs_add_up_over_a_resume(path):
     assert (entry['cost']['forwards'], entry['cost']['backwards']) == (12, 8)
     assert 0.008 <= entry['cost']['seconds'] < 0.05
     assert entry['cost']['memory_mib'] > 10
-    hook = begin(path.parent, 4)
-    train(hook, path.parent, 5)
-    train(hook, path.parent, 6, update=False)
+    # Stopped between two validations: what a checkpoint holds counts, not the file.
+    train(hook, path.parent, 5, hub=hub)
+    hook = begin(path.parent, 5, hub=hub)
+    train(hook, path.parent, 6, update=False, hub=hub)
+    train(hook, path.parent, 7, hub=hub)
     hook.before_val(None)
-    validate(hook, path.parent, 6, a=1)
-    assert read_metrics(path)[-1]['cost']['forwards'] == 15
+    validate(hook, path.parent, 7, a=1)
+    assert read_metrics(path)[-1]['cost']['forwards'] == 18
     assert read_metrics(path)[-1]['cost']['seconds'] > entry['cost']['seconds']
     begin(path.parent, 0)
     assert read_metrics(path) == []

@@ -26,9 +26,7 @@ train_dataloader = dict(
     batch_size=8,
     num_workers=0,
     sampler=dict(type='mtl_plugins.AbsoluteSampler', shuffle=True),
-    dataset=dict(
-        type=dataset_type, split='train', num_images=640, size=(64, 64), tasks=tasks, pipeline=train_pipeline
-    ),
+    dataset=dict(type=dataset_type, split='train', num_images=640, size=(64, 64), tasks=tasks, pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=8,

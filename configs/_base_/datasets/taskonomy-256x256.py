@@ -29,7 +29,12 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='mtl_plugins.AbsoluteSampler', shuffle=True),
     dataset=dict(
-        type=dataset_type, data_root=data_root, split='train', tasks=tasks, size=crop_size, resample='nearest',
+        type=dataset_type,
+        data_root=data_root,
+        split='train',
+        tasks=tasks,
+        size=crop_size,
+        resample='nearest',
         pipeline=train_pipeline,
     ),
 )
@@ -39,7 +44,12 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type, data_root=data_root, split='val', tasks=tasks, size=crop_size, resample='nearest',
+        type=dataset_type,
+        data_root=data_root,
+        split='val',
+        tasks=tasks,
+        size=crop_size,
+        resample='nearest',
         pipeline=test_pipeline,
     ),
 )
@@ -48,7 +58,12 @@ test_dataloader = dict(
     num_workers=4,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type, data_root=data_root, split='test', tasks=tasks, size=crop_size, resample='nearest',
+        type=dataset_type,
+        data_root=data_root,
+        split='test',
+        tasks=tasks,
+        size=crop_size,
+        resample='nearest',
         pipeline=test_pipeline,
     ),
 )

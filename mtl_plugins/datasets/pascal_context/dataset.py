@@ -16,6 +16,7 @@ from ..files.derived import DerivedCache
 from ..files.folders import read_lines
 from . import layout
 from .classes import HUMAN_PALETTE, HUMAN_PARTS, SEMSEG, voc_palette
+from .decoding import EDGE_RULES
 from .part_lists import archive_lists, people, rebuilt_lists
 from .reader import PascalContextReader
 
@@ -37,6 +38,8 @@ class PascalContextMTDataset(FilesDataset):
             or about other images, from all annotations (minutes, once; kept in the cache).
         ids_file: A text file with one id per line; only these images of the split are used. Papers, for example, score
             edges on 2498 of the images for validation.
+        edge_rule: How edges are drawn from LabelMap: ``'laplacian'`` as in the released loaders, ``'borders'`` as in
+            the tools behind the published odsF, for validation; see :mod:`.decoding`.
         num_workers: Processes that read the annotations, if that is necessary; 0 reads in this one.
         **kwargs: See :class:`~mtl_plugins.datasets.files.FilesDataset`.
 
@@ -62,6 +65,7 @@ class PascalContextMTDataset(FilesDataset):
         tasks: Sequence[str] | None = None,
         persons_only: bool | None = None,
         ids_file: str | os.PathLike | None = None,
+        edge_rule: str = 'laplacian',
         num_workers: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -70,7 +74,12 @@ class PascalContextMTDataset(FilesDataset):
                 f'PascalContextMTDataset.persons_only must be None, True or False, but got {persons_only!r}'
             )
         self.persons_only = persons_only
+        if edge_rule not in EDGE_RULES:
+            raise ValueError(
+                f'PascalContextMTDataset.edge_rule must be one of {", ".join(EDGE_RULES)}, but got {edge_rule!r}'
+            )
         self.ids_file = ids_file
+        self.edge_rule = edge_rule
         self.num_workers = num_workers
         super().__init__(data_root, split, tasks, **kwargs)
 
@@ -80,7 +89,7 @@ class PascalContextMTDataset(FilesDataset):
 
     def make_reader(self) -> PascalContextReader:
         """A reader with this data set's cache."""
-        return PascalContextReader(self._derived())
+        return PascalContextReader(self._derived(), self.edge_rule)
 
     def list_samples(self) -> list[dict[str, Any]]:
         """All samples of the split; those without people are marked, or left out if ``persons_only`` says so."""

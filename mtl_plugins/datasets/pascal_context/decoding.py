@@ -55,6 +55,29 @@ def label_edges(labels: np.ndarray) -> np.ndarray:
     return thinned(cv2.Laplacian(labels.astype(np.float64), cv2.CV_64F)).astype(np.uint8)
 
 
+def label_borders(labels: np.ndarray) -> np.ndarray:
+    """Borders of a label map: pixels that differ from their right, lower or lower right neighbour, thinned.
+
+    This is how the tools behind the published odsF draw the ground truth (``seg2bmap`` at the map's own size), whereas
+    the released loaders train on :func:`label_edges`.
+
+    Args:
+        labels: ``(H, W)`` integers.
+
+    Returns:
+        ``(H, W)`` uint8, 0 or 1.
+    """
+    border = np.zeros(labels.shape, bool)
+    border[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    border[:-1] |= labels[:-1] != labels[1:]
+    border[:-1, :-1] |= labels[:-1, :-1] != labels[1:, 1:]
+    return thinned(border).astype(np.uint8)
+
+
+EDGE_RULES = {'laplacian': label_edges, 'borders': label_borders}
+"""How edges are drawn from LabelMap."""
+
+
 def mask_normals(normals: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Set normals to zero wherever the label map shows none of :data:`.classes.NORMALS_CLASSES`.
 

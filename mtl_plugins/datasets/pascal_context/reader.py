@@ -15,7 +15,7 @@ from ..files.normals import normals_from_bytes
 from ..files.reader import SampleReader
 from ..files.reading import fail, read_colours, read_indices
 from .classes import SEMSEG
-from .decoding import label_edges, mask_normals, read_label_map, saliency_from_bytes
+from .decoding import EDGE_RULES, mask_normals, read_label_map, saliency_from_bytes
 from .parts import ignore_without_parts, read_part_map
 
 
@@ -34,16 +34,20 @@ class PascalContextReader(SampleReader):
 
     Args:
         cache: The cache of derived data, for maps of parts.
+        edge_rule: A key of :data:`.decoding.EDGE_RULES`.
     """
 
-    def __init__(self, cache: DerivedCache) -> None:
+    def __init__(self, cache: DerivedCache, edge_rule: str = 'laplacian') -> None:
         self.cache = cache
+        self.edge_rule = edge_rule
 
     def read_target(self, task: str, results: dict[str, Any]) -> np.ndarray:
         """See :class:`.SampleReader`; ``results`` also tells by ``person`` (False) that nobody is in the image."""
         files = results['files'][task]
         if task == 'human_parts':
             return self._human_parts(files[0], results)
+        if task == 'edge':
+            return read_edges(*files, self.edge_rule)
         return _READ[task](*files)
 
     def _human_parts(self, path: str, results: dict[str, Any]) -> np.ndarray:
@@ -69,9 +73,9 @@ def read_normals(path: str | os.PathLike, label_map: str | os.PathLike) -> np.nd
     return mask_normals(normals, labels)
 
 
-def read_edges(label_map: str | os.PathLike) -> np.ndarray:
-    """Edges, ``(H, W)`` uint8, 0 or 1."""
-    return label_edges(read_label_map(label_map))
+def read_edges(label_map: str | os.PathLike, rule: str = 'laplacian') -> np.ndarray:
+    """Edges by one of :data:`.decoding.EDGE_RULES`, ``(H, W)`` uint8, 0 or 1."""
+    return EDGE_RULES[rule](read_label_map(label_map))
 
 
 def read_saliency(path: str | os.PathLike) -> np.ndarray:
@@ -79,7 +83,7 @@ def read_saliency(path: str | os.PathLike) -> np.ndarray:
     return saliency_from_bytes(read_indices(path))
 
 
-_READ = {'semseg': read_semseg, 'normals': read_normals, 'edge': read_edges, 'sal': read_saliency}
+_READ = {'semseg': read_semseg, 'normals': read_normals, 'sal': read_saliency}
 
 
 def _part_map(path: str) -> np.ndarray:

@@ -20,6 +20,8 @@ from mtl_plugins.engine.checkpoints import write_atomically
 from mtl_plugins.registry import HOOKS
 
 FILE_NAME = 'metrics.json'
+COST = 'mtl_cost'
+"""Key in the message hub."""
 
 
 @HOOKS.register_module()
@@ -50,9 +52,8 @@ class MetricsFileHook(Hook):
         path = Path(runner.work_dir) / FILE_NAME
         found = read_metrics(path)
         self._entries = [entry for entry in found if entry['iter'] <= runner.iter] if runner.iter > 0 else []
-        for name, value in (self._entries[-1].get('cost') or {} if self._entries else {}).items():
-            if name in self._spent:
-                self._spent[name] = value
+        if runner.iter > 0:
+            self._spent.update(runner.message_hub.runtime_info.get(COST, {}))
         if len(self._entries) < len(found):
             self._write(path)
 
@@ -62,20 +63,20 @@ class MetricsFileHook(Hook):
             self._began = time.perf_counter()
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Add the passes of this iteration."""
-        # The wrappers report once per optimizer step, which with gradient accumulation takes several iterations.
-        if not runner.optim_wrapper.should_update():
-            return
+        """Add the passes of this iteration, and leave the sums where checkpoints take them from."""
         scalars = runner.message_hub.log_scalars
-        for name in ('forwards', 'backwards'):
-            if f'train/{name}' in scalars:
-                self._spent[name] += int(scalars[f'train/{name}'].current())
+        # The wrappers report once per optimizer step, which with gradient accumulation takes several iterations.
+        if runner.optim_wrapper.should_update():
+            for name in ('forwards', 'backwards'):
+                if f'train/{name}' in scalars:
+                    self._spent[name] += int(scalars[f'train/{name}'].current())
+        self._stop_clock()
+        self._began = time.perf_counter()
+        runner.message_hub.update_info(COST, dict(self._spent))
 
     def before_val(self, runner: Any) -> None:
         """Stop the clock."""
-        if self._began is not None:
-            self._spent['seconds'] += time.perf_counter() - self._began
-            self._began = None
+        self._stop_clock()
 
     def after_val_epoch(self, runner: Any, metrics: Mapping[str, Any] | None = None) -> None:
         """Add the metrics of this validation."""
@@ -88,6 +89,11 @@ class MetricsFileHook(Hook):
         )
         self._entries = [*(old for old in self._entries if old['iter'] < runner.iter), entry]
         self._write(Path(runner.work_dir) / FILE_NAME)
+
+    def _stop_clock(self) -> None:
+        if self._began is not None:
+            self._spent['seconds'] += time.perf_counter() - self._began
+            self._began = None
 
     def _write(self, path: Path) -> None:
         write_atomically((json.dumps(self._entries, indent=1, allow_nan=False) + '\n').encode(), path)

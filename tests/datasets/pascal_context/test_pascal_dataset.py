@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from mtl_plugins.datasets import PascalContextMTDataset, UnreadableFileError
 from mtl_plugins.datasets.files import render_scenes
 from mtl_plugins.datasets.pascal_context import classes, export, layout
-from mtl_plugins.datasets.pascal_context.decoding import label_edges, write_palette_png
+from mtl_plugins.datasets.pascal_context.decoding import label_borders, label_edges, write_palette_png
 from mtl_plugins.datasets.pascal_context.parts import PartObject, read_objects, to_struct
 from mtl_plugins.registry import DATASETS
 
@@ -87,6 +87,16 @@ def test_edges_are_those_of_the_label_map(exported, build):
         assert labels.dtype == np.uint16
         np.testing.assert_array_equal(sample['gt_edge'], label_edges(labels))
         assert 0 < sample['gt_edge'].mean() < 0.2
+
+
+def test_edges_by_the_rule_of_the_evaluation(exported, build):
+    dataset = build(exported, tasks=['edge'], edge_rule='borders')
+    path = exported / layout.LABEL_MAPS / f'{ids_of(dataset)[0]}.mat'
+    labels = scipy.io.loadmat(path)['LabelMap']
+    np.testing.assert_array_equal(dataset[0]['gt_edge'], label_borders(labels))
+    assert (dataset[0]['gt_edge'] != label_edges(labels)).any()
+    with pytest.raises(ValueError, match='edge_rule must be one of laplacian, borders'):
+        build(exported, edge_rule='canny')
 
 
 @pytest.mark.parametrize('tasks', [['semseg'], ['edge', 'sal'], ['normals', 'human_parts', 'semseg'], layout.TASKS])

@@ -7,6 +7,7 @@ from skimage.morphology import thin
 from mtl_plugins.datasets.files import UnreadableFileError, read_indices
 from mtl_plugins.datasets.pascal_context import classes, layout
 from mtl_plugins.datasets.pascal_context.decoding import (
+    label_borders,
     label_edges,
     mask_normals,
     read_label_map,
@@ -52,6 +53,21 @@ def test_edges_equal_the_slow_ones(seed, size):
     edges = label_edges(labels)
     assert edges.dtype == np.uint8
     np.testing.assert_array_equal(edges, slow.thinned(slow.laplacian_edges(labels)))
+
+
+@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('size', [(24, 31), (2, 9), (1, 1)])
+def test_borders_equal_the_slow_ones(seed, size):
+    labels = voronoi(np.random.default_rng(seed), size)
+    expected = np.zeros(size, bool)
+    for y in range(size[0]):
+        for x in range(size[1]):
+            others = [(y, x + 1), (y + 1, x), (y + 1, x + 1)]
+            inside = [labels[at] for at in others if at[0] < size[0] and at[1] < size[1]]
+            expected[y, x] = any(label != labels[y, x] for label in inside)
+    borders = label_borders(labels)
+    assert borders.dtype == np.uint8
+    np.testing.assert_array_equal(borders, slow.thinned(expected))
 
 
 def test_edges_of_one_class_and_the_peculiarity_of_the_laplacian():
