@@ -21,6 +21,7 @@ from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
 from .arguments import add_data_root, add_tasks, numbers, positive
 from .baseline_runs import BaselineRun, plan_runs
+from .config_files import names_package
 from .configs import load_config
 from .runs import execute, terminating_like_ctrl_c
 
@@ -56,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     cfg = load_config(args.config, args.cfg_options, data_root=args.data_root)
     stem = Path(args.config).stem
-    out = args.out or Path(args.config).with_name(f'{stem}.baselines.json')
+    # Beside the config, but not into an installed package.
+    beside = Path() if names_package(args.config) else Path(args.config).parent
+    out = args.out or beside / f'{stem}.baselines.json'
     root = args.work_dir or Path('work_dirs', 'baselines', stem)
     tasks = args.tasks or list((cfg.get('model') or {}).get('heads') or {})
     runs = plan_runs(cfg, tasks or [''], args.seeds, root)

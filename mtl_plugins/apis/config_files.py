@@ -1,0 +1,61 @@
+"""Where config files are: the shipped ones, and those named ``package::folder/name.py``."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import mtl_plugins
+
+
+def configs_root() -> Path:
+    """The folder of the shipped configs: in a checkout, beside the package; in a wheel, inside it.
+
+    Raises:
+        FileNotFoundError: If neither is there.
+    """
+    package = Path(mtl_plugins.__file__).parent
+    for candidate in (package.parent / 'configs', package / '.mim' / 'configs'):
+        if (candidate / '_base_' / 'methods').is_dir():
+            return candidate
+    raise FileNotFoundError(f'the configs of mtl_plugins were not found beside or inside {package}; reinstall it')
+
+
+def names_package(config: str | os.PathLike) -> bool:
+    """Whether a config is named by its package, ``mtl_plugins::rooms/name.py``, instead of by a path."""
+    return '::' in str(config)
+
+
+def find_config(config: str | os.PathLike) -> Path:
+    """The file of a config: a path, or ``package::folder/name.py`` for a config that an installed package ships.
+
+    Raises:
+        FileNotFoundError: If there is no such file; the message says where the shipped ones are, or lists near matches.
+        ModuleNotFoundError: If the package is not installed.
+    """
+    if not names_package(config):
+        if not Path(config).is_file():
+            raise FileNotFoundError(
+                f'config {config} not found; the shipped ones are in {configs_root()} and can be named without that '
+                'folder, for example mtl_plugins::rooms/stgu_vit-micro_8b-2k_rooms-96.py'
+            )
+        return Path(config)
+    package, _, name = str(config).partition('::')
+    root = _configs_of(package)
+    if not (root / name).is_file():
+        shipped = [path.relative_to(root).as_posix() for path in sorted(root.rglob('*.py'))]
+        near = difflib.get_close_matches(name, shipped, n=3, cutoff=0.5)
+        hint = f'did you mean {" or ".join(f"{package}::{match}" for match in near)}?' if near else f'look in {root}'
+        raise FileNotFoundError(f'config {config} not found: {hint}')
+    return root / name
+
+
+def _configs_of(package: str) -> Path:
+    if package == 'mtl_plugins':
+        return configs_root()
+    spec = find_spec(package) if package.isidentifier() else None
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f'package {package!r} is not installed; name a config as mtl_plugins::FOLDER/NAME.py')
+    return Path(spec.origin).parent / '.mim' / 'configs'
