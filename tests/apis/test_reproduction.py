@@ -82,6 +82,10 @@ def test_every_run_of_the_main_table_is_planned(tmp_path):
     single = by_row['ST'][0, 'N']
     assert single.arguments[single.arguments.index('--tasks') + 1] == 'normal'
     assert list(single.cfg.model.heads) == ['normal']
+    assert single.cfg.model.heads.normal.loss.axis == 'width'
+    assert list(by_row['ST'][0, 'DE'].cfg.model.heads) == ['depth_euclidean']
+    (flip,) = single.cfg.train_dataloader.dataset.pipeline[2].transforms
+    assert (flip.type, flip.negate_normals) == ('mtl_plugins.MultiTaskRandomFlip', False)
     (uw,) = by_row['UW'].values()
     assert uw.arguments[uw.arguments.index('--method') + 1] == 'uw'
     assert uw.cfg.optim_wrapper.weighting.type == 'UncertaintyWeighting'

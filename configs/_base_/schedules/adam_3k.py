@@ -1,6 +1,6 @@
 # Adam with warm-up and polynomial decay; the schedulers step once per batch, however many groups are stepped in it.
 max_iters = 3000
-optimizer = dict(type='Adam', lr=5e-4, weight_decay=1e-6)
+optimizer = dict(type='Adam', lr=1e-3, weight_decay=1e-6)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=50, by_epoch=False),
     dict(type='PolyLR', power=0.9, eta_min=0.0, begin=50, end=max_iters, by_epoch=False),

@@ -85,7 +85,7 @@ def _run(table: PublishedTable, row: PublishedRow, seed: int, column: str | None
     arguments += ['--seed', str(seed)]
     if options.data_root:
         arguments += ['--data-root', options.data_root]
-    overrides, launcher = [*table.settings, *options.cfg_options], None
+    overrides, launcher = [*_settings(table, tasks), *options.cfg_options], None
     if options.gpus > 1:
         overrides += [_batch_per_gpu(config, options.gpus)]
         arguments += ['--launcher', 'pytorch']
@@ -104,6 +104,16 @@ def _run(table: PublishedTable, row: PublishedRow, seed: int, column: str | None
         arguments,
         launcher,
     )
+
+
+def _settings(table: PublishedTable, tasks: Sequence[str] | None) -> list[str]:
+    """The settings of the table, without those of heads that a single-task model does not have."""
+    kept = []
+    for setting in table.settings:
+        names = setting.split('.')
+        if tasks is None or names[:2] != ['model', 'heads'] or names[2] in tasks:
+            kept.append(setting)
+    return kept
 
 
 def config_of(table: PublishedTable, row: PublishedRow, backbone: str | None) -> Path:
