@@ -184,7 +184,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog='Exit code: 0 if ours is at least as fast everywhere and no memory grows by more than '
-        f'{MEMORY_LIMIT:.0%}, 1 if not. About 5 minutes on one core; with --quick half a minute after the first time.',
+        f'{MEMORY_LIMIT:.0%}, 1 if not. About 8 minutes on two cores; with --quick half a minute after the first time.',
     )  # fmt: skip
     parser.add_argument(
         '--datasets', nargs='+', default=list(SOURCES), choices=list(SOURCES), metavar='NAME',
@@ -193,8 +193,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--rounds', type=int, default=24, help='timed rounds over the images (default: %(default)s)')
     parser.add_argument('--images', type=int, default=8, help='rendered images per data set (default: %(default)s)')
     parser.add_argument(
-        '--epoch-images', type=int, default=800, help='images per epoch for the memory; 0 leaves it out (default: 800)'
-    )
+        '--epoch-images', type=int, default=1600, metavar='N',
+        help='images per epoch for the memory; 0 leaves it out (default: %(default)s)',
+    )  # fmt: skip
     parser.add_argument('--workers', type=int, default=2, help='worker processes for the memory (default: %(default)s)')
     parser.add_argument(
         '--data-root', action='append', default=[], metavar='NAME=FOLDER', help='real data instead of rendered images'
