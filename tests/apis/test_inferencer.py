@@ -1,9 +1,11 @@
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 from PIL import Image
 
@@ -210,6 +212,19 @@ def test_frames_of_a_video(inferencer, clip, tmp_path):
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(4)
 
 
+def test_without_an_encoder_for_mp4_it_is_an_avi(inferencer, clip, tmp_path, monkeypatch):
+    from mtl_plugins.apis.inference import video
+
+    monkeypatch.setattr(video, 'CODECS', (('.mp4', '????'), *video.CODECS[1:]))
+    result = inferencer(clip, out_dir=tmp_path / 'out', raw=False)
+    assert result['outputs'][0] == str(tmp_path / 'out' / 'clip.avi')
+    assert not (tmp_path / 'out' / 'clip.mp4').exists()
+    assert cv2.VideoCapture(result['outputs'][0]).get(cv2.CAP_PROP_FRAME_COUNT) == 9
+    monkeypatch.setattr(video, 'CODECS', (('.mp4', '????'),))
+    with pytest.raises(OSError, match='neither as mp4 nor as avi'):
+        inferencer(clip, out_dir=tmp_path / 'out')
+
+
 def test_all_frames_share_the_scale_of_colours(inferencer, clip, monkeypatch):
     from mtl_plugins.apis.inference import inferencer as module
 
@@ -233,6 +248,18 @@ def test_chosen_tasks(tiny, photos, inferencer):
     np.testing.assert_array_equal(maps['depth'], only(inferencer(photos['coffee']))['depth'])
     with pytest.raises(KeyError, match='the model has no head for sal'):
         MultiTaskInferencer(*tiny, device='cpu', tasks=['sal'])
+
+
+def test_a_config_that_was_read_already(tiny, photos, inferencer):
+    cfg = Config.fromfile(tiny[0])
+    for model in (cfg, cfg.to_dict(), Path(tiny[0])):
+        maps = only(MultiTaskInferencer(model, tiny[1], device='cpu')(photos['coffee']))
+        np.testing.assert_array_equal(maps['depth'], only(inferencer(photos['coffee']))['depth'])
+    options = {'model.test_cfg.mode': 'slide', 'model.test_cfg.crop_size': (16, 16)}
+    slid = MultiTaskInferencer(cfg, tiny[1], 'cpu', cfg_options=options)
+    assert slid.settings().crop_size == (16, 16)
+    assert slid.settings(mode='whole').mode == 'whole'
+    assert 'test_cfg' not in cfg.model
 
 
 def test_a_single_task_checkpoint_with_the_config_of_all_tasks(tiny, photos, tmp_path, inferencer):

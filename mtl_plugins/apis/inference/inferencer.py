@@ -106,7 +106,9 @@ class MultiTaskInferencer(BaseInferencer):
             raise TypeError('model must be given: a checkpoint alone would have to run code to make a config')
         cfg = find_config(model, cfg_options)
         self._asked = None if tasks is None else tuple(tasks)
-        self._about = dict(config=model if isinstance(model, str) else None, checkpoint=weights and str(weights))
+        self._about = dict(
+            config=str(model) if isinstance(model, str | os.PathLike) else None, checkpoint=weights and str(weights)
+        )
         super().__init__(cfg, None if weights is None else str(weights), device, scope, show_progress)
 
     def __call__(
