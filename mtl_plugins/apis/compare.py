@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -16,6 +16,7 @@ from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
 from .arguments import add_data_root, numbers, positive
 from .comparison import (
+    SINGLE,
     ComparisonRun,
     RecordStore,
     Variant,
@@ -26,6 +27,8 @@ from .comparison import (
     single_task_runs,
     variant_run,
 )
+from .comparison.records import Key
+from .comparison.report import Comparison, expected_keys, write_report
 from .configs import load_config
 from .runs import execute, terminating_like_ctrl_c
 
@@ -33,7 +36,9 @@ EPILOG = (
     'METHODS: keys of tools/train.py --list-methods, with options where they differ from the preset, and a name of '
     'their own if wanted: gd,stgu,stgu-random=stgu[grouper.type=Random],gd-equal=gd[passes=@stgu]. @stgu is the mean '
     'number of groups of stgu. Start the same command again after an interruption: runs in the results file are not '
-    'repeated, the others go on from their newest checkpoint. exit codes: 0 done, 1 some run failed (the report says '
+    'repeated, the others go on from their newest checkpoint. The report (report.html, report.md, runs.csv, '
+    'summary.csv) is of all runs in the results file; --report-only makes it anew, also from a results file alone: '
+    'compare_methods.py --report-only --results FILE. exit codes: 0 done, 1 some run failed (the report says '
     'which), 2 wrong arguments, 75 interrupted'
 )
 
@@ -46,24 +51,36 @@ def build_parser() -> ConfigArgumentParser:
         'write one report.',
         epilog=EPILOG,
     )
-    parser.add_argument('config', help='config file of a multi-task training')
-    parser.add_argument('--methods', type=_variants, required=True, metavar='METHODS', help='what to compare')
-    parser.add_argument('--seeds', type=numbers, default=[0], metavar='0,1,2', help='runs per method (0)')
+    parser.add_argument('config', nargs='?', help='config file of a multi-task training')
+    parser.add_argument('--methods', type=_variants, default=[], metavar='METHODS', help='what to compare')
+    parser.add_argument('--seeds', type=numbers, metavar='0,1,2', help='runs per method (0)')
     parser.add_argument('--jobs', type=positive, default=1, metavar='N', help='trainings at a time (1)')
     parser.add_argument('--no-single-task', action='store_true', help='no single-task models: no delta_m')
     parser.add_argument('--work-dir', type=Path, metavar='DIR', help='runs (work_dirs/compare/<config name>)')
     parser.add_argument('--results', type=Path, metavar='FILE', help='all results (<work dir>/results.json)')
+    parser.add_argument('--out', type=Path, metavar='DIR', help='the report (<work dir>/report)')
+    parser.add_argument('--report-only', action='store_true', help='train nothing, write the report of what is there')
     add_data_root(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse ``argv`` and train what is missing; returns the exit code."""
-    args = build_parser().parse_args(sys.argv[1:] if argv is None else list(argv))
-    cfg = load_config(args.config, args.cfg_options, data_root=args.data_root)
-    root = args.work_dir or Path('work_dirs', 'compare', Path(args.config).stem)
-    store = RecordStore(args.results or root / 'results.json', comparison_header(cfg, Path(args.config).name))
+    """Parse ``argv``, train what is missing and write the report; returns the exit code."""
+    parser = build_parser()
+    args = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
     console = Console(soft_wrap=True, highlight=False)
+    root = args.work_dir or Path('work_dirs', 'compare', Path(args.config).stem if args.config else '')
+    path = args.results or root / 'results.json'
+    if args.report_only:
+        if not (args.config or args.work_dir or args.results):
+            parser.error('--report-only needs --results FILE, --work-dir DIR or CONFIG to know which results')
+        _report(RecordStore(path, None), args, root, {}, console)
+        return 0
+    if not (args.config and args.methods):
+        parser.error('CONFIG and --methods are needed to train (--report-only does without)')
+    args.seeds = args.seeds or [0]
+    cfg = load_config(args.config, args.cfg_options, data_root=args.data_root)
+    store = RecordStore(path, comparison_header(cfg, Path(args.config).name))
     plan = functools.partial(_plan, cfg, args.methods, args.seeds, root, store, not args.no_single_task)
     failed: list[ComparisonRun] = []
     try:
@@ -72,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print('stopped; start the same command again to go on')
         return EXIT_PREEMPTED
+    _report(store, args, root, {run.key: run.error for run in failed}, console)
     return 1 if failed else 0
 
 
@@ -102,6 +120,21 @@ def _plan(
         found = (variant_run(cfg, variant, seed, root, store, groups) for variant in ordered(variants))
         runs += [run for run in found if run is not None]
     return runs
+
+
+def _report(
+    store: RecordStore, args: argparse.Namespace, root: Path, errors: Mapping[Key, str], console: Console
+) -> None:
+    """Write the report of all runs of the store, unless there is none."""
+    if not any(name != SINGLE for name, _, _ in store.records):
+        console.print('no method has a finished run: no report')
+        return
+    single = not args.no_single_task if args.methods else any(name == SINGLE for name, _, _ in store.records)
+    names = [variant.name for variant in args.methods]
+    wanted = expected_keys(store.records, list(store.header['tasks']), names, args.seeds or [], single)
+    out = args.out or (args.work_dir or (root if args.config else store.path.parent)) / 'report'
+    page = write_report(Comparison(store.header, store.records, wanted, errors), out)
+    console.print(f'report: {page}', markup=False)
 
 
 def _variants(text: str) -> list[Variant]:

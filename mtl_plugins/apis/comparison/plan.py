@@ -14,7 +14,7 @@ from mtl_plugins.apis.runs import TrainingRun, decisive_settings
 from mtl_plugins.task_specs import get_task_spec
 
 from .records import Key, RecordStore, describe_key, fingerprint, make_record
-from .variants import SINGLE, Variant
+from .variants import SINGLE, Variant, file_name
 
 
 class ComparisonRun(TrainingRun):
@@ -32,8 +32,8 @@ class ComparisonRun(TrainingRun):
 
     def __init__(self, key: Key, variant: Variant | None, cfg: Config, root: Path, store: RecordStore) -> None:
         name, seed, task = key
-        folder = Path(root, *filter(None, [_file_name(name), task]), f'seed_{seed}')
-        self._config = folder / 'config' / f'{_file_name(name)}_seed_{seed}.py'
+        folder = Path(root, *filter(None, [file_name(name), task]), f'seed_{seed}')
+        self._config = folder / 'config' / f'{file_name(name)}_seed_{seed}.py'
         super().__init__(describe_key(key), folder, cfg, [str(self._config)])
         self.key = key
         self.variant = variant
@@ -149,7 +149,3 @@ def mean_groups(records: Mapping[Key, Mapping[str, Any]], name: str, seeds: Sequ
     if any(record['groups'] is None for record in found):
         raise ValueError(f'@{name}: the runs of {name} have no groups to count')
     return sum(record['groups']['mean'] for record in found) / len(found)
-
-
-def _file_name(name: str) -> str:
-    return ''.join(letter if letter.isalnum() or letter in '-_.+' else '_' for letter in name)

@@ -33,20 +33,23 @@ class RecordStore:
     ``affinity`` (None, or ``{"iter", "tasks", "matrix"}``, the last one) and ``environment``.
 
     Args:
-        path: The JSON file; need not exist.
+        path: The JSON file; need not exist if there is a header.
         header: What all runs have in common: ``config``, ``tasks`` (task -> title, metric, unit, higher_is_better) and
-            ``max_iters``.
+            ``max_iters``. None takes that of the file.
 
     Raises:
+        FileNotFoundError: If there is neither a header nor a file.
         ValueError: If the file is not such a file, or was made with another header.
     """
 
-    def __init__(self, path: str | os.PathLike, header: Mapping[str, Any]) -> None:
+    def __init__(self, path: str | os.PathLike, header: Mapping[str, Any] | None) -> None:
         self.path = Path(path)
-        self.header = json.loads(json.dumps(dict(version=VERSION, **header)))
+        self.header = json.loads(json.dumps(dict(version=VERSION, **(header or {}))))
         self.records: dict[Key, dict[str, Any]] = {}
         if self.path.is_file():
-            self._load()
+            self._load(whole=header is None)
+        elif header is None:
+            raise FileNotFoundError(f'no results file {self.path}; train something first, or name another by --results')
 
     def get(self, key: Key, settings: str) -> dict[str, Any] | None:
         """The record of a run, or None.
@@ -70,7 +73,7 @@ class RecordStore:
         lines = ',\n  '.join(json.dumps(self.records[key]) for key in sorted(self.records, key=_order))
         write_atomically(f'{head},\n "runs": [\n  {lines}\n ]\n}}\n'.encode(), self.path)
 
-    def _load(self) -> None:
+    def _load(self, whole: bool) -> None:
         try:
             content = json.loads(self.path.read_text(encoding='utf-8'))
             runs = content.pop('runs')
@@ -83,6 +86,11 @@ class RecordStore:
                     f'{self.path} holds results for another {name} ({content.get(name)!r}, now {value!r}); write to '
                     'another --results'
                 )
+        if whole:
+            absent = [name for name in ('config', 'tasks', 'max_iters') if name not in content]
+            if absent:
+                raise ValueError(f'{self.path} does not hold the results of a comparison (no {", ".join(absent)})')
+            self.header = content
 
 
 def make_record(

@@ -70,6 +70,11 @@ def ordered(variants: Iterable[Variant]) -> list[Variant]:
     return sorted(variants, key=lambda variant: bool(variant.references))
 
 
+def file_name(name: str) -> str:
+    """``name`` with only such letters as suit the name of a file."""
+    return ''.join(letter if letter.isalnum() or letter in '-_.+' else '_' for letter in name)
+
+
 def _parse_variant(text: str) -> Variant:
     match = _FORM.match(text)
     if match is None:
