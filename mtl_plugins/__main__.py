@@ -1,4 +1,4 @@
-"""``python -m mtl_plugins train|test|infer|export|doctor|demo``; ``tools/*.py`` are these commands too."""
+"""``python -m mtl_plugins COMMAND``, or ``mtl-plugins COMMAND``; ``tools/**/*.py`` are these commands too."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from collections.abc import Sequence
 from importlib import import_module
 
 COMMANDS = {
-    'train': 'train a model',
-    'test': 'evaluate a checkpoint and draw its predictions',
-    'infer': 'predict all tasks for pictures, folders and videos',
-    'export': 'write a trained model as ONNX or as a torch.export program',
-    'doctor': 'build everything, run one batch, and say what is wrong',
-    'demo': 'train on the embedded rooms for a few minutes and show the result',
+    'train': ('apis.train', 'train a model'),
+    'test': ('apis.test', 'evaluate a checkpoint and draw its predictions'),
+    'infer': ('apis.infer', 'predict all tasks for pictures, folders and videos'),
+    'export': ('apis.export', 'write a trained model as ONNX or as a torch.export program'),
+    'doctor': ('apis.doctor', 'build everything, run one batch, and say what is wrong'),
+    'demo': ('apis.demo', 'train on the embedded rooms for a few minutes and show the result'),
+    'browse': ('apis.browse', 'draw the images of a dataset with their targets, as training sees them'),
+    'config': ('apis.print_config', 'print a config as the training would use it'),
+    'compare': ('apis.compare', 'train with several methods and seeds, and write one report'),
+    'baselines': ('apis.baselines', 'train each task alone, as the reference of delta_m'),
+    'reproduce': ('apis.reproduce', 'run and fill the tables of papers'),
+    'cost': ('apis.model_cost', 'parameters and multiply-adds of a model'),
+    'verify': ('datasets.verification.cli', 'check the folder of a dataset'),
 }
+"""Command -> the module in mtl_plugins whose ``main(argv)`` it runs, and what it does."""
 
 
 def run(command: str, argv: Sequence[str]) -> int:
@@ -22,7 +30,7 @@ def run(command: str, argv: Sequence[str]) -> int:
     # OpenMP threads that spin while they wait make training many times slower on a machine that has other work to do.
     # The library reads this once, when torch loads it, so it is settled before anything here imports torch.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    return import_module(f'mtl_plugins.apis.{command}').main(argv)
+    return import_module(f'mtl_plugins.{COMMANDS[command][0]}').main(argv)
 
 
 def main() -> int:
@@ -30,7 +38,7 @@ def main() -> int:
     name = sys.argv[1] if len(sys.argv) > 1 else '--help'
     if name in COMMANDS:
         return run(name, sys.argv[2:])
-    lines = '\n'.join(f'  {command:8} {text}' for command, text in COMMANDS.items())
+    lines = '\n'.join(f'  {command:10} {text}' for command, (_, text) in COMMANDS.items())
     print(f'usage: python -m mtl_plugins COMMAND [options]\n\n{lines}\n\npython -m mtl_plugins COMMAND --help')
     return 0 if name in ('-h', '--help') else 2
 

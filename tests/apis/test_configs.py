@@ -33,6 +33,27 @@ def test_the_shipped_configs_are_found():
     assert configs_root() == ROOT / 'configs'
 
 
+def test_a_config_can_be_named_by_its_package():
+    name = 'rooms/stgu_vit-micro_8b-2k_rooms-96.py'
+    cfg, same = (load_config(path) for path in (f'mtl_plugins::{name}', ROOT / 'configs' / name))
+    assert cfg.to_dict() == same.to_dict()
+    assert cfg.work_dir == 'work_dirs/stgu_vit-micro_8b-2k_rooms-96'
+    assert load_config('mmseg::unet/unet-s5-d16_fcn_4xb4-160k_cityscapes-512x1024.py').model.backbone.type == 'UNet'
+
+
+@pytest.mark.parametrize(
+    ('name', 'error', 'message'),
+    [
+        ('mtl_plugins::rooms/stgu_vit-micro_8b-2k_rooms-69.py', FileNotFoundError, 'did you mean mtl_plugins::rooms/'),
+        ('mtl_plugins::qqq', FileNotFoundError, 'mtl_plugins::qqq not found: look in'),
+        ('no_such_package::a/b.py', ModuleNotFoundError, "'no_such_package' is not installed"),
+    ],
+)
+def test_a_wrong_name_in_a_package_is_explained(name, error, message):
+    with pytest.raises(error, match=message):
+        load_config(name)
+
+
 def test_every_method_has_a_fragment_and_no_other_has():
     fragments = {path.stem: Config.fromfile(path) for path in (ROOT / 'configs/_base_/methods').glob('*.py')}
     rows = {row.key: row for row in list_methods()}

@@ -57,8 +57,8 @@ def test_writes_a_sheet_per_sample_and_says_where(config, tmp_path):
 
 def test_mistakes_are_told_in_one_line(config, tmp_path):
     for args, message in (
-        (['nothing.py'], 'there is no config file nothing.py'),
-        ([config, '-n', '0'], 'argument -n: expected 1 or more, but got 0'),
+        (['nothing.py'], 'for example mtl_plugins::rooms/stgu_vit-micro_8b-2k_rooms-96.py'),
+        ([config, '-n', '0'], 'argument -n/--number: expected 1 or more, but got 0'),
         ([config, '--split', 'val'], 'the config has no val_dataloader; choose another --split'),
     ):
         done = run(*args, cwd=tmp_path)

@@ -1,9 +1,9 @@
 import pytest
 from mmengine.config import Config
 
-from .tiny import PHOTOS, ROOMS, load_tool, run_tool
+from mtl_plugins.apis.print_config import main
 
-main = load_tool('misc/print_config.py').main
+from .tiny import PHOTOS, ROOMS, run_tool
 
 
 def test_as_a_user_runs_it(tmp_path):

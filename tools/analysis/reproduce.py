@@ -1,8 +1,8 @@
-"""`python tools/analysis/reproduce.py --help`: the tables of papers, run and filled."""
+"""`python tools/analysis/reproduce.py --help`; the same as `python -m mtl_plugins reproduce`."""
 
 import sys
 
-from mtl_plugins.apis.reproduce import main
+from mtl_plugins.__main__ import run
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run('reproduce', sys.argv[1:]))

@@ -1,8 +1,8 @@
-"""`python tools/datasets/verify.py --help`: check the folder of a dataset."""
+"""`python tools/datasets/verify.py --help`; the same as `python -m mtl_plugins verify`."""
 
 import sys
 
-from mtl_plugins.datasets.verification.cli import main
+from mtl_plugins.__main__ import run
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run('verify', sys.argv[1:]))

@@ -1,34 +1,8 @@
-"""`python tools/misc/print_config.py CONFIG`: the config of a run after inheritance and options."""
-
-from __future__ import annotations
+"""`python tools/misc/print_config.py --help`; the same as `python -m mtl_plugins config`."""
 
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from mtl_plugins.apis import load_config
-from mtl_plugins.apis.arguments import add_data_root
-from mtl_plugins.utils.cfg_options import ConfigArgumentParser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = ConfigArgumentParser(prog='print_config', description='Print a config as the training would use it.')
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--method', metavar='KEY', help='swap the multi-task method; see tools/train.py --list-methods')
-    parser.add_argument('--precision', choices=('fp32', 'bf16', 'fp16'), help='computing precision')
-    parser.add_argument('--save', type=Path, metavar='FILE', help='also write it to FILE (.py, .json or .yaml)')
-    add_data_root(parser)
-    args = parser.parse_args(argv)
-    if args.save and args.save.suffix not in ('.py', '.json', '.yaml', '.yml'):
-        parser.error(f'argument --save: expected a file .py, .json or .yaml, but got {args.save}')
-    cfg = load_config(args.config, args.cfg_options, args.method, args.precision, data_root=args.data_root)
-    print(cfg.pretty_text)
-    if args.save:
-        args.save.parent.mkdir(parents=True, exist_ok=True)
-        cfg.dump(str(args.save))
-        print(f'# written to {args.save}', file=sys.stderr)
-    return 0
-
+from mtl_plugins.__main__ import run
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run('config', sys.argv[1:]))
