@@ -21,6 +21,18 @@ def save_plain_checkpoints(cfg: Config) -> None:
     cfg.default_hooks = {**hooks, 'checkpoint': {**given, 'type': 'mtl_plugins.SafeCheckpointHook'}}
 
 
+def draws_by_itself(cfg: Config) -> bool:
+    """Whether the config has MMSegmentation's hook for pictures, which knows the names of its predictions."""
+    hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
+    return str(hook.get('type')).rpartition('.')[2] == 'SegVisualizationHook'
+
+
+def draw_into(cfg: Config, folder: str) -> None:
+    """Switch that hook on, as MMSegmentation's own ``--show-dir`` does: ``<folder>/vis_data/vis_image/*.png``."""
+    cfg.default_hooks.visualization.update(draw=True)
+    cfg.visualizer.update(save_dir=folder)
+
+
 def tell_epoch_length(runner: Runner) -> None:
     """Register the hook without which DWA, STCH and GradNorm would not know how long an epoch is."""
     if not any(isinstance(hook, EpochLengthHook) for hook in runner.hooks):

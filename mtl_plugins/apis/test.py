@@ -15,6 +15,7 @@ from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
 from .arguments import add_data_root, add_launcher, add_tasks, add_trust
 from .configs import load_config
+from .foreign_hooks import draw_into, draws_by_itself
 from .train import build_runner
 
 
@@ -44,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     cfg.launcher = args.launcher
     cfg.load_from, cfg.resume = args.checkpoint, False
     hooks = [hook for hook in cfg.get('custom_hooks', []) if not hook['type'].endswith('PredictionPanelHook')]
-    if args.show_dir:
+    if args.show_dir and draws_by_itself(cfg):
+        draw_into(cfg, args.show_dir)
+    elif args.show_dir:
         hooks.append(dict(type='mtl_plugins.PredictionPanelHook', num_panels=args.num_panels, show_dir=args.show_dir))
     cfg.custom_hooks = hooks
     with ExitStack() as stack:

@@ -33,7 +33,8 @@ def parameters_behind(loss: Tensor, stop: Collection[Tensor] = ()) -> set[int]:
         if type(node).__name__ == 'CheckpointFunctionBackward':
             raise ReentrantCheckpointError(
                 'the model uses re-entrant activation checkpointing, which hides parameters from the autograd graph '
-                'and gives silently wrong per-task gradients. Use use_reentrant=False (TimmViT: with_cp=True does)'
+                'and gives silently wrong per-task gradients. Use use_reentrant=False (as TimmViT does), or switch it '
+                "off: MMSegmentation's backbones offer only with_cp=False"
             )
         variable = getattr(node, 'variable', None)
         if variable is not None:

@@ -8,6 +8,7 @@ from mmengine.registry import DefaultScope
 
 from mtl_plugins.apis import load_config
 from mtl_plugins.apis import train as train_api
+from mtl_plugins.engine.parameters import ReentrantCheckpointError
 from mtl_plugins.methods.catalogue import list_methods
 
 from .parts import TASKS, build, train
@@ -141,6 +142,12 @@ def test_several_auxiliary_heads_are_as_many_tasks():
     model, wrapper, batches = build('fcn', 'stgu', change=two_heads)
     train(model, wrapper, batches)
     assert wrapper.task_names == ('decode', 'aux_0', 'aux_1')
+
+
+def test_checkpointing_of_mmseg_is_refused_with_the_way_out():
+    model, wrapper, batches = build('fcn', 'stgu', change=lambda model: model.backbone.update(with_cp=True))
+    with pytest.raises(ReentrantCheckpointError, match='with_cp=False'):
+        train(model, wrapper, batches)
 
 
 @pytest.mark.parametrize('method', METHODS)

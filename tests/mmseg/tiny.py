@@ -26,6 +26,7 @@ METHODS = ('gd', 'stgu', 'cagrad', 'famo', 'f_mtl')
 NOISE = (
     'ignore:Default ``avg_non_ignore`` is False:UserWarning',
     'ignore:The draw is False:UserWarning',
+    'ignore:torch.utils.checkpoint:UserWarning',
 )
 """What mmseg says about its own defaults."""
 

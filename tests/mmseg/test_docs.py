@@ -1,0 +1,53 @@
+"""docs/existing_models.md: its configs load and train, its code runs, its commands name what exists."""
+
+import re
+
+import pytest
+from mmengine.config import Config
+
+from mtl_plugins.apis import load_config
+from mtl_plugins.methods.catalogue import get_method
+from mtl_plugins.registry import HOOKS
+
+from .parts import build, train
+from .tiny import NOISE, ROOT
+
+pytestmark = [pytest.mark.filterwarnings(line) for line in NOISE]
+TEXT = (ROOT / 'docs' / 'existing_models.md').read_text()
+BLOCKS = re.findall(r'```python\n(.*?)```', TEXT, re.DOTALL)
+CONFIGS = [block for block in BLOCKS if block.startswith('_base_')]
+
+
+@pytest.mark.parametrize('number', range(len(CONFIGS)))
+def test_configs_train(number, tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text(CONFIGS[number])
+    cfg = load_config(path)
+    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005)
+
+    def as_written(model):
+        model.decode_head.loss_decode = cfg.model.decode_head.loss_decode
+
+    wrapper = {name: value for name, value in cfg.optim_wrapper.items() if name != 'optimizer'}
+    model, wrapper, batches = build('fcn', change=as_written, **wrapper)
+    train(model, wrapper, batches)
+    assert wrapper.task_names == (('pixels', 'regions') if 'tasks' in CONFIGS[number] else ('decode', 'aux'))
+
+
+def test_the_code_runs():
+    names = {}
+    for block in BLOCKS:
+        if block not in CONFIGS:
+            exec(block, names)
+    assert names['optim_wrapper'].task_names == ('shape', 'size')
+    assert names['log']['loss'] > 0
+
+
+def test_commands_name_what_exists():
+    for path in re.findall(r'(?:configs|projects|tools)/[\w./-]*[\w/]', TEXT):
+        assert (ROOT / path).exists(), path
+    for key in re.findall(r'--method (\w+)', TEXT):
+        get_method(key)
+    for hook in re.findall(r'`mtl_plugins\.(\w+Hook)`', TEXT):
+        assert HOOKS.get(f'mtl_plugins.{hook}') is not None
+    assert Config.fromfile(ROOT / 'configs/mmseg/segformer_mit-b0_1xb8-2k_rooms-96x96.py').model.auxiliary_head
