@@ -162,7 +162,8 @@ def test_what_is_written_is_not_kept_by_default(inferencer, photos, tmp_path):
     result = inferencer(paths, out_dir=tmp_path / 'b', raw=False)
     assert {path.name for path in (tmp_path / 'b').iterdir()} == {'panels', 'predictions.json'}
     assert result['outputs'] == [str(tmp_path / 'b' / name) for name in ('panels', 'predictions.json')]
-    inferencer(paths, out_dir=tmp_path / 'c', panels=False)
+    result = inferencer(paths, out_dir=tmp_path / 'c', panels=False, return_vis=True)
+    assert len(result['visualization']) == 3
     assert {path.name for path in (tmp_path / 'c').iterdir()} == {*TASKS, 'predictions.json'}
 
 
@@ -307,6 +308,8 @@ def test_wrong_arguments_are_named(tiny, inferencer, photos, tmp_path):
         MultiTaskInferencer(*tiny, tasks='depth')
     with pytest.raises(ValueError, match=r"device 'cuda:63' cannot be used .* device='cpu' always can"):
         MultiTaskInferencer(*tiny, device='cuda:63')
+    with pytest.raises(ValueError, match=r'crop_size must be two whole numbers .* but got \(8, 8, 8\)'):
+        inferencer(photos['coffee'], mode='slide', crop_size=(8, 8, 8))
     with pytest.raises(ValueError, match='unknown argument'):
         inferencer(photos['coffee'], turbo=True)
     with pytest.raises(FileNotFoundError, match=r'input gone\.jpg does not exist'):
@@ -332,3 +335,15 @@ def test_wrong_arguments_are_named(tiny, inferencer, photos, tmp_path):
 def test_without_weights_it_says_so(tiny, capsys):
     assert MultiTaskInferencer(tiny[0], device='cpu').tasks == TASKS
     assert 'the weights are random' in capsys.readouterr().out
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+@pytest.mark.parametrize('options', [{}, dict(mode='slide', flip_tta=True)])
+def test_a_gpu_predicts_the_same(tiny, photos, inferencer, options):
+    on_gpu = MultiTaskInferencer(*tiny, device='cuda')
+    for image in photos.values():
+        a, b = (only(one(image, **options)) for one in (inferencer, on_gpu))
+        assert (a['semseg'] != b['semseg']).mean() < 0.01
+        np.testing.assert_allclose(a['depth'], b['depth'], atol=1e-2)
+        assert (a['normals'] * b['normals']).sum(axis=-1).mean() > 0.999

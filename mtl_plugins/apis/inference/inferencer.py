@@ -167,11 +167,14 @@ class MultiTaskInferencer(BaseInferencer):
                 predictions = [
                     Prediction(entry, sample) for (entry, _), sample in zip(items, self.forward(data, **forward))
                 ]
-                wanted = visualize.get('return_vis') or (folder is not None and visualize.get('panels', True))
-                drawn = self.visualize(items, predictions, **visualize) if wanted else [None] * len(items)
-                self.postprocess(predictions, drawn, return_datasamples, result=result, folder=folder, keep=keep)
+                drawn: list[np.ndarray | None] = [None] * len(items)
+                written = folder is not None and visualize.get('panels', True)
+                if written or visualize.get('return_vis'):
+                    drawn = self.visualize(items, predictions, **visualize)
                 if visualize.get('return_vis'):
                     result['visualization'] += drawn
+                panels = drawn if written else [None] * len(items)
+                self.postprocess(predictions, panels, return_datasamples, result=result, folder=folder, keep=keep)
             if result['skipped'] and not result['sources']:
                 lines = '\n'.join(f'  {source}: {reason}' for source, reason in result['skipped'])
                 raise UnreadablePhotoError(f'none of the inputs can be read:\n{lines}')
@@ -195,15 +198,16 @@ class MultiTaskInferencer(BaseInferencer):
         crop = crop_size or base.crop_size or (training_size(self.cfg) if mode == 'slide' else None)
         if mode == 'slide' and crop is None:
             raise ValueError("mode='slide' needs crop_size=(height, width): the config does not tell a training size")
-        if crop is not None:
-            crop = round_up((crop, crop) if isinstance(crop, int) else tuple(crop), size_divisor(self.model))
-        return dataclasses.replace(
+        settings = dataclasses.replace(
             base,
             mode=mode,
             crop_size=crop,
             stride=stride or (base.stride if crop_size is None else None),
             flip_tta=base.flip_tta if flip_tta is None else bool(flip_tta),
         )
+        if crop is None:
+            return settings
+        return dataclasses.replace(settings, crop_size=round_up(settings.crop_size, size_divisor(self.model)))
 
     def preprocess(
         self,
