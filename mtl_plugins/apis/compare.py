@@ -131,7 +131,7 @@ def _report(
         return
     single = not args.no_single_task if args.methods else any(name == SINGLE for name, _, _ in store.records)
     names = [variant.name for variant in args.methods]
-    wanted = expected_keys(store.records, list(store.header['tasks']), names, args.seeds or [], single)
+    wanted = expected_keys(store.records, list(store.header['tasks']), names, args.seeds, single)
     out = args.out or (args.work_dir or (root if args.config else store.path.parent)) / 'report'
     page = write_report(Comparison(store.header, store.records, wanted, errors), out)
     console.print(f'report: {page}', markup=False)

@@ -173,12 +173,12 @@ def test_missing_failed_and_undefined_runs_are_listed():
     records = make_records()
     del records['stgu', 2, None]
     records['cagrad', 1, None]['curve'][-1]['metrics']['depth/RMSE'] = None
-    wanted = expected_keys(records, list(TASKS), ['gd', 'uw'], [0, 1, 2], True)
+    wanted = expected_keys(records, list(TASKS), ['gd', 'stgu', 'uw'], [0, 1, 2], True)
     assert ('uw', 1, None) in wanted
     assert ('single', 2, 'depth') in wanted
     comparison = Comparison(HEADER, records, wanted, {('uw', 1, None): 'exit code 1: a | b', ('gd', 0, None): 'old'})
     assert set(comparison.errors) == {('uw', 1, None)}
-    assert comparison.missing == [('uw', 0, None), ('uw', 2, None), ('stgu', 2, None)]
+    assert comparison.missing == [('stgu', 2, None), ('uw', 0, None), ('uw', 2, None)]
     assert comparison.variant('cagrad').score.undefined == 1
     text = to_markdown(build_document(comparison))
     assert '| `uw, seed 1` | failed | exit code 1: a \\| b |' in text
@@ -186,6 +186,30 @@ def test_missing_failed_and_undefined_runs_are_listed():
     assert '| `cagrad, seed 1` | undefined | no number for Depth at the end |' in text
     assert '3 (1 undefined)' in text
     assert '1 run failed; 3 runs are missing' in summary(comparison)[-1]
+
+
+def test_what_was_not_asked_for_is_not_missing():
+    records = make_records()
+    for seed in (1, 2):
+        del records['cagrad', seed, None]
+    del records['single', 1, 'depth']
+    tasks = list(TASKS)
+    missing = [key for key in expected_keys(records, tasks, [], None, True) if key not in records]
+    assert missing == [('single', 1, 'depth')]
+    missing = [key for key in expected_keys(records, tasks, [], [0, 1], False) if key not in records]
+    assert missing == [('cagrad', 1, None)]
+    missing = [key for key in expected_keys(records, tasks, ['uw'], None, False) if key not in records]
+    assert missing == [('uw', seed, None) for seed in (0, 1, 2)]
+
+
+def test_a_single_run_ahead_of_repeated_ones_decides_nothing():
+    records = make_records()
+    for seed in (1, 2):
+        del records['stgu', seed, None]
+    text = ' '.join(summary(Comparison(HEADER, records)))
+    assert 'One run of `stgu` cannot tell whether it is ahead' in text
+    assert 'Of those with several runs, the highest was that of `gd[passes=3]`' in text
+    assert 'with too few runs for an interval: above it `stgu`' in text
 
 
 def test_one_seed_claims_no_difference():

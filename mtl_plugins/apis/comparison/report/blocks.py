@@ -33,11 +33,13 @@ class Table:
         caption: What it shows.
         columns: Headings.
         rows: Cells.
+        words: Whether they hold words, which begin at the left, and not numbers.
     """
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+    words: bool = False
 
 
 @dataclass(frozen=True)

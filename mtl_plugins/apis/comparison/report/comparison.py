@@ -155,15 +155,23 @@ class Comparison:
 
 
 def expected_keys(
-    records: Mapping[Key, Any], tasks: Sequence[str], names: Sequence[str], seeds: Sequence[int], single_task: bool
+    records: Mapping[Key, Any], tasks: Sequence[str], names: Sequence[str], seeds: Sequence[int] | None, single: bool
 ) -> list[Key]:
-    """The runs that a complete comparison has: every variant and single-task model with every seed.
+    """The runs that should be there.
 
-    Variants and seeds that only the records have count as well, each variant with all seeds of ``seeds``.
+    Args:
+        records: Those that are.
+        tasks: All tasks.
+        names: Variants that were asked for. Empty: with ``seeds``, all of the records; without, any number of runs will
+            do, because it may be intended that variants have different seeds.
+        seeds: Seeds that were asked for; None: all of the records.
+        single: Whether single-task models were asked for.
     """
-    names = list(dict.fromkeys([*names, *(name for name, _, _ in records if name != SINGLE)]))
-    seeds = sorted(seeds or {seed for name, seed, _ in records if name != SINGLE})
-    singles = [(SINGLE, seed, task) for seed in seeds for task in tasks] if single_task else []
+    found = list(dict.fromkeys(name for name, _, _ in records if name != SINGLE))
+    names = names or (found if seeds else [])
+    single_seeds = seeds or sorted({seed for name, seed, _ in records if name == SINGLE})
+    seeds = seeds or sorted({seed for name, seed, _ in records if name != SINGLE})
+    singles = [(SINGLE, seed, task) for seed in single_seeds for task in tasks] if single else []
     return [*singles, *((name, seed, None) for name in names for seed in seeds)]
 
 

@@ -78,7 +78,8 @@ def _reading(comparison: Comparison) -> Section:
         items.append(
             "**95 % interval**: Student's t over the runs of a method (n − 1 degrees of freedom); differences between "
             'two methods: Welch. One run has none, two have a very wide one. Intervals are not corrected for the '
-            'number of methods: of twenty true zeros, about one is expected outside its interval.'
+            'number of methods: of twenty true zeros, about one is expected outside its interval, and the '
+            'highest of many is in part the luckiest.'
         )
         items.append(noise_of_reference(comparison))
     items.append('**±**: standard deviation over the runs (n − 1). The best mean of a column is bold, decided or not.')

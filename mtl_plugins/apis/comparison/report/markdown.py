@@ -37,7 +37,7 @@ def _picture(picture: Picture, figures: str) -> str:
 
 
 def _table(table: Table) -> str:
-    lines = [_row(table.columns), _row(['---', *['---:'] * (len(table.columns) - 1)])]
+    lines = [_row(table.columns), _row(['---', *['---' if table.words else '---:'] * (len(table.columns) - 1)])]
     lines += [_row([_cell(cell) for cell in row]) for row in table.rows]
     return f'{table.caption}:\n\n' + '\n'.join(lines)
 

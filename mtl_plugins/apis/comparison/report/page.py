@@ -80,9 +80,10 @@ def _table(table: Table) -> str:
     rows = '\n'.join(f'<tr>{"".join(_cell(cell, i) for i, cell in enumerate(row))}</tr>' for row in table.rows)
     caption = _inline(table.caption)
     label = html.escape(table.caption)
+    kind = ' class="words"' if table.words else ''
     return (
-        f'<div class="table" tabindex="0" role="region" aria-label="{label}"><table><caption>{caption}</caption>\n'
-        f'<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
+        f'<div class="table" tabindex="0" role="region" aria-label="{label}"><table{kind}>'
+        f'<caption>{caption}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
     )
 
 

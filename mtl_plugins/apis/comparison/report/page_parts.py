@@ -25,6 +25,7 @@ figure img { display: block; max-width: none; }
 table { border-collapse: separate; border-spacing: 0; font-size: .88rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--muted); padding: 8px 10px; }
 th, td { padding: 5px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+.words th, .words td { text-align: left; white-space: normal; }
 tbody tr:last-child > * { border-bottom: 0; }
 thead th { position: sticky; top: 0; z-index: 2; background: var(--head); vertical-align: bottom; padding: 0; }
 th:first-child { position: sticky; left: 0; z-index: 1; text-align: left; background: var(--back);

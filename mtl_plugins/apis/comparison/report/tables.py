@@ -92,7 +92,7 @@ def gaps_table(comparison: Comparison) -> Table:
             if blank:
                 text = f'no number for {", ".join(blank)} at the end'
                 rows.append([_name(describe_key((variant.name, run.seed, None))), Cell('undefined'), Cell(text)])
-    return Table('Runs without a result', ['run', 'state', 'what is known'], rows)
+    return Table('Runs without a result', ['run', 'state', 'what is known'], rows, words=True)
 
 
 def _by_variant(keys: Iterable[Key]) -> dict[tuple[str, str | None], list[int]]:

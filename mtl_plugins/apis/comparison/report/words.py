@@ -45,18 +45,19 @@ def _best(comparison: Comparison) -> str:
     if not scored:
         return '**What came out.** No method has a result for every task, so none can be ranked.'
     best, others = scored[0], scored[1:]
-    name = comparison.score_name
-    text = f'**What came out.** The highest {name} was that of {_described(best)}'
+    text = f'**What came out.** The highest {comparison.score_name} was that of {_described(best)}'
     if not others:
         return f'{text}.'
     text += f', the lowest that of {_described(scored[-1])}.'
-    gaps = {variant.name: difference(best.score, variant.score) for variant in others}
-    if all(gap.interval is None for gap in gaps.values()):
+    repeated = [variant for variant in scored if variant.score.count > 1]
+    if not repeated:
         return f'{text} With one run per method, differences cannot be told from those between seeds.'
-    close = [other for other, gap in gaps.items() if gap.verdict in ('undecided', 'unknown')]
-    if close:
-        text += f' The runs do not decide between it and {listed(close)}.'
-    return text
+    if best not in repeated:
+        text += f' One run of `{best.name}` cannot tell whether it is ahead of the others. Of those with several runs, '
+        text += f'the highest was that of {_described(repeated[0])}.'
+    top, rest = repeated[0], repeated[1:]
+    close = [variant.name for variant in rest if difference(top.score, variant.score).verdict == 'undecided']
+    return f'{text} The runs do not decide between `{top.name}` and {listed(close)}.' if close else text
 
 
 def _described(variant: Variant) -> str:
