@@ -35,7 +35,13 @@ def test_as_a_user_runs_it(tmp_path):
     assert "method 'stgu' on 5 tasks" in done.stdout
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def as_parameter(path):
+    """The other sizes of a ViT shrink to the same model as ViT-T, so that they can wait for the slow tests."""
+    sizes = ('_vit-small_1xb8', '_vit-base_1xb8', '_vit-large_1xb8')
+    return pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if any(s in path.stem for s in sizes) else [])
+
+
+@pytest.mark.parametrize('path', [as_parameter(path) for path in CONFIGS])
 def test_every_shipped_config_trains_and_validates(path, tmp_path):
     cfg = load_config(path, work_dir=str(tmp_path))
     unknown = {dataset.type for _, dataset in leaf_datasets(cfg)} - set(DATA) - set(TYPES)

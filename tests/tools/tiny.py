@@ -49,6 +49,8 @@ def shrink(cfg, iterations=2):
     cfg.model.backbone.update(BACKBONES[cfg.model.backbone.type])
     if cfg.model.backbone.get('pretrained'):
         cfg.model.backbone.pretrained = False
+    if cfg.model.get('decoder', {}).get('type') == 'mtl_plugins.InvPTDecoder':
+        cfg.model.decoder.update(dims=(16, 8, 8), pred_channels=8)
     for head in cfg.model.heads.values():
         if head.get('predictor', {}).get('channels'):
             head.predictor.channels = 8
