@@ -119,8 +119,11 @@ class SDMGrad(Aggregator):
             products = gramian(batches[0], batches[1] if len(batches) > 1 else None).numpy()[np.ix_(live, live)]
             products = products / norms[:, live].mean() / norms[:, live].mean()
             tasks = ids.numpy()[live]
-            shares = self._search(products, self._shares[tasks] / self._shares[tasks].sum())
-            self._shares[tasks] = shares * self._shares[tasks].sum()
+            # The part of w that belongs to these tasks; it is zero if w lies wholly on tasks that are absent now.
+            part = self._shares[tasks].sum()
+            first = self._shares[tasks] / part if part > 0 else np.full(self.rows_used, 1 / self.rows_used)
+            shares = self._search(products, first)
+            self._shares[tasks] = shares * part
             weights[live] = (shares + self.lamda / self.rows_used) / (1 + self.lamda)
         self.last_weights = torch.from_numpy(weights)
         return weighted_sum(batches[-1], self.last_weights)

@@ -322,6 +322,18 @@ def test_sdmgrad_wants_three_batches():
     assert torch.allclose(update, (share @ G[2] + 0.3 * G[2].mean(0)) / 1.3, atol=1e-9)
 
 
+def test_sdmgrad_goes_on_where_its_weights_lie_on_absent_tasks():
+    """The search ends at corners of the simplex; the next batch may lack just those tasks."""
+    aggregator = SDMGrad(lamda=0.0, single_batch=True, tasks=3)
+    G = torch.tensor([[1.0, 0.0], [0.0, 100.0], [0.0, 90.0]])
+    aggregator(G)
+    assert aggregator.state_dict()['shares'].tolist() == [1.0, 0.0, 0.0]
+    update = aggregator(G[1:], task_ids=torch.tensor([1, 2]))
+    alone = SDMGrad(lamda=0.0, single_batch=True, tasks=2)(G[1:])
+    assert torch.equal(update, alone)
+    assert aggregator.state_dict()['shares'].sum() == 1
+
+
 def test_sdmgrad_on_one_batch_approaches_the_shortest_vector():
     G = independent(5, num_rows=4)
     aggregator = SDMGrad(lamda=0.0, lr=0.1, iterations=5000, single_batch=True)
