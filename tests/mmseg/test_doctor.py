@@ -12,6 +12,7 @@ from .tiny import MMSEG, NOISE, PATHS, ROOT, small_config
 pytestmark = [pytest.mark.filterwarnings(line) for line in NOISE]
 LOSSES = {**dict.fromkeys(MMSEG, ('decode.loss_ce', 'aux.loss_ce')), 'digits': ('loss_digit', 'loss_parity')}
 LOSSES['depth'] = ('decode.loss_silog', 'aux.loss_ce')
+LONGER = ('segformer', 'upernet')
 OWN = {
     'fcn': ('backbone.layer4.*, decode_head.*', 'auxiliary_head.*'),
     'depth': ('backbone.layer4.*, decode_head.*', 'auxiliary_head.*'),
@@ -27,7 +28,9 @@ def examine(capsys, *arguments):
     return code, re.sub(r'\s+', ' ', capsys.readouterr().out)
 
 
-@pytest.mark.parametrize('name', PATHS)
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=pytest.mark.slow if name in LONGER else ()) for name in PATHS]
+)
 def test_tasks_and_parameters_are_explained(name, tmp_path, capsys):
     cfg = small_config(name, tmp_path / 'run')
     cfg.dump(tmp_path / 'config.py')

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
+from mmengine.config import Config
 
 from mtl_plugins.apis import load_config, train
 from mtl_plugins.apis.datasets import LOADERS, leaf_datasets
@@ -96,7 +98,9 @@ def without_validation(cfg):
 
 def run(cfg):
     """Train in this process; returns the checkpoint."""
-    train.build_runner(cfg).train()
+    # For the log the Runner formats the config as Python code several times, which takes longer than the training.
+    with patch.object(Config, 'pretty_text', ''):
+        train.build_runner(cfg).train()
     return checkpoint_of(cfg)
 
 
