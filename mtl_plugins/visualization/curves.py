@@ -107,7 +107,9 @@ def draw_curves(
     axes.margins(x=0.01)
     if logarithmic:
         axes.set_xscale('log')
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
+        low, high = axes.get_xlim()
+        # Labels of thousands stand too close for a third one per decade.
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 10 * low else (1.0, 3.0), numticks=6))
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))

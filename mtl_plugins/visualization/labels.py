@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 
 from .figure import FAINT, TICK_SIZE
 
@@ -17,6 +19,14 @@ def shorten(text: str, letters: int = MAX_LETTERS) -> str:
         return text
     head = (letters - 1) * 2 // 3
     return f'{text[:head]}…{text[len(text) - (letters - 1 - head) :]}'
+
+
+def readable(colour: str) -> str:
+    """``colour`` as dark as text on white must be (contrast 4.5, WCAG 2)."""
+    rgb = np.array(to_rgb(colour))
+    while _contrast(rgb) < 4.5:
+        rgb = rgb * 0.95
+    return to_hex(rgb)
 
 
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -82,7 +92,7 @@ def label_column(
             (left / box.width, height / box.height),
             xycoords='axes fraction',
             fontsize=TICK_SIZE,
-            color=colours[number],
+            color=readable(colours[number]),
             ha='left',
             va='center_baseline',
             weight='bold' if bold and bold[number] else 'normal',
@@ -90,3 +100,8 @@ def label_column(
             bbox=dict(facecolor='white', alpha=0.8, edgecolor='none', pad=0.6),
             zorder=5,
         )
+
+
+def _contrast(rgb: np.ndarray) -> float:
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return 1.05 / (float(linear @ (0.2126, 0.7152, 0.0722)) + 0.05)

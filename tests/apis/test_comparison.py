@@ -14,6 +14,7 @@ from mtl_plugins.apis.comparison import (
     parse_variants,
     variant_run,
 )
+from mtl_plugins.apis.comparison.records import make_record
 from mtl_plugins.apis.runs import executor, training_run
 from tests.tools.tiny import ROOMS, options
 
@@ -126,6 +127,15 @@ def test_what_is_missing_is_trained_and_kept(trainings, tmp_path, capsys):
     (tmp_path / 'runs' / 'gd').rename(tmp_path / 'elsewhere')
     assert start(trainings, tmp_path, 'gd', '--seeds', '0') == 0
     assert trainings.started == []
+
+
+def test_a_log_of_groups_may_be_empty(tmp_path):
+    entry = dict(iter=2, metrics=METRICS, cost={})
+    (tmp_path / 'metrics.json').write_text(json.dumps([entry]))
+    (tmp_path / '20260101_000000').mkdir()
+    (tmp_path / '20260101_000000' / 'affinity.jsonl').touch()
+    record = make_record(('stgu', 0, None), 'stgu', {}, 'x', tmp_path, set(METRICS))
+    assert record['groups'] is record['affinity'] is None
 
 
 def test_references_wait_for_what_they_refer_to(trainings, tmp_path):

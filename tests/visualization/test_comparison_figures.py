@@ -10,7 +10,7 @@ from mtl_plugins.visualization import figure_to_rgb
 from mtl_plugins.visualization.curves import Curve, draw_curves
 from mtl_plugins.visualization.front import Choice, draw_front
 from mtl_plugins.visualization.intervals import IntervalRow, draw_intervals
-from mtl_plugins.visualization.labels import shorten, spread
+from mtl_plugins.visualization.labels import readable, shorten, spread
 
 
 @given(st.lists(st.floats(-50, 150), min_size=1, max_size=12), st.floats(0.5, 30))
@@ -38,6 +38,14 @@ def test_long_names_lose_their_middle():
     assert len(short) == 16
     assert short.startswith('stgu[')
     assert short.endswith('=2]')
+
+
+def test_names_are_dark_enough_to_read():
+    assert readable('#1f1f1f') == '#1f1f1f'
+    assert readable('#0072B2').lower() == '#0072b2'
+    orange = [int(readable('#E69F00')[i : i + 2], 16) for i in (1, 3, 5)]
+    assert orange[0] > orange[1] > orange[2]
+    assert 0.55 < orange[0] / 0xE6 < 0.85
 
 
 def colour_found(figure, hexadecimal):

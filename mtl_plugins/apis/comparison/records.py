@@ -139,10 +139,10 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _groups(folder: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    try:
-        entries = read_run(folder)
-    except FileNotFoundError:  # not a method with groups
+    # None: not a method with groups. All empty: the training ended before the first entry.
+    if not any(log.stat().st_size for log in folder.glob('*/affinity.jsonl')):
         return None, None
+    entries = read_run(folder)
     counts = [entry['num_groups'] for entry in entries]
     stride = max(1, len(entries) // 100)
     groups = dict(

@@ -12,6 +12,7 @@ import matplotlib
 from .blocks import Block, Bullets, Cell, Document, Gallery, Picture, Section, Table
 from .page_parts import SCRIPT, STYLE
 
+_SMALL = 520
 _MARKS = re.compile(r'`([^`]+)`|\*\*(.+?)\*\*')
 
 
@@ -50,10 +51,12 @@ def _block(block: Block) -> str:
 def _picture(picture: Picture) -> str:
     width, height = (round(side * picture.figure.dpi) for side in picture.figure.get_size_inches())
     alt = html.escape(picture.alt)
+    # Small ones may shrink with the screen, wide ones would become unreadable.
+    fit = ' class="fit"' if width <= _SMALL else ''
     source = base64.b64encode(_svg(picture)).decode()
     # A label and a place in the tab order let the keyboard scroll what is wider than the screen.
     return (
-        f'<figure tabindex="0" role="region" aria-label="Figure {html.escape(picture.name)}"><img width="{width}" '
+        f'<figure tabindex="0" role="region" aria-label="Figure {html.escape(picture.name)}"><img{fit} width="{width}" '
         f'height="{height}" alt="{alt}" src="data:image/svg+xml;base64,{source}"></figure>'
     )
 
@@ -83,7 +86,7 @@ def _table(table: Table) -> str:
     kind = ' class="words"' if table.words else ''
     return (
         f'<div class="table" tabindex="0" role="region" aria-label="{label}"><table{kind}>'
-        f'<caption>{caption}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
+        f'<caption><span>{caption}</span></caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
     )
 
 

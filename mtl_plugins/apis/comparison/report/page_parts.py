@@ -21,9 +21,10 @@ code { font-family: ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace
 figure { background: #fff; border: 1px solid var(--line); border-radius: 6px; width: fit-content; }
 figure img { display: block; max-width: none; }
 .gallery { display: flex; flex-wrap: wrap; gap: 12px; align-items: flex-start; } .gallery figure { margin: 0; }
-.gallery img { max-width: 100%; height: auto; }
+figure img.fit { max-width: 100%; height: auto; }
 table { border-collapse: separate; border-spacing: 0; font-size: .88rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--muted); padding: 8px 10px; }
+caption span { position: sticky; left: 10px; display: inline-block; max-width: min(74rem, 100vw - 60px); }
 th, td { padding: 5px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 .words th, .words td { text-align: left; white-space: normal; }
 tbody tr:last-child > * { border-bottom: 0; }
