@@ -5,6 +5,7 @@ from pathlib import Path
 from mtl_plugins.datasets import FilesDataset
 from mtl_plugins.datasets.files import SampleReader, find_folder, read_indices, read_lines, read_npy
 from mtl_plugins.registry import DATASETS
+from projects.example_project import tasks  # noqa: F401  (importing registers them)
 
 CLASSES = ('background', 'disc', 'square', 'triangle')
 
