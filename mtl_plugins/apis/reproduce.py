@@ -13,6 +13,7 @@ from rich.console import Console
 
 from mtl_plugins.engine.checkpoints import write_atomically
 from mtl_plugins.engine.hooks import EXIT_PREEMPTED
+from mtl_plugins.evaluation.result_table import render_text
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
 from .arguments import add_data_root, names, numbers, positive
@@ -31,6 +32,7 @@ from .reproduction import (
 )
 from .runs import TrainingRun, execute, terminating_like_ctrl_c
 
+MAX_WIDTH = 400
 EPILOG = (
     'Start the same command again after an interruption: finished runs count, the others go on from their newest '
     'checkpoint. Without --run nothing is trained. exit codes: 0 done, 1 some run failed, 2 wrong arguments, '
@@ -147,7 +149,10 @@ def _report(
     console: Console, table: PublishedTable, planned: Sequence[RowRuns], options: RunOptions, args: argparse.Namespace
 ) -> None:
     filled = fill_table(table, planned)
-    console.print(to_rich(table, filled))
+    # Squeezed into a narrow terminal, a table of eleven columns would hold nothing but dots.
+    console.print(f'\n{render_text(to_rich(table, filled), width=MAX_WIDTH)}\n', markup=False)
+    console.print(f'published: {table.source}', markup=False)
+    console.print(table.caution, markup=False)
     done, wanted = sum(row.finished for row in filled), sum(row.planned for row in filled)
     console.print(f'{done} of {wanted} runs are finished' + ('' if done == wanted else '; --run trains the others'))
     remark = ''

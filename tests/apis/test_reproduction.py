@@ -150,7 +150,7 @@ def test_rows_of_others_are_shown_as_published(tmp_path):
     finish_as_published(table, [plan for plan in planned if plan.row.values], change=0.5)
     text = to_markdown(table, fill_table(table, planned), 'A remark.')
     (dtme,) = [line for line in text.splitlines() if line.startswith('| DTME')]
-    assert dtme == '| DTME | published | 38.27 | 0.6370 | 21.64 | 57.90 | 0.0440 |'
+    assert dtme == '| DTME | published | 38.27 | 0.6370 | 21.64 | 57.90 | 0.04 |'
     assert '|  | difference | +0.50 | +0.5000 | +0.50 | +0.50 | +' in text
     assert 'A remark.' in text
 

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rich import box
 from rich.table import Table
 
 from mtl_plugins.evaluation.delta_m import delta_m
@@ -58,12 +59,12 @@ def fill_table(table: PublishedTable, planned: Sequence[RowRuns]) -> list[Filled
 
 
 def to_rich(table: PublishedTable, rows: Sequence[FilledRow]) -> Table:
-    """Ours, published and their difference, one line each per row."""
-    out = Table(title=table.title, caption=f'{table.source}. {table.caution}', title_justify='left')
-    out.add_column('row')
-    out.add_column('')
+    """Ours, published and their difference, one line each per row; print it as wide as it wants to be."""
+    out = Table(title=table.title, title_justify='left', box=box.SIMPLE_HEAD, pad_edge=False)
+    out.add_column('row', no_wrap=True)
+    out.add_column('', no_wrap=True)
     for heading in _headings(table):
-        out.add_column(heading, justify='right')
+        out.add_column(heading, justify='right', no_wrap=True)
     for filled in rows:
         for number, (kind, cells) in enumerate(_lines(filled)):
             out.add_row(filled.row.name if number == 0 else '', kind, *cells, end_section=kind == _lines(filled)[-1][0])
@@ -95,33 +96,35 @@ def _headings(table: PublishedTable) -> list[str]:
 
 def _lines(filled: FilledRow) -> list[tuple[str, list[str]]]:
     row = filled.row
-    published = [*(row.values or [None] * len(filled.values)), row.delta_m]
+    published = row.values or (None,) * len(filled.values)
     lines = []
     if row.ours:
-        ours = [*filled.values, filled.delta_m]
         state = 'ours' if filled.complete else f'ours ({filled.finished} of {filled.planned} runs)'
-        lines.append((state, [_text(value, like) for value, like in zip(ours, published)]))
-    cells = [_text(value, value) for value in published]
-    if row.spread is not None:
-        cells[-1] += f' ± {row.spread:g}'
-    lines.append((f'published{f" ({row.note})" if row.note else ""}', cells))
+        cells = [_text(value, _digits(like, value)) for value, like in zip(filled.values, published)]
+        lines.append((state, [*cells, _text(filled.delta_m, 2)]))
+    overall = _text(row.delta_m, 2) + (f' ± {row.spread:g}' if row.spread is not None else '')
+    cells = [_text(value, _digits(value)) for value in published]
+    lines.append((f'published{f" ({row.note})" if row.note else ""}', [*cells, overall]))
     if row.ours and filled.finished:
-        differences = [_difference(a, b) for a, b in zip([*filled.values, filled.delta_m], published)]
-        lines.append(('difference', differences))
+        cells = [_difference(value, like, _digits(like, value)) for value, like in zip(filled.values, published)]
+        lines.append(('difference', [*cells, _difference(filled.delta_m, row.delta_m, 2)]))
     return lines
 
 
-def _text(value: float | None, like: float | None) -> str:
-    if value is None or math.isnan(value):
-        return EMPTY
-    return f'{value:.2f}' if abs(like if like is not None else value) >= 2 else f'{value:.4f}'
+def _digits(*values: float | None) -> int:
+    """Decimals of a column whose published value, or else ours, is of this size."""
+    known = next((value for value in values if value is not None), 0.0)
+    return 2 if abs(known) >= 2 else 4
 
 
-def _difference(ours: float, published: float | None) -> str:
+def _text(value: float | None, digits: int) -> str:
+    return EMPTY if value is None or math.isnan(value) else f'{value:.{digits}f}'
+
+
+def _difference(ours: float, published: float | None, digits: int) -> str:
     if published is None or math.isnan(ours):
         return EMPTY
-    text = _text(ours - published, published)
-    return text if text.startswith('-') else f'+{text}'
+    return f'{ours - published:+.{digits}f}'
 
 
 def _values(
