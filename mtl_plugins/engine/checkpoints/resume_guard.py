@@ -31,6 +31,9 @@ def describe_run(runner: Any) -> dict[str, Any]:
     """
     optim_wrapper = runner.optim_wrapper
     tasks = getattr(optim_wrapper, 'task_names', None)
+    if tasks is None:
+        # The wrapper learns them from the model, which it has not met yet when a checkpoint is loaded.
+        tasks = getattr(getattr(runner.model, 'module', runner.model), 'tasks', None)
     method = getattr(optim_wrapper, 'method_name', None)
     return dict(
         tasks=None if tasks is None else list(tasks),
