@@ -47,7 +47,7 @@ class GramProbe:
         self._guard = _SilentGuard()
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._split = ParameterSplit(model, trainable, self._reducer, ParameterTable(model))
-        self._names = {id(parameter): name for name, parameter in model.named_parameters()}
+        self._layers = {id(parameter): layer for parameter, layer in _layers(model)}
         self._found: dict[str, None] = {}
 
     @property
@@ -59,8 +59,9 @@ class GramProbe:
         """Run on a batch as the data loader hands it out; a collective call.
 
         Returns:
-            ``{layer: float64 [K, K] on the CPU}`` for every module that holds shared parameters, in the model's order.
-            Entry (i, j) is the product of the gradients of tasks i and j, NaN if one of them is absent or not finite.
+            ``{layer: float64 [K, K] on the CPU}`` for all shared parameters, in the model's order. A layer is a module
+            without parts; a parameter beside the parts of a module is one too. Entry (i, j) is the product of the
+            gradients of tasks i and j, NaN if one of them is absent or not finite.
         """
         with untouched(self._model):
             losses, scale = self._forward(copy.deepcopy(data_batch))
@@ -109,8 +110,7 @@ class GramProbe:
     def _by_layer(self, rows: Tensor, places: list[int], count: int) -> dict[str, Tensor]:
         summed: dict[str, Tensor] = {}
         for parameter, part in zip(self._split.shared.parameters, rows.split(self._split.shared.sizes, dim=1)):
-            name = self._names[id(parameter)]
-            layer = name.rpartition('.')[0] or name
+            layer = self._layers[id(parameter)]
             part = part.double()
             summed[layer] = part @ part.T + summed.get(layer, 0.0)
         products = {}
@@ -123,6 +123,13 @@ class GramProbe:
     @property
     def _device(self) -> torch.device:
         return next(self._model.parameters()).device
+
+
+def _layers(model: nn.Module) -> Iterator[tuple[nn.Parameter, str]]:
+    for name, module in model.named_modules():
+        has_parts = next(module.children(), None) is not None
+        for own, parameter in module.named_parameters(recurse=False):
+            yield parameter, '.'.join(filter(None, [name, own if has_parts or not name else '']))
 
 
 class _SilentGuard(NonFiniteGuard):

@@ -1,7 +1,10 @@
 """Figures: dense maps in colour, prediction panels, affinity and task groups. All are made without a display."""
 
 from .affinity import draw_affinity, draw_affinity_curves, strongest_pairs
-from .affinity_log import find_logs, read_affinity_log, read_run
+from .affinity_log import read_affinity_log, read_run
+from .affinity_panels import draw_affinity_panels
+from .conflict_log import Conflicts, read_conflicts
+from .conflicts import draw_layer_conflicts, draw_mean_cosines, draw_pair_conflicts
 from .dominance import draw_dominance
 from .figure import distinct_colours, figure_to_rgb, save_figure, save_image
 from .groups import draw_group_timeline
@@ -11,20 +14,25 @@ from .panels import image_from_inputs, prediction_panel
 
 __all__ = [
     'PAINTERS',
+    'Conflicts',
     'PredictionPanelHook',
     'distinct_colours',
     'draw_affinity',
     'draw_affinity_curves',
+    'draw_affinity_panels',
     'draw_dominance',
     'draw_group_timeline',
+    'draw_layer_conflicts',
+    'draw_mean_cosines',
+    'draw_pair_conflicts',
     'figure_to_rgb',
-    'find_logs',
     'image_from_inputs',
     'paint',
     'painted_range',
     'painter_of',
     'prediction_panel',
     'read_affinity_log',
+    'read_conflicts',
     'read_run',
     'save_figure',
     'save_image',

@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
 from .figure import (
@@ -27,14 +23,10 @@ from .figure import (
     pixel_text,
     save_figure,
 )
+from .heat_map import draw_heat_map
 
 COLOUR_MAP = 'PuOr_r'
 """Diverging from purple over white to orange: told apart with any colour vision."""
-
-_MISSING = '#ececec'
-_LETTER = 6.4
-_WIDTH = 370
-_LUMA = (0.299, 0.587, 0.114)
 
 
 def draw_affinity(
@@ -64,40 +56,28 @@ def draw_affinity(
     limit = colour_limit(matrix)
     power = _power_of_ten(limit)
     side = 84 if count <= 3 else 58 if count <= 6 else 50
-    left = 52 + _LETTER * max(map(len, tasks))
-    top, size = 62, side * count
-    foot = 26 + _foot_height(tasks, side)
-    figure = new_figure(max(left + size + 112, _WIDTH), top + size + foot)
-    _write_head(figure, title, 'Positive: a step for the row task helps the column task')
-    axes = pixel_axes(figure, left, top, size, size)
-    colours = matplotlib.colormaps[COLOUR_MAP].with_extremes(bad=_MISSING)
-    picture = axes.imshow(np.ma.masked_invalid(matrix), cmap=colours, norm=Normalize(-limit, limit), aspect='auto')
-    _write_cells(axes, picture, matrix, power, LABEL_SIZE if count <= 6 else TICK_SIZE)
-    slanted = _slanted(tasks, side)
-    axes.set_xticks(
-        range(count), tasks, rotation=38 if slanted else 0, ha='right' if slanted else 'center', rotation_mode='anchor'
+
+    def cell(value: float) -> str:
+        scaled = value / 10.0**power
+        return f'{scaled:.2f}' if abs(scaled) < 10 else f'{scaled:.3g}'
+
+    return draw_heat_map(
+        matrix,
+        tasks,
+        tasks,
+        title=title,
+        note='Positive: a step for the row task helps the column task',
+        axis_titles=('affected task', 'stepping task'),
+        bar_title='affinity' + (f' (×10$^{{{power}}}$)' if power else ''),
+        colours=COLOUR_MAP,
+        limits=(-limit, limit),
+        tick=lambda value: f'{value / 10.0**power:.2g}',
+        cell=cell,
+        cell_size=(side, side),
+        text_size=LABEL_SIZE if count <= 6 else TICK_SIZE,
+        extend='both',
+        path=path,
     )
-    axes.set_yticks(range(count), tasks)
-    axes.tick_params(length=0, labelsize=LABEL_SIZE, labelcolor=INK, pad=5)
-    axes.set_xticks(np.arange(count - 1) + 0.5, minor=True)
-    axes.set_yticks(np.arange(count - 1) + 0.5, minor=True)
-    axes.grid(which='minor', color='white', linewidth=1.5)
-    axes.tick_params(which='minor', length=0)
-    axes.spines[:].set_visible(False)
-    axes.set_xlabel('affected task', fontsize=LABEL_SIZE, color=MUTED)
-    axes.set_ylabel('stepping task', fontsize=LABEL_SIZE, color=MUTED)
-    bar = figure.colorbar(
-        picture, cax=pixel_axes(figure, left + size + 18, top, 12, size), extend='both', extendfrac=0.03
-    )
-    bar.outline.set_visible(False)
-    ticks = np.linspace(-limit, limit, 5)
-    bar.set_ticks(ticks, labels=[_minus(f'{value / 10.0**power:.2g}') for value in ticks])
-    bar.ax.tick_params(labelsize=TICK_SIZE, length=0, labelcolor=INK)
-    unit = f' (×10$^{{{power}}}$)' if power else ''
-    bar.set_label(f'affinity{unit}', fontsize=LABEL_SIZE, color=MUTED)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
 
 
 def draw_affinity_curves(
@@ -121,12 +101,7 @@ def draw_affinity_curves(
     Raises:
         ValueError: If a pair names an unknown task, if there are too many, or if the shapes do not fit.
     """
-    history = np.asarray(affinity, dtype=np.float64)
-    if history.shape != (len(iterations), len(tasks), len(tasks)) or not len(iterations):
-        raise ValueError(
-            f'affinity must have the shape (T, K, K) = ({len(iterations)}, {len(tasks)}, {len(tasks)}) with T > 0, but '
-            f'got {history.shape}'
-        )
+    history = checked_history(iterations, affinity, tasks)
     pairs = strongest_pairs(history, tasks) if pairs is None else list(pairs)
     unknown = sorted({name for pair in pairs for name in pair if name not in tasks})
     if unknown:
@@ -136,7 +111,9 @@ def draw_affinity_curves(
     labels = [f'{source} → {target}' for source, target in pairs]
     right = 62 + 6.8 * max(map(len, labels))
     figure = new_figure(78 + 560 + right, 354)
-    _write_head(figure, title, 'Positive: a step for the first task helps the second')
+    pixel_text(figure, 16, 20, title, fontsize=TITLE_SIZE, weight='bold')
+    note = 'Positive: a step for the first task helps the second'
+    pixel_text(figure, 16, 40, note, color=MUTED, fontsize=TICK_SIZE)
     axes = pixel_axes(figure, 78, 76, 560, 226)
     axes.axhline(0, color=MUTED, linewidth=0.8)
     positions = {task: index for index, task in enumerate(tasks)}
@@ -192,30 +169,12 @@ def _power_of_ten(limit: float) -> int:
     return 0 if -1 <= power <= 2 else power
 
 
-def _write_head(figure: Figure, title: str, note: str) -> None:
-    pixel_text(figure, 16, 20, title, fontsize=TITLE_SIZE, weight='bold')
-    pixel_text(figure, 16, 40, note, color=MUTED, fontsize=TICK_SIZE)
-
-
-def _minus(text: str) -> str:
-    return text.replace('-', '−')
-
-
-def _write_cells(axes: Axes, picture: AxesImage, matrix: np.ndarray, power: int, size: float) -> None:
-    for (row, column), value in np.ndenumerate(matrix):
-        if not np.isfinite(value):
-            axes.text(column, row, '–', ha='center', va='center', fontsize=size, color=MUTED)
-            continue
-        scaled = value / 10.0**power
-        text = f'{scaled:.2f}' if abs(scaled) < 10 else f'{scaled:.3g}'
-        lightness = np.dot(picture.to_rgba(value)[:3], _LUMA)
-        colour = 'white' if lightness < 0.5 else INK
-        axes.text(column, row, _minus(text), ha='center', va='center', fontsize=size, color=colour)
-
-
-def _slanted(tasks: Sequence[str], side: float) -> bool:
-    return max(map(len, tasks)) * _LETTER > side
-
-
-def _foot_height(tasks: Sequence[str], side: float) -> float:
-    return 18 + (0.62 * _LETTER * max(map(len, tasks)) + 12 if _slanted(tasks, side) else 14)
+def checked_history(iterations: Sequence[int], affinity: ArrayLike, tasks: Sequence[str]) -> np.ndarray:
+    """Return ``(T, K, K)`` float64, or raise ValueError."""
+    history = np.asarray(affinity, dtype=np.float64)
+    if history.shape != (len(iterations), len(tasks), len(tasks)) or not len(iterations):
+        raise ValueError(
+            f'affinity must have the shape (T, K, K) = ({len(iterations)}, {len(tasks)}, {len(tasks)}) with T > 0, but '
+            f'got {history.shape}'
+        )
+    return history

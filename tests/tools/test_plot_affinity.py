@@ -43,7 +43,7 @@ def test_draws_all_figures(work_dir, tmp_path):
     assert result.returncode == 0, result.stderr
     assert 'iteration 44 is not in the log; the heat map shows 40' in result.stdout
     assert '20 entries, iterations 10 to 200' in result.stdout
-    for name in ('affinity', 'affinity_curves', 'groups'):
+    for name in ('affinity', 'affinity_curves', 'affinity_panels', 'groups'):
         path = tmp_path / 'figures' / f'{name}.png'
         assert str(path) in result.stdout
         assert np.asarray(Image.open(path)).std() > 15
@@ -52,7 +52,7 @@ def test_draws_all_figures(work_dir, tmp_path):
 def test_a_log_file_is_a_source_too(work_dir):
     log = next(work_dir.glob('*/affinity.jsonl'))
     assert _main(log) == 0
-    assert len(list((log.parent / 'affinity_figures').glob('*.png'))) == 3
+    assert len(list((log.parent / 'affinity_figures').glob('*.png'))) == 4
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@ import json
 import matplotlib
 import numpy as np
 import pytest
-from PIL import Image
 
 from mtl_plugins.visualization import (
     draw_affinity,
     draw_affinity_curves,
+    draw_affinity_panels,
     draw_group_timeline,
     figure_to_rgb,
     read_affinity_log,
@@ -17,49 +17,13 @@ from mtl_plugins.visualization import (
 from mtl_plugins.visualization.affinity import colour_limit
 from mtl_plugins.visualization.groups import group_leaders
 
-TASKS = (
-    'semseg', 'depth', 'normals', 'edge', 'sal', 'human_parts', 'reshading', 'principal_curvature', 'edge_texture',
-    'keypoints2d', 'edge_occlusion',
-)  # fmt: skip
+from .looks import TASKS, looks_drawn, overlaps
 
 
 def _matrix(count, scale=1e-3):
     matrix = np.random.default_rng(count).normal(0, scale, (count, count))
     np.fill_diagonal(matrix, 20 * scale)
     return matrix
-
-
-def _overlaps(figure):
-    """Pairs of level texts of a figure whose boxes overlap."""
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
-    unseen = {tick.label1 for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for tick in _out_of_view(axis)}
-    texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text().strip() and text not in unseen]
-    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts if not text.get_rotation() % 90]
-    return [(a, b) for i, (a, first) in enumerate(boxes) for b, second in boxes[:i] if _meet(first, second)]
-
-
-def _out_of_view(axis):
-    low, high = sorted(axis.get_view_interval())
-    return [tick for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high]
-
-
-def _meet(first, second, slack=1.5):
-    return (
-        min(first.x1, second.x1) - max(first.x0, second.x0) > slack
-        and min(first.y1, second.y1) - max(first.y0, second.y0) > slack
-    )
-
-
-def _looks_drawn(path):
-    pixels = np.asarray(Image.open(path))
-    assert pixels.ndim == 3
-    assert 150 < pixels.shape[0] < 1200
-    assert 250 < pixels.shape[1] < 1400
-    assert pixels.std() > 15
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 30
-    frame = np.concatenate([pixels[:2].ravel(), pixels[-2:].ravel(), pixels[:, :2].ravel(), pixels[:, -2:].ravel()])
-    assert (frame == 255).all(), 'nothing is cut off'
 
 
 @pytest.mark.parametrize('count', [1, 2, 3, 5, 8, 11])
@@ -71,12 +35,13 @@ def test_figures_are_readable_for_any_number_of_tasks(tmp_path, count):
         draw_affinity(matrix, tasks, 'After 10 iterations', tmp_path / 'sub' / 'affinity.png'),
         draw_group_timeline(iterations, groups, tasks, tmp_path / 'sub' / 'groups.png'),
         draw_affinity_curves(iterations, [matrix] * 50, tasks, path=tmp_path / 'sub' / 'curves.png'),
+        draw_affinity_panels(iterations, [matrix] * 50, tasks, path=tmp_path / 'sub' / 'panels.png'),
     ]
     for path in (tmp_path / 'sub').iterdir():
-        _looks_drawn(path)
-    assert len(list((tmp_path / 'sub').iterdir())) == 3
+        looks_drawn(path)
+    assert len(list((tmp_path / 'sub').iterdir())) == 4
     for figure in figures:
-        assert _overlaps(figure) == []
+        assert overlaps(figure) == []
 
 
 def test_heat_map_says_row_and_column():
@@ -130,7 +95,7 @@ def test_long_runs_are_drawn_too(tmp_path):
     iterations = list(range(1, 20_001))
     groups = [[['a', 'b']] if i < 10_000 else [['a'], ['b']] for i in iterations]
     draw_group_timeline(iterations, groups, ['a', 'b'], tmp_path / 'groups.png')
-    _looks_drawn(tmp_path / 'groups.png')
+    looks_drawn(tmp_path / 'groups.png')
 
 
 def test_drawing_leaves_no_global_state():
@@ -200,7 +165,7 @@ def test_runs_of_one_work_dir_are_joined(tmp_path):
 
 
 def test_what_cannot_be_read_is_explained(tmp_path):
-    with pytest.raises(FileNotFoundError, match='no affinity log'):
+    with pytest.raises(FileNotFoundError, match=r'no file .*affinity'):
         read_affinity_log(tmp_path / 'affinity.jsonl')
     with pytest.raises(FileNotFoundError, match='has no affinity'):
         read_run(tmp_path)

@@ -3,6 +3,7 @@
 From the affinity.jsonl that the run keeps in its work dir:
   affinity.png          heat map of the affinity at one iteration
   affinity_curves.png   affinity of chosen pairs of tasks over time
+  affinity_panels.png   affinity of all pairs over time, one panel per affected task
   groups.png            which tasks shared a group when, and how many groups there were
 
 Examples:
@@ -19,7 +20,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mtl_plugins.visualization import draw_affinity, draw_affinity_curves, draw_group_timeline, read_run
+from mtl_plugins.visualization import (
+    draw_affinity,
+    draw_affinity_curves,
+    draw_affinity_panels,
+    draw_group_timeline,
+    read_run,
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
@@ -64,10 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         history = np.array([entry['affinity'] for entry in entries], dtype=float)
         wanted = iterations[-1] if args.iter is None else args.iter
         place = int(np.argmin(np.abs(np.array(iterations) - wanted)))
-        written = [out / 'affinity.png', out / 'affinity_curves.png', out / 'groups.png']
+        written = [out / f'{name}.png' for name in ('affinity', 'affinity_curves', 'affinity_panels', 'groups')]
         draw_affinity(history[place], tasks, f'Affinity after {iterations[place]} iterations', written[0])
         draw_affinity_curves(iterations, history, tasks, pairs, path=written[1])
-        draw_group_timeline(iterations, [entry['groups'] for entry in entries], tasks, written[2])
+        draw_affinity_panels(iterations, history, tasks, path=written[2])
+        draw_group_timeline(iterations, [entry['groups'] for entry in entries], tasks, written[3])
     except (ValueError, OSError) as error:
         parser.exit(2, f'plot_affinity: error: {error}\n')
     if iterations[place] != wanted:

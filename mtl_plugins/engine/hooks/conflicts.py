@@ -28,9 +28,9 @@ class GradientConflictHook(Hook):
 
         {"iter": 50, "tasks": ["a", "b"], "gram": {"backbone.0": [2.1, -0.3, 1.7], ...}}
 
-    ``iter`` is the number of iterations made before. ``gram`` holds for each module with shared parameters the upper
+    ``iter`` is the number of iterations made before. ``gram`` holds for each layer with shared parameters the upper
     triangle of the symmetric matrix of products, row by row with the diagonal (squared norms); null where a task has
-    no label in the batch. Products of single modules add up to those of larger parts. The cosines over all shared
+    no label in the batch. Products of single layers add up to those of larger parts. The cosines over all shared
     parameters and the share of pairs of tasks in conflict (cosine below zero) go as scalars ``cosine/<a>|<b>`` and
     ``conflict_rate`` to the visualizer's backends. ``tools/analysis/plot_conflicts.py`` draws the log.
 

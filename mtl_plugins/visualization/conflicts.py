@@ -1,0 +1,150 @@
+"""Where and when the gradients of the tasks point against each other."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from .affinity import COLOUR_MAP, colour_limit
+from .conflict_log import Conflicts
+from .figure import LABEL_SIZE, TICK_SIZE
+from .heat_map import draw_heat_map
+
+# Purple is disagreement, as in the pictures of affinity. White itself would be lost on the page.
+_RATE_COLOURS = ListedColormap(matplotlib.colormaps['Purples'](np.linspace(0.06, 1, 256)))
+
+MAX_COLUMNS = 10
+MAX_ROWS = 40
+
+
+def draw_mean_cosines(conflicts: Conflicts, path: str | os.PathLike | None = None) -> Figure:
+    """Draw the cosine between the gradients of every two tasks, the mean over all measurements.
+
+    The gradients are those of all shared parameters together.
+    """
+    tasks = conflicts.tasks
+    matrix = _mean(conflicts.whole().cosines()[:, 0], axis=0)
+    np.fill_diagonal(matrix, np.nan)
+    limit = colour_limit(matrix)
+    side = 84 if len(tasks) <= 3 else 58 if len(tasks) <= 6 else 50
+    return draw_heat_map(
+        matrix,
+        tasks,
+        tasks,
+        title='Cosine between the gradients of two tasks',
+        note=f'All shared parameters, {_when(conflicts)}; negative: conflict',
+        axis_titles=('', ''),
+        bar_title='mean cosine',
+        colours=COLOUR_MAP,
+        limits=(-limit, limit),
+        tick=lambda value: f'{value:.2f}',
+        cell=lambda value: f'{value:.2f}',
+        cell_size=(side, side),
+        text_size=LABEL_SIZE if len(tasks) <= 6 else TICK_SIZE,
+        path=path,
+    )
+
+
+def draw_layer_conflicts(conflicts: Conflicts, path: str | os.PathLike | None = None) -> Figure:
+    """Draw for every part of the model how many pairs of tasks are in conflict there, over time."""
+    cosines = _pairs(conflicts.cosines())
+    rates = _over_time(conflicts, np.moveaxis(cosines, 0, 1))
+    prefix = common_prefix(conflicts.layers)
+    names = [layer.removeprefix(prefix) for layer in conflicts.layers]
+    kept = range(len(names))
+    if len(names) > MAX_ROWS:
+        kept = np.unique(np.linspace(0, len(names) - 1, MAX_ROWS).round().astype(int))
+    note = 'Share of pairs of tasks with a negative cosine (unrelated gradients: 50 %); input at the top'
+    note += f'; parts of {prefix.rstrip(".")}' if prefix else ''
+    note += f'; {len(kept)} of {len(names)} parts' if len(kept) < len(names) else ''
+    return _draw_rates(conflicts, rates[kept], [names[index] for index in kept], 'Conflicts by layer', note, path)
+
+
+def draw_pair_conflicts(conflicts: Conflicts, path: str | os.PathLike | None = None) -> Figure:
+    """Draw for every pair of tasks how often it is in conflict, over time; the worst pairs first.
+
+    Raises:
+        ValueError: If there is one task only.
+    """
+    if len(conflicts.tasks) < 2:
+        raise ValueError(f'conflicts are between two tasks, but the log has only {", ".join(conflicts.tasks)}')
+    cosines = _pairs(conflicts.whole().cosines())[:, 0]
+    rates = _over_time(conflicts, cosines.T[..., None])
+    names = [f'{a} | {b}' for a, b in itertools.combinations(conflicts.tasks, 2)]
+    order = np.argsort(-np.nan_to_num(rates[:, -1], nan=-1.0), kind='stable')[:MAX_ROWS]
+    note = 'Share of measurements with a negative cosine, all shared parameters'
+    note += f'; the {len(order)} worst of {len(names)} pairs' if len(order) < len(names) else ''
+    return _draw_rates(conflicts, rates[order], [names[index] for index in order], 'Conflicts by pair', note, path)
+
+
+def common_prefix(names: tuple[str, ...]) -> str:
+    """The modules that all names lie in, with the dot; '' if there are none, or a name is that module itself."""
+    common = []
+    for parts in zip(*(name.split('.')[:-1] for name in names)):
+        if len(set(parts)) > 1:
+            break
+        common.append(f'{parts[0]}.')
+    return ''.join(common)
+
+
+def _draw_rates(
+    conflicts: Conflicts, rates: np.ndarray, rows: list[str], title: str, note: str, path: str | os.PathLike | None
+) -> Figure:
+    columns = [str(conflicts.iterations[chunk[0]]) for chunk in _chunks(conflicts)]
+    per_column = max(len(chunk) for chunk in _chunks(conflicts))
+    step = f'{per_column} measurements from there on' if per_column > 1 else 'one measurement'
+    return draw_heat_map(
+        100 * rates,
+        rows,
+        [*columns, 'all'],
+        title=title,
+        note=note,
+        axis_titles=(f'iterations made before (a column is {step})', ''),
+        bar_title='in conflict (%)',
+        colours=_RATE_COLOURS,
+        limits=(0, 100),
+        tick=lambda value: f'{value:.0f}',
+        cell=lambda value: f'{value:.0f}',
+        cell_size=(48, 22),
+        text_size=TICK_SIZE,
+        summary_column=True,
+        path=path,
+    )
+
+
+def _pairs(cosines: np.ndarray) -> np.ndarray:
+    """``(T, L, K, K)`` -> ``(T, L, P)``."""
+    rows, columns = np.triu_indices(cosines.shape[-1], 1)
+    return cosines[..., rows, columns]
+
+
+def _over_time(conflicts: Conflicts, cosines: np.ndarray) -> np.ndarray:
+    """``(R, T, P)`` -> ``(R, C + 1)``: the shares of negative ones per column, and over all."""
+    everything = [*_chunks(conflicts), range(len(conflicts.iterations))]
+    signs = np.where(np.isfinite(cosines), (cosines < 0).astype(float), np.nan)
+    return np.stack([_mean(signs[:, list(chunk)], axis=(1, 2)) for chunk in everything], axis=1)
+
+
+def _chunks(conflicts: Conflicts) -> list[range]:
+    count = len(conflicts.iterations)
+    size = -(-count // MAX_COLUMNS)
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _mean(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
+    known = np.isfinite(values)
+    count = known.sum(axis)
+    total = np.where(known, values, 0.0).sum(axis)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+def _when(conflicts: Conflicts) -> str:
+    first, last = conflicts.iterations[0], conflicts.iterations[-1]
+    if first == last:
+        return f'at iteration {first}'
+    return f'mean over iterations {first} to {last}'

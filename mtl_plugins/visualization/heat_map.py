@@ -1,0 +1,132 @@
+"""Heat maps with the numbers in the cells."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from .figure import (
+    INK,
+    LABEL_SIZE,
+    MUTED,
+    TICK_SIZE,
+    TITLE_SIZE,
+    new_figure,
+    pixel_axes,
+    pixel_text,
+    save_figure,
+)
+
+_MISSING = '#ececec'
+_LETTER = 6.4
+_WIDTH = 370
+_NOTE_LETTER = 6.3
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def draw_heat_map(
+    values: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    title: str,
+    note: str,
+    axis_titles: tuple[str, str],
+    bar_title: str,
+    colours: str | Colormap,
+    limits: tuple[float, float],
+    tick: Callable[[float], str],
+    cell: Callable[[float], str],
+    cell_size: tuple[float, float],
+    text_size: float = LABEL_SIZE,
+    extend: str = 'neither',
+    summary_column: bool = False,
+    path: str | os.PathLike | None = None,
+) -> Figure:
+    """Draw a matrix.
+
+    Args:
+        values: ``(R, C)``; what is not finite is drawn as not measured.
+        rows: Names of the rows.
+        columns: Names of the columns.
+        title: Heading.
+        note: A line below it.
+        axis_titles: What columns and rows are.
+        bar_title: What the colours stand for.
+        colours: A colour map of matplotlib, or its name.
+        limits: Values of its ends.
+        tick: Value -> text beside the colours.
+        cell: Value -> text in a cell.
+        cell_size: Width and height of a cell in pixels.
+        text_size: Size of the numbers in the cells.
+        extend: Whether values may lie beyond the ends: ``'neither'`` or ``'both'``.
+        summary_column: Whether the last column stands apart.
+        path: PNG file to write, None for none.
+    """
+    width, height = len(columns) * cell_size[0], len(rows) * cell_size[1]
+    left, top = 52 + _LETTER * max(map(len, rows)), 62
+    longest = max(map(len, columns))
+    slanted = longest * _LETTER > cell_size[0]
+    foot = 44 + (0.62 * _LETTER * longest + 12 if slanted else 14)
+    # A short map still needs a legible scale.
+    bar_height = max(height, 84)
+    figure = new_figure(
+        max(left + width + 112, _WIDTH, 32 + _NOTE_LETTER * len(note)), top + max(height + foot, bar_height + 24)
+    )
+    pixel_text(figure, 16, 20, title, fontsize=TITLE_SIZE, weight='bold')
+    pixel_text(figure, 16, 40, note, color=MUTED, fontsize=TICK_SIZE)
+    axes = pixel_axes(figure, left, top, width, height)
+    palette = matplotlib.colormaps.get_cmap(colours).with_extremes(bad=_MISSING)
+    picture = axes.imshow(np.ma.masked_invalid(values), cmap=palette, norm=Normalize(*limits), aspect='auto')
+    _write_cells(axes, picture, values, cell, text_size)
+    axes.set_xticks(
+        range(len(columns)),
+        columns,
+        rotation=38 if slanted else 0,
+        ha='right' if slanted else 'center',
+        rotation_mode='anchor',
+    )
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(length=0, labelsize=LABEL_SIZE, labelcolor=INK, pad=5)
+    axes.set_xticks(np.arange(len(columns) - 1) + 0.5, minor=True)
+    axes.set_yticks(np.arange(len(rows) - 1) + 0.5, minor=True)
+    axes.grid(which='minor', color='white', linewidth=1.5)
+    axes.tick_params(which='minor', length=0)
+    if summary_column and len(columns) > 1:
+        axes.axvline(len(columns) - 1.5, color='white', linewidth=7)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel(axis_titles[0], fontsize=LABEL_SIZE, color=MUTED)
+    axes.set_ylabel(axis_titles[1], fontsize=LABEL_SIZE, color=MUTED)
+    bar = figure.colorbar(
+        picture, cax=pixel_axes(figure, left + width + 18, top, 12, bar_height), extend=extend, extendfrac=0.03
+    )
+    bar.outline.set_visible(False)
+    ticks = np.linspace(*limits, 5)
+    bar.set_ticks(ticks, labels=[minus(tick(value)) for value in ticks])
+    bar.ax.tick_params(labelsize=TICK_SIZE, length=0, labelcolor=INK)
+    bar.set_label(bar_title, fontsize=LABEL_SIZE, color=MUTED)
+    if path is not None:
+        save_figure(figure, path)
+    return figure
+
+
+def minus(text: str) -> str:
+    """``text`` with true minus signs."""
+    return text.replace('-', '−')
+
+
+def _write_cells(axes: Axes, picture: AxesImage, values: np.ndarray, cell: Callable[[float], str], size: float) -> None:
+    for (row, column), value in np.ndenumerate(values):
+        if not np.isfinite(value):
+            axes.text(column, row, '–', ha='center', va='center', fontsize=size, color=MUTED)
+            continue
+        lightness = np.dot(picture.to_rgba(value)[:3], _LUMA)
+        colour = 'white' if lightness < 0.5 else INK
+        axes.text(column, row, minus(cell(value)), ha='center', va='center', fontsize=size, color=colour)

@@ -1,0 +1,101 @@
+"""Logs of one JSON object per line that hooks keep in ``<work_dir>/<timestamp>/``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RunLog:
+    """How to read one kind of log.
+
+    Args:
+        name: Name of the files.
+        title: What it is, as in "not an entry of TITLE".
+        source: Who writes it, as in "SOURCE writes it".
+        parse: Checks a decoded line and returns the entry, which has ``iter``; raises ValueError or TypeError.
+    """
+
+    name: str
+    title: str
+    source: str
+    parse: Callable[[Any], dict[str, Any]]
+
+    def read(self, path: str | os.PathLike) -> list[dict[str, Any]]:
+        """Read one file.
+
+        Returns:
+            Its entries in order. A last line that was cut off, as after a kill, is left out.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If another line is not an entry; the message has its number.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f'no file {path}; {self.source} writes <work_dir>/<timestamp>/{self.name}')
+        lines = path.read_bytes().split(b'\n')
+        entries = []
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                entries.append(self.parse(json.loads(line)))
+            except (ValueError, TypeError) as error:
+                # Only a line without its newline can be half written.
+                if number == len(lines):
+                    break
+                raise ValueError(f'{path}, line {number}: not an entry of {self.title}: {error}') from error
+        return entries
+
+    def find(self, path: str | os.PathLike) -> list[Path]:
+        """Return the log files of a work dir, oldest run first, or the given file itself.
+
+        Raises:
+            FileNotFoundError: If there is none.
+        """
+        path = Path(path)
+        if path.is_dir():
+            # Run folders are named by their time of start, so that names sort by age.
+            logs = sorted({*path.glob(self.name), *path.glob(f'*/{self.name}')})
+            if not logs:
+                raise FileNotFoundError(
+                    f'{path} has no {self.name}, neither itself nor in its run folders; {self.source} writes it'
+                )
+            return logs
+        if not path.is_file():
+            raise FileNotFoundError(f'no file or folder {path}; give a work dir or its {self.name}')
+        return [path]
+
+    def read_run(self, path: str | os.PathLike) -> list[dict[str, Any]]:
+        """Read a log file, or all logs of a work dir as one: where a later run repeats iterations, it counts.
+
+        Returns:
+            The entries by increasing iteration.
+
+        Raises:
+            FileNotFoundError: If there is no log.
+            ValueError: If a log is broken, or all are empty.
+        """
+        merged: dict[int, dict[str, Any]] = {}
+        for log in self.find(path):
+            entries = self.read(log)
+            if entries:
+                start = entries[0]['iter']
+                merged = {iteration: entry for iteration, entry in merged.items() if iteration < start}
+                merged.update((entry['iter'], entry) for entry in entries)
+        if not merged:
+            raise ValueError(f'{path}: {self.name} has no entry yet; the first comes after the interval of the hook')
+        return [merged[iteration] for iteration in sorted(merged)]
+
+
+def require(entry: Any, fields: Iterable[str]) -> None:
+    """Raise ValueError unless ``entry`` is a dict with all ``fields``."""
+    missing = [name for name in fields if not isinstance(entry, dict) or name not in entry]
+    if missing:
+        raise ValueError(f'{", ".join(missing)} missing')
