@@ -60,7 +60,7 @@ METRICS = PluginRegistry('METRICS', ['mtl_plugins.evaluation'])
 EVALUATOR = PluginRegistry('EVALUATOR', ['mtl_plugins.evaluation'])
 TASK_UTILS = PluginRegistry('TASK_UTILS', ['mtl_plugins.models'])
 VISUALIZERS = PluginRegistry('VISUALIZERS', ['mtl_plugins.visualization'])
-VISBACKENDS = PluginRegistry('VISBACKENDS', ['mtl_plugins.visualization'])
+VISBACKENDS = PluginRegistry('VISBACKENDS', ['mtl_plugins.visualization.backends'])
 INFERENCERS = PluginRegistry('INFERENCERS', ['mtl_plugins.apis'])
 
 # Our own kinds. The classes behind them are pure mathematics in ``mtl_plugins.methods``, which knows no registry; the

@@ -21,10 +21,11 @@ from mtl_plugins.methods.catalogue import format_catalogue
 from mtl_plugins.registry import RUNNERS
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
-from .arguments import add_data_root, add_launcher, add_tasks, add_trust
+from .arguments import add_data_root, add_launcher, add_tasks, add_trust, names
 from .configs import load_config
 from .datasets import broken_cover
 from .foreign_hooks import save_plain_checkpoints, tell_epoch_length
+from .log_services import SERVICES, log_to
 from .sync_bn import refuse_sync_bn_on_cpu
 
 EPILOG = (
@@ -48,6 +49,9 @@ def build_parser() -> ConfigArgumentParser:
     resume.add_argument('--resume-from', metavar='PATH', help='go on from this checkpoint')
     parser.add_argument('--work-dir', metavar='DIR', help='folder of the run (work_dirs/<config name>)')
     parser.add_argument('--seed', type=int, help='random seed')
+    parser.add_argument(
+        '--log-to', metavar='A,B', type=names, default=[], help=f'also log to these services: {", ".join(SERVICES)}'
+    )
     add_data_root(parser)
     add_trust(parser)
     add_launcher(parser)
@@ -74,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.data_root,
         args.tasks,
     )
+    log_to(cfg, args.log_to)
     cfg.launcher = args.launcher
     with ExitStack() as stack:
         if args.trust_checkpoint:

@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.task_specs import get_task_specs
 
+from .backends import picture_services
 from .figure import save_image
 from .panels import image_from_inputs, prediction_panel
 
@@ -34,7 +35,8 @@ class PredictionPanelHook(Hook):
             test draws nothing.
         tasks: Tasks to draw; None takes those of the data set.
         columns: Most tasks side by side.
-        add_to_visualizer: Also hand the pictures to the backends of the runner's visualizer.
+        add_to_visualizer: Also hand the pictures to the backends of the runner's visualizer that are services
+            (TensorBoard, W&B, MLflow).
 
     Raises:
         KeyError: If a task is unknown.
@@ -51,7 +53,7 @@ class PredictionPanelHook(Hook):
         show_dir: str | os.PathLike | None = None,
         tasks: Sequence[str] | None = None,
         columns: int = 6,
-        add_to_visualizer: bool = False,
+        add_to_visualizer: bool = True,
     ) -> None:
         if interval < 1 or (num_panels is not None and num_panels < 1):
             raise ValueError(
@@ -143,7 +145,8 @@ class PredictionPanelHook(Hook):
             return
         self._drawn += 1
         if self.add_to_visualizer:
-            runner.visualizer.add_image(f'panel_{index:06d}', panel, step=runner.iter)
+            for service in picture_services(runner.visualizer):
+                service.add_image(f'panel_{index:06d}', panel, step=runner.iter)
 
     def _finish(self, runner: Any) -> None:
         if self._folder is not None and self._drawn:

@@ -88,19 +88,23 @@ class AffinityHook(Hook):
     def _draw(self, runner: Any) -> bool:
         if not self._entries:
             return False
-        from mtl_plugins.visualization import draw_affinity, draw_group_timeline
+        from mtl_plugins.visualization import draw_affinity, draw_group_timeline, figure_to_rgb
+        from mtl_plugins.visualization.backends import picture_services
 
         last = self._entries[-1]
         work_dir = Path(runner.work_dir)
-        draw_affinity(
+        heat_map = draw_affinity(
             last['affinity'], last['tasks'], f'Affinity after {last["iter"]} iterations', work_dir / 'affinity.png'
         )
-        draw_group_timeline(
+        timeline = draw_group_timeline(
             [entry['iter'] for entry in self._entries],
             [entry['groups'] for entry in self._entries],
             last['tasks'],
             work_dir / 'groups.png',
         )
+        for service in picture_services(runner.visualizer):
+            service.add_image('affinity', figure_to_rgb(heat_map), step=last['iter'])
+            service.add_image('groups', figure_to_rgb(timeline), step=last['iter'])
         return True
 
     @staticmethod
