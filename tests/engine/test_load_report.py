@@ -23,13 +23,12 @@ class Lines(logging.Handler):
         self.records.append(record)
 
 
-def load(model, checkpoint, mismatch='raise', resume=False):
+def load(model, checkpoint, mismatch='raise', resume=False, training=True):
     """What the hook makes of it, and what it says."""
     logger, lines = logging.Logger('test'), Lines()
     logger.addHandler(lines)
-    runner = SimpleNamespace(
-        model=model, _resume=resume, _load_from='old.pth', logger=logger, optim_wrapper=SimpleNamespace()
-    )
+    wrapper = SimpleNamespace(update_params=None) if training else dict(type='not built')
+    runner = SimpleNamespace(model=model, _resume=resume, _load_from='old.pth', logger=logger, optim_wrapper=wrapper)
     LoadReportHook(mismatch).after_load_checkpoint(runner, checkpoint)
     return [(record.levelname, record.getMessage()) for record in lines.records]
 
@@ -120,6 +119,15 @@ def test_checkpoints_of_wrapped_models_and_bare_ones():
 def test_a_checkpoint_of_something_else():
     with pytest.raises(CheckpointMismatchError, match=r'none of its 2 tensors fits .*is it a checkpoint of another'):
         load(ToyModel(), dict(state_dict=nn.Linear(2, 2).state_dict()))
+
+
+def test_random_weights_are_not_evaluated():
+    old, new = models('abc', 'bcd')
+    message = r'old.pth has no weights for d: random weights would be evaluated.* \(--tasks b,c\)'
+    with pytest.raises(CheckpointMismatchError, match=message):
+        load(new, checkpoint_of(old), training=False)
+    old, fewer = models('abc', 'bc')
+    assert load(fewer, checkpoint_of(old), training=False)[0][0] == 'INFO'
 
 
 def test_resuming_is_not_touched():

@@ -65,7 +65,7 @@ def test_each_task_is_measured_on_the_samples_that_have_it(joint, tmp_path):
     assert alone == pytest.approx(together, rel=1e-6, nan_ok=True)
 
 
-@pytest.mark.parametrize(('path', 'workers'), [(BOTH, 0), (PARTIAL, 2)])
+@pytest.mark.parametrize(('path', 'workers'), [pytest.param(BOTH, 0, marks=pytest.mark.slow), (PARTIAL, 2)])
 def test_resumed_runs_equal_uninterrupted_ones(path, workers, tmp_path):
     weights = {}
     for name, stops in (('whole', (6,)), ('parts', (3, 6))):
@@ -96,6 +96,7 @@ def test_the_doctor_knows_the_data_sets(capsys):
     assert 'this config is ready to train.' in text
 
 
+@pytest.mark.slow
 def test_the_doctor_on_partial_labels(capsys):
     assert doctor.main([PARTIAL, *options(2, 'train_dataloader.sampler.cover=2')]) == 0
     text = re.sub(r'\s+', ' ', capsys.readouterr().out)
@@ -147,6 +148,12 @@ def test_weights_are_taken_over(trained, tmp_path):
     before, after = (state(folder / 'iter_2.pth')['state_dict'] for folder in (trained, tmp_path))
     assert set(after) == {name for name in before if not re.match(r'heads\.(semseg|normals|edge)\.', name)}
     assert all(torch.equal(value, before[name]) for name, value in after.items())
+
+
+def test_a_task_without_weights_is_not_evaluated(trained, tmp_path):
+    arguments = [ELEVEN, str(trained / 'iter_2.pth'), '--work-dir', str(tmp_path), '--tasks', 'depth,human_parts']
+    with pytest.raises(CheckpointMismatchError, match=r'no weights for human_parts.*--tasks depth\)'):
+        test.main([*arguments, *options()])
 
 
 def test_another_number_of_classes(trained, tmp_path):

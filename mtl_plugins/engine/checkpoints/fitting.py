@@ -72,6 +72,12 @@ def task_of_weight(name: str, tasks: Iterable[str]) -> str | None:
     return next((task for task in tasks if task in parts or task == first), None)
 
 
+def tasks_without_weights(fit: WeightFit, tasks: Sequence[str]) -> list[str]:
+    """The tasks with weights of their own of which none was loaded."""
+    loaded, new = _by_task(fit.loaded, tasks), _by_task([*fit.new, *fit.mismatched], tasks)
+    return [task for task in tasks if task in new and task not in loaded]
+
+
 def describe_fit(fit: WeightFit, tasks: Sequence[str], former_tasks: Sequence[str] = ()) -> list[str]:
     """One line per thing to know about a load, the tasks by name.
 
@@ -86,9 +92,8 @@ def describe_fit(fit: WeightFit, tasks: Sequence[str], former_tasks: Sequence[st
         for kind, names in dict(loaded=fit.loaded, new=fit.new, dropped=fit.dropped, other=fit.mismatched).items()
     }
     lines = [f'{len(fit.loaded)} of {len(fit.loaded) + len(fit.new) + len(fit.mismatched)} tensors of the model loaded']
-    whole = [
-        task for task in tasks if task in whose['loaded'] and not {task} & (set(whose['new']) | set(whose['other']))
-    ]
+    changed = {*whose['new'], *whose['other']}
+    whole = [task for task in tasks if task in whose['loaded'] and task not in changed]
     if whole:
         lines.append(f'loaded: {", ".join(whole)}')
     for task, names in whose['new'].items():

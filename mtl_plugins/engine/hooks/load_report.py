@@ -19,6 +19,7 @@ from mtl_plugins.engine.checkpoints.fitting import (
     load_weights,
     mismatch_message,
     other_shapes,
+    tasks_without_weights,
 )
 from mtl_plugins.registry import HOOKS
 
@@ -30,9 +31,9 @@ MISMATCH = ('raise', 'skip')
 class LoadReportHook(Hook):
     """Fits a checkpoint named by ``load_from`` to the model, and logs by task what was loaded and what was not.
 
-    A task that the checkpoint lacks starts from random weights, heads of tasks that the model lacks are ignored: that
-    is how tasks are added and dropped in fine-tuning. Tensors of another shape are refused, since a wrong model config
-    looks the same as a wish for another number of classes.
+    A task that the checkpoint lacks starts from random weights (evaluation refuses that), heads of tasks that the model
+    lacks are ignored: that is how tasks are added and dropped in fine-tuning. Tensors of another shape are refused,
+    since a wrong model config looks the same as a wish for another number of classes.
 
     Resuming is not touched: there the tasks must be the same.
 
@@ -55,7 +56,8 @@ class LoadReportHook(Hook):
         """Load the weights, and leave to MMEngine, which loads next, exactly what the model has then.
 
         Raises:
-            CheckpointMismatchError: If shapes differ and ``mismatch`` is ``'raise'``, or nothing fits at all.
+            CheckpointMismatchError: If shapes differ and ``mismatch`` is ``'raise'``, if nothing fits at all, or if a
+                task would be evaluated with random weights.
         """
         if runner._resume:
             return
@@ -71,6 +73,14 @@ class LoadReportHook(Hook):
                 f'model {_example(model.state_dict())}); is it a checkpoint of another model?'
             )
         self._report(runner, model, checkpoint, fit, source)
+        tasks = _tasks(runner, model)
+        untrained = tasks_without_weights(fit, tasks)
+        if untrained and not hasattr(runner.optim_wrapper, 'update_params'):  # no training follows
+            raise CheckpointMismatchError(
+                f'{source} has no weights for {", ".join(untrained)}: random weights would be evaluated. Take a '
+                'checkpoint that was trained on these tasks, or leave them out (--tasks '
+                f'{",".join(task for task in tasks if task not in untrained)})'
+            )
         if 'state_dict' not in checkpoint:
             checkpoint.clear()
         checkpoint['state_dict'] = model.state_dict()
