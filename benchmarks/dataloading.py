@@ -38,8 +38,8 @@ from benchmarks.loading_setups import (
     same_draws,
     stock_dataset,
 )
-from benchmarks.timing import Spread
 from benchmarks.worker_memory import Growth, measure_growth
+from mtl_plugins.apis.measuring.timing import Spread
 
 MEMORY_LIMIT = 0.02
 """Largest growth of a worker's memory from the first to the second epoch."""

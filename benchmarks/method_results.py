@@ -7,8 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
+from mtl_plugins.apis.measuring.timing import Spread, Times, ratio
+
 from .results import Check
-from .timing import Spread, Times, ratio
 
 TARGET_TASKS = (4, 11)
 HAND = {'rows': 'by hand, K rows', 'features': 'by hand, features'}

@@ -32,7 +32,6 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 import benchmarks.networks  # noqa: E402, F401 - registers the small encoder
 from benchmarks.equality import UnequalUpdatesError  # noqa: E402
-from benchmarks.memory import peak_memory  # noqa: E402
 from benchmarks.method_equality import check_methods  # noqa: E402
 from benchmarks.method_results import check_setting, make_table  # noqa: E402
 from benchmarks.method_systems import (  # noqa: E402
@@ -45,8 +44,9 @@ from benchmarks.method_systems import (  # noqa: E402
     build_torchjd,
 )
 from benchmarks.peers import PeerMissingError, load_libmtl, load_torchjd  # noqa: E402
-from benchmarks.timing import time_systems  # noqa: E402
 from benchmarks.workload import Workload  # noqa: E402
+from mtl_plugins.apis.measuring.memory import peak_memory  # noqa: E402
+from mtl_plugins.apis.measuring.timing import time_systems  # noqa: E402
 from mtl_plugins.engine.hooks.environment import collect_environment  # noqa: E402
 
 NETWORKS = {

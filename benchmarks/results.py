@@ -8,9 +8,10 @@ from typing import Any
 
 from rich.table import Table
 
+from mtl_plugins.apis.measuring.timing import Spread
+
 from .counting import Counts
 from .equality import TOLERANCE
-from .timing import Spread
 
 READS_PER_STEP = 2
 TIME_LIMIT = 1.05

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from mmengine.structures import PixelData
-from mmseg.structures import SegDataSample
 from torch import nn
 
 import mtl_plugins.models  # noqa: F401 - registers the model
+from mtl_plugins.apis.measuring import random_batch, synthetic_target
 from mtl_plugins.registry import MODELS
-from mtl_plugins.task_specs import get_task_spec
 
 # The tasks of Rooms; the first four are those of NYUD-v2.
 TASKS = (
@@ -82,26 +79,10 @@ class Workload:
 
     def make_batch(self, seed: int = 0) -> dict[str, Any]:
         """Random images and targets as the data loader hands them out, but already on the device."""
-        generator = torch.Generator().manual_seed(seed)
         size = (self.image_size, self.image_size)
-        images = torch.randint(0, 256, (self.batch_size, 3, *size), generator=generator, dtype=torch.uint8)
-        samples = []
-        for _ in range(self.batch_size):
-            sample = SegDataSample(metainfo=dict(img_shape=size))
-            for task in self.tasks:
-                sample.set_data({f'gt_{task}': PixelData(data=_target(task, size, generator))})
-            samples.append(sample.to(self.device))
-        return dict(inputs=list(images.to(self.device)), data_samples=samples)
 
+        def labels(generator: torch.Generator) -> dict[str, torch.Tensor]:
+            classes = ((task, NUM_CLASSES.get(task, 2)) for task in self.tasks)
+            return {f'gt_{task}': synthetic_target(task, size, generator, number) for task, number in classes}
 
-def _target(task: str, size: Sequence[int], generator: torch.Generator) -> torch.Tensor:
-    """Random labels ``(c, H, W)`` of the task, a tenth of them missing."""
-    spec = get_task_spec(task)
-    if spec.is_categorical:
-        data = torch.randint(0, NUM_CLASSES.get(task, 2), (1, *size), generator=generator, dtype=torch.uint8)
-    else:
-        data = torch.rand(spec.channels, *size, generator=generator) + 0.1
-    if spec.kind == 'normals':
-        data = nn.functional.normalize(data, dim=0)
-    data[:, torch.rand(tuple(size), generator=generator) < 0.1] = spec.fill
-    return data
+        return random_batch(labels, size, self.batch_size, self.device, seed)

@@ -20,6 +20,7 @@ COMMANDS = {
     'baselines': ('apis.baselines', 'train each task alone, as the reference of delta_m'),
     'reproduce': ('apis.reproduce', 'run and fill the tables of papers'),
     'cost': ('apis.model_cost', 'parameters and multiply-adds of a model'),
+    'throughput': ('apis.throughput', 'time, forwards and memory per batch of several methods'),
     'verify': ('datasets.verification.cli', 'check the folder of a dataset'),
 }
 """Command -> the module in mtl_plugins whose ``main(argv)`` it runs, and what it does."""
@@ -30,6 +31,10 @@ def run(command: str, argv: Sequence[str]) -> int:
     # OpenMP threads that spin while they wait make training many times slower on a machine that has other work to do.
     # The library reads this once, when torch loads it, so it is settled before anything here imports torch.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    if command == 'throughput':
+        # Torch's profiler, which tells the memory on a CPU, announces each of its steps.
+        os.environ.setdefault('KINETO_LOG_LEVEL', '99')
+        os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')
     return import_module(f'mtl_plugins.{COMMANDS[command][0]}').main(argv)
 
 

@@ -54,7 +54,7 @@ def load_config(
     if method is not None:
         set_method(cfg, method)
     if precision is not None:
-        _set_precision(cfg, precision)
+        set_precision(cfg, precision)
     if data_root is not None:
         set_data_root(cfg, data_root)
     if tasks is not None:
@@ -111,7 +111,12 @@ def _merge_optimizers(former: Mapping[str, Any], wanted: Mapping[str, Any]) -> d
     return {**kept, **wanted}
 
 
-def _set_precision(cfg: Config, precision: str) -> None:
+def set_precision(cfg: Config, precision: str) -> None:
+    """Set the computing precision.
+
+    Raises:
+        ValueError: If the optimizer wrapper of the config is MMEngine's.
+    """
     kind = str((cfg.get('optim_wrapper') or {}).get('type'))
     if kind in ('None', 'OptimWrapper', 'AmpOptimWrapper'):
         raise ValueError(

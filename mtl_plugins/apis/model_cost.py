@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
+from mtl_plugins.visualization.parts import PartBar, draw_parts
 
 from .arguments import positive
 
@@ -80,18 +82,33 @@ def _operations(key: str, module: nn.Module, counts: Mapping[str, Mapping]) -> i
     return sum(_operations(f'{key}.{name}', child, counts) for name, child in module.named_children())
 
 
+def main_parts(parts: Sequence[PartCost]) -> list[PartCost]:
+    """Backbone, decoder and every head, or what else the model consists of: parts that do not overlap.
+
+    Args:
+        parts: Of :func:`model_cost` with ``depth`` 2 or more.
+    """
+    heads = [part for part in parts if part.name.startswith('heads.') and part.name.count('.') == 1]
+    tops = [part for part in parts if part.name and '.' not in part.name and not (heads and part.name == 'heads')]
+    return tops + heads
+
+
 def build_parser() -> ConfigArgumentParser:
     """The options of ``model_cost``."""
     parser = ConfigArgumentParser(
         prog='model_cost',
         description='Parameters and multiply-adds of a model and its parts, for one image. Needs neither data nor '
         'weights, and hardly any memory. Multiply-adds are those of convolutions, matrix products and attention.',
+        epilog='example: python tools/analysis/model_cost.py configs/rooms/stgu_vit-micro_8b-2k_rooms-96.py',
     )
     parser.add_argument('config', help='config with a model; a fragment of configs/_base_/models with heads will do')
     parser.add_argument(
         '--size', type=positive, nargs=2, metavar=('H', 'W'), help="size of the image (the backbone's img_size)"
     )
-    parser.add_argument('--depth', type=positive, default=1, metavar='N', help='levels of parts that are listed (1)')
+    parser.add_argument(
+        '--depth', type=positive, metavar='N', help='levels of parts that are listed (backbone, decoder and each head)'
+    )
+    parser.add_argument('--out', type=Path, metavar='DIR', help='folder of the picture (work_dirs/cost/<config name>)')
     return parser
 
 
@@ -109,11 +126,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error('the config does not tell the size of the images; give --size H W')
     size = (size, size) if isinstance(size, int) else tuple(size)
     init_default_scope(cfg.get('default_scope', 'mtl_plugins'))
+    parts = model_cost(cfg.model, size, max(args.depth or 0, 2))
+    listed = [part for part in parts if not part.name or part.name.count('.') < args.depth] if args.depth else None
+    main_ones = main_parts(parts)
+    whole = parts[0]
     table = Table(title=f'one image of {size[0]} x {size[1]}')
-    table.add_column('part')
-    table.add_column('parameters', justify='right')
-    table.add_column('multiply-adds (10⁹)', justify='right')
-    for part in model_cost(cfg.model, size, args.depth):
-        table.add_row(part.name or 'whole model', f'{part.parameters:,}', f'{part.multiply_adds / 1e9:,.2f}')
-    Console().print(table)
+    table.add_column('part', no_wrap=True)
+    for heading in ('parameters', '%', 'multiply-adds (10⁹)', '%'):
+        table.add_column(heading, justify='right')
+    for part in listed or [whole, *main_ones]:
+        table.add_row(
+            part.name or 'whole model',
+            f'{part.parameters:,}',
+            _share(part.parameters, whole.parameters),
+            f'{part.multiply_adds / 1e9:,.{2 if part.multiply_adds >= 1e10 else 4}f}',
+            _share(part.multiply_adds, whole.multiply_adds),
+        )
+    console = Console()
+    console.print(table)
+    path = (args.out or Path('work_dirs', 'cost', Path(args.config).stem)) / 'model_cost.png'
+    bars = [PartBar(part.name, part.parameters, part.multiply_adds) for part in main_ones]
+    draw_parts(bars, 'Where the model is large and where it computes', f'One image of {size[0]} x {size[1]}', path)
+    console.print(str(path), soft_wrap=True, highlight=False, markup=False)
     return 0
+
+
+def _share(value: float, whole: float) -> str:
+    return f'{100 * value / whole:.1f}' if whole else '-'

@@ -5,7 +5,7 @@ import torch
 from mmengine.config import Config
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtl_plugins.apis.model_cost import main, model_cost
+from mtl_plugins.apis.model_cost import main, main_parts, model_cost
 from tests.models.segmentor_cases import BACKBONE, HEADS, build
 
 FRAGMENTS = Path(__file__).parents[2] / 'configs/_base_/models'
@@ -40,6 +40,14 @@ def test_as_with_values():
     assert cost['decoder'].multiply_adds > 0
 
 
+def test_main_parts_add_up_to_the_model():
+    parts = model_cost(VIT | dict(heads=HEADS, decoder=INVPT), (32, 48), depth=2)
+    main = main_parts(parts)
+    assert [part.name for part in main] == ['backbone', 'decoder', *(f'heads.{task}' for task in HEADS)]
+    assert sum(part.parameters for part in main) == parts[0].parameters
+    assert sum(part.multiply_adds for part in main) == parts[0].multiply_adds
+
+
 @pytest.mark.parametrize(
     ('name', 'size', 'parameters', 'giga'),
     [
@@ -56,13 +64,22 @@ def test_the_published_invpt(name, size, parameters, giga):
     assert cfg.model.backbone.pretrained is True  # configs are not changed
 
 
-def test_command_line(tmp_path, capsys):
+def test_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / 'model.py'
     path.write_text(f'model = {VIT!r}\n')
     assert main([str(path), '--cfg-options', 'model.heads.depth.predictor.type=mtl_plugins.LinearHead']) == 0
     said = capsys.readouterr().out
     assert 'one image of 32 x 48' in said
     assert 'whole model' in said
+    assert [name in said for name in ('backbone', 'heads.depth', 'heads.normals', ' heads ')] == [
+        True,
+        True,
+        True,
+        False,
+    ]
+    assert 'work_dirs/cost/model/model_cost.png' in said
+    assert (tmp_path / 'work_dirs/cost/model/model_cost.png').stat().st_size > 5000
     assert main([str(path), '--size', '64', '96', '--depth', '2']) == 0
     said = capsys.readouterr().out
     assert 'one image of 64 x 96' in said

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from .systems import System
+from .steps import TrainingStep
 
 
-def peak_memory(system: System, batches: int = 2) -> int:
+def peak_memory(system: TrainingStep, batches: int = 2) -> int:
     """Peak bytes of ``batches`` steps above the idle model: weights, optimizer state and batch do not count.
 
     On a GPU this is what torch's allocator reports. On a CPU it is the largest sum of live tensor bytes, from the
@@ -32,7 +32,7 @@ def peak_memory(system: System, batches: int = 2) -> int:
     return peak
 
 
-def _cuda_peak(system: System, batches: int) -> int:
+def _cuda_peak(system: TrainingStep, batches: int) -> int:
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     idle = torch.cuda.memory_allocated()

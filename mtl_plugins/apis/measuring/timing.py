@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .systems import System
+from .steps import TrainingStep
 
 CLOCKS = ('cpu', 'wall', 'cuda')
 
@@ -37,7 +37,7 @@ Times = dict[str, list[dict[str, float]]]
 
 
 def time_systems(
-    systems: Sequence[System], rounds: int, warmup: int, advance: Callable[[], None] = lambda: None
+    systems: Sequence[TrainingStep], rounds: int, warmup: int, advance: Callable[[], None] = lambda: None
 ) -> Times:
     """Step all systems ``rounds`` times in turn, every other round in reverse order.
 
@@ -62,7 +62,7 @@ def ratio(times: Times, label: str, reference: str, clock: str) -> Spread:
     return Spread.of([a[clock] / b[clock] for a, b in zip(times[label], times[reference])])
 
 
-def _time_step(system: System) -> dict[str, float]:
+def _time_step(system: TrainingStep) -> dict[str, float]:
     """Seconds of one step: process time (all threads), wall time, and on a GPU the time between two events on it."""
     on_gpu = next(system.model.parameters()).is_cuda
     if on_gpu:
