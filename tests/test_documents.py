@@ -8,15 +8,15 @@ import yaml
 from mtl_plugins.methods import grouping as groupers
 from mtl_plugins.methods import list_methods
 from mtl_plugins.version import __version__
+from tests.docs.pages import PAGES, without_blocks
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', ROOT / 'CHANGELOG.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_and_paths_of_this_repository_exist(page):
     text = page.read_text()
-    links = [link for link in re.findall(r'\]\(([^)#]+)\)', text) if '://' not in link]
+    links = [link for link in re.findall(r'\]\(([^)#]+)\)', without_blocks(page)) if '://' not in link]
     paths = re.findall(r'\b(?:configs|tools|tests|docs|mtl_plugins)/[\w./-]+\.(?:py|md|sh|json)\b', text)
     for name in links:
         assert (page.parent / name).exists(), f'{page.name} links to {name}'
