@@ -17,7 +17,7 @@ FIND_PYTHON = for python in python3 python3.12 python3.11; do \
 export_threads := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format clean
+.PHONY: help demo test test-all lint format build clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,16 +31,21 @@ test: $(STAMP)  ## run the everyday tests
 test-all: $(STAMP)  ## run all tests, the slow ones included
 	$(export_threads) $(BIN)/python -m pytest -m '' $(PYTEST)
 
-lint: $(STAMP)  ## check style and format
+lint: $(STAMP)  ## check style, format and the types of the pure methods
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+build: $(STAMP)  ## build wheel and sdist into dist/; tests/packaging checks what they hold
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
 
 format: $(STAMP)  ## repair style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:  ## remove builds and caches; keeps the environment and work_dirs/
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage htmlcov
 	find mtl_plugins tests tools configs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt

@@ -10,6 +10,7 @@ found from other scopes, since MMEngine looks for scopes among the children of t
 """
 
 from importlib import import_module
+from typing import Any
 
 from mmengine import registry as mmengine_registry
 from mmengine.registry import Registry
@@ -30,7 +31,7 @@ class PluginRegistry(Registry):
         super().__init__(parent.name, parent=parent, scope=SCOPE, locations=locations)
         self._kind = kind
 
-    def get(self, key: str):
+    def get(self, key: str) -> Any:
         """Return the class registered as ``key``; see :class:`mmengine.registry.Registry`."""
         scope, name = self.split_scope_key(key)
         if scope is None:

@@ -29,7 +29,9 @@ class ConfigArgumentParser(argparse.ArgumentParser):
             help='settings that override those of the config, e.g. train_dataloader.batch_size=4 model.x="[1, 2]"',
         )
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
         """Parse, see :class:`argparse.ArgumentParser`."""
         return super().parse_known_args(self._one_by_one(sys.argv[1:] if args is None else args), namespace)
 

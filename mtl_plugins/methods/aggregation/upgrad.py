@@ -27,7 +27,7 @@ class UPGrad(GramianAggregator):
     def _weights(self, rows: Products) -> np.ndarray:
         columns = root(rows.unit)
         parts = np.eye(len(rows))
-        for part, conflict in zip(parts, (rows.unit < 0).any(1)):
+        for part, conflict in zip(parts, np.any(rows.unit < 0, axis=1)):
             if conflict:
                 part += dual_cone_weights(columns, part)
         return rows.norms @ parts / rows.norms / len(rows)

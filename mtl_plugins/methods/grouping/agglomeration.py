@@ -24,20 +24,20 @@ def merge_groups(
     Returns:
         The coarser partition; a tie is resolved in favour of the pair that comes first.
     """
-    groups = [list(group) for group in groups]
-    member = np.zeros((len(groups), len(similarity)))
-    for row, group in enumerate(groups):
-        member[row, group] = 1.0
+    merged = [list(group) for group in groups]
+    member = np.zeros((len(merged), len(similarity)))
+    for place, group in enumerate(merged):
+        member[place, group] = 1.0
     total = member @ similarity @ member.T
     size = member.sum(axis=1)
     mean = total / np.outer(size, size)
     np.fill_diagonal(mean, -np.inf)
-    gone = np.zeros(len(groups), dtype=bool)
-    for alive in range(len(groups), 1, -1):
+    gone = np.zeros(len(merged), dtype=bool)
+    for alive in range(len(merged), 1, -1):
         first, second = divmod(int(mean.argmax()), len(mean))
         if not (mean[first, second] > threshold or (max_groups is not None and alive > max_groups)):
             break
-        groups[first] += groups[second]
+        merged[first] += merged[second]
         gone[second] = True
         size[first] += size[second]
         total[first] += total[second]
@@ -46,4 +46,4 @@ def merge_groups(
         row[first] = -np.inf
         mean[first] = mean[:, first] = row
         mean[second] = mean[:, second] = -np.inf
-    return [group for group, merged in zip(groups, gone) if not merged]
+    return [group for group, is_gone in zip(merged, gone) if not is_gone]

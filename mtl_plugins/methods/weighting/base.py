@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mtl_plugins.methods.naming import check_tasks, near_matches
 
-State = dict[str, Tensor | int]
+State = dict[str, Any]
+"""Name -> a tensor with an entry per task, or a count."""
 
 
 class Weighting(ABC):

@@ -82,7 +82,7 @@ class GradNorm(Weighting):
         self._norms: Tensor | None = None
         given = self.reference if isinstance(self.reference, Mapping) else {}
         values = torch.full((num_tasks,), 1.0 if self.form == 'direct' else 0.0, dtype=torch.float64)
-        state = dict(values=values, first_loss=self._per_task('reference', given, float('nan')))
+        state: State = dict(values=values, first_loss=self._per_task('reference', given, float('nan')))
         if self.reference == 'epoch':
             state.update(epochs=0, **EpochMeans.start(num_tasks))
         return state | self._optimizer.start(num_tasks)
