@@ -10,6 +10,7 @@ PYTEST ?=
 PYTHON_GIVEN := $(PYTHON)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.mtl-plugins-installed
+DOCS_STAMP := $(VENV)/.mtl-plugins-docs-installed
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 FIND_PYTHON = for python in python3 python3.12 python3.11; do \
 	"$$python" -c '$(SUITABLE)' > /dev/null 2>&1 && { echo "$$python"; break; }; done
@@ -17,7 +18,7 @@ FIND_PYTHON = for python in python3 python3.12 python3.11; do \
 export_threads := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format build clean
+.PHONY: help demo test test-all lint docs format build clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,12 +41,16 @@ build: $(STAMP)  ## build wheel and sdist into dist/; tests/packaging checks wha
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 
+docs: $(DOCS_STAMP)  ## build the site into docs/_build/html, warnings are errors
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
+
 format: $(STAMP)  ## repair style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:  ## remove builds and caches; keeps the environment and work_dirs/
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage htmlcov
+	rm -rf build dist docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage htmlcov
 	find mtl_plugins tests tools configs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
@@ -63,4 +68,8 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 		"$$python" -m venv "$(VENV)"; \
 	fi
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[openmmlab,tensorboard,dev]'
+	@touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@
