@@ -42,7 +42,7 @@ class Scalars(dict):
 def train(folder, key, hook, batches, **settings):
     """Train the toy model; returns all that the hook must leave alone."""
     model = make_model(batch_norm=True, dropout=0.3)
-    wrapper = build(key, model) if key else OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    wrapper = build(key, model, **settings) if key else OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
     visualizer = Scalars()
     runner = SimpleNamespace(
         optim_wrapper=wrapper,
@@ -95,6 +95,14 @@ def test_watching_changes_nothing(tmp_path, key):
     plain, _ = train(tmp_path, key, None, batches)
     assert differences(watched, plain) == []
     assert len((tmp_path / 'log' / 'conflicts.jsonl').read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize('settings', [dict(precision='bf16'), dict(precision='fp16'), dict(accumulative_counts=2)])
+def test_watching_changes_nothing_in_any_precision(tmp_path, settings):
+    batches = [toy_batch(number) for number in range(4)]
+    watched, _ = train(tmp_path, 'stgu', GradientConflictHook(interval=1), batches, **settings)
+    plain, _ = train(tmp_path, 'stgu', None, batches, **settings)
+    assert differences(watched, plain) == []
 
 
 def test_the_log(tmp_path):
