@@ -1,4 +1,4 @@
-"""Where config files are: the shipped ones, and those named ``package::folder/name.py``."""
+"""Config files: where they are, also when named ``package::folder/name.py``, and one form for all kinds of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import difflib
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import mtl_plugins
 
@@ -59,3 +60,19 @@ def _configs_of(package: str) -> Path:
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f'package {package!r} is not installed; name a config as mtl_plugins::FOLDER/NAME.py')
     return Path(spec.origin).parent / '.mim' / 'configs'
+
+
+def name_classes(entry: Any) -> None:
+    """Put ``'mtl_plugins.X'`` where a pure Python config has the class ``X`` itself as a ``type``, in place.
+
+    What changes configs (other method, other tasks, other folder of the data) can then look at one kind of ``type``.
+    """
+    if isinstance(entry, dict):
+        for key, value in list(entry.items()):
+            if key == 'type' and isinstance(value, type) and value.__module__.partition('.')[0] == 'mtl_plugins':
+                entry[key] = f'mtl_plugins.{value.__name__}'
+            else:
+                name_classes(value)
+    elif isinstance(entry, list | tuple):
+        for value in entry:
+            name_classes(value)

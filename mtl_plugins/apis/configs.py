@@ -15,7 +15,7 @@ from mtl_plugins.methods.catalogue import get_method
 from mtl_plugins.methods.naming import near_matches
 from mtl_plugins.registry import OPTIMIZERS
 
-from .config_files import configs_root, find_config
+from .config_files import configs_root, find_config, name_classes
 from .datasets import keep_tasks, set_data_root
 
 KEPT_BY_METHOD = ('clip_grad', 'paramwise_cfg', 'constructor', 'accumulative_counts', 'precision', 'tasks')
@@ -51,6 +51,7 @@ def load_config(
         ValueError: If ``precision`` or ``data_root`` does not apply to the config.
     """
     cfg = Config.fromfile(str(find_config(path)))
+    name_classes(cfg._cfg_dict)
     if method is not None:
         set_method(cfg, method)
     if precision is not None:

@@ -41,6 +41,17 @@ def test_a_config_can_be_named_by_its_package():
     assert load_config('mmseg::unet/unet-s5-d16_fcn_4xb4-160k_cityscapes-512x1024.py').model.backbone.type == 'UNet'
 
 
+def test_a_pure_python_config_is_the_same_run():
+    named, pure = (
+        load_config(f'mtl_plugins::rooms/stgu_{name}_8b-2k_rooms-96.py', method='cagrad', tasks=['depth', 'sal'])
+        for name in ('vit-micro', 'pure-python')
+    )
+    assert pure.val_dataloader.sampler.pop('type').__name__ == named.val_dataloader.sampler.pop('type')
+    parts = ('model', 'optim_wrapper', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'param_scheduler')
+    for part in (*parts, 'train_cfg', 'custom_hooks', 'default_hooks', 'default_scope'):
+        assert pure[part] == named[part], part
+
+
 @pytest.mark.parametrize(
     ('name', 'error', 'message'),
     [
