@@ -21,6 +21,7 @@ from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 from mtl_plugins.visualization.parts import PartBar, draw_parts
 
 from .arguments import positive
+from .measuring import image_size
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,7 @@ def build_parser() -> ConfigArgumentParser:
         epilog='example: python tools/analysis/model_cost.py configs/rooms/stgu_vit-micro_8b-2k_rooms-96.py',
     )
     parser.add_argument('config', help='config with a model; a fragment of configs/_base_/models with heads will do')
-    parser.add_argument(
-        '--size', type=positive, nargs=2, metavar=('H', 'W'), help="size of the image (the backbone's img_size)"
-    )
+    parser.add_argument('--size', type=positive, nargs=2, metavar=('H', 'W'), help="size of the image (the config's)")
     parser.add_argument(
         '--depth', type=positive, metavar='N', help='levels of parts that are listed (backbone, decoder and each head)'
     )
@@ -121,10 +120,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         cfg.merge_from_dict(args.cfg_options)
     if not cfg.get('model'):
         parser.error(f'{args.config} has no model')
-    size = args.size or cfg.model.backbone.get('img_size')
+    size = tuple(args.size) if args.size else image_size(cfg)
     if size is None:
         parser.error('the config does not tell the size of the images; give --size H W')
-    size = (size, size) if isinstance(size, int) else tuple(size)
     init_default_scope(cfg.get('default_scope', 'mtl_plugins'))
     parts = model_cost(cfg.model, size, max(args.depth or 0, 2))
     listed = [part for part in parts if not part.name or part.name.count('.') < args.depth] if args.depth else None
