@@ -22,9 +22,8 @@ def test_marks_are_known_and_stand_above_a_block():
     for page in PAGES:
         text = page.read_text()
         blocks = blocks_of(page)
-        assert len(re.findall(r'^<!-- docs: ', text, flags=re.MULTILINE)) == sum(
-            bool(block.mark) for block in blocks
-        ), page
+        marks = re.findall(r'^<!-- docs: ', text, flags=re.MULTILINE)
+        assert len(marks) == sum(bool(block.mark) for block in blocks), page
         for block in blocks:
             known = block.mark in ('', 'run') or block.mark.startswith(('part of ', 'not run: '))
             assert known, f'{block.where}: {block.mark}'
