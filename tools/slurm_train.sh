@@ -2,7 +2,7 @@
 # bash tools/slurm_train.sh PARTITION JOB_NAME CONFIG [options of tools/train.py]
 # One process per GPU: GPUS (8) in all, GPUS_PER_NODE (8) on a machine, CPUS_PER_TASK (5) for each.
 # SRUN_ARGS: further options of srun, for example SRUN_ARGS='--time=1:00:00 --account=vision'.
-# docs/integrations.md has a batch script that goes on by itself after a time limit.
+# For a job in the queue that goes on by itself after a time limit, see tools/slurm_batch.sh.
 set -euo pipefail
 
 if [ $# -lt 3 ]; then

@@ -34,7 +34,7 @@ def test_the_wheel_holds_the_package_with_its_data_configs_and_tools(built):
 
 
 def test_the_sdist_holds_everything_that_the_tests_need(built):
-    unneeded = {name for name in built.files if name.startswith(('.git', 'mtl_plugins/.mim/'))}
+    unneeded = {name for name in built.files if name.startswith(('.gitignore', 'mtl_plugins/.mim/'))}
     assert set(built.files) - unneeded <= built.in_sdist
     assert not [name for name in built.in_sdist if '__pycache__' in name or name.startswith(('work_dirs', 'data/'))]
     # The links become files.

@@ -69,6 +69,20 @@ def test_testing_on_a_part_of_a_machine(run):
     assert (parsed.config, parsed.checkpoint, parsed.launcher, parsed.out) == ('c.py', 'w.pth', 'slurm', 'm.json')
 
 
+@pytest.mark.parametrize(('ended', 'code', 'requeued'), [('75', 0, 'requeue 42'), ('0', 0, None), ('1', 1, None)])
+def test_a_job_goes_back_into_the_queue_only_after_a_saved_checkpoint(run, tmp_path, ended, code, requeued):
+    scontrol = tmp_path / 'bin' / 'scontrol'
+    scontrol.write_text('#!/usr/bin/env bash\necho "$@" > "$SRUN_LOG.scontrol"\n')
+    scontrol.chmod(0o755)
+    done, arguments = run('slurm_batch.sh', 'c.py', '--method', 'gd', SRUN_EXIT=ended, SLURM_JOB_ID='42')
+    assert done.returncode == code
+    assert arguments[:5] == ['python', '-u', '-m', 'mtl_plugins', 'train']
+    parsed = train.build_parser().parse_args(arguments[5:])
+    assert (parsed.config, parsed.method, parsed.launcher, parsed.resume) == ('c.py', 'gd', 'slurm', True)
+    asked = tmp_path / 'srun.txt.scontrol'
+    assert (asked.read_text().strip() if asked.exists() else None) == requeued
+
+
 def test_the_exit_code_of_a_stopped_training_reaches_the_batch_script(run):
     done, _ = run('slurm_train.sh', 'gpu', 'job', 'c.py', SRUN_EXIT='75')
     assert done.returncode == 75
