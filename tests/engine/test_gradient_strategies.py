@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mtl_plugins.engine import MultiTaskOptimWrapper
 from mtl_plugins.engine.optim_wrappers import (
@@ -323,3 +324,32 @@ def test_rows_of_16_bits_halve_the_memory_and_keep_the_direction(kind, accumulat
     cosine = torch.cosine_similarity(steps['fp32'], steps['bf16'], dim=0)
     assert cosine > (0.99 if kind == 'ada_task' else 0.9995)
     assert not torch.equal(steps['fp32'], steps['bf16'])
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the bytes of the largest tensor that an operation makes, apart from views of a known one."""
+
+    def __init__(self, known):
+        super().__init__()
+        self.known = known.untyped_storage().data_ptr()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor) and out.untyped_storage().data_ptr() != self.known:
+            self.bytes = max(self.bytes, out.untyped_storage().nbytes())
+        return out
+
+
+def test_rows_of_16_bits_are_combined_without_a_wider_copy():
+    wrapper = build('PCGrad', make_model(), row_dtype='bf16')
+    members, width = ['a', 'b', 'c'], 200_000
+    rows = torch.randn(3, width, generator=torch.Generator().manual_seed(0)).bfloat16()
+    wrapper._options = lambda *args: dict(losses=None, generator=torch.Generator().manual_seed(0), task_ids=None)
+    wrapper._remember = lambda *args: None
+    with LargestTensor(rows) as made:
+        update = wrapper.combine(wrapper.aggregator, members, rows, {}, None)
+    assert made.bytes <= 4 * width
+    # The sum itself is not rounded to 16 bits.
+    assert update.dtype == torch.float32
+    assert not torch.equal(update, update.bfloat16().float())

@@ -216,14 +216,15 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
     ) -> Tensor:
         """The update ``[D]`` that ``aggregator`` makes of ``rows``, decided by rank 0 and rescaled."""
         options = self._options(members, loss_weights, measured)
-        rows = rows.float()
         # Solvers and libraries may differ between hosts, so all ranks take rank 0's numbers.
         if aggregator.gramian_only:
             weights = self.reducer.broadcast(aggregator.weights(gramian(rows), **options), self._device)
             weights = weights * self._factor(aggregator)
-            update = weighted_sum(rows, weights)
+            update = weighted_sum(rows, weights, dtype=torch.float32)
         else:
-            update = self.reducer.broadcast(aggregator(rows, **options), self._device) * self._factor(aggregator)
+            # These work on the rows themselves, entry by entry, which takes a copy if the rows are of 16 bits.
+            update = aggregator(rows.float(), **options)
+            update = self.reducer.broadcast(update, self._device) * self._factor(aggregator)
             weights = aggregator.last_weights
             weights = None if weights is None else weights * self._factor(aggregator)
         self._remember(aggregator, members, weights, options['losses'])

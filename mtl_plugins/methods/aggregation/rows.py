@@ -46,12 +46,18 @@ def gramian(G: Tensor, other: Tensor | None = None) -> Tensor:
     return products if other is not None else products.triu() + products.triu(1).T
 
 
-def weighted_sum(G: Tensor, weights: Tensor) -> Tensor:
-    """Return ``weights @ G`` in the dtype of ``G``; rows of 16 bits are summed in float32."""
+def weighted_sum(G: Tensor, weights: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Return ``weights @ G``; rows of 16 bits are summed in float32, without a wider copy of them.
+
+    Args:
+        G: Tensor of shape (K, D).
+        weights: Tensor of shape (K,).
+        dtype: Of the result, for rows of 16 bits; None for that of ``G``.
+    """
     if G.dtype in (torch.float32, torch.float64):
         return weights.to(G) @ G
     weights = weights.to(G.device, torch.float32)
-    total = G.new_empty(G.shape[1])
+    total = torch.empty(G.shape[1], dtype=dtype or G.dtype, device=G.device)
     for block in column_blocks(G):
         total[block] = weights @ G[:, block].float()
     return total
