@@ -185,7 +185,11 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
 
 
 def _finite(rows: Tensor) -> Tensor:
-    """Which rows hold neither NaN nor infinity, without a mask as large as the rows."""
-    # Squares of large finite numbers overflow, so the largest magnitude has the last word.
-    finite = torch.isfinite(torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32))
-    return finite if bool(finite.all()) else torch.isfinite(torch.linalg.vector_norm(rows, float('inf'), dim=1))
+    """Which rows hold neither NaN nor infinity, without a mask or a copy as large as the rows."""
+    if rows.dtype == torch.float32:
+        finite = torch.isfinite(torch.linalg.vector_norm(rows, dim=1))
+        if bool(finite.all()):
+            return finite
+    # Squares of large finite numbers overflow, and those of 16 bits would be taken from a copy in 32 bits: there, and
+    # for rows of 16 bits from the start, the largest magnitude has the word.
+    return torch.isfinite(torch.linalg.vector_norm(rows, float('inf'), dim=1))
