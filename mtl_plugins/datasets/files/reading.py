@@ -61,8 +61,12 @@ def read_rgb(path: str | os.PathLike) -> np.ndarray:
     return _decode(data, path, expected, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
-def read_colours(path: str | os.PathLike) -> np.ndarray:
+def read_colours(path: str | os.PathLike, alpha: bool = False) -> np.ndarray:
     """Read a target that is stored as an 8-bit colour image (PNG or JPEG): ``(H, W, 3)`` uint8 in **RGB** order.
+
+    Args:
+        path: The file.
+        alpha: Whether a PNG may have an alpha channel, which is dropped.
 
     Raises:
         UnreadableFileError: If the file is missing, truncated, or has another depth or number of channels.
@@ -70,12 +74,12 @@ def read_colours(path: str | os.PathLike) -> np.ndarray:
     expected = 'an image of 3 channels and 8 bits'
     data = _bytes(path, expected)
     _check_complete(data, path, expected)
-    if data.startswith(_PNG) and _png_kind(data) != (8, 2):
+    if data.startswith(_PNG) and _png_kind(data) not in ((8, 2), (8, 6))[: 1 + alpha]:
         fail(path, expected, _png_text(data))
     image = _decode(data, path, expected, cv2.IMREAD_UNCHANGED)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4)[: 1 + alpha]:
         fail(path, expected, f'{image.dtype} of shape {image.shape}')
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGB)
 
 
 def read_indices(path: str | os.PathLike) -> np.ndarray:

@@ -36,7 +36,10 @@ _NAMED = 100
 """Missing files of one folder that are named one by one; more are counted."""
 _TYPICAL_METRES = (0.05, 60.0)
 _TYPICAL_LENGTH = (0.9, 1.1)
-_CHANNELS = {RGB: 3, MASK: (1, 3), 'reshading': (1, 3), 'segment_unsup2d': (1, 3), 'segment_unsup25d': (1, 3)}
+_ANY = (1, 3, 4)
+"""The papers leave open how these were stored; an alpha channel is dropped."""
+_CHANNELS = dict.fromkeys((RGB, 'normal', 'principal_curvature'), (3, 4))
+_CHANNELS |= dict.fromkeys((MASK, 'reshading', 'segment_unsup2d', 'segment_unsup25d'), _ANY)
 
 
 class TaskonomyCheck(LayoutCheck):
@@ -136,7 +139,6 @@ class TaskonomyCheck(LayoutCheck):
         if not self.splits.buildings(split):
             yield make_problem('empty split', path, f'it lists no building of {split}')
             return
-            return
         expected = self.marker['counts'].get(split) if self.marker else None
         if expected is not None and self._count(split) != expected:
             yield make_problem('wrong count', path, f'{split}: expected {expected} images, found {self._count(split)}')
@@ -195,7 +197,7 @@ def check_sample(root: Path, domains: tuple[str, ...], files: tuple[str, ...], s
     problems, stored = [], {}
     for domain, path in zip(domains, files):
         bits = CODINGS[domain].bits if domain in TASKS else 8
-        channels = _CHANNELS.get(domain) or CODINGS[domain].stored_channels
+        channels = _CHANNELS.get(domain, 1)
         found = check_png(root, path, size=size, channels=channels, bits=bits)
         if not found and domain in TASKS:
             found = _check_task(root, path, domain, size, stored)

@@ -116,6 +116,6 @@ def _read_mask(path: str) -> np.ndarray:
         return read_indices(path)
     except UnreadableFileError as first:
         try:
-            return read_colours(path).max(axis=-1)
+            return read_colours(path, alpha=True).max(axis=-1)
         except UnreadableFileError:
             raise first from None

@@ -94,6 +94,8 @@ def test_another_number_of_channels(root, domain):
 def test_what_the_papers_leave_open_is_no_damage(root):
     grey(root / path_of('reshading'))
     edit(root / path_of('segment_unsup2d'), lambda image: np.repeat(image[..., None], 3, axis=-1))
+    for domain in ('rgb', 'normal', 'principal_curvature'):
+        edit(root / path_of(domain), lambda image: cv2.cvtColor(image, cv2.COLOR_BGR2BGRA))
     assert problems(root) == []
 
 

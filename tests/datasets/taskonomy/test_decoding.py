@@ -118,3 +118,7 @@ def test_grey_and_colours_are_both_taken_where_the_papers_leave_it_open(tmp_path
     colours = write(tmp_path / 'colours.png', codes)
     np.testing.assert_array_equal(read_codes('reshading', grey), np.repeat(codes[..., :1], 3, axis=-1))
     np.testing.assert_array_equal(read_codes('segment_unsup2d', colours), codes[..., 0])
+    with_alpha = str(tmp_path / 'alpha.png')
+    cv2.imwrite(with_alpha, np.dstack([codes[..., ::-1], np.arange(codes[..., 0].size).reshape(SIZE) % 256]))
+    for task in ('reshading', 'normal', 'principal_curvature'):
+        np.testing.assert_array_equal(read_codes(task, with_alpha), codes)
