@@ -126,15 +126,14 @@ def find_order(root: Path) -> str | None:
 
 
 def _has_images(folder: Path, parts: list[str]) -> bool:
-    if not parts:
-        with os.scandir(folder) as entries:
-            return any(parse_name(entry.name) for entry in entries)
     try:
-        if parts[0] != '*':
-            return (folder / parts[0]).is_dir() and _has_images(folder / parts[0], parts[1:])
+        if parts and parts[0] != '*':
+            return _has_images(folder / parts[0], parts[1:])
         with os.scandir(folder) as entries:
+            if not parts:
+                return any(parse_name(entry.name) for entry in entries)
             return any(entry.is_dir() and _has_images(folder / entry.name, parts[1:]) for entry in entries)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):  # the last: a disk's lost+found, for example
         return False
 
 

@@ -123,6 +123,24 @@ def test_all_orders_of_the_folders(make, cache, tmp_path, order):
         np.testing.assert_array_equal(dataset[1]['gt_normal'], make(tasks=['normal'])[1]['gt_normal'])
 
 
+def test_a_disk_with_a_folder_that_nobody_may_read(exported, tmp_path, monkeypatch):
+    """Whoever gives a whole disk as the parent folder must not stumble over its lost+found."""
+    (tmp_path / 'lost+found').mkdir()
+    (tmp_path / 'taskonomy').symlink_to(exported)
+    scandir, asked = os.scandir, []
+
+    def guarded(path):
+        if 'lost+found' in str(path):
+            asked.append(path)
+            raise PermissionError(f'Permission denied: {path}')
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', guarded)
+    assert layout.find_order(tmp_path) is None
+    assert asked
+    assert layout.find_root(tmp_path) == tmp_path / 'taskonomy'
+
+
 def test_files_are_joined_by_point_and_view_and_never_by_position(make, root):
     """With one file gone, the released program would pair all that follow with the wrong picture."""
     expected = {sample['sample_id']: sample for sample in (make(tasks=['normal'])[i] for i in range(4))}
