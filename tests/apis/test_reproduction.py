@@ -163,12 +163,17 @@ def test_metafiles_come_from_finished_runs_of_the_shipped_setting_only(tmp_path)
     assert not path.exists()
     path.write_text(yaml.safe_dump(dict(Models=[dict(Name='older')])))
     finish_as_published(table, planned[:2])
+    stamp = dict(git=dict(commit='of the folder', dirty=False), mtl_plugins_git=dict(commit='of ours', dirty=True))
+    started = planned[1].runs[0, None].folder / '20260101_000000'
+    started.mkdir()
+    (started / 'environment.json').write_text(json.dumps(stamp))
     written = write_metafile(path, table, planned, fill_table(table, planned), options)
     models = yaml.safe_load(path.read_text())['Models']
     assert [model['Name'] for model in models] == ['older', *written]
     assert written == [f'gd_vit-tiny_1xb8-40k_nyud-448x576--{method}' for method in ('single-task', 'gd')]
     assert models[2]['Results'][0]['Metrics']['depth/RMSE'] == 0.6732
     assert models[2]['Metadata']['Iterations'] == 40000
+    assert models[2]['Metadata']['Commits'] == ['of ours with changes']
     trial = RunOptions(root=tmp_path / 'runs', cfg_options=('train_cfg.max_iters=2',))
     with pytest.raises(ValueError, match='shipped configs'):
         write_metafile(path, table, planned, fill_table(table, planned), trial)

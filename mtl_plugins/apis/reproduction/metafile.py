@@ -89,5 +89,6 @@ def _stamp(folder: Path) -> dict[str, Any] | None:
 
 
 def _commit(stamp: dict[str, Any]) -> str:
-    git = stamp.get('git') or {}
+    """That of mtl_plugins, not that of the folder in which the run was started."""
+    git = stamp.get('mtl_plugins_git') or {}
     return f'{git.get("commit", "unknown")}{" with changes" if git.get("dirty") else ""}'
