@@ -144,6 +144,20 @@ def test_unfinished_runs_count_for_nothing(tmp_path):
     assert 'difference' not in text
 
 
+def test_a_run_goes_on_with_other_workers_but_not_with_other_data(tmp_path):
+    def run(*changes, **options):
+        options = RunOptions(root=tmp_path, cfg_options=changes, **options)
+        table = load_table('nyud-vit-t')
+        return plan_table(table, [table.row('gd')], options)[0].runs[0, None]
+
+    run().prepare()
+    run('train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False').prepare()
+    with pytest.raises(ValueError, match=r'other settings \(train_dataloader\.batch_size: 8 -> 4\)'):
+        run('train_dataloader.batch_size=4', 'train_dataloader.num_workers=0').prepare()
+    with pytest.raises(ValueError, match=r'other settings \(train_dataloader\.dataset\.data_root'):
+        run(data_root='elsewhere').prepare()
+
+
 def test_rows_of_others_are_shown_as_published(tmp_path):
     table = load_table('nyud-vit-t')
     planned = plan_table(table, table.rows, RunOptions(root=tmp_path))

@@ -10,6 +10,8 @@ from mmengine.config import Config
 SETTINGS = ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'train_cfg', 'optim_wrapper')
 SETTINGS += ('param_scheduler', 'auto_scale_lr', 'load_from', 'randomness')
 """Entries of a config in which two runs of the same training must agree."""
+WORKERS = ('num_workers', 'persistent_workers', 'prefetch_factor', 'pin_memory', 'start_method', 'cache_dir')
+"""What may change between two starts of a run, at any depth: no number depends on it."""
 
 
 def decisive_settings(cfg: Config) -> dict[str, Any]:
@@ -22,6 +24,13 @@ def decisive_settings(cfg: Config) -> dict[str, Any]:
     hooks = content.get('custom_hooks') or []
     settings['custom_hooks'] = [hook for hook in hooks if not str(hook.get('type')).startswith('mtl_plugins.')]
     return json.loads(json.dumps(settings, default=str))
+
+
+def without_workers(settings: Any) -> Any:
+    """A JSON structure without :data:`WORKERS`."""
+    if isinstance(settings, dict):
+        return {key: without_workers(value) for key, value in settings.items() if key not in WORKERS}
+    return [without_workers(value) for value in settings] if isinstance(settings, list) else settings
 
 
 def first_difference(old: Any, new: Any, place: str = '') -> str:

@@ -15,7 +15,7 @@ import mtl_plugins
 from mtl_plugins.engine.checkpoints import write_atomically
 from mtl_plugins.engine.hooks.metrics_file import FILE_NAME, read_metrics
 
-from .settings import decisive_settings, first_difference
+from .settings import decisive_settings, first_difference, without_workers
 
 SETTINGS_FILE = 'settings.json'
 
@@ -66,7 +66,7 @@ class TrainingRun:
         return [*self.launcher, '-m', 'mtl_plugins', 'train', *self.arguments, *options]
 
     def prepare(self) -> None:
-        """Make the folder, or check that what is there belongs to the same settings.
+        """Make the folder, or check that what is there belongs to the same settings; workers may have changed.
 
         Raises:
             ValueError: If the folder belongs to a run with other settings; the message names the first difference.
@@ -74,7 +74,8 @@ class TrainingRun:
         settings = decisive_settings(self.cfg)
         path = self.folder / SETTINGS_FILE
         if path.is_file():
-            change = first_difference(json.loads(path.read_text(encoding='utf-8')), settings)
+            old = json.loads(path.read_text(encoding='utf-8'))
+            change = first_difference(without_workers(old), without_workers(settings))
             if change:
                 raise ValueError(
                     f'{self.folder} holds {self.what} with other settings ({change}). Remove that folder to train '
