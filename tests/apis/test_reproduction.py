@@ -158,6 +158,21 @@ def test_a_run_goes_on_with_other_workers_but_not_with_other_data(tmp_path):
         run(data_root='elsewhere').prepare()
 
 
+def test_saliency_is_compared_as_the_released_programs_score_it(tmp_path):
+    """In runs of all tasks and of saliency alone: the evaluator has the metric of the column."""
+    table = load_table('pascal-vit-t')
+    (column,) = [column for column in table.columns if column.task == 'sal']
+    planned = plan_table(table, [table.row('ST'), table.row('gd')], RunOptions(root=tmp_path))
+    runs = [planned[0].runs[0, 'sal'], planned[1].runs[0, None]]
+    for run in runs:
+        quirks = {
+            f'{metric.get("prefix", metric.task)}/maxF': metric.get('released_sigmoid_quirk', False)
+            for metric in run.cfg.val_evaluator.metrics
+            if metric.type == 'mtl_plugins.SaliencyMetric'
+        }
+        assert quirks == {'sal/maxF': False, column.metric: True}
+
+
 def test_rows_of_others_are_shown_as_published(tmp_path):
     table = load_table('nyud-vit-t')
     planned = plan_table(table, table.rows, RunOptions(root=tmp_path))
