@@ -86,8 +86,9 @@ def decode(task: str, stored: np.ndarray, path: str | os.PathLike = '') -> np.nd
     if task == 'semseg':
         return _bytes(path, stored) - np.uint8(1)  # 0, not labelled, wraps around to 255
     if task == 'edge':
-        is_edge = stored > (EDGE_THRESHOLD if stored.dtype == np.uint8 else 0.5)
-        return is_edge.astype(np.uint8)
+        # 8-bit maps of 0 and 1 would lose all their edges to the threshold of those of 0 and 255.
+        is_bytes = stored.dtype == np.uint8 and stored.max() > 1
+        return (stored > (EDGE_THRESHOLD if is_bytes else 0.5)).astype(np.uint8)
     if task == 'depth':
         return np.asarray(stored, np.float32)
     return normals_from_bytes(stored) if stored.dtype == np.uint8 else unit_or_zero(stored)

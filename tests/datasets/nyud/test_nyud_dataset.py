@@ -114,6 +114,8 @@ def test_decoding_by_the_letter():
     np.testing.assert_array_equal(decode('semseg', stored), [[255, 0, 39]])
     np.testing.assert_array_equal(decode('semseg', stored.astype(np.float64)), [[255, 0, 39]])
     np.testing.assert_array_equal(decode('edge', np.array([[0, 255]], np.uint8)), [[0, 1]])
+    np.testing.assert_array_equal(decode('edge', np.array([[0, 1]], np.uint8)), [[0, 1]])
+    np.testing.assert_array_equal(decode('edge', np.array([[1, 127, 128]], np.uint8)), [[0, 0, 1]])
     np.testing.assert_array_equal(decode('edge', np.array([[0.0, 1.0]])), [[0, 1]])
     np.testing.assert_array_equal(decode('edge', np.array([[False, True]])), [[0, 1]])
     depth = decode('depth', np.array([[0.0, 0.7, 9.99]]))
