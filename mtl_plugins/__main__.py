@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from mtl_plugins.user_errors import report, wants_traceback
+
 COMMANDS = {
     'train': ('apis.train', 'train a model'),
     'test': ('apis.test', 'evaluate a checkpoint and draw its predictions'),
@@ -27,7 +29,10 @@ COMMANDS = {
 
 
 def run(command: str, argv: Sequence[str]) -> int:
-    """Run a command with its arguments; returns the exit code."""
+    """Run a command with its arguments; returns the exit code.
+
+    An error that the user can mend (:mod:`mtl_plugins.user_errors`) is printed in one line, with exit code 1.
+    """
     # OpenMP threads that spin while they wait make training many times slower on a machine that has other work to do.
     # The library reads this once, when torch loads it, so it is settled before anything here imports torch.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -35,7 +40,17 @@ def run(command: str, argv: Sequence[str]) -> int:
         # Torch's profiler, which tells the memory on a CPU, announces each of its steps.
         os.environ.setdefault('KINETO_LOG_LEVEL', '99')
         os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')
-    return import_module(f'mtl_plugins.{COMMANDS[command][0]}').main(argv)
+    try:
+        return import_module(f'mtl_plugins.{COMMANDS[command][0]}').main(argv)
+    except Exception as error:
+        if not report(command, error):
+            raise
+        return 1
+    except KeyboardInterrupt:
+        if wants_traceback():
+            raise
+        print(f'\n{command}: interrupted', file=sys.stderr)
+        return 130
 
 
 def main() -> int:

@@ -3,8 +3,12 @@
 import ast
 
 import pytest
+import torch
+from mmengine.registry import LOOPS
 
 from mtl_plugins.__main__ import COMMANDS, run
+from mtl_plugins.methods.naming import near_matches
+from mtl_plugins.user_errors import explain
 from tests.tools.tiny import ROOT
 
 
@@ -24,3 +28,83 @@ def test_every_tool_of_a_command_names_one_that_exists():
                 named[path.name] = node.args[0].value
     assert set(named.values()) <= set(COMMANDS)
     assert {'train.py', 'test.py', 'infer.py', 'export.py', 'doctor.py', 'browse.py'} <= set(named)
+
+
+GD = str(ROOT / 'configs' / 'rooms' / 'gd_vit-micro_8b-2k_rooms-96.py')
+
+
+@pytest.mark.parametrize(
+    ('command', 'arguments', 'said'),
+    [
+        ('train', ['nope.py'], 'config nope.py not found'),
+        ('train', [GD, '--method', 'cagard'], "unknown method 'cagard': did you mean 'cagrad'"),
+        ('train', [GD, '--tasks', 'dept'], "no head for 'dept': did you mean 'depth'"),
+        ('train', [GD, '--precision', 'bf16', '--log-to', 'nowhere'], '--log-to takes'),
+        ('test', [GD, 'nope.pth'], 'checkpoint nope.pth not found'),
+        ('infer', [GD, 'nope.pth', 'photo.jpg', '--out', 'out'], 'no checkpoint at nope.pth'),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(command, arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code = run(command, arguments)
+    message = capsys.readouterr().err
+    assert code == 1
+    assert message.startswith(f'{command}: error: ')
+    assert said in message
+    assert 'Traceback' not in message
+
+
+def test_a_missing_folder_of_data_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'empty').mkdir()
+    config = str(ROOT / 'configs' / 'photos' / 'stgu_vit-micro_8b-1k_photos-96.py')
+    assert run('train', [config, '--data-root', 'empty']) == 1
+    assert 'no photographs in' in capsys.readouterr().err
+
+
+def test_a_wrong_setting_comes_with_what_to_do():
+    def build(_):
+        return LOOPS.build(dict(type='IterBasedTrainLoop', runner=None, dataloader=None, max_iter=3))
+
+    message = explain(_caught(build))
+    assert 'IterBasedTrainLoop' in message
+    assert "did you mean 'max_iters'" in message
+
+
+def test_a_traceback_can_be_had_back(monkeypatch):
+    monkeypatch.setenv('MTL_PLUGINS_TRACEBACK', '1')
+    with pytest.raises(FileNotFoundError, match=r'config nope\.py not found'):
+        run('train', ['nope.py'])
+
+
+@pytest.mark.parametrize('name', ['list', 'assert', 'foreign'])
+def test_bugs_keep_their_traceback(name, monkeypatch):
+    bugs = {'list': lambda argv: [][1], 'assert': _assertion, 'foreign': lambda argv: torch.ones(2) @ torch.ones(3)}
+    monkeypatch.setattr('mtl_plugins.apis.train.main', bugs[name])
+    with pytest.raises((IndexError, AssertionError, RuntimeError)):
+        run('train', [])
+
+
+def test_an_error_python_raises_in_a_module_of_ours_is_a_bug():
+    error = _caught(near_matches, 1, None)
+    assert isinstance(error, TypeError)
+    assert explain(error) is None
+
+
+def test_an_interrupt_is_one_line(monkeypatch, capsys):
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('mtl_plugins.apis.train.main', interrupted)
+    assert run('train', []) == 130
+    assert capsys.readouterr().err.strip() == 'train: interrupted'
+
+
+def _assertion(argv):
+    raise AssertionError('never so')
+
+
+def _caught(function, *args):
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        function(*(args or (None,)))
+    return caught.value
