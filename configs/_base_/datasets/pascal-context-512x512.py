@@ -11,7 +11,9 @@ train_pipeline = [
         type='mtl_plugins.SeededTransforms',
         transforms=[
             dict(type='mtl_plugins.MultiTaskRandomScale', scale=(0.5, 2.0)),
-            dict(type='mtl_plugins.MultiTaskRandomCrop', size=crop_size, cat_max_ratio=0.75),
+            # Anywhere, as the released STGU program does in effect, and so that single-task models see the same crops.
+            # InvPT and ATRC draw again where one class fills more than 0.75 of the crop: cat_max_ratio=0.75.
+            dict(type='mtl_plugins.MultiTaskRandomCrop', size=crop_size, cat_max_ratio=1.0),
             dict(type='mtl_plugins.MultiTaskRandomFlip', prob=0.5),
             dict(type='mtl_plugins.FastPhotoMetricDistortion'),
         ],
