@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mtl_plugins.__main__ import COMMANDS
 from mtl_plugins.methods import grouping as groupers
 from mtl_plugins.methods import list_methods
 from mtl_plugins.version import __version__
@@ -24,9 +25,20 @@ def test_links_and_paths_of_this_repository_exist(page):
         assert (ROOT / name).exists(), f'{page.name} names {name}'
 
 
-def test_the_readme_lists_the_methods_of_the_catalogue_and_no_others():
-    table = (ROOT / 'README.md').read_text().split('| method | key |')[1].split('\n\n')[0]
+def test_the_table_of_methods_is_that_of_the_catalogue():
+    table = (ROOT / 'docs' / 'methods' / 'all_methods.md').read_text().split('| method | key |')[1]
     assert re.findall(r'^\|[^|]+\| `(\w+)` \|', table, flags=re.MULTILINE) == [row.key for row in list_methods()]
+
+
+def test_the_readme_names_every_method_and_no_other():
+    table = (ROOT / 'README.md').read_text().split('| kind | `--method` |')[1].split('\n\n')[0]
+    keys = [key for row in table.splitlines()[2:] for key in re.findall(r'`(\w+)`', row.split('|')[2])]
+    assert sorted(keys) == sorted(row.key for row in list_methods())
+
+
+def test_the_readme_names_every_command():
+    (named,) = re.findall(r'python -m mtl_plugins (\w+(?:\|\w+)+)', (ROOT / 'README.md').read_text())
+    assert named.split('|') == list(COMMANDS)
 
 
 def test_the_loop_of_the_readme_runs():
