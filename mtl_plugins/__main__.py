@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -43,6 +44,8 @@ def run(command: str, argv: Sequence[str]) -> int:
     try:
         return import_module(f'mtl_plugins.{COMMANDS[command][0]}').main(argv)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            return 0
         if not report(command, error):
             raise
         return 1
@@ -51,6 +54,20 @@ def run(command: str, argv: Sequence[str]) -> int:
             raise
         print(f'\n{command}: interrupted', file=sys.stderr)
         return 130
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads the output any more, as after ``| head``; then the rest of it goes nowhere."""
+    try:
+        pipe = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return False
+    poll = select.poll()
+    poll.register(pipe, 0)
+    gone = any(events & select.POLLERR for _, events in poll.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), pipe)
+    return gone
 
 
 def main() -> int:

@@ -1,6 +1,8 @@
 """``python -m mtl_plugins`` and the files in ``tools/``."""
 
 import ast
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -98,6 +100,14 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr('mtl_plugins.apis.train.main', interrupted)
     assert run('train', []) == 130
     assert capsys.readouterr().err.strip() == 'train: interrupted'
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_error():
+    command = [sys.executable, '-u', '-m', 'mtl_plugins', 'train', '--list-methods']
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b''
+        assert process.wait() == 0
 
 
 def _assertion(argv):
