@@ -162,3 +162,11 @@ def test_every_scheme_of_the_stack_is_replaced():
 def test_unknown_published_model(name):
     with pytest.raises(KeyError, match="unknown model 'no_such'"):
         CheckpointLoader.load_checkpoint(name)
+
+
+def test_a_text_is_refused_without_advice_to_run_it(tmp_path):
+    path = tmp_path / 'a.pth'
+    path.write_text('# a text\n')
+    with pytest.raises(CorruptCheckpointError) as caught:
+        CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+    assert 'weights_only' not in str(caught.value)

@@ -46,7 +46,9 @@ class CorruptCheckpointError(RuntimeError):
     """A file that is no readable checkpoint: truncated, damaged, or something else altogether."""
 
     def __init__(self, name: str, cause: BaseException) -> None:
-        reason = str(cause).strip().split('\n')[0] or type(cause).__name__
+        reason = str(cause).strip().split('\n')[0].removesuffix('.') or type(cause).__name__
+        if 'weights_only' in reason:  # torch advises to load the file with the code in it
+            reason = type(cause).__name__
         super().__init__(
             f'{name} is no readable checkpoint (truncated, damaged, or of another format): {reason}. Take another '
             'file; --resume finds the newest one in the work_dir that can be loaded'
