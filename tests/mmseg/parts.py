@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import functools
+import uuid
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
@@ -51,6 +53,8 @@ def build(name, method=None, *, scope=None, change=None, wrap=None, **options):
     with DefaultScope.overwrite_default_scope(scope or cfg.get('default_scope')):
         torch.manual_seed(0)
         model = MODELS.build(settings).train()
+        # MMEngine writes to the file of the latest logger, which may be that of an earlier test, and closed.
+        MMLogger.get_instance(f'parts-{uuid.uuid4().hex}')
         model.init_weights()
         model = wrap(model) if wrap else model
         wrapper = build_optim_wrapper(model, copy.deepcopy({**wrappers[method], **options}))
