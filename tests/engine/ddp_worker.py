@@ -128,6 +128,7 @@ def job(rank):
         'steps': {(m, case): one_step(m, case, rank) for m in ('gd', 'stgu') for case in CASES},
         'long': long_run(rank, seed=3),
         'no seed': long_run(rank),
+        'in turns': long_run(rank, groups_per_batch=1, probe_interval=1),
         'nonfinite': nonfinite_on_one_rank(rank),
         'stock': against_stock_ddp(rank),
         'accumulation': accumulation(rank),

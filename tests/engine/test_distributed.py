@@ -37,7 +37,7 @@ def test_joint_batch(ranks, method, case):
         assert (here - there).norm() <= (1e-5 if step == 0 else 2e-5) * here.norm()
 
 
-@pytest.mark.parametrize('run', ['long', 'no seed'])
+@pytest.mark.parametrize('run', ['long', 'no seed', 'in turns'])
 def test_ranks_agree_at_every_iteration(ranks, run):
     first, second = (rank[run] for rank in ranks)
     assert first['seed'] == second['seed']

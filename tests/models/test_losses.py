@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from mtl_plugins.models import valid_mask
+from mtl_plugins.models.losses.unit_vectors import unit_vectors
 from mtl_plugins.registry import MODELS
 from mtl_plugins.task_specs import TASK_SPECS, get_task_spec
 
@@ -207,3 +208,18 @@ def test_bad_arguments_are_named():
         loss(torch.zeros(1, 2, 3, 3), torch.zeros(1, 1, 3, 3), mask)
     with pytest.raises(ValueError, match=r'1 or 2 channels, but got 3'):
         build('balanced_1')[0](torch.zeros(1, 3, 3, 3), torch.zeros(1, 1, 3, 3), mask)
+
+
+@pytest.mark.parametrize('dim', [1, 3])
+def test_unit_vectors_equal_those_of_torch(dim):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 4, 5, generator=generator, dtype=torch.float64)
+    x[0, :, 0] *= 1e-8
+    x[1, :, 1] = 0
+    results = []
+    for function in (lambda x: unit_vectors(x, dim), lambda x: torch.nn.functional.normalize(x, dim=dim, eps=1e-6)):
+        leaf = x.clone().requires_grad_()
+        out = function(leaf)
+        (out * torch.arange(out.numel()).view_as(out)).sum().backward()
+        results.append((out.detach(), leaf.grad))
+    torch.testing.assert_close(*results)

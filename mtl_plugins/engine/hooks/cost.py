@@ -38,7 +38,9 @@ def cost_line(wrapper: StepOptimWrapper) -> str:
         f'{cost.backwards} backward{probes} per batch, about {cost.relative:.2g} x GD'
     )
     if isinstance(wrapper, SelectiveTaskGroupOptimWrapper) and wrapper.grouper.follows_affinity:
-        line += f' (M = {len(wrapper.groups)} groups now; M follows the affinity after {wrapper.warmup_iters} batches)'
+        turns = f', {wrapper.groups_per_batch} of them per batch' if wrapper.groups_per_batch else ''
+        since = f'M follows the affinity after {wrapper.warmup_iters} batches'
+        line += f' (M = {len(wrapper.groups)} groups now{turns}; {since})'
     if wrapper._accumulative_counts > 1:
         line += f'; per micro-batch, of {wrapper._accumulative_counts}, plus one forward without graph per measurement'
     return line

@@ -47,7 +47,7 @@ class ReleasedTaskGroupOptimWrapper(SelectiveTaskGroupOptimWrapper):
         super().zero_grad(**{'set_to_none': False, **kwargs})
 
     def _rounds(self, order: list[list[int]]) -> list[list[int]]:
-        return order * 2 if len(order) == 1 else order
+        return order * 2 if len(self.groups) == 1 else order
 
     def _needs_probe(self) -> bool:
         return False

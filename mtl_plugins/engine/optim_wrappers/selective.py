@@ -38,6 +38,10 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         regroup_interval: Steps between two groupings.
         probe_interval: Steps between two extra forwards without graph that measure the effect of the batch's last
             group. 0 never probes, which is refused where there can be one group only: nothing would be measured.
+        groups_per_batch: How many of the groups step in one batch; None: all. With 1, a batch costs what an ordinary
+            one costs, and the groups take turns over the batches: each steps once before any steps again, and new
+            groups wait until a turn is over. Only groups of the same batch measure each other, so that with 1 the
+            probes are the only measurement.
         same_noise: All forwards of a batch see the same dropout and drop-path masks, so that a change of a loss is the
             step's doing.
         **kwargs: See :class:`mtl_plugins.engine.optim_wrappers.base.StepOptimWrapper`.
@@ -57,6 +61,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         warmup_iters: int = 100,
         regroup_interval: int = 10,
         probe_interval: int = 10,
+        groups_per_batch: int | None = None,
         same_noise: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -64,7 +69,10 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
             ('warmup_iters', warmup_iters, 0),
             ('regroup_interval', regroup_interval, 1),
             ('probe_interval', probe_interval, 0),
+            ('groups_per_batch', groups_per_batch, 1),
         ):
+            if name == 'groups_per_batch' and value is None:
+                continue
             if not isinstance(value, int) or value < least:
                 raise ValueError(f'{name} must be an integer >= {least}, but got {value!r}')
         self.grouper = build_part(GROUPERS, grouper or dict(type='AffinityPropagation'), 'grouper')
@@ -75,8 +83,11 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         self.warmup_iters = warmup_iters
         self.regroup_interval = regroup_interval
         self.probe_interval = probe_interval
+        self.groups_per_batch = groups_per_batch
         self.num_steps = 0
         self.groups: list[list[int]] = []
+        self._num_regroupings_due = 0
+        self._waiting: list[list[int]] = []
         self._order: list[list[int]] | None = None
         self._check_probe()
         super().__init__(optimizer, same_noise=same_noise, **kwargs)
@@ -88,8 +99,8 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         return [[self.task_names[task] for task in group] for group in self.groups]
 
     def cost_per_batch(self) -> StepCost:
-        """M forwards, backwards and steps for the present M groups, and the probes."""
-        num_groups = len(self._rounds(self.groups))
+        """A forward, backward and step for each of the present groups that step in one batch, and the probes."""
+        num_groups = len(self._rounds(self.groups[: self.groups_per_batch]))
         probes = Fraction(1, self.probe_interval) if self.probe_interval else Fraction(0)
         return StepCost(num_groups, num_groups, num_groups, probes)
 
@@ -98,14 +109,23 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         return self._names(self._batch_order()[0])
 
     def _batch_order(self) -> list[list[int]]:
-        """This batch's groups in the order in which they step; decided once, by rank 0."""
+        """This batch's groups in the order in which they step."""
         if self._order is None:
-            self._order = self._decode(self.decide(self._propose))
+            if not self._waiting:
+                self._waiting = self._new_turn()
+            count = self.groups_per_batch or len(self._waiting)
+            self._order, self._waiting = self._waiting[:count], self._waiting[count:]
         return self._order
 
-    def _propose(self) -> list[int]:
+    def _new_turn(self) -> list[list[int]]:
+        """All groups in a new order; decided once, by rank 0."""
+        due = max(0, 1 + (self.num_steps - self.warmup_iters) // self.regroup_interval)
+        regroup, self._num_regroupings_due = due > self._num_regroupings_due, due
+        return self._decode(self.decide(lambda: self._propose(regroup)))
+
+    def _propose(self, regroup: bool) -> list[int]:
         """Group number of each task, the numbers being the places in the order."""
-        if self._regroup_now():
+        if regroup:
             self.groups = self.grouper(self.affinity.matrix, self.generator)
         # Sorted by name, not by number: the drawn order must not depend on the order in which tasks are listed.
         groups = sorted(self.groups, key=lambda group: min(self._names(group)))
@@ -114,10 +134,6 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
             next(place for place, index in enumerate(order) if task in groups[index])
             for task in range(len(self.task_names))
         ]
-
-    def _regroup_now(self) -> bool:
-        since = self.num_steps - self.warmup_iters
-        return since >= 0 and since % self.regroup_interval == 0
 
     def _decode(self, places: list[int]) -> list[list[int]]:
         order = [[t for t, place in enumerate(places) if place == p] for p in range(max(places) + 1)]
@@ -198,6 +214,8 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
             affinity=self.affinity.state_dict(),
             groups=[list(group) for group in self.groups],
             num_steps=self.num_steps,
+            num_regroupings_due=self._num_regroupings_due,
+            waiting=[list(group) for group in self._waiting],
             grouper=self.grouper.state_dict(),
             weighting=self.weighting.state_dict(),
         )
@@ -207,6 +225,8 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         self.affinity.load_state_dict(state['affinity'])
         self.groups = [[int(task) for task in group] for group in state['groups']]
         self.num_steps = int(state['num_steps'])
+        self._num_regroupings_due = int(state['num_regroupings_due'])
+        self._waiting = [[int(task) for task in group] for group in state['waiting']]
         self.grouper.load_state_dict(state['grouper'])
         self.weighting.load_state_dict(state['weighting'])
         self._order = None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mtl_plugins.registry import MODELS
 
 from .base import MaskedLoss
-from .normals import NORM_EPS
+from .unit_vectors import unit_vectors
 
 AXES = ('channel', 'width')
 
@@ -50,4 +49,4 @@ class NormalsCosineLoss(MaskedLoss):
 
 def _cosine(a: Tensor, b: Tensor, dim: int) -> Tensor:
     """Cosine along an axis; vectors of length 0 have the cosine 0, with a bounded gradient."""
-    return (F.normalize(a, dim=dim, eps=NORM_EPS) * F.normalize(b, dim=dim, eps=NORM_EPS)).sum(dim)
+    return (unit_vectors(a, dim) * unit_vectors(b, dim)).sum(dim)

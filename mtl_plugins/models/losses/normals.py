@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from mtl_plugins.registry import MODELS
 
 from .base import MaskedLoss
-
-# The gradient of x / max(|x|, eps) is at most 1 / eps: torch's default of 1e-12 would let one zero vector, which half
-# precision produces easily, throw the weights away.
-NORM_EPS = 1e-6
+from .unit_vectors import unit_vectors
 
 
 @MODELS.register_module()
@@ -36,7 +32,7 @@ class NormalsL1Loss(MaskedLoss):
 
     def elements(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Distance per pixel."""
-        difference = (F.normalize(pred, dim=1, eps=NORM_EPS) - target).abs()
+        difference = (unit_vectors(pred, dim=1) - target).abs()
         return difference.sum(dim=1) if self.channels == 'sum' else difference.mean(dim=1)
 
     def extra_repr(self) -> str:
