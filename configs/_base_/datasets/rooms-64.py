@@ -50,7 +50,7 @@ metrics = [
         type='mtl_plugins.EdgeMetric',
         task='edge',
         max_dist=0.0125,
-        matcher='exact',
+        matcher='greedy',
         thresholds=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9],
         num_workers=0,
     ),
