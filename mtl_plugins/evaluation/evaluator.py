@@ -18,6 +18,7 @@ from mtl_plugins.task_specs import TaskSpec, get_task_specs
 
 from .baselines import load_baselines, validate_baselines
 from .delta_m import delta_m, relative_changes
+from .metrics.base import DenseMetric
 from .result_table import ResultRow, build_table, render_text
 
 MISSING = ('nan', 'raise')
@@ -54,7 +55,8 @@ class MultiTaskEvaluator(Evaluator):
 
     Raises:
         KeyError: If a task is unknown.
-        ValueError: If the baselines do not fit, see ``missing``, or an argument has no valid value.
+        ValueError: If the baselines do not fit, see ``missing``, no metric computes the headline of its task, or an
+            argument has no valid value.
     """
 
     def __init__(
@@ -141,6 +143,7 @@ class MultiTaskEvaluator(Evaluator):
         unknown = [task for task in self.headlines if task not in self.tasks]
         if unknown:
             raise ValueError(f'MultiTaskEvaluator: headlines names {unknown}, but the tasks are {list(self.tasks)}')
+        self._check_headlines()
         self._check_baselines()
 
     def _headline(self, spec: TaskSpec) -> dict[str, Any]:
@@ -152,6 +155,21 @@ class MultiTaskEvaluator(Evaluator):
 
     def _baseline_values(self) -> dict[str, float]:
         return {task: entry['value'] for task, entry in (self.baselines or {}).items()}
+
+    def _check_headlines(self) -> None:
+        """A headline that no metric computes would be NaN after hours of training; metrics of others are not known."""
+        if not all(isinstance(metric, DenseMetric) for metric in self.metrics):
+            return
+        for spec in self.specs:
+            headline = self._headline(spec)['metric']
+            own = [metric for metric in self.metrics if metric.task == spec.key]
+            names = [f'{metric.prefix}/{name}' for metric in own for name in metric.entries]
+            if own and headline not in names:
+                raise ValueError(
+                    f"MultiTaskEvaluator: task '{spec.key}' is compared by {headline}, but its metrics compute "
+                    f'{", ".join(names)}; name one of these in headlines=dict({spec.key}=dict(metric=...)), or change '
+                    'the metric'
+                )
 
     def _check_baselines(self) -> None:
         if self.baselines is None:

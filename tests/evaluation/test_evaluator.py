@@ -255,3 +255,10 @@ def test_two_processes_count_each_image_once(tmp_path):
     first, second = (torch.load(tmp_path / f'rank{rank}.pt') for rank in (0, 1))
     assert first == second
     assert first == pytest.approx(_evaluate(MultiTaskEvaluator(baselines=BASELINES), _samples(5)))
+
+
+def test_headline_that_no_metric_computes_is_refused():
+    exact = dict(type='EdgeMetric', task='edge', matcher='exact')
+    with pytest.raises(ValueError, match=r"task 'edge' is compared by edge/odsF_greedy, .* compute edge/odsF;"):
+        MultiTaskEvaluator(metrics=[exact])
+    MultiTaskEvaluator(metrics=[exact], headlines=dict(edge=dict(metric='edge/odsF')))

@@ -1,5 +1,5 @@
-# Rendered rooms of 64 x 64 pixels, five of their eleven tasks. So few images that a minute of training on a CPU is not cut
-# short: what a method gains is not just a head start.
+# Rendered rooms of 64 x 64 pixels, five of their eleven tasks. So few images that a minute of training on a CPU is not
+# cut short: what a method gains is not just a head start.
 tasks = ('semseg', 'depth', 'normals', 'edge', 'sal')
 dataset_type = 'mtl_plugins.RoomsDataset'
 
