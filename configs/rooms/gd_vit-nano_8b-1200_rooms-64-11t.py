@@ -1,5 +1,5 @@
 # All eleven tasks.
-_base_ = ['./gd_vit-nano_8b-1500_rooms-64.py']
+_base_ = ['./gd_vit-nano_8b-1200_rooms-64.py']
 
 tasks = (
     *_base_.tasks,
