@@ -1,6 +1,6 @@
-# Rendered rooms of 64 x 64 pixels, five of their eleven tasks. Few images and no augmentation but flips, so that a minute
-# of training on a CPU is not cut short: ordinary training with two or three passes per batch stops improving on the
-# validation set half way, and what a method gains beyond that is not just a head start.
+# Rendered rooms of 64 x 64 pixels, five of their eleven tasks. Few images and no augmentation but flips, so that a
+# minute of training on a CPU is not cut short: ordinary training with two or three passes per batch stops improving on
+# the validation set half way, and what a method gains beyond that is not just a head start.
 tasks = ('semseg', 'depth', 'normals', 'edge', 'sal')
 dataset_type = 'mtl_plugins.RoomsDataset'
 
