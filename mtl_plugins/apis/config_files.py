@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -38,19 +39,30 @@ def find_config(config: str | os.PathLike) -> Path:
     """
     if not names_package(config):
         if not Path(config).is_file():
-            raise FileNotFoundError(
-                f'config {config} not found; the shipped ones are in {configs_root()} and can be named without that '
-                'folder, for example mtl_plugins::rooms/stgu_vit-micro_8b-2k_rooms-96.py'
+            root = configs_root()
+            shown = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
+            hint = _near(Path(config).name, root, lambda match: str(shown / match)) or (
+                f'the shipped ones are in {shown} and can be named without that folder, for example '
+                'mtl_plugins::rooms/stgu_vit-micro_8b-2k_rooms-96.py'
             )
+            raise FileNotFoundError(f'config {config} not found: {hint}')
         return Path(config)
     package, _, name = str(config).partition('::')
     root = _configs_of(package)
     if not (root / name).is_file():
-        shipped = [path.relative_to(root).as_posix() for path in sorted(root.rglob('*.py'))]
-        near = difflib.get_close_matches(name, shipped, n=3, cutoff=0.5)
-        hint = f'did you mean {" or ".join(f"{package}::{match}" for match in near)}?' if near else f'look in {root}'
+        hint = _near(name, root, lambda match: f'{package}::{match}') or f'look in {root}'
         raise FileNotFoundError(f'config {config} not found: {hint}')
     return root / name
+
+
+def _near(name: str, root: Path, show: Callable[[Path], str]) -> str:
+    """A question that names shipped configs with a similar name, or an empty string."""
+    paths = (path.relative_to(root) for path in sorted(root.rglob('*.py')))
+    shipped = {path.as_posix(): path for path in paths if path.parts[0] != '_base_'}
+    if '/' not in name:
+        shipped = {path.name: path for path in shipped.values()}
+    near = difflib.get_close_matches(name, shipped, n=3, cutoff=0.6)
+    return f'did you mean {" or ".join(show(shipped[match]) for match in near)}?' if near else ''
 
 
 def _configs_of(package: str) -> Path:

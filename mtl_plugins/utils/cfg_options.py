@@ -44,6 +44,8 @@ class ConfigArgumentParser(argparse.ArgumentParser):
                     self._refuse(arg)
                 inside = empty = True
             elif inside and '=' in arg and not arg.startswith('-'):
+                if any(arg.count(opening) != arg.count(closing) for opening, closing in ('[]', '()')):
+                    self.error(f'argument {OPTION}: the brackets of {arg!r} do not match; quote the whole KEY=VALUE')
                 rewritten.append(f'{OPTION}={arg}')
                 empty = False
             else:

@@ -119,7 +119,8 @@ def test_lists_the_methods(capsys):
 @pytest.mark.parametrize(
     ('arguments', 'error', 'message'),
     [
-        (['nothing.py'], FileNotFoundError, 'config nothing.py not found; the shipped ones are in'),
+        (['nothing.py'], FileNotFoundError, 'config nothing.py not found: the shipped ones are in'),
+        (['gd_vit-mcro_8b-2k_rooms-96.py'], FileNotFoundError, r'did you mean .*rooms/gd_vit-micro_8b-2k_rooms-96\.py'),
         ([ROOMS, '--method', 'stug'], KeyError, "unknown method 'stug': did you mean 'stgu'"),
         ([ROOMS, '--data-root', 'photos'], ValueError, 'reads no folder of files'),
         ([ROOMS, '--cfg-options', 'compile=True'], ValueError, 'compile the backbone instead'),

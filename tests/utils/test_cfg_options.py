@@ -47,3 +47,10 @@ def test_bad_options_are_refused(line, found, capsys):
     with pytest.raises(SystemExit):
         parser().parse_args(line.split())
     assert f'argument --cfg-options: expected KEY=VALUE, but got {found}\n' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('found', ['a=[', 'a=[1, (2, 3]'])
+def test_open_brackets_are_refused(found, capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(['--cfg-options', found])
+    assert 'do not match; quote the whole KEY=VALUE' in capsys.readouterr().err
