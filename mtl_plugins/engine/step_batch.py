@@ -115,7 +115,9 @@ class StepBatch:
             if shares:
                 self._precision.scale(sum_of(shares.values())).backward()
 
-    def shares(self, members: Collection[str], *, keep: bool = False) -> Iterator[dict[str, Tensor]]:
+    def shares(
+        self, members: Collection[str], *, keep: bool = False, backwards: int = 1
+    ) -> Iterator[dict[str, Tensor]]:
         """For each micro-batch, this rank's share of the members' averaged losses, with graph.
 
         Their gradients, summed over micro-batches and ranks, are the gradients of the averaged losses. A task without
@@ -123,9 +125,10 @@ class StepBatch:
 
         Args:
             members: Usable tasks, all within the ``active`` of the last :meth:`measure`.
-            keep: Whether another call follows; the caller then retains the graph.
+            keep: Whether another call follows; the caller then retains the graph, and nothing is counted.
+            backwards: How many backwards through the shared part the caller makes of the shares.
         """
-        self.num_backwards += not keep
+        self.num_backwards += 0 if keep else backwards
         active = [task for task in self.tasks if task in members]
         for index, closure in enumerate(self._closures):
             losses = self._held if self._held is not None else closure(active, grad=True)

@@ -56,6 +56,18 @@ def test_cost_is_that_of_the_catalogue(key):
 
 
 @pytest.mark.parametrize('key', KEYS)
+def test_the_counted_cost_is_the_stated_one(key):
+    """What the log and the comparisons count in a batch."""
+    model = make_model()
+    wrapper = build(key, model, tasks=TASKS)
+    counts, log = [], wrapper._log
+    wrapper._log = lambda batch: (counts.append((batch.num_forwards, batch.num_backwards)), log(batch))
+    train(model, wrapper, [0])
+    cost = wrapper.cost_per_batch()
+    assert counts == [(cost.forwards + cost.probes, cost.backwards)]
+
+
+@pytest.mark.parametrize('key', KEYS)
 def test_an_absent_task_is_no_part_of_the_batch(key):
     """The method on the remaining tasks; the head of the absent one does not move."""
     results = []

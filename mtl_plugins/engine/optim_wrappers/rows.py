@@ -76,7 +76,7 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
             in their ``.grad``, with loss scale, ready for the step.
         """
         rows = None
-        for shares in batch.shares(members):
+        for shares in batch.shares(members, backwards=len(members)):
             if rows is None:
                 self.learn_parameters(members, shares)
                 rows = torch.zeros(len(members), self.split.shared.width, dtype=self.row_dtype, device=self._device)
