@@ -49,6 +49,10 @@ class StepBatch:
         guard: Is told about non-finite tasks.
         device: Where the vectors for the all-reduce live.
         parameters: Looks once at each task's graph; None skips that.
+
+    Attributes:
+        weights: For the log: the weight with which each task's gradient entered the update of the shared parameters, NaN
+            where a method has no such number.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class StepBatch:
         self._totals: list[float] = []
         self.num_measurements = 0
         self.num_backwards = 0
+        self.weights: dict[str, float] = {}
 
     @property
     def num_forwards(self) -> int:
@@ -111,6 +116,7 @@ class StepBatch:
         """
         for shares in self.shares(members):
             if weights is not None:
+                self.weights.update({task: weights[task] for task in members})
                 shares = {t: loss if weights[t] == 1 else loss * weights[t] for t, loss in shares.items()}
             if shares:
                 self._precision.scale(sum_of(shares.values())).backward()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from fractions import Fraction
@@ -128,6 +129,7 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
             self._reuse(batch, members, loss_weights)
         if self.watch is not None:
             self.watch.tensors = []
+        batch.weights = {task: batch.weights[task] * self._last_weights.get(task, math.nan) for task in members}
         moved = self.step()
         self.zero_grad()
         self.num_steps += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -242,6 +243,10 @@ class StepOptimWrapper(OptimWrapper):
         """Write scalars to the message hub; called once per optimizer step."""
         self.message_hub.update_scalar('train/forwards', batch.num_measurements)
         self.message_hub.update_scalar('train/backwards', batch.num_backwards)
+        weights = {task: weight for task, weight in batch.weights.items() if math.isfinite(weight)}
+        if any(weight != 1 for weight in weights.values()):
+            for task, weight in weights.items():
+                self.message_hub.update_scalar(f'train/{task}.weight', weight)
         for name, count in self.guard.total.items():
             self.message_hub.update_scalar(f'train/nonfinite/{name}', count)
         if self.precision.uses_scaler:

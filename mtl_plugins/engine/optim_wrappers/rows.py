@@ -61,7 +61,9 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         if not members:
             batch.release()
             return measured, [], {}
-        return measured, members, task_weights(self.weighting, measured, self.task_names)
+        weights = task_weights(self.weighting, measured, self.task_names)
+        batch.weights.update({task: weights[task] for task in members})
+        return measured, members, weights
 
     def rows(self, batch: StepBatch, members: Sequence[str], loss_weights: Mapping[str, float]) -> Tensor:
         """Averaged gradients of the members' weighted losses.
