@@ -4,9 +4,11 @@
 # VENV    where the environment is, or is made            (default .venv)
 # PYTHON  what makes it; by default python3, or else the newest suitable python3.x
 # PYTEST  further options for pytest, for example PYTEST='tests/methods -k partition'
+# JOBS    processes that share the tests, a file at a time (default: one per core, at most 8); JOBS=0 shows them one by one
 
 VENV ?= .venv
 PYTEST ?=
+JOBS ?= auto
 PYTHON_GIVEN := $(PYTHON)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.mtl-plugins-installed
@@ -14,6 +16,7 @@ DOCS_STAMP := $(VENV)/.mtl-plugins-docs-installed
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 FIND_PYTHON = for python in python3 python3.12 python3.11; do \
 	"$$python" -c '$(SUITABLE)' > /dev/null 2>&1 && { echo "$$python"; break; }; done
+PARALLEL = -n $(JOBS) --maxprocesses 8 --dist loadfile
 # One thread per process: the tests are many small jobs, which threads only slow down.
 export_threads := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
@@ -27,10 +30,10 @@ demo: $(STAMP)  ## train STGU on the embedded dataset, print the table, leave th
 	$(BIN)/python tools/demo.py
 
 test: $(STAMP)  ## run the everyday tests
-	$(export_threads) $(BIN)/python -m pytest $(PYTEST)
+	$(export_threads) $(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
 
 test-all: $(STAMP)  ## run all tests, the slow ones included
-	$(export_threads) $(BIN)/python -m pytest -m '' $(PYTEST)
+	$(export_threads) $(BIN)/python -m pytest $(PARALLEL) -m '' $(PYTEST)
 
 lint: $(STAMP)  ## check style, format and the types of the pure methods
 	$(BIN)/ruff check .

@@ -17,8 +17,9 @@ extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphin
 exclude_patterns = ['_build']
 root_doc = 'index'
 
-# MyST: links to headings as GitHub makes them, notes as ":::{note}", HTML comments that tell the tests what to do.
-myst_enable_extensions = ['colon_fence', 'deflist']
+# MyST: links to headings as GitHub makes them, notes as ":::{note}", HTML comments that tell the tests what to do, and
+# <img> tags with a width, as reports have them.
+myst_enable_extensions = ['colon_fence', 'deflist', 'html_image']
 myst_heading_anchors = 4
 
 # The API pages name every class themselves; tests/docs/test_site.py sees to it that none is forgotten.

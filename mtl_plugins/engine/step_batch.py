@@ -51,7 +51,7 @@ class StepBatch:
         parameters: Looks once at each task's graph; None skips that.
 
     Attributes:
-        weights: For the log: the weight with which each task's gradient entered the update of the shared parameters, NaN
+        weights: For the log: the weight with which each task's gradient entered the shared update, NaN
             where a method has no such number.
     """
 
