@@ -1,0 +1,45 @@
+"""The published comparisons are those of the committed results, and these of the configs as they are."""
+
+import json
+
+import pytest
+
+from mtl_plugins.apis.comparison import RecordStore
+from mtl_plugins.apis.comparison.plan import comparison_header, single_task_runs
+from mtl_plugins.apis.comparison.records import fingerprint
+from mtl_plugins.apis.comparison.report import Comparison
+from mtl_plugins.apis.comparison.report.csv_files import runs_csv, summary_csv
+from mtl_plugins.apis.configs import load_config
+from mtl_plugins.apis.runs import decisive_settings
+
+from .pages import ROOT
+
+EVIDENCE = ROOT / 'docs' / 'evidence'
+RESULTS = sorted(EVIDENCE.glob('*.json'))
+
+
+def test_there_are_results_of_both_settings():
+    assert [path.stem for path in RESULTS] == ['rooms-64-11t', 'rooms-64-5t']
+
+
+@pytest.mark.parametrize('path', RESULTS, ids=lambda path: path.stem)
+def test_the_tables_are_those_of_the_results(path):
+    store = RecordStore(path, None)
+    comparison = Comparison(store.header, store.records)
+    for name, table in (('runs.csv', runs_csv(comparison)), ('summary.csv', summary_csv(comparison))):
+        assert (EVIDENCE / path.stem / name).read_text() == table, 'make the report anew, docs/evidence/README.md'
+
+
+@pytest.mark.parametrize('path', RESULTS, ids=lambda path: path.stem)
+def test_the_settings_are_those_of_the_config(path, tmp_path):
+    """A config that changed would silently belong to other results; then train anew, or name it anew."""
+    content = json.loads(path.read_text())
+    cfg = load_config(ROOT / 'configs' / 'rooms' / content['config'])
+    store = RecordStore(tmp_path / 'empty.json', comparison_header(cfg, content['config']))
+    assert {key: content[key] for key in store.header} == store.header
+    now = {run.key[2]: run.settings for run in single_task_runs(cfg, [0], tmp_path, store)}
+    then = {run['task']: run['settings'] for run in content['runs'] if run['task'] and run['seed'] == 0}
+    assert then == now
+    (plain,) = [run for run in content['runs'] if run['variant'] == 'gd' and run['seed'] == 0]
+    cfg.resume, cfg.launcher = False, 'none'
+    assert plain['settings'] == fingerprint(decisive_settings(cfg))
