@@ -1,6 +1,9 @@
 """Settings for all tests."""
 
+import logging
 import signal
+import sys
+import uuid
 
 import pytest
 
@@ -13,3 +16,13 @@ def ctrl_c_works():
         signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, former)
+
+
+@pytest.fixture(autouse=True)
+def no_closed_log():
+    """MMEngine writes to the latest logger, which may be that of an earlier test, with a file that is closed."""
+    module = sys.modules.get('mmengine.logging')
+    if module is not None and module.MMLogger._instance_dict:
+        handlers = module.MMLogger.get_current_instance().handlers
+        if any(isinstance(handler, logging.FileHandler) and handler.stream is None for handler in handlers):
+            module.MMLogger.get_instance(f'after-{uuid.uuid4().hex}')
