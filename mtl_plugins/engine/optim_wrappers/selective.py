@@ -69,10 +69,8 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
             ('warmup_iters', warmup_iters, 0),
             ('regroup_interval', regroup_interval, 1),
             ('probe_interval', probe_interval, 0),
-            ('groups_per_batch', groups_per_batch, 1),
+            ('groups_per_batch', 1 if groups_per_batch is None else groups_per_batch, 1),
         ):
-            if name == 'groups_per_batch' and value is None:
-                continue
             if not isinstance(value, int) or value < least:
                 raise ValueError(f'{name} must be an integer >= {least}, but got {value!r}')
         self.grouper = build_part(GROUPERS, grouper or dict(type='AffinityPropagation'), 'grouper')
