@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
+from mtl_plugins.errors import UserError
+
 INSTALL_LINE = 'pip install "mtl-plugins[openmmlab]"'
 _STACK = ('mmengine', 'mmcv', 'mmseg')
 _ORIGINALS = ('mmengine', 'mmcv', 'mmcv-lite', 'mmsegmentation')
@@ -149,7 +151,7 @@ def prepare_cpu_ddp(cfg: Any, launcher: str) -> None:
     if launcher == 'none' or torch.cuda.is_available():
         return
     if launcher != 'pytorch':
-        raise ValueError(
+        raise UserError(
             f"launcher='{launcher}' needs CUDA; on CPU use launcher='pytorch' (bash tools/dist_train.sh CONFIG N)"
         )
     if not dist.is_initialized():

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from mtl_plugins.errors import UserError, UserKeyError
+
 IGNORE_INDEX = 255
 NAN = float('nan')
 KINDS = ('classes', 'binary', 'depth', 'normals', 'regression')
@@ -62,7 +64,7 @@ class TaskSpec:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"TaskSpec.kind of task '{self.key}' must be one of {KINDS}, but got {self.kind!r}")
+            raise UserError(f"TaskSpec.kind of task '{self.key}' must be one of {KINDS}, but got {self.kind!r}")
 
     @property
     def is_categorical(self) -> bool:
@@ -164,7 +166,7 @@ def register_task_spec(spec: TaskSpec, force: bool = False) -> TaskSpec:
         KeyError: If the key is taken and ``force`` is False.
     """
     if spec.key in _SPECS and not force:
-        raise KeyError(f"task '{spec.key}' is already registered; choose another key or pass force=True")
+        raise UserKeyError(f"task '{spec.key}' is already registered; choose another key or pass force=True")
     _SPECS[spec.key] = spec
     return spec
 
@@ -178,7 +180,7 @@ def get_task_spec(key: str) -> TaskSpec:
     if key not in _SPECS:
         near = difflib.get_close_matches(key, _SPECS, n=3, cutoff=0.5)
         hint = f'did you mean {" or ".join(map(repr, near))}?' if near else f'known tasks: {", ".join(_SPECS)}'
-        raise KeyError(f"unknown task '{key}': {hint} (own tasks: mtl_plugins.task_specs.register_task_spec)")
+        raise UserKeyError(f"unknown task '{key}': {hint} (own tasks: mtl_plugins.task_specs.register_task_spec)")
     return _SPECS[key]
 
 

@@ -1,19 +1,16 @@
-"""Errors that whoever typed a command can mend: one line instead of a traceback. Imports without OpenMMLab."""
+"""What commands print about an error that whoever typed them can mend. Imports without OpenMMLab."""
 
 from __future__ import annotations
 
-import dis
 import os
+import re
 import sys
-from pathlib import Path
-from types import CodeType, TracebackType
+
+from mtl_plugins.errors import UserError, message_of
 
 TRACEBACK = 'MTL_PLUGINS_TRACEBACK'
 """With this environment variable every error keeps its traceback."""
-_OWN = Path(__file__).parent
-_FILES = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
-_BUGS = (AssertionError, NotImplementedError)
-_RAISE = dis.opmap['RAISE_VARARGS']
+_FROM_WORKER = re.compile(r'^Caught \w+ in .* (?:process|replica) .*\.\nOriginal Traceback')
 
 
 def wants_traceback() -> bool:
@@ -24,19 +21,13 @@ def wants_traceback() -> bool:
 def explain(error: Exception) -> str | None:
     """One or two lines about an error that the user can mend; None for everything else, which keeps its traceback.
 
-    These are: what modules of mtl_plugins refuse with a ``raise`` of their own, whose message says what to do; what
-    MMEngine refuses while it reads a config or builds what the config names; and files that are missing or may not be
-    read. An error that Python or torch raises in the middle of our code is a bug of ours and is none of them.
+    These are every :class:`mtl_plugins.errors.UserError`, and what the operating system refuses (``OSError``): files
+    that are missing or may not be read, a full disk, no network.
     """
-    if wants_traceback() or isinstance(error, _BUGS):
+    if wants_traceback() or not isinstance(error, UserError | OSError):
         return None
-    code, position = _origin(error.__traceback__)
-    if code is None or not (isinstance(error, _FILES) or _is_deliberate(code, position)):
-        return None
-    message = str(error.args[0]) if isinstance(error, KeyError) and len(error.args) == 1 else str(error)
-    message = message.strip() or type(error).__name__
-    hint = _hint(error)
-    return f'{message}\n{hint}' if hint and hint not in message else message
+    message, advice = _sentence(error), getattr(error, 'advice', '')
+    return f'{message}\n{advice}' if advice and advice not in message else message
 
 
 def report(command: str, error: Exception) -> bool:
@@ -48,26 +39,11 @@ def report(command: str, error: Exception) -> bool:
     return True
 
 
-def _origin(trace: TracebackType | None) -> tuple[CodeType | None, int]:
-    """The code in which an exception arose, and where in it."""
-    if trace is None:
-        return None, 0
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace.tb_frame.f_code, trace.tb_lasti
-
-
-def _is_deliberate(code: CodeType, position: int) -> bool:
-    path = Path(code.co_filename)
-    mmengine = getattr(sys.modules.get('mmengine'), '__file__', None)
-    if mmengine and any(path.is_relative_to(Path(mmengine).parent / name) for name in ('config', 'registry')):
-        return True
-    return path.is_relative_to(_OWN) and code.co_code[position] == _RAISE
-
-
-def _hint(error: Exception) -> str:
-    try:
-        from mtl_plugins.apis.inspection.hints import hint_for
-    except ImportError:
-        return ''
-    return hint_for(error)
+def _sentence(error: Exception) -> str:
+    """The message alone, where torch has brought it out of a worker process together with the traceback there."""
+    text = message_of(error)
+    if not _FROM_WORKER.match(text):
+        return text
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == 'builtins' else f'{kind.__module__}.{kind.__qualname__}'
+    return text.rpartition(f'\n{name}: ')[2].strip()

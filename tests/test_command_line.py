@@ -6,12 +6,15 @@ import sys
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import LOOPS
 
 from mtl_plugins.__main__ import COMMANDS, run
+from mtl_plugins.apis.refusals import refusals_of
+from mtl_plugins.errors import UserError
 from mtl_plugins.methods.naming import near_matches
 from mtl_plugins.user_errors import explain
-from tests.tools.tiny import ROOT
+from tests.tools.tiny import ROOT, options
 
 
 @pytest.mark.parametrize('name', COMMANDS)
@@ -65,12 +68,31 @@ def test_a_missing_folder_of_data_is_one_line(tmp_path, monkeypatch, capsys):
 
 
 def test_a_wrong_setting_comes_with_what_to_do():
+    cfg = Config(dict(train_cfg=dict(type='IterBasedTrainLoop', runner=None, dataloader=None, max_iter=3)))
+
     def build(_):
-        return LOOPS.build(dict(type='IterBasedTrainLoop', runner=None, dataloader=None, max_iter=3))
+        with refusals_of(cfg):
+            LOOPS.build(cfg.train_cfg)
 
     message = explain(_caught(build))
     assert 'IterBasedTrainLoop' in message
     assert "did you mean 'max_iters'" in message
+
+
+def _raise_value_error(*args, **kwargs):
+    raise ValueError('no matrix')
+
+
+@pytest.mark.parametrize(
+    'place',
+    ['mtl_plugins.methods.weighting.EqualWeighting.weights', 'mtl_plugins.engine.step_batch.StepBatch.backward',
+     'mtl_plugins.apis.train.build_runner', 'mtl_plugins.models.MultiTaskSegmentor.loss'],
+)  # fmt: skip
+def test_a_value_error_inside_is_a_bug_and_keeps_its_traceback(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(place, _raise_value_error)
+    with pytest.raises(ValueError, match='no matrix') as caught:
+        run('train', [GD, '--work-dir', str(tmp_path / 'run'), *options(1)])
+    assert not isinstance(caught.value, UserError)
 
 
 def test_a_traceback_can_be_had_back(monkeypatch):

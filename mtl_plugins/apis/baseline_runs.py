@@ -10,6 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mtl_plugins.engine.checkpoints import write_atomically
+from mtl_plugins.errors import UserError
 from mtl_plugins.task_specs import get_task_spec
 
 from .configs import set_method, set_tasks
@@ -27,7 +28,7 @@ def single_task_config(cfg: Config, task: str, seed: int) -> Config:
     """
     cfg = copy.deepcopy(cfg)
     if not cfg.get('val_dataloader') or not cfg.get('val_evaluator'):
-        raise ValueError('the config has no val_dataloader and val_evaluator, so there is nothing to take baselines of')
+        raise UserError('the config has no val_dataloader and val_evaluator, so there is nothing to take baselines of')
     set_method(cfg, 'gd')
     set_tasks(cfg, [task])
     # delta_m cannot exist yet.

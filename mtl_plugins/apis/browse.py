@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.progress import track
 
 from mtl_plugins.datasets import AbsoluteSampler
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
 from mtl_plugins.task_specs import get_task_spec
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
@@ -48,7 +49,7 @@ def build_dataset(cfg: Config, split: str) -> Any:
     """
     loader = cfg.get(f'{split}_dataloader')
     if not loader:
-        raise ValueError(f'the config has no {split}_dataloader; choose another --split')
+        raise UserError(f'the config has no {split}_dataloader; choose another --split')
     init_default_scope(cfg.get('default_scope', 'mtl_plugins'))
     dataset = DATASETS.build(loader['dataset'])
     if hasattr(dataset, 'full_init'):

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from rich.console import Console
 
 from mtl_plugins.engine.hooks import EXIT_PREEMPTED
+from mtl_plugins.errors import UserError
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
 from .arguments import add_data_root, numbers, positive
@@ -140,5 +141,5 @@ def _report(
 def _variants(text: str) -> list[Variant]:
     try:
         return parse_variants(text)
-    except (ValueError, KeyError) as error:
-        raise argparse.ArgumentTypeError(error.args[0]) from error
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import mtl_plugins
+from mtl_plugins.errors import UserFileNotFoundError, UserImportError
 
 
 def configs_root() -> Path:
@@ -22,7 +23,7 @@ def configs_root() -> Path:
     for candidate in (package.parent / 'configs', package / '.mim' / 'configs'):
         if (candidate / '_base_' / 'methods').is_dir():
             return candidate
-    raise FileNotFoundError(f'the configs of mtl_plugins were not found beside or inside {package}; reinstall it')
+    raise UserFileNotFoundError(f'the configs of mtl_plugins were not found beside or inside {package}; reinstall it')
 
 
 def names_package(config: str | os.PathLike) -> bool:
@@ -45,13 +46,13 @@ def find_config(config: str | os.PathLike) -> Path:
                 f'the shipped ones are in {shown} and can be named without that folder, for example '
                 'mtl_plugins::rooms/stgu_vit-micro_8b-2k_rooms-96.py'
             )
-            raise FileNotFoundError(f'config {config} not found: {hint}')
+            raise UserFileNotFoundError(f'config {config} not found: {hint}')
         return Path(config)
     package, _, name = str(config).partition('::')
     root = _configs_of(package)
     if not (root / name).is_file():
         hint = _near(name, root, lambda match: f'{package}::{match}') or f'look in {root}'
-        raise FileNotFoundError(f'config {config} not found: {hint}')
+        raise UserFileNotFoundError(f'config {config} not found: {hint}')
     return root / name
 
 
@@ -70,7 +71,7 @@ def _configs_of(package: str) -> Path:
         return configs_root()
     spec = find_spec(package) if package.isidentifier() else None
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f'package {package!r} is not installed; name a config as mtl_plugins::FOLDER/NAME.py')
+        raise UserImportError(f'package {package!r} is not installed; name a config as mtl_plugins::FOLDER/NAME.py')
     return Path(spec.origin).parent / '.mim' / 'configs'
 
 

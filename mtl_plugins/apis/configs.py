@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from mtl_plugins.errors import UserError, UserKeyError, message_of, refusing
 from mtl_plugins.methods.catalogue import get_method
 from mtl_plugins.methods.naming import near_matches
 from mtl_plugins.registry import OPTIMIZERS
@@ -50,7 +51,7 @@ def load_config(
         KeyError: If there is no such method or task.
         ValueError: If ``precision`` or ``data_root`` does not apply to the config.
     """
-    cfg = Config.fromfile(str(find_config(path)))
+    cfg = read_config(path)
     name_classes(cfg._cfg_dict)
     if method is not None:
         set_method(cfg, method)
@@ -71,6 +72,19 @@ def load_config(
     return cfg
 
 
+def read_config(path: str | os.PathLike) -> Config:
+    """Read a config file as it is.
+
+    Raises:
+        UserError: If there is no such file, or whatever running it raised.
+    """
+    file = find_config(path)
+    try:
+        return Config.fromfile(str(file))
+    except Exception as error:  # a config is a program of the user and may raise anything
+        raise UserError(f'config {path} cannot be read: {type(error).__name__}: {message_of(error)}') from error
+
+
 def set_method(cfg: Config, key: str) -> None:
     """Swap the method of a config: replace ``optim_wrapper`` by the method's fragment.
 
@@ -81,7 +95,8 @@ def set_method(cfg: Config, key: str) -> None:
     Raises:
         KeyError: If there is no such method; the message lists the near matches.
     """
-    get_method(key)
+    with refusing():
+        get_method(key)
     fragment = Config.fromfile(str(configs_root() / '_base_' / 'methods' / f'{key}.py'))
     former = cfg.get('optim_wrapper') or {}
     wrapper = {name: former[name] for name in KEPT_BY_METHOD if name in former}
@@ -120,7 +135,7 @@ def set_precision(cfg: Config, precision: str) -> None:
     """
     kind = str((cfg.get('optim_wrapper') or {}).get('type'))
     if kind in ('None', 'OptimWrapper', 'AmpOptimWrapper'):
-        raise ValueError(
+        raise UserError(
             f'--precision {precision} is an option of the optimizer wrappers of mtl_plugins, but optim_wrapper.type is '
             f"{kind}. Add --method gd, or set MMEngine's own optim_wrapper.type=AmpOptimWrapper"
         )
@@ -136,16 +151,16 @@ def set_tasks(cfg: Config, tasks: Sequence[str]) -> None:
     """
     heads = (cfg.get('model') or {}).get('heads')
     if not heads:
-        raise ValueError(
+        raise UserError(
             'tasks can only be chosen for a model with one head per task (type="mtl_plugins.MultiTaskSegmentor", '
             'heads=dict(<task>=...))'
         )
     if not tasks:
-        raise ValueError(f'no task is named; the model has {", ".join(heads)}')
+        raise UserError(f'no task is named; the model has {", ".join(heads)}')
     unknown = [task for task in tasks if task not in heads]
     if unknown:
         near = '; '.join(f"'{task}': {near_matches(task, heads)}" for task in unknown)
-        raise KeyError(f'the model has no head for {near}')
+        raise UserKeyError(f'the model has no head for {near}')
     # Merging would keep the other heads, so the old ones go first.
     cfg.model.pop('heads')
     cfg.model.heads = {task: heads[task] for task in tasks}

@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -61,7 +62,7 @@ def _keep_tasks(place: str, dataset: Any, tasks: Sequence[str]) -> list[bool]:
         return [True]
     own = [[task for task in tasks if task in _offered(inner, tasks)] for inner in dataset['datasets']]
     if not any(own):
-        raise ValueError(f'none of the datasets of {place} has {", ".join(tasks)}')
+        raise UserError(f'none of the datasets of {place} has {", ".join(tasks)}')
     for number, (inner, wanted) in enumerate(zip(dataset['datasets'], own)):
         if wanted:
             _keep_tasks(f'{place}.datasets[{number}]', inner, wanted)
@@ -111,11 +112,11 @@ def set_data_root(cfg: Config, root: str | os.PathLike) -> None:
     init_default_scope(cfg.get('default_scope') or 'mtl_plugins')
     leaves = list(leaf_datasets(cfg))
     if not leaves:
-        raise ValueError(f'--data-root {root}: the config has no dataset')
+        raise UserError(f'--data-root {root}: the config has no dataset')
     arguments = [_root_argument(dataset) for _, dataset in leaves]
     if not any(arguments):
         place, dataset = leaves[0]
-        raise ValueError(
+        raise UserError(
             f'--data-root does not apply to {place}: {dataset.get("type")} reads no folder of files (it has neither '
             'root nor data_root). Leave the option out, or choose a config whose data lie in a folder, such as '
             'configs/photos'

@@ -10,6 +10,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mtl_plugins.errors import UserError, UserImportError
+
 SERVICES = ('tensorboard', 'wandb', 'mlflow')
 """Names for ``--log-to``; each is also the package that it needs, and the extra that installs it."""
 
@@ -23,10 +25,10 @@ def log_to(cfg: Config, services: Sequence[str]) -> None:
     """
     unknown = [name for name in services if name not in SERVICES]
     if unknown:
-        raise ValueError(f'--log-to takes {", ".join(SERVICES)}, but got {", ".join(unknown)}')
+        raise UserError(f'--log-to takes {", ".join(SERVICES)}, but got {", ".join(unknown)}')
     missing = [name for name in services if find_spec(name) is None]
     if missing:
-        raise ModuleNotFoundError(
+        raise UserImportError(
             f'--log-to {",".join(services)} needs {", ".join(missing)}: pip install "mtl-plugins[{",".join(missing)}]"'
         )
     if not services:

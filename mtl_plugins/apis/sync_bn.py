@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from mtl_plugins.errors import UserError
+
 _NAMES = ('SyncBN', 'SyncBatchNorm', 'MMSyncBN')
 
 
@@ -31,7 +33,7 @@ def refuse_sync_bn_on_cpu(cfg: Config) -> None:
     places = list(sync_bn_places(cfg.get('model')))
     if places:
         options = ' '.join(f'{place}.type=BN' for place in places)
-        raise ValueError(
+        raise UserError(
             f'the model asks for SyncBatchNorm, which needs CUDA, in {", ".join(places)}. On the CPU take the ordinary '
             f'one: --cfg-options {options}'
         )

@@ -11,11 +11,13 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 
 from mtl_plugins.engine.checkpoints import trust_checkpoints
+from mtl_plugins.errors import UserFileNotFoundError
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
 from .arguments import add_data_root, add_launcher, add_tasks, add_trust
 from .configs import load_config
 from .foreign_hooks import draw_into, draws_by_itself
+from .refusals import refusals_of
 from .train import build_runner
 
 
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = load_config(args.config, args.cfg_options, work_dir=args.work_dir, data_root=args.data_root, tasks=args.tasks)
     if not Path(args.checkpoint).is_file():
-        raise FileNotFoundError(f'checkpoint {args.checkpoint} not found')
+        raise UserFileNotFoundError(f'checkpoint {args.checkpoint} not found')
     cfg.launcher = args.launcher
     cfg.load_from, cfg.resume = args.checkpoint, False
     hooks = [hook for hook in cfg.get('custom_hooks', []) if not hook['type'].endswith('PredictionPanelHook')]
@@ -53,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         if args.trust_checkpoint:
             stack.enter_context(trust_checkpoints())
-        metrics = build_runner(cfg).test()
+        runner = build_runner(cfg)
+        with refusals_of(cfg):
+            metrics = runner.test()
     if args.out and is_main_process():
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         Path(args.out).write_text(json.dumps({name: float(value) for name, value in metrics.items()}, indent=2) + '\n')

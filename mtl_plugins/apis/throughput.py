@@ -18,6 +18,7 @@ from rich.table import Table
 
 from mtl_plugins.engine.checkpoints import write_atomically
 from mtl_plugins.engine.hooks.environment import collect_environment
+from mtl_plugins.errors import UserError
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 from mtl_plugins.visualization.costs import CostBar, draw_costs
 
@@ -141,8 +142,8 @@ def cost_table(costs: Sequence[MethodCost], title: str) -> Table:
 def _variants(text: str) -> list[Variant]:
     try:
         variants = parse_variants(text)
-    except (ValueError, KeyError) as error:
-        raise argparse.ArgumentTypeError(error.args[0]) from error
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     referring = [variant.name for variant in variants if variant.references]
     if referring:
         raise argparse.ArgumentTypeError(f'{referring[0]}: references need finished runs; give a number instead')

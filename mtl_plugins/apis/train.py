@@ -17,6 +17,7 @@ from mtl_plugins.compat import prepare_cpu_ddp
 from mtl_plugins.engine.checkpoints import find_newest_loadable, trust_checkpoints
 from mtl_plugins.engine.hooks import LoadReportHook, MetricsFileHook
 from mtl_plugins.engine.hooks.metrics_file import FILE_NAME, read_metrics
+from mtl_plugins.errors import UserError
 from mtl_plugins.methods.catalogue import format_catalogue
 from mtl_plugins.registry import RUNNERS
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
@@ -26,6 +27,7 @@ from .configs import load_config
 from .datasets import broken_cover
 from .foreign_hooks import save_plain_checkpoints, tell_epoch_length
 from .log_services import SERVICES, log_to
+from .refusals import refusals_of
 from .sync_bn import refuse_sync_bn_on_cpu
 
 EPILOG = (
@@ -88,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif args.resume_from:
             cfg.resume, cfg.load_from = True, args.resume_from
         runner = build_runner(cfg)
-        runner.train()
+        with refusals_of(cfg):
+            runner.train()
         if _lacks_last_validation(runner):
             runner.val_loop.run()
     return 0
@@ -102,7 +105,7 @@ def build_runner(cfg: Config) -> Runner:
             machine without CUDA.
     """
     if cfg.get('compile'):
-        raise ValueError(
+        raise UserError(
             'cfg.compile compiles the whole train_step, which makes several forwards and backwards in multi-task '
             'training. Remove it, and compile the backbone instead (torch.compile(model.backbone))'
         )
@@ -112,7 +115,8 @@ def build_runner(cfg: Config) -> Runner:
     warning = broken_cover(cfg.get('train_dataloader'), int(os.environ.get('WORLD_SIZE', 1)))
     if warning:
         print_log(warning, level=logging.WARNING)  # the logger of the run does not exist yet
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    with refusals_of(cfg):
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     tell_epoch_length(runner)
     if not any(isinstance(hook, LoadReportHook) for hook in runner.hooks):
         runner.register_hook(LoadReportHook())

@@ -20,6 +20,8 @@ from mmengine.logging import print_log
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mtl_plugins.errors import UserError, UserRuntimeError
+
 from .npz import read_npz
 
 try:
@@ -35,7 +37,7 @@ Sample = dict[str, np.ndarray]
 Render = Callable[[int], Sample]
 
 
-class CacheError(RuntimeError):
+class CacheError(UserRuntimeError):
     """A cache folder or file cannot be written or read; the message names it and says what to do."""
 
 
@@ -120,7 +122,7 @@ class SampleCache:
             CacheError: If the folder cannot be written, or a rendering process died.
         """
         if num_workers < 0:
-            raise ValueError(f'num_workers must be 0 or more, but got {num_workers}')
+            raise UserError(f'num_workers must be 0 or more, but got {num_workers}')
         if not self.missing():
             return 0
         try:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.dataset import ConcatDataset
 
+from mtl_plugins.errors import UserError, UserTypeError
 from mtl_plugins.registry import DATASETS
 from mtl_plugins.task_specs import get_task_spec
 
@@ -39,7 +40,7 @@ class MultiTaskConcatDataset(ConcatDataset):
         self, datasets: Sequence[Any], metainfo: Mapping[str, Any] | None = None, lazy_init: bool = False
     ) -> None:
         if isinstance(datasets, (str, Mapping)) or not datasets:
-            raise ValueError(f'MultiTaskConcatDataset: datasets must be a list of data sets, but got {datasets!r}')
+            raise UserError(f'MultiTaskConcatDataset: datasets must be a list of data sets, but got {datasets!r}')
         # MMEngine's own constructor wants all data sets to have the same meta information.
         self.datasets = [_built(dataset) for dataset in datasets]
         self.ignore_keys: list[str] = []
@@ -76,7 +77,7 @@ def _built(dataset: Any) -> Any:
     if isinstance(dataset, Mapping):
         return DATASETS.build(dict(dataset))
     if not hasattr(dataset, 'metainfo') or not hasattr(dataset, 'full_init'):
-        raise TypeError(
+        raise UserTypeError(
             'MultiTaskConcatDataset: entries of datasets must be configs or data sets of MMEngine, but got '
             f'{type(dataset).__name__}'
         )
@@ -85,12 +86,12 @@ def _built(dataset: Any) -> Any:
 
 def _check(name: str, meta: Mapping[str, Any]) -> None:
     if not meta.get('tasks') or isinstance(meta['tasks'], str):
-        raise ValueError(
+        raise UserError(
             f"MultiTaskConcatDataset: {name} does not name its tasks; give it metainfo=dict(tasks=('semseg', ...))"
         )
     for key in _PER_TASK:
         if not isinstance(meta.get(key, {}), Mapping):
-            raise ValueError(
+            raise UserError(
                 f"MultiTaskConcatDataset: metainfo['{key}'] of {name} must map tasks to their {key}, but got "
                 f'{type(meta[key]).__name__}; give it metainfo=dict({key}=dict(semseg=...))'
             )
@@ -108,7 +109,7 @@ def _merge(key: str, names: Sequence[str], metas: Sequence[Mapping[str, Any]], r
                 continue
             found = read(found)
             if merged.setdefault(task, found) != found:
-                raise ValueError(
+                raise UserError(
                     f"MultiTaskConcatDataset: task '{task}' has other {key} in {source[task]} than in {name}: "
                     f'{_difference(merged[task], found)}. One head cannot learn both: bring the labels of one data set '
                     'to those of the other, leave the task out of one (tasks=[...]), or make them two tasks '

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from mtl_plugins.errors import UserError
+
 
 class TaskCover:
     """Arranges the samples of an epoch in blocks that each carry every task.
@@ -22,12 +24,10 @@ class TaskCover:
 
     def __init__(self, tasks: Sequence[str], carried: np.ndarray, block: int) -> None:
         if not isinstance(block, int) or block < 1:
-            raise ValueError(f'cover must be an integer of 1 or more, or None, but got {block!r}')
+            raise UserError(f'cover must be an integer of 1 or more, or None, but got {block!r}')
         nobody = [task for task, any_sample in zip(tasks, carried.any(0)) if not any_sample]
         if nobody:
-            raise ValueError(
-                f'cover: no sample carries {", ".join(nobody)}; leave it out of the tasks of the data sets'
-            )
+            raise UserError(f'cover: no sample carries {", ".join(nobody)}; leave it out of the tasks of the data sets')
         self.block = block
         self.carried = carried
         self.carriers = [np.flatnonzero(column) for column in carried.T]
@@ -36,7 +36,7 @@ class TaskCover:
         # For each of them all samples that can stand in for it.
         self.stand_ins = [np.flatnonzero((carried >= carried[sample]).all(1)) for sample in few]
         if len(few) > block:
-            raise ValueError(
+            raise UserError(
                 f'cover={block}: so few samples cannot carry all of {", ".join(tasks)}; {len(few)} are needed. '
                 'Raise cover (and the batch size, which should be a multiple of it), or set cover=None'
             )

@@ -8,6 +8,7 @@ from collections.abc import Sequence, Sized
 import numpy as np
 import torch
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATA_SAMPLERS
 
 from .covering import TaskCover
@@ -93,7 +94,7 @@ def _sizes(dataset: Sized) -> list[int]:
     parts = getattr(dataset, 'datasets', None)
     sizes = [len(dataset)] if parts is None else [len(part) for part in parts]
     if min(sizes) == 0:
-        raise ValueError(f'MixedSampler: datasets[{sizes.index(0)}] is empty; check its root and split')
+        raise UserError(f'MixedSampler: datasets[{sizes.index(0)}] is empty; check its root and split')
     return sizes
 
 
@@ -103,7 +104,7 @@ def _counts(mixing: str | Sequence[float], sizes: Sequence[int]) -> list[int]:
         return list(sizes)
     weights = [1.0] * len(sizes) if mixing == 'balanced' else mixing
     if isinstance(weights, str) or len(weights) != len(sizes) or not all(_positive(weight) for weight in weights):
-        raise ValueError(
+        raise UserError(
             f"MixedSampler: mixing must be 'proportional', 'balanced' or {len(sizes)} positive numbers, one per data "
             f'set, but got {mixing!r}'
         )
@@ -114,7 +115,7 @@ def _counts(mixing: str | Sequence[float], sizes: Sequence[int]) -> list[int]:
     for number in sorted(range(len(sizes)), key=lambda i: counts[i] - exact[i])[: total - sum(counts)]:
         counts[number] += 1
     if min(counts) == 0:
-        raise ValueError(
+        raise UserError(
             f'MixedSampler: with mixing={mixing!r} an epoch of {total} samples has none of '
             f'datasets[{counts.index(0)}]; give it a larger weight'
         )

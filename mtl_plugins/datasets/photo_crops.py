@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mtl_plugins.errors import UserError
+
 SPLITS = ('train', 'val', 'test')
 HELD_OUT = 0.15
 """Share of a photograph's length (split by region) that validation and test get each, at least one crop."""
@@ -91,7 +93,7 @@ def photos_of_split(names: Sequence[str], split: str, seed: int) -> list[str]:
         ValueError: If there are fewer photographs than splits.
     """
     if len(names) < len(SPLITS):
-        raise ValueError(
+        raise UserError(
             f"split_by='photo' needs at least {len(SPLITS)} photographs, but found {len(names)}; use split_by='region'"
         )
     held_out = max(round(HELD_OUT_PHOTOS * len(names)), 1)

@@ -16,6 +16,8 @@ from PIL import ExifTags, Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 
+from mtl_plugins.errors import UserError, UserFileNotFoundError, UserRuntimeError
+
 from .cache import CacheError, default_cache_dir, fingerprint
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
@@ -29,7 +31,7 @@ BUNDLED = {
 }  # fmt: skip
 
 
-class UnreadablePhotoError(RuntimeError):
+class UnreadablePhotoError(UserRuntimeError):
     """A photograph cannot be decoded or is too small; the message names the file and the reason."""
 
 
@@ -66,7 +68,7 @@ def find_bundled_photos() -> list[PhotoFile]:
             else:
                 missing.append(str(path))
     if missing:
-        raise FileNotFoundError(
+        raise UserFileNotFoundError(
             f'PhotosDataset: root=None uses the photographs inside scikit-image and scikit-learn, but {len(missing)} '
             f'of them are missing, for example {missing[0]}; install both packages with pip, or set root to a folder '
             'of your own photographs'
@@ -83,7 +85,9 @@ def find_photos(root: str | os.PathLike) -> list[PhotoFile]:
     """
     base = Path(root).expanduser()
     if not base.is_dir():
-        raise FileNotFoundError(f'PhotosDataset: root={str(root)!r} is not a folder; set it to a folder of photographs')
+        raise UserFileNotFoundError(
+            f'PhotosDataset: root={str(root)!r} is not a folder; set it to a folder of photographs'
+        )
     found = []
     for folder, subfolders, names in os.walk(base, followlinks=True):
         subfolders[:] = [name for name in subfolders if not name.startswith('.')]
@@ -94,7 +98,7 @@ def find_photos(root: str | os.PathLike) -> list[PhotoFile]:
                 stamp = (state.st_size, state.st_mtime_ns) if state else (0, 0)
                 found.append(PhotoFile(path.relative_to(base).as_posix(), str(path), stamp))
     if not found:
-        raise ValueError(
+        raise UserError(
             f'PhotosDataset: no photographs in root={str(root)!r}; looked in it and all its folders for files that '
             f'end in {", ".join(SUFFIXES)}'
         )

@@ -11,6 +11,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
 from mtl_plugins.task_specs import get_task_specs
 
@@ -136,7 +137,7 @@ class PhotosDataset(BaseDataset):
             ('noise_std', noise_std, 0),
         ):
             if value < low:
-                raise ValueError(f'PhotosDataset: {name} must be {low} or more, but got {value}')
+                raise UserError(f'PhotosDataset: {name} must be {low} or more, but got {value}')
         self.root = root
         self.split = split
         self.tasks = _check_tasks(tasks)
@@ -152,7 +153,7 @@ class PhotosDataset(BaseDataset):
         self.sample_cache: SampleCache | None = None
         self.skipped: dict[str, str] = {}
         if NOISE_TASK in self.tasks and not self.noise_std:
-            raise ValueError("PhotosDataset: task 'denoise' needs noise_std above 0")
+            raise UserError("PhotosDataset: task 'denoise' needs noise_std above 0")
         metainfo = {'tasks': self.tasks, **(kwargs.pop('metainfo', None) or {})}
         super().__init__(metainfo=metainfo, pipeline=list(pipeline), **kwargs)
 
@@ -220,24 +221,24 @@ class PhotosDataset(BaseDataset):
                 f"PhotosDataset: {counted}:\n{shown}\nRemove or replace them, or set on_error='skip' to leave them out"
             )
         if len(listed) == len(photos):
-            raise ValueError(f'PhotosDataset: none is left: {counted}:\n{shown}')
+            raise UserError(f'PhotosDataset: none is left: {counted}:\n{shown}')
         print_log(f'PhotosDataset: {counted} and are skipped:\n{shown}', logger='current', level=30)
 
 
 def _one_of(name: str, value: Any, choices: Sequence[str]) -> None:
     if value not in choices:
-        raise ValueError(f'PhotosDataset: {name} must be one of {", ".join(map(repr, choices))}, but got {value!r}')
+        raise UserError(f'PhotosDataset: {name} must be one of {", ".join(map(repr, choices))}, but got {value!r}')
 
 
 def _check_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
     if isinstance(tasks, str) or not tasks:
-        raise ValueError(f'PhotosDataset: tasks must be a list of one or more task keys, but got {tasks!r}')
+        raise UserError(f'PhotosDataset: tasks must be a list of one or more task keys, but got {tasks!r}')
     for spec in get_task_specs(tasks):
         if spec.key not in OFFERED_TASKS:
             why = ' (its target could be read off the coloured input)' if spec.key == 'colorize' else ''
-            raise ValueError(
+            raise UserError(
                 f"PhotosDataset: photographs cannot give task '{spec.key}'{why}; they give {', '.join(OFFERED_TASKS)}"
             )
     if len(set(tasks)) < len(tasks):
-        raise ValueError(f'PhotosDataset: tasks must not repeat, but got {list(tasks)}')
+        raise UserError(f'PhotosDataset: tasks must not repeat, but got {list(tasks)}')
     return tuple(tasks)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mtl_plugins.errors import UserError, UserTypeError
+
 from .transforms.label_subset import RandomLabelSubset
 
 
@@ -46,7 +48,7 @@ def _leaves(dataset: Any) -> Iterator[Any]:
 def _tasks_of(leaf: Any) -> Sequence[str]:
     tasks = (getattr(leaf, 'metainfo', None) or {}).get('tasks')
     if not tasks:
-        raise ValueError(
+        raise UserError(
             f'{type(leaf).__name__} does not say which tasks its samples carry; give it '
             "metainfo=dict(tasks=('semseg', ...))"
         )
@@ -62,7 +64,7 @@ def _carried(dataset: Any, tasks: Sequence[str]) -> np.ndarray:
             return inner[np.asarray(dataset.repeat_indices, dtype=np.int64)]
         if hasattr(dataset, 'times'):
             return np.tile(inner, (dataset.times, 1))
-        raise TypeError(
+        raise UserTypeError(
             f'it is not known which samples {type(dataset).__name__} takes from its data set; use ConcatDataset or '
             'RepeatDataset, or leave out cover'
         )

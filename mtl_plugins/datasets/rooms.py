@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from mmengine.dataset import BaseDataset
 
+from mtl_plugins.errors import UserError, UserTypeError
 from mtl_plugins.registry import DATASETS
 from mtl_plugins.task_specs import get_task_spec
 
@@ -79,14 +80,14 @@ class RoomsDataset(BaseDataset):
         **kwargs: Any,
     ) -> None:
         if split not in SPLITS:
-            raise ValueError(f'RoomsDataset.split must be one of {SPLITS}, but got {split!r}')
+            raise UserError(f'RoomsDataset.split must be one of {SPLITS}, but got {split!r}')
         if not isinstance(seed, int) or seed < 0:
-            raise ValueError(f'RoomsDataset.seed must be an integer of 0 or more, but got {seed!r}')
+            raise UserError(f'RoomsDataset.seed must be an integer of 0 or more, but got {seed!r}')
         self.split, self.seed, self.size = split, seed, _checked_size(size)
         self.tasks = _checked_tasks(tasks)
         num_images = _NUM_IMAGES[split] if num_images is None else num_images
         if num_images < 1:
-            raise ValueError(
+            raise UserError(
                 f'RoomsDataset (split {split!r}, size {self.size[0]}x{self.size[1]}) is empty: it was asked to render '
                 f'num_images={num_images} images into {cache_dir or "the default cache"}; num_images must be 1 or more'
             )
@@ -135,19 +136,19 @@ def _checked_size(size: Any) -> tuple[int, int]:
     try:
         height, width = (int(value) for value in size)
     except (TypeError, ValueError) as error:
-        raise ValueError(f'RoomsDataset.size must be (height, width) in pixels, but got {size!r}') from error
+        raise UserError(f'RoomsDataset.size must be (height, width) in pixels, but got {size!r}') from error
     if min(height, width) < _SMALLEST:
-        raise ValueError(f'RoomsDataset.size must be at least {_SMALLEST} pixels each way, but got {size!r}')
+        raise UserError(f'RoomsDataset.size must be at least {_SMALLEST} pixels each way, but got {size!r}')
     return height, width
 
 
 def _checked_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
     if isinstance(tasks, str):
-        raise TypeError(f'RoomsDataset.tasks must be a list of task names, but got the string {tasks!r}')
+        raise UserTypeError(f'RoomsDataset.tasks must be a list of task names, but got the string {tasks!r}')
     for task in tasks:
         get_task_spec(task)
         if task not in TASKS:
-            raise ValueError(f"RoomsDataset has no targets for the task '{task}'; it has: {', '.join(TASKS)}")
+            raise UserError(f"RoomsDataset has no targets for the task '{task}'; it has: {', '.join(TASKS)}")
     if not tasks or len(set(tasks)) < len(tasks):
-        raise ValueError(f'RoomsDataset.tasks must name at least one task and each only once, but got {tuple(tasks)}')
+        raise UserError(f'RoomsDataset.tasks must name at least one task and each only once, but got {tuple(tasks)}')
     return tuple(tasks)

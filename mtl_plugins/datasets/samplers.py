@@ -13,6 +13,7 @@ import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATA_SAMPLERS
 
 
@@ -73,7 +74,7 @@ class AbsoluteSampler(Sampler):
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None) -> None:
         self.size = len(dataset)
         if self.size == 0:
-            raise ValueError(
+            raise UserError(
                 f'AbsoluteSampler: the dataset ({type(dataset).__name__}) is empty, so there is nothing to sample; '
                 'check its root and split'
             )

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mtl_plugins.errors import UserError
+
 POLICIES = ('first', 'every', 'active')
 
 
@@ -18,7 +20,7 @@ def check_policy(policy: str) -> str:
     STGU program does). ``'active'``: each forward updates the shared layers and those of the tasks it trains.
     """
     if policy not in POLICIES:
-        raise ValueError(f'bn_stats must be one of {POLICIES}, but got {policy!r}')
+        raise UserError(f'bn_stats must be one of {POLICIES}, but got {policy!r}')
     return policy
 
 

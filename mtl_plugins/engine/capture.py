@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from mtl_plugins.errors import UserRuntimeError, UserTypeError
+
 from .closure import CapturedForward
 from .losses import detached
 from .noise import NoiseState
@@ -42,12 +44,12 @@ class ForwardCapture:
             if kwargs.get('mode') != 'loss':
                 return None
             if self._captured is not None:
-                raise RuntimeError(
+                raise UserRuntimeError(
                     'the model ran mode="loss" twice within one optim_context; a multi-task step needs one forward per '
                     'train_step. Override train_step so that it makes one, or call step_tasks(closure) yourself'
                 )
             if not isinstance(output, dict):
-                raise TypeError(
+                raise UserTypeError(
                     f'model(mode="loss") must return a dict of losses for multi-task training, but got '
                     f'{type(output).__name__}'
                 )
@@ -72,7 +74,7 @@ class ForwardCapture:
         """
         captured, self._captured, self._noise = self._captured, None, None
         if captured is None:
-            raise RuntimeError(
+            raise UserRuntimeError(
                 'update_params() was called without a model(..., mode="loss") forward inside optim_context(model). '
                 'A model with its own train_step must use both as BaseModel.train_step does, or call '
                 'optim_wrapper.step_tasks(closure) instead'

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mtl_plugins.errors import UserError, UserRuntimeError
+
 from .parameters import parameters_behind
 from .task_gradients import accumulate
 
@@ -34,7 +36,7 @@ class FeatureWatch:
         modules = dict(model.named_modules())
         if self.name not in modules:
             tops = ', '.join(name for name, _ in model.named_children())
-            raise ValueError(f"features='{self.name}': the model has no such module; its parts are {tops}")
+            raise UserError(f"features='{self.name}': the model has no such module; its parts are {tops}")
 
         def keep(module: nn.Module, inputs: Any, output: Any) -> Any:
             # A later map is often computed from an earlier one. What the module puts out are therefore aliases, behind
@@ -69,7 +71,7 @@ class FeatureWatch:
             ``[K, F]`` with all features side by side.
         """
         if not self.tensors:
-            raise RuntimeError(f"features='{self.name}': the module put out nothing that the losses depend on")
+            raise UserRuntimeError(f"features='{self.name}': the module put out nothing that the losses depend on")
         rows = torch.zeros(len(members), sum(self._sizes()), device=self.tensors[0].device)
         # The last head goes first, as in a backward of the sum, so that memory peaks no higher than there.
         for row, task in zip(reversed(list(rows)), reversed(members)):

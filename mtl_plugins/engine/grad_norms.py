@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mtl_plugins.errors import UserError
+
 from .parameters import ParameterTable
 from .reduction import Reducer
 from .step_batch import StepBatch
@@ -25,13 +27,11 @@ def last_shared_layer(model: nn.Module, table: ParameterTable, name: str | None 
     """
     shared = table.shared()
     if not shared:
-        raise ValueError('no parameter is shared by two tasks, so there is no last shared layer')
+        raise UserError('no parameter is shared by two tasks, so there is no last shared layer')
     prefix = name if name is not None else shared[-1].rpartition('.')[0]
     names = [each for each in shared if each == prefix or each.startswith(f'{prefix}.')]
     if not names:
-        raise ValueError(
-            f"shared_layer='{name}' names no shared parameters; the last ones are {', '.join(shared[-4:])}"
-        )
+        raise UserError(f"shared_layer='{name}' names no shared parameters; the last ones are {', '.join(shared[-4:])}")
     parameters = dict(model.named_parameters())
     return [parameters[each] for each in names]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mtl_plugins.errors import UserTypeError
+
 _SHARDED = (
     'FullyShardedDataParallel',
     'FSDPModule',
@@ -24,17 +26,17 @@ def bare_model(model: nn.Module) -> nn.Module:
     bases = {base.__name__ for base in type(model).__mro__}
     sharded = bases.intersection(_SHARDED)
     if sharded:
-        raise TypeError(
+        raise UserTypeError(
             f'multi-task steps run several forwards and backwards per batch, which {sorted(sharded)[0]} does not '
             'support. Use one process or DDP (model_wrapper_cfg=dict(type="MMDistributedDataParallel"))'
         )
     if getattr(model, 'detect_anomalous_params', False):
-        raise TypeError(
+        raise UserTypeError(
             'detect_anomalous_params=True inspects the loss that train_step returns, which is detached in multi-task '
             'training. Remove it from model_wrapper_cfg; tools/doctor.py lists unused parameters instead'
         )
     if hasattr(getattr(model, 'train_step', None), '_torchdynamo_orig_callable'):
-        raise TypeError(
+        raise UserTypeError(
             'cfg.compile compiles the whole train_step, which makes several forwards and backwards here. '
             'Remove cfg.compile and compile the backbone instead (torch.compile(model.backbone))'
         )

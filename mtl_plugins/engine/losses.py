@@ -8,7 +8,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mtl_plugins.errors import UserError, UserTypeError
+
 NUM_VALID_SUFFIX = '.num_valid'
+_UNCLAIMED = (
+    'Name the task that this loss should be part of, or leave optim_wrapper.tasks out: then each prefix before the '
+    'first dot is a task'
+)
 
 
 class TaskLosses(dict):
@@ -54,13 +60,13 @@ class LossTable:
         if tasks is None:
             return
         if isinstance(tasks, str) or not isinstance(tasks, (Mapping, Sequence)):
-            raise TypeError(f'tasks must be a list of names or a dict {{task: loss prefix}}, but got {tasks!r}')
+            raise UserTypeError(f'tasks must be a list of names or a dict {{task: loss prefix}}, but got {tasks!r}')
         if isinstance(tasks, Mapping):
             for task, prefixes in tasks.items():
                 for prefix in [prefixes] if isinstance(prefixes, str) else prefixes:
                     if prefix in self._prefixes:
                         owner = self._prefixes[prefix]
-                        raise ValueError(f"tasks: the loss prefix '{prefix}' is given to both '{owner}' and '{task}'")
+                        raise UserError(f"tasks: the loss prefix '{prefix}' is given to both '{owner}' and '{task}'")
                     self._prefixes[prefix] = task
         self.fix(tuple(tasks))
 
@@ -68,7 +74,7 @@ class LossTable:
         """Settle the task names and their order (once)."""
         tasks = tuple(tasks)
         if not tasks or len(set(tasks)) != len(tasks):
-            raise ValueError(f'tasks must name at least one task, each once, but got {list(tasks)}')
+            raise UserError(f'tasks must name at least one task, each once, but got {list(tasks)}')
         self.tasks = tasks
 
     def task_of(self, key: str) -> str:
@@ -96,7 +102,7 @@ class LossTable:
             elif is_loss_key(key):
                 task = self.task_of(key)
                 if self.tasks is not None and task not in self.tasks:
-                    raise ValueError(self._unclaimed(key))
+                    raise UserError(self._unclaimed(key), advice=_UNCLAIMED)
                 scalar = value.mean() if isinstance(value, Tensor) else sum(part.mean() for part in value)
                 losses[task] = losses[task] + scalar if task in losses else scalar
         return TaskLosses(losses, num_valid)

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.registry import Registry
 
+from mtl_plugins.errors import UserKeyError, UserTypeError, refusing
 from mtl_plugins.methods import affinity, aggregation, grouping, weighting
 from mtl_plugins.registry import AFFINITIES, AGGREGATORS, GROUPERS, WEIGHTINGS
 
@@ -37,11 +38,11 @@ def build_part(registry: Registry, cfg: Mapping[str, Any], argument: str, **defa
         **defaults: Arguments that the config does not give.
 
     Raises:
-        TypeError: If ``cfg`` is no dict with a ``type``, or the class does not take an argument.
-        KeyError: If there is no such class; the message lists the near matches.
+        UserError: If ``cfg`` is no dict with a ``type`` (then it is a TypeError too), there is no such class (a KeyError,
+            with the near matches), or the class refuses an argument.
     """
     if not isinstance(cfg, Mapping) or 'type' not in cfg:
-        raise TypeError(f'{argument} must be a dict with a type, for example dict(type="..."), but got {cfg!r}')
+        raise UserTypeError(f'{argument} must be a dict with a type, for example dict(type="..."), but got {cfg!r}')
     arguments = {**defaults, **cfg}
     kind = arguments.pop('type')
     if isinstance(kind, str):
@@ -50,9 +51,7 @@ def build_part(registry: Registry, cfg: Mapping[str, Any], argument: str, **defa
             known = sorted(registry.module_dict)
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
             hint = f'did you mean {" or ".join(near)}?' if near else f'known: {", ".join(known)}'
-            raise KeyError(f"{argument}: there is no {registry.name} '{kind}'; {hint}")
+            raise UserKeyError(f"{argument}: there is no {registry.name} '{kind}'; {hint}")
         kind = registry.module_dict[name]
-    try:
+    with refusing(f'{argument}=dict(type="{kind.__name__}", ...)'):
         return kind(**arguments)
-    except TypeError as error:
-        raise TypeError(f'{argument}=dict(type="{kind.__name__}", ...): {error}') from error

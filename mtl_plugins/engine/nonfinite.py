@@ -9,8 +9,10 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
+from mtl_plugins.errors import UserError, UserRuntimeError
 
-class NonFiniteError(RuntimeError):
+
+class NonFiniteError(UserRuntimeError):
     """Raised when a task's loss, or the gradient, was not finite for too many batches in a row."""
 
 
@@ -29,7 +31,7 @@ class NonFiniteGuard:
 
     def __init__(self, patience: int = 50, check_grads: bool = True) -> None:
         if int(patience) < 0:
-            raise ValueError(f'nonfinite.patience must be >= 0, but got {patience}')
+            raise UserError(f'nonfinite.patience must be >= 0, but got {patience}')
         self.patience = int(patience)
         self.check_grads = bool(check_grads)
         self.total: dict[str, int] = {}

@@ -7,8 +7,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from mtl_plugins.errors import UserRuntimeError
 
-class ReentrantCheckpointError(RuntimeError):
+
+class ReentrantCheckpointError(UserRuntimeError):
     """Raised when a loss went through re-entrant activation checkpointing, which hides parameters from the graph."""
 
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mtl_plugins.errors import UserError
+
 _DTYPES = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
@@ -30,7 +32,7 @@ class Precision:
 
     def __init__(self, precision: str = 'fp32', init_scale: float = 2.0**16, growth_interval: int = 2000) -> None:
         if precision not in _DTYPES:
-            raise ValueError(f'precision must be one of {list(_DTYPES)}, but got {precision!r}')
+            raise UserError(f'precision must be one of {list(_DTYPES)}, but got {precision!r}')
         self.name = precision
         self.dtype = _DTYPES[precision]
         self._scaler_options = dict(init_scale=init_scale, growth_interval=growth_interval)

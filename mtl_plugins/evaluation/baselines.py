@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtl_plugins.errors import UserError, UserFileNotFoundError
+
 VERSION = 1
 _ENTRY = {'metric': str, 'value': (int, float), 'higher_is_better': bool}
 
@@ -56,14 +58,14 @@ def load_baselines(path: str | os.PathLike) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
+        raise UserFileNotFoundError(
             f'baselines: no file {path}; make one with `python tools/analysis/single_task_baselines.py CONFIG`, or set '
             'baselines=None to go without delta_m'
         )
     try:
         record = json.loads(path.read_text(encoding='utf-8'))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f'baselines: {path} is not a JSON file: {error}') from error
+        raise UserError(f'baselines: {path} is not a JSON file: {error}') from error
     return validate_baselines(record, str(path))
 
 
@@ -92,15 +94,15 @@ def validate_baselines(record: Any, source: str) -> dict[str, Any]:
         ValueError: If it is not a baselines record; the message names the part.
     """
     if not isinstance(record, Mapping):
-        raise ValueError(f'baselines ({source}): must be a mapping with an entry "tasks", but got {type(record)}')
+        raise UserError(f'baselines ({source}): must be a mapping with an entry "tasks", but got {type(record)}')
     if record.get('version', VERSION) != VERSION:
-        raise ValueError(
+        raise UserError(
             f'baselines ({source}): version {record["version"]!r} is not supported (this code reads {VERSION}); '
             'make the file anew with tools/analysis/single_task_baselines.py'
         )
     tasks = record.get('tasks')
     if not isinstance(tasks, Mapping) or not tasks:
-        raise ValueError(f'baselines ({source}): "tasks" must map task names to entries, but got {tasks!r}')
+        raise UserError(f'baselines ({source}): "tasks" must map task names to entries, but got {tasks!r}')
     for task, entry in tasks.items():
         _validate_entry(task, entry, source)
     return {**record, 'tasks': {task: dict(entry) for task, entry in tasks.items()}}
@@ -109,13 +111,13 @@ def validate_baselines(record: Any, source: str) -> dict[str, Any]:
 def _validate_entry(task: str, entry: Any, source: str) -> None:
     where = f"baselines ({source}): task '{task}'"
     if not isinstance(entry, Mapping):
-        raise ValueError(f'{where} must have a mapping with {", ".join(_ENTRY)}, but got {entry!r}')
+        raise UserError(f'{where} must have a mapping with {", ".join(_ENTRY)}, but got {entry!r}')
     for name, kind in _ENTRY.items():
         value = entry.get(name)
         if not isinstance(value, kind) or (name == 'value' and isinstance(value, bool)):
-            raise ValueError(f'{where} must have a valid "{name}", but got {value!r}')
+            raise UserError(f'{where} must have a valid "{name}", but got {value!r}')
     if not math.isfinite(entry['value']) or entry['value'] == 0:
-        raise ValueError(
+        raise UserError(
             f'{where} has the value {entry["value"]!r}, against which no relative change exists; it must be finite and '
             'not 0. Train this baseline again, or leave the task out'
         )

@@ -13,6 +13,7 @@ from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.logging import print_log
 from rich.table import Table
 
+from mtl_plugins.errors import UserError, UserTypeError
 from mtl_plugins.registry import EVALUATOR, METRICS
 from mtl_plugins.task_specs import TaskSpec, get_task_specs
 
@@ -69,11 +70,11 @@ class MultiTaskEvaluator(Evaluator):
         details: bool = False,
     ) -> None:
         if missing not in MISSING:
-            raise ValueError(f"MultiTaskEvaluator: missing must be 'nan' or 'raise', but got {missing!r}")
+            raise UserError(f"MultiTaskEvaluator: missing must be 'nan' or 'raise', but got {missing!r}")
         if isinstance(metrics, str) and metrics != 'auto':
-            raise ValueError(f"MultiTaskEvaluator: metrics must be 'auto' or metrics, but got {metrics!r}")
+            raise UserError(f"MultiTaskEvaluator: metrics must be 'auto' or metrics, but got {metrics!r}")
         if isinstance(tasks, str):
-            raise TypeError(f'MultiTaskEvaluator: tasks must be a list of names, but got the string {tasks!r}')
+            raise UserTypeError(f'MultiTaskEvaluator: tasks must be a list of names, but got the string {tasks!r}')
         self.missing = missing
         self.details = details
         self.headlines = {task: dict(entry) for task, entry in (headlines or {}).items()}
@@ -103,7 +104,7 @@ class MultiTaskEvaluator(Evaluator):
         if not self.specs:
             tasks = (dataset_meta or {}).get('tasks')
             if not tasks:
-                raise ValueError(
+                raise UserError(
                     'MultiTaskEvaluator: the tasks to evaluate are unknown; give tasks=[...], or let the data set name '
                     f"them in metainfo['tasks'] (it has {sorted(dataset_meta or {})})"
                 )
@@ -142,7 +143,7 @@ class MultiTaskEvaluator(Evaluator):
             self.metrics = [METRICS.build(dict(task=spec.key, **spec.metric)) for spec in self.specs]
         unknown = [task for task in self.headlines if task not in self.tasks]
         if unknown:
-            raise ValueError(f'MultiTaskEvaluator: headlines names {unknown}, but the tasks are {list(self.tasks)}')
+            raise UserError(f'MultiTaskEvaluator: headlines names {unknown}, but the tasks are {list(self.tasks)}')
         self._check_headlines()
         self._check_baselines()
 
@@ -165,7 +166,7 @@ class MultiTaskEvaluator(Evaluator):
             own = [metric for metric in self.metrics if metric.task == spec.key]
             names = [f'{metric.prefix}/{name}' for metric in own for name in metric.entries]
             if own and headline not in names:
-                raise ValueError(
+                raise UserError(
                     f"MultiTaskEvaluator: task '{spec.key}' is compared by {headline}, but its metrics compute "
                     f'{", ".join(names)}; name one of these in headlines=dict({spec.key}=dict(metric=...)), or change '
                     'the metric'
@@ -178,14 +179,14 @@ class MultiTaskEvaluator(Evaluator):
             entry, headline = self.baselines.get(spec.key), self._headline(spec)
             if entry is None:
                 if self.missing == 'raise':
-                    raise ValueError(
+                    raise UserError(
                         f"MultiTaskEvaluator: the baselines have no entry for task '{spec.key}' (they have "
                         f"{', '.join(self.baselines)}); add it, or use missing='nan'"
                     )
                 continue
             for name in ('metric', 'higher_is_better'):
                 if entry[name] != headline[name]:
-                    raise ValueError(
+                    raise UserError(
                         f"MultiTaskEvaluator: task '{spec.key}' is compared by {name}={headline[name]!r}, but its "
                         f'baseline has {name}={entry[name]!r}; change the baselines, or set headlines'
                     )
@@ -247,5 +248,7 @@ def _read_baselines(baselines: str | os.PathLike | Mapping | None) -> dict[str, 
     elif isinstance(baselines, (str, os.PathLike)):
         record = load_baselines(baselines)
     else:
-        raise TypeError(f'MultiTaskEvaluator: baselines must be a path, a mapping or None, but got {type(baselines)}')
+        raise UserTypeError(
+            f'MultiTaskEvaluator: baselines must be a path, a mapping or None, but got {type(baselines)}'
+        )
     return record['tasks']

@@ -16,6 +16,8 @@ from typing import Any
 
 from mmengine.logging import print_log
 
+from mtl_plugins.errors import UserError
+
 MAX_WORKERS = 8
 _AHEAD = 4
 
@@ -68,10 +70,10 @@ class WorkPool:
 
     def __init__(self, num_workers: int, start_method: str | None = None) -> None:
         if not isinstance(num_workers, int) or num_workers < 0:
-            raise ValueError(f'num_workers must be a number of processes >= 0, but got {num_workers!r}')
+            raise UserError(f'num_workers must be a number of processes >= 0, but got {num_workers!r}')
         methods = multiprocessing.get_all_start_methods()
         if start_method is not None and start_method not in methods:
-            raise ValueError(f'start_method must be None or one of {", ".join(methods)}, but got {start_method!r}')
+            raise UserError(f'start_method must be None or one of {", ".join(methods)}, but got {start_method!r}')
         self.num_workers = num_workers
         self.start_method = start_method
         self._executor: ProcessPoolExecutor | None = None

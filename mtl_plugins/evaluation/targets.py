@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec
 
 
@@ -34,7 +35,7 @@ def as_array(value: Any) -> np.ndarray:
     if array.ndim == 2:
         array = array[None]
     if array.ndim != 3:
-        raise ValueError(f'a dense field must have the shape (H, W) or (C, H, W), but got {array.shape}')
+        raise UserError(f'a dense field must have the shape (H, W) or (C, H, W), but got {array.shape}')
     return array
 
 

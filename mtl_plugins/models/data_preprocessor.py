@@ -11,6 +11,7 @@ from mmengine.model import BaseDataPreprocessor
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import MODELS
 from mtl_plugins.task_specs import get_task_spec
 
@@ -54,17 +55,17 @@ class MultiTaskDataPreProcessor(BaseDataPreprocessor):
     ) -> None:
         super().__init__(non_blocking)
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise ValueError(
+            raise UserError(
                 'MultiTaskDataPreProcessor: mean and std need three values each, std above 0, '
                 f'but got mean={mean} and std={std}'
             )
         if size is not None and size_divisor is not None:
-            raise ValueError(
+            raise UserError(
                 'MultiTaskDataPreProcessor: give size or size_divisor, not both, '
                 f'but got size={size} and size_divisor={size_divisor}'
             )
         if size_divisor is not None and size_divisor < 1:
-            raise ValueError(f'MultiTaskDataPreProcessor: size_divisor must be 1 or more, but got {size_divisor}')
+            raise UserError(f'MultiTaskDataPreProcessor: size_divisor must be 1 or more, but got {size_divisor}')
         # Not persistent: they come from the config, and a checkpoint must not overrule it.
         self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)
@@ -90,7 +91,7 @@ class MultiTaskDataPreProcessor(BaseDataPreprocessor):
         data = self.cast_data(data)
         images, samples = list(data['inputs']), data.get('data_samples')
         if training and samples is None:
-            raise ValueError('MultiTaskDataPreProcessor: training needs data_samples, but the batch has only inputs')
+            raise UserError('MultiTaskDataPreProcessor: training needs data_samples, but the batch has only inputs')
         shape = self._batch_shape(images)
         batch = torch.stack([self._prepare(image, shape) for image in images])
         if samples is not None:
@@ -102,7 +103,7 @@ class MultiTaskDataPreProcessor(BaseDataPreprocessor):
         height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
         if self.size is not None:
             if height > self.size[0] or width > self.size[1]:
-                raise ValueError(
+                raise UserError(
                     f'MultiTaskDataPreProcessor: an image of {height} x {width} does not fit into size={self.size}; '
                     'crop or resize it in the pipeline, or use size_divisor'
                 )
@@ -128,7 +129,7 @@ class MultiTaskDataPreProcessor(BaseDataPreprocessor):
         for key in [key for key in sample.keys() if key.startswith('gt_')]:  # noqa: SIM118 - it is no mapping
             target = sample.get(key).data
             if tuple(target.shape[1:]) != image_shape:
-                raise ValueError(
+                raise UserError(
                     f"sample '{sample.metainfo.get('img_path', '?')}': {key} is {tuple(target.shape[1:])}, but its "
                     f'image is {image_shape}; in training both must go through the same transforms '
                     '(MultiTaskPad(pad_targets=True))'

@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from mtl_plugins.errors import UserError
+
 from .figure import (
     FAINT,
     INK,
@@ -105,9 +107,9 @@ def draw_affinity_curves(
     pairs = strongest_pairs(history, tasks) if pairs is None else list(pairs)
     unknown = sorted({name for pair in pairs for name in pair if name not in tasks})
     if unknown:
-        raise ValueError(f'pairs name {", ".join(unknown)}, but the tasks are {", ".join(tasks)}')
+        raise UserError(f'pairs name {", ".join(unknown)}, but the tasks are {", ".join(tasks)}')
     if not 0 < len(pairs) <= 12:
-        raise ValueError(f'between 1 and 12 pairs can be told apart in one figure, but got {len(pairs)}')
+        raise UserError(f'between 1 and 12 pairs can be told apart in one figure, but got {len(pairs)}')
     labels = [f'{source} → {target}' for source, target in pairs]
     right = 62 + 6.8 * max(map(len, labels))
     figure = new_figure(78 + 560 + right, 354)
@@ -160,7 +162,7 @@ def colour_limit(matrix: np.ndarray) -> float:
 def _checked(affinity: ArrayLike, tasks: Sequence[str]) -> np.ndarray:
     matrix = np.asarray(affinity, dtype=np.float64)
     if not len(tasks) or matrix.shape != (len(tasks), len(tasks)):
-        raise ValueError(f'affinity must have the shape (K, K) for {len(tasks)} tasks, but got {matrix.shape}')
+        raise UserError(f'affinity must have the shape (K, K) for {len(tasks)} tasks, but got {matrix.shape}')
     return matrix
 
 
@@ -173,7 +175,7 @@ def checked_history(iterations: Sequence[int], affinity: ArrayLike, tasks: Seque
     """Return ``(T, K, K)`` float64, or raise ValueError."""
     history = np.asarray(affinity, dtype=np.float64)
     if history.shape != (len(iterations), len(tasks), len(tasks)) or not len(iterations):
-        raise ValueError(
+        raise UserError(
             f'affinity must have the shape (T, K, K) = ({len(iterations)}, {len(tasks)}, {len(tasks)}) with T > 0, but '
             f'got {history.shape}'
         )

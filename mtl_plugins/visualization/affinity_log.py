@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mtl_plugins.errors import UserError
+
 from .run_log import RunLog, require
 
 
@@ -41,7 +43,7 @@ def read_run(path: str | os.PathLike) -> list[dict[str, Any]]:
     entries = AFFINITY_LOG.read_run(path)
     if any(entry['tasks'] != entries[0]['tasks'] for entry in entries):
         found = sorted({', '.join(entry['tasks']) for entry in entries})
-        raise ValueError(
+        raise UserError(
             f'{path} holds runs of different tasks ({"; ".join(found)}); give the {AFFINITY_LOG.name} of one of them '
             'instead'
         )

@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from mtl_plugins.errors import UserError
+
 from .affinity import COLOUR_MAP, colour_limit
 from .conflict_log import Conflicts
 from .figure import LABEL_SIZE, TICK_SIZE
@@ -72,7 +74,7 @@ def draw_pair_conflicts(conflicts: Conflicts, path: str | os.PathLike | None = N
         ValueError: If there is one task only.
     """
     if len(conflicts.tasks) < 2:
-        raise ValueError(f'conflicts are between two tasks, but the log has only {", ".join(conflicts.tasks)}')
+        raise UserError(f'conflicts are between two tasks, but the log has only {", ".join(conflicts.tasks)}')
     cosines = _pairs(conflicts.whole().cosines())[:, 0]
     rates = _over_time(conflicts, cosines.T[..., None])
     names = [f'{a} | {b}' for a, b in itertools.combinations(conflicts.tasks, 2)]

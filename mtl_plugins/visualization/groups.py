@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from mtl_plugins.errors import UserError
+
 from .figure import (
     FAINT,
     INK,
@@ -58,7 +60,7 @@ def draw_group_timeline(
         ValueError: If there is nothing to draw, the lengths differ, or groups name a task twice or an unknown one.
     """
     if not len(iterations) or len(iterations) != len(groups):
-        raise ValueError(f'one partition per iteration is needed, but got {len(groups)} for {len(iterations)}')
+        raise UserError(f'one partition per iteration is needed, but got {len(groups)} for {len(iterations)}')
     leaders = np.stack([group_leaders(partition, tasks) for partition in groups])
     counts = np.array([len(partition) for partition in groups])
     chosen = np.unique(np.linspace(0, len(iterations) - 1, min(len(iterations), MAX_COLUMNS)).astype(int))
@@ -106,10 +108,10 @@ def group_leaders(partition: Sequence[Sequence[str]], tasks: Sequence[str]) -> n
     for group in partition:
         unknown = [task for task in group if task not in positions]
         if unknown:
-            raise ValueError(f'groups name {", ".join(map(str, unknown))}, but the tasks are {", ".join(tasks)}')
+            raise UserError(f'groups name {", ".join(map(str, unknown))}, but the tasks are {", ".join(tasks)}')
         members = [positions[task] for task in group]
         if len(set(members)) < len(members) or (leaders[members] >= 0).any():
-            raise ValueError(f'each task may be in one group only, but the groups are {[list(g) for g in partition]}')
+            raise UserError(f'each task may be in one group only, but the groups are {[list(g) for g in partition]}')
         leaders[members] = min(members, default=-1)
     return leaders
 
@@ -129,6 +131,6 @@ def _draw_rows(axes, edges: np.ndarray, leaders: np.ndarray, tasks: Sequence[str
 def _edges(iterations: np.ndarray) -> np.ndarray:
     """Return the T + 1 borders of the time each record stands for: from it to the next one."""
     if (np.diff(iterations) <= 0).any():
-        raise ValueError('iterations must increase')
+        raise UserError('iterations must increase')
     last = iterations[-1] - iterations[-2] if len(iterations) > 1 else 1.0
     return np.append(iterations, iterations[-1] + last)

@@ -12,6 +12,7 @@ import numpy as np
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.task_specs import get_task_specs
 
@@ -56,7 +57,7 @@ class PredictionPanelHook(Hook):
         add_to_visualizer: bool = True,
     ) -> None:
         if interval < 1 or (num_panels is not None and num_panels < 1):
-            raise ValueError(
+            raise UserError(
                 f'PredictionPanelHook: interval and num_panels must be positive, but got {interval} and {num_panels}'
             )
         if tasks is not None:

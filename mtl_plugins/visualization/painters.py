@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from skimage.color import lab2rgb
 
+from mtl_plugins.errors import UserError, UserKeyError
 from mtl_plugins.evaluation.targets import as_array, valid_pixels
 from mtl_plugins.task_specs import TaskSpec
 
@@ -55,7 +56,9 @@ def paint(
     """
     array = as_array(data)
     if spec.painter not in PAINTERS:
-        raise KeyError(f"task '{spec.key}' names the painter '{spec.painter}', but there are: {', '.join(PAINTERS)}")
+        raise UserKeyError(
+            f"task '{spec.key}' names the painter '{spec.painter}', but there are: {', '.join(PAINTERS)}"
+        )
     painter = painter_of(spec, array.shape[0])
     valid = valid_pixels(spec, array) if valid is None else np.asarray(valid, dtype=bool)
     # A value that is not a number has no colour, whatever the caller says.
@@ -64,8 +67,8 @@ def paint(
         value_range = painted_range(spec, array, valid=valid)
     try:
         colours = PAINTERS[painter](np.where(valid, array, 0), value_range, palette)
-    except ValueError as error:
-        raise ValueError(f"cannot draw task '{spec.key}': {error}") from error
+    except UserError as error:
+        raise UserError(f"cannot draw task '{spec.key}': {error}") from error
     return np.where(valid[..., None], colours, hatch(valid.shape, hatch_period))
 
 
@@ -119,7 +122,7 @@ def class_palette(count: int, palette: Sequence[Sequence[int]] | None = None) ->
         colours = [to_rgb(colour) for colour in distinct_colours(count)]
         return np.round(255 * np.array(colours).reshape(-1, 3)).astype(np.uint8)
     if len(palette) < count:
-        raise ValueError(f'the palette has {len(palette)} colours, but class {count - 1} occurs')
+        raise UserError(f'the palette has {len(palette)} colours, but class {count - 1} occurs')
     return np.asarray(palette, dtype=np.uint8).reshape(-1, 3)
 
 
@@ -134,14 +137,14 @@ def _bytes(rgb: np.ndarray) -> np.ndarray:
 
 def _needs(array: np.ndarray, *channels: int) -> None:
     if array.shape[0] not in channels:
-        raise ValueError(f'its painter needs {" or ".join(map(str, channels))} channels, but got {array.shape[0]}')
+        raise UserError(f'its painter needs {" or ".join(map(str, channels))} channels, but got {array.shape[0]}')
 
 
 def _classes(array: np.ndarray, value_range: Range, palette: Sequence[Sequence[int]] | None) -> np.ndarray:
     _needs(array, 1)
     indices = array[0].astype(np.int64)
     if indices.min(initial=0) < 0:
-        raise ValueError(f'class indices must not be negative, but the smallest is {indices.min()}')
+        raise UserError(f'class indices must not be negative, but the smallest is {indices.min()}')
     return class_palette(int(indices.max(initial=0)) + 1, palette)[indices]
 
 

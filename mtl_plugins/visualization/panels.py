@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.evaluation.targets import as_array, read_field
 from mtl_plugins.task_specs import TaskSpec, get_task_specs
 
@@ -91,7 +92,7 @@ def prediction_panel(
     }
     sizes = [array.shape[1:] for pair in fields.values() for array in pair if array is not None]
     if not sizes and image is None:
-        raise ValueError(f'prediction_panel: the sample has no target, no prediction and no image of {list(tasks)}')
+        raise UserError(f'prediction_panel: the sample has no target, no prediction and no image of {list(tasks)}')
     cell = _Cell.fitting(*(sizes[0] if sizes else image.shape[:2]))
     bands = _bands(specs, columns)
     inputs = 1 if image is not None else 0

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mtl_plugins.errors import UserError, UserFileNotFoundError
+
 
 @dataclass(frozen=True)
 class RunLog:
@@ -38,7 +40,7 @@ class RunLog:
         """
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(f'no file {path}; {self.source} writes <work_dir>/<timestamp>/{self.name}')
+            raise UserFileNotFoundError(f'no file {path}; {self.source} writes <work_dir>/<timestamp>/{self.name}')
         lines = path.read_bytes().split(b'\n')
         entries = []
         for number, line in enumerate(lines, start=1):
@@ -50,7 +52,7 @@ class RunLog:
                 # Only a line without its newline can be half written.
                 if number == len(lines):
                     break
-                raise ValueError(f'{path}, line {number}: not an entry of {self.title}: {error}') from error
+                raise UserError(f'{path}, line {number}: not an entry of {self.title}: {error}') from error
         return entries
 
     def find(self, path: str | os.PathLike) -> list[Path]:
@@ -64,12 +66,12 @@ class RunLog:
             # Run folders are named by their time of start, so that names sort by age.
             logs = sorted({*path.glob(self.name), *path.glob(f'*/{self.name}')})
             if not logs:
-                raise FileNotFoundError(
+                raise UserFileNotFoundError(
                     f'{path} has no {self.name}, neither itself nor in its run folders; {self.source} writes it'
                 )
             return logs
         if not path.is_file():
-            raise FileNotFoundError(f'no file or folder {path}; give a work dir or its {self.name}')
+            raise UserFileNotFoundError(f'no file or folder {path}; give a work dir or its {self.name}')
         return [path]
 
     def read_run(self, path: str | os.PathLike) -> list[dict[str, Any]]:
@@ -90,7 +92,7 @@ class RunLog:
                 merged = {iteration: entry for iteration, entry in merged.items() if iteration < start}
                 merged.update((entry['iter'], entry) for entry in entries)
         if not merged:
-            raise ValueError(f'{path}: {self.name} has no entry yet; the first comes after the interval of the hook')
+            raise UserError(f'{path}: {self.name} has no entry yet; the first comes after the interval of the hook')
         return [merged[iteration] for iteration in sorted(merged)]
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.visualization import (
     draw_affinity,
     draw_affinity_curves,
@@ -55,7 +56,7 @@ def split_pairs(pairs: str | None) -> list[tuple[str, str]] | None:
     split = [tuple(part.split(':')) for part in pairs.split(',') if part]
     wrong = [':'.join(pair) for pair in split if len(pair) != 2]
     if wrong:
-        raise ValueError(f'--pairs takes FROM:TO, for example semseg:depth, but got {", ".join(wrong)}')
+        raise UserError(f'--pairs takes FROM:TO, for example semseg:depth, but got {", ".join(wrong)}')
     return split
 
 
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         draw_affinity_curves(iterations, history, tasks, pairs, path=written[1])
         draw_affinity_panels(iterations, history, tasks, path=written[2])
         draw_group_timeline(iterations, [entry['groups'] for entry in entries], tasks, written[3])
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         parser.exit(2, f'plot_affinity: error: {error}\n')
     if iterations[place] != wanted:
         print(f'iteration {wanted} is not in the log; the heat map shows {iterations[place]}')

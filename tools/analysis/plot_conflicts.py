@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_plugins.apis.arguments import positive
+from mtl_plugins.errors import UserError
 from mtl_plugins.visualization import draw_layer_conflicts, draw_mean_cosines, draw_pair_conflicts, read_conflicts
 
 READABLE_ROWS = 24
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         draw_pair_conflicts(conflicts, written[2])
         draw_mean_cosines(conflicts, written[0])
         draw_layer_conflicts(parts, written[1])
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         parser.exit(2, f'plot_conflicts: error: {error}\n')
     iterations = conflicts.iterations
     print(

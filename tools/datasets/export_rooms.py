@@ -16,6 +16,7 @@ from mtl_plugins.datasets.nyud.layout import PACKAGINGS as NYUD_PACKAGINGS
 from mtl_plugins.datasets.pascal_context.export import export_pascal_context
 from mtl_plugins.datasets.taskonomy.export import export_taskonomy
 from mtl_plugins.datasets.taskonomy.layout import ORDERS as TASKONOMY_ORDERS
+from mtl_plugins.errors import UserError
 
 EXPORTERS = {
     'nyud': export_nyud,
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.out, counts, seed=args.seed, num_workers=args.jobs,
             **{name: value for name, value in options.items() if value is not None},
         )  # fmt: skip
-    except (FileExistsError, ValueError) as error:
+    except (UserError, OSError) as error:
         print(f'export_rooms.py: {error}', file=sys.stderr)
         return 2
     images = ', '.join(f'{split} {count}' for split, count in read_fixture_marker(root)['counts'].items())

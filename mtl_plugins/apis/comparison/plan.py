@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mtl_plugins.apis.baseline_runs import headline, single_task_config
 from mtl_plugins.apis.configs import set_method
 from mtl_plugins.apis.runs import TrainingRun, decisive_settings
+from mtl_plugins.errors import UserError
 from mtl_plugins.task_specs import get_task_spec
 
 from .records import Key, RecordStore, describe_key, fingerprint, make_record
@@ -82,7 +83,7 @@ def comparison_header(cfg: Config, config: str) -> dict[str, Any]:
     tasks = list((cfg.get('model') or {}).get('heads') or {})
     max_iters = (cfg.get('train_cfg') or {}).get('max_iters')
     if not tasks or not cfg.get('val_evaluator') or not max_iters:
-        raise ValueError(
+        raise UserError(
             f'{config} cannot be compared: it needs a model with heads=dict(<task>=...), a val_evaluator, and '
             'train_cfg.max_iters'
         )
@@ -147,5 +148,5 @@ def mean_groups(records: Mapping[Key, Mapping[str, Any]], name: str, seeds: Sequ
     if any(record is None for record in found):
         return None
     if any(record['groups'] is None for record in found):
-        raise ValueError(f'@{name}: the runs of {name} have no groups to count')
+        raise UserError(f'@{name}: the runs of {name} have no groups to count')
     return sum(record['groups']['mean'] for record in found) / len(found)

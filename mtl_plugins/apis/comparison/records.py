@@ -12,6 +12,7 @@ from typing import Any
 from mtl_plugins.engine.checkpoints import write_atomically
 from mtl_plugins.engine.hooks.environment import FILE_NAME as STAMP
 from mtl_plugins.engine.hooks.metrics_file import FILE_NAME, read_metrics
+from mtl_plugins.errors import UserError, UserFileNotFoundError
 from mtl_plugins.visualization.affinity_log import read_run
 
 VERSION = 1
@@ -49,7 +50,9 @@ class RecordStore:
         if self.path.is_file():
             self._load(whole=header is None)
         elif header is None:
-            raise FileNotFoundError(f'no results file {self.path}; train something first, or name another by --results')
+            raise UserFileNotFoundError(
+                f'no results file {self.path}; train something first, or name another by --results'
+            )
 
     def get(self, key: Key, settings: str) -> dict[str, Any] | None:
         """The record of a run, or None.
@@ -59,7 +62,7 @@ class RecordStore:
         """
         record = self.records.get(key)
         if record is not None and record['settings'] != settings:
-            raise ValueError(
+            raise UserError(
                 f'{self.path} holds the run {describe_key(key)} with other settings than those of now. Write to '
                 'another --results, or remove that run from the file to train it anew'
             )
@@ -79,17 +82,17 @@ class RecordStore:
             runs = content.pop('runs')
             self.records = {(run['variant'], run['seed'], run['task']): run for run in runs}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f'{self.path} does not hold the results of a comparison ({error})') from error
+            raise UserError(f'{self.path} does not hold the results of a comparison ({error})') from error
         for name, value in self.header.items():
             if content.get(name) != value:
-                raise ValueError(
+                raise UserError(
                     f'{self.path} holds results for another {name} ({content.get(name)!r}, now {value!r}); write to '
                     'another --results'
                 )
         if whole:
             absent = [name for name in ('config', 'tasks', 'max_iters') if name not in content]
             if absent:
-                raise ValueError(f'{self.path} does not hold the results of a comparison (no {", ".join(absent)})')
+                raise UserError(f'{self.path} does not hold the results of a comparison (no {", ".join(absent)})')
             self.header = content
 
 

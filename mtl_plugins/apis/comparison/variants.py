@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import DictAction
 
+from mtl_plugins.errors import UserError, refusing
 from mtl_plugins.methods.catalogue import get_method
 from mtl_plugins.methods.naming import near_matches
 
@@ -52,16 +53,16 @@ def parse_variants(text: str) -> list[Variant]:
     names = [variant.name for variant in variants]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f'methods: {", ".join(twice)} occurs more than once; give names, as in gd2=gd[passes=2]')
+        raise UserError(f'methods: {", ".join(twice)} occurs more than once; give names, as in gd2=gd[passes=2]')
     if SINGLE in names:
-        raise ValueError(f"methods: the name '{SINGLE}' is that of the single-task models; choose another")
+        raise UserError(f"methods: the name '{SINGLE}' is that of the single-task models; choose another")
     for variant in variants:
         for reference in variant.references:
             found = next((other for other in variants if other.name == reference), None)
             if found is None:
-                raise ValueError(f'methods: {variant.name} refers to @{reference}: {near_matches(reference, names)}')
+                raise UserError(f'methods: {variant.name} refers to @{reference}: {near_matches(reference, names)}')
             if found.references:
-                raise ValueError(f'methods: {variant.name} refers to @{reference}, which itself refers to another')
+                raise UserError(f'methods: {variant.name} refers to @{reference}, which itself refers to another')
     return variants
 
 
@@ -78,13 +79,14 @@ def file_name(name: str) -> str:
 def _parse_variant(text: str) -> Variant:
     match = _FORM.match(text)
     if match is None:
-        raise ValueError(f'methods: {text!r} is not of the right form: {_EXPECTED}')
-    get_method(match['method'])
+        raise UserError(f'methods: {text!r} is not of the right form: {_EXPECTED}')
+    with refusing('methods'):
+        get_method(match['method'])
     options = {}
     for entry in _split(match['options'] or ''):
         key, separator, value = entry.partition('=')
         if not (key and separator and value):
-            raise ValueError(f'methods: the option {entry!r} of {text!r} is not of the form option=value: {_EXPECTED}')
+            raise UserError(f'methods: the option {entry!r} of {text!r} is not of the form option=value: {_EXPECTED}')
         options[key] = DictAction._parse_iterable(value)
     return Variant(match['name'] or text, match['method'], options)
 
@@ -98,5 +100,5 @@ def _split(text: str) -> list[str]:
             parts.append(text[start:place].strip())
             start = place + 1
     if depth:
-        raise ValueError(f'methods: the brackets of {text!r} do not match')
+        raise UserError(f'methods: the brackets of {text!r} do not match')
     return [part for part in parts if part]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mtl_plugins.apis.inference.loading import size_divisor
 from mtl_plugins.apis.inference.sizes import Size, round_up
+from mtl_plugins.errors import UserError, UserImportError
 from mtl_plugins.models import MultiTaskSegmentor
 from mtl_plugins.models.segmentors.inference import check_tasks
 
@@ -44,7 +45,7 @@ class ExportedTasks(nn.Module):
         super().__init__()
         divisor = size_divisor(model)
         if round_up(size, divisor) != tuple(size):
-            raise ValueError(
+            raise UserError(
                 f'height and width must be multiples of {divisor}, but got {tuple(size)}; the next are '
                 f'{round_up(size, divisor)}'
             )
@@ -99,14 +100,14 @@ def save_program(program: torch.export.ExportedProgram, tasks: Sequence[str], pa
         ValueError: If there is no such format.
     """
     if format not in FORMATS:
-        raise ValueError(f'format must be one of {", ".join(FORMATS)}, but got {format!r}')
+        raise UserError(f'format must be one of {", ".join(FORMATS)}, but got {format!r}')
     path.parent.mkdir(parents=True, exist_ok=True)
     if format == 'pt2':
         torch.export.save(program, path)
         return
     missing = [name for name in _ONNX_PACKAGES if find_spec(name) is None]
     if missing:
-        raise ImportError(
+        raise UserImportError(
             f'export to ONNX needs {" and ".join(missing)}: pip install "mtl-plugins[export]" (or take --format pt2)'
         )
     size = sum(tensor.numel() * tensor.element_size() for tensor in program.state_dict.values())

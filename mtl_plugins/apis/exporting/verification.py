@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mtl_plugins.apis.inference.sizes import Size
 from mtl_plugins.datasets.photo_files import find_bundled_photos, load_photo
+from mtl_plugins.errors import UserImportError
 from mtl_plugins.models import MultiTaskSegmentor
 
 from .program import INPUT
@@ -93,7 +94,7 @@ def differences(
 
 def _onnx_runner(path: Path):
     if not can_run('onnx'):
-        raise ImportError('checking an ONNX file needs onnxruntime: pip install "mtl-plugins[export]"')
+        raise UserImportError('checking an ONNX file needs onnxruntime: pip install "mtl-plugins[export]"')
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])

@@ -19,6 +19,7 @@ from rich.progress import track
 
 from mtl_plugins.datasets.photo_files import UnreadablePhotoError
 from mtl_plugins.datasets.transforms import MultiTaskPad, MultiTaskResize, PackMultiTaskInputs
+from mtl_plugins.errors import UserError, UserTypeError
 from mtl_plugins.evaluation.targets import as_array, read_field
 from mtl_plugins.models import InferenceSettings
 from mtl_plugins.models.segmentors.inference import check_tasks
@@ -101,9 +102,9 @@ class MultiTaskInferencer(BaseInferencer):
         cfg_options: dict[str, Any] | None = None,
     ) -> None:
         if isinstance(tasks, str):
-            raise TypeError(f'tasks must be several names or None, but got the string {tasks!r}')
+            raise UserTypeError(f'tasks must be several names or None, but got the string {tasks!r}')
         if model is None:
-            raise TypeError('model must be given: a checkpoint alone would have to run code to make a config')
+            raise UserTypeError('model must be given: a checkpoint alone would have to run code to make a config')
         cfg = find_config(model, cfg_options)
         self._asked = None if tasks is None else tuple(tasks)
         self._about = dict(
@@ -148,7 +149,7 @@ class MultiTaskInferencer(BaseInferencer):
         """
         preprocess, forward, visualize, postprocess = self._dispatch_kwargs(**kwargs)
         if batch_size < 1:
-            raise ValueError(f'batch_size must be 1 or more, but got {batch_size}')
+            raise UserError(f'batch_size must be 1 or more, but got {batch_size}')
         entries = Inputs(inputs, channel_order, fps)
         settings = self.settings(**forward)
         preprocess.setdefault('resize', 'none' if settings.mode == 'slide' else 'fit')
@@ -197,7 +198,7 @@ class MultiTaskInferencer(BaseInferencer):
         mode = base.mode if mode is None else mode
         crop = crop_size or base.crop_size or (training_size(self.cfg) if mode == 'slide' else None)
         if mode == 'slide' and crop is None:
-            raise ValueError("mode='slide' needs crop_size=(height, width): the config does not tell a training size")
+            raise UserError("mode='slide' needs crop_size=(height, width): the config does not tell a training size")
         settings = dataclasses.replace(
             base,
             mode=mode,

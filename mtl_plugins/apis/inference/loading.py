@@ -20,6 +20,7 @@ from torch import nn
 
 from mtl_plugins.apis.configs import configs_root, load_config, set_tasks
 from mtl_plugins.engine.checkpoints import register_safe_loaders
+from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
 from mtl_plugins.models import MultiTaskSegmentor
 from mtl_plugins.registry import MODELS
 
@@ -51,7 +52,7 @@ def find_config(config: str | os.PathLike | Mapping[str, Any], cfg_options: dict
         cfg.merge_from_dict(cfg_options or {})
         return cfg
     if not isinstance(config, str | os.PathLike):
-        raise TypeError(f'expected a config file, the name of a shipped config or a config, but got {type(config)}')
+        raise UserTypeError(f'expected a config file, the name of a shipped config or a config, but got {type(config)}')
     if '::' in str(config) or Path(config).is_file():
         return load_config(config, cfg_options)
     root = configs_root()
@@ -61,7 +62,7 @@ def find_config(config: str | os.PathLike | Mapping[str, Any], cfg_options: dict
     if path is None or not path.with_suffix('').as_posix().endswith(Path(config).as_posix().removesuffix('.py')):
         near = difflib.get_close_matches(stem, shipped, n=3, cutoff=0.5)
         hint = f'; shipped configs with a similar name: {", ".join(near)}' if near else ''
-        raise FileNotFoundError(f'no config file {config}, and no config of this name in {root}{hint}')
+        raise UserFileNotFoundError(f'no config file {config}, and no config of this name in {root}{hint}')
     return load_config(path, cfg_options)
 
 
@@ -82,13 +83,13 @@ def load_model(cfg: Config, weights: str | os.PathLike | None, device: str | tor
     """
     init_default_scope(cfg.get('default_scope') or 'mtl_plugins')
     if not cfg.get('model'):
-        raise ValueError(f'the config has no model; its entries: {", ".join(cfg) or "none"}')
+        raise UserError(f'the config has no model; its entries: {", ".join(cfg) or "none"}')
     checkpoint = None if weights is None else _read(weights)
     if checkpoint is not None:
         _leave_out_heads(cfg, checkpoint['state_dict'], str(weights))
     model = MODELS.build(cfg.model)
     if not isinstance(model, MultiTaskSegmentor):
-        raise ValueError(
+        raise UserError(
             f'inference and export are for models of type mtl_plugins.MultiTaskSegmentor, but the config has '
             f"{type(model).__name__}; for models of mmseg use mmseg's own inferencer"
         )
@@ -100,7 +101,7 @@ def load_model(cfg: Config, weights: str | os.PathLike | None, device: str | tor
         model.to(device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split('\n')[0]
-        raise ValueError(f"device '{device}' cannot be used ({reason}); device='cpu' always can") from error
+        raise UserError(f"device '{device}' cannot be used ({reason}); device='cpu' always can") from error
     model.eval()
     model.cfg = cfg
     return LoadedModel(model, dict((checkpoint or {}).get('meta', {}).get('dataset_meta') or {}))
@@ -123,7 +124,7 @@ def _read(weights: str | os.PathLike) -> dict[str, Any]:
     register_safe_loaders()
     checkpoint = CheckpointLoader.load_checkpoint(str(weights), map_location='cpu', logger=_quiet())
     if not isinstance(checkpoint, Mapping):
-        raise ValueError(f'{weights} holds {type(checkpoint).__name__} instead of a dict of weights')
+        raise UserError(f'{weights} holds {type(checkpoint).__name__} instead of a dict of weights')
     if 'state_dict' not in checkpoint:
         checkpoint = dict(state_dict=checkpoint)
     state = {key.removeprefix('module.'): value for key, value in checkpoint['state_dict'].items()}
@@ -161,7 +162,7 @@ def _load_weights(model: nn.Module, state: Mapping[str, torch.Tensor], weights: 
     missing = [key for key in own if key not in state]
     for problem, keys in (('other shapes than the model', misfits), ('no weights for', missing)):
         if keys:
-            raise ValueError(
+            raise UserError(
                 f'{weights} does not fit the model of the config. It has {problem}: {", ".join(keys[:3])}'
                 f'{f" and {len(keys) - 3} more" if len(keys) > 3 else ""}. Take the config that the model was trained '
                 'with; the training left a copy of it in its work dir'

@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mtl_plugins.apis.datasets import leaf_datasets
+from mtl_plugins.errors import UserError
 
 Size = tuple[int, int]
 CHOICES = ('fit', 'none')
@@ -50,14 +51,14 @@ def content_size(shape: Size, resize: str | Size, trained: Size | None) -> Size:
     """
     if isinstance(resize, str):
         if resize not in CHOICES:
-            raise ValueError(f"resize must be 'fit', 'none' or (height, width), but got {resize!r}")
+            raise UserError(f"resize must be 'fit', 'none' or (height, width), but got {resize!r}")
         if resize == 'none' or trained is None:
             return shape
         factor = min(1.0, *(want / have for want, have in zip(trained, shape)))
         return tuple(max(1, round(side * factor)) for side in shape)
     size = _pair(resize)
     if size is None:
-        raise ValueError(f"resize must be 'fit', 'none' or (height, width) of 1 or more, but got {resize!r}")
+        raise UserError(f"resize must be 'fit', 'none' or (height, width) of 1 or more, but got {resize!r}")
     return size
 
 

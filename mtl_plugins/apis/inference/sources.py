@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from mtl_plugins.datasets.photo_files import SUFFIXES, UnreadablePhotoError, load_photo
+from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.gif')
 ORDERS = ('bgr', 'rgb')
@@ -71,9 +72,9 @@ class Inputs:
 
     def __init__(self, inputs: Any, channel_order: str = 'bgr', fps: float | None = None) -> None:
         if channel_order not in ORDERS:
-            raise ValueError(f"channel_order must be 'bgr' or 'rgb', but got {channel_order!r}")
+            raise UserError(f"channel_order must be 'bgr' or 'rgb', but got {channel_order!r}")
         if fps is not None and not fps > 0:
-            raise ValueError(f'fps must be above 0, but got {fps!r}')
+            raise UserError(f'fps must be above 0, but got {fps!r}')
         self.channel_order = channel_order
         self.fps = fps
         self._names: set[str] = set()
@@ -81,7 +82,7 @@ class Inputs:
         for number, one in enumerate(inputs if isinstance(inputs, list | tuple) else [inputs]):
             self._add(one, number)
         if not self._parts:
-            raise ValueError('there is nothing to predict: the list of inputs is empty')
+            raise UserError('there is nothing to predict: the list of inputs is empty')
 
     def __len__(self) -> int:
         """Number of pictures, as far as videos tell how long they are."""
@@ -98,12 +99,12 @@ class Inputs:
         if isinstance(one, np.ndarray):
             self._add_array(one, number)
         elif not isinstance(one, str | os.PathLike):
-            raise TypeError(
+            raise UserTypeError(
                 f'input {number}: expected the path of a picture, folder or video, or an array (H, W, 3), but got '
                 f'{type(one).__name__}'
             )
         elif not (path := Path(one).expanduser()).exists():
-            raise FileNotFoundError(f'input {one} does not exist')
+            raise UserFileNotFoundError(f'input {one} does not exist')
         elif path.is_dir():
             self._add_folder(path)
         elif path.suffix.lower() in VIDEO_SUFFIXES:
@@ -113,7 +114,7 @@ class Inputs:
 
     def _add_array(self, array: np.ndarray, number: int) -> None:
         if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:
-            raise ValueError(
+            raise UserError(
                 f'input {number}: an array must have the shape (H, W, 3) and the type uint8 (0..255), but this one has '
                 f'{array.shape} and {array.dtype}'
             )
@@ -128,7 +129,7 @@ class Inputs:
             if path.suffix.lower() in SUFFIXES and not any(p.startswith('.') for p in path.relative_to(folder).parts)
         ]
         if not found:
-            raise ValueError(
+            raise UserError(
                 f'there is no picture in {folder}; looked in it and its folders for files that end in '
                 f'{", ".join(SUFFIXES)} (give a video by its own path)'
             )
@@ -158,7 +159,7 @@ def _open_video(path: Path, name: str, fps: float | None) -> Video:
     finally:
         capture.release()
     if not opened:
-        raise ValueError(f'cannot read the video {path}: damaged, empty, or of a format that OpenCV does not know')
+        raise UserError(f'cannot read the video {path}: damaged, empty, or of a format that OpenCV does not know')
     own = own if own > 0 else 25.0  # some containers do not tell
     step = 1 if fps is None else max(1, round(own / fps))
     return Video(str(path), name, own / step, step, max(1, -(-max(count, 0) // step)))

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mtl_plugins.apis.datasets import broken_cover
+from mtl_plugins.errors import UserError
 from mtl_plugins.models.losses import valid_mask
 from mtl_plugins.task_specs import IGNORE_INDEX, TASK_SPECS
 
@@ -142,7 +143,7 @@ def compare_tasks(step: Step, model: Any, dataset: Any) -> None:
     for task, count in (meta.get('channels') or {}).items():
         channels = getattr(head[task], 'out_channels', None) if task in head else None
         if channels is not None and channels != count:
-            raise ValueError(
+            raise UserError(
                 f"task '{task}': the head predicts {channels} channels, the data have {count}; set "
                 f'model.heads.{task}.channels={count}'
             )
@@ -151,5 +152,5 @@ def compare_tasks(step: Step, model: Any, dataset: Any) -> None:
         if channels is not None and channels != len(classes):
             problem = f"task '{task}': the head predicts {channels} classes, the data have {len(classes)}"
             if channels < len(classes):
-                raise ValueError(f'{problem}; set model.heads.{task}.num_classes={len(classes)}')
+                raise UserError(f'{problem}; set model.heads.{task}.num_classes={len(classes)}')
             step.note(problem)

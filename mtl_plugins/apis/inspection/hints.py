@@ -1,4 +1,4 @@
-"""Plain advice about the errors that set-ups usually die of."""
+"""Plain advice about the errors of other libraries that set-ups usually die of; ours bring their own."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from mmengine import registry as roots
 from mmengine.config import Config
 from mmengine.registry import Registry
 
-from .report import message_of
+from mtl_plugins.errors import message_of
 
 _UNREGISTERED = re.compile(r"^'?(?P<name>[\w.]+) is not in the (?P<scope>\w+)::(?P<kind>[\w ]+) registry")
 _ARGUMENT = re.compile(r"(?P<owner>\w+)?\.?__init__\(\) got an unexpected keyword argument '(?P<name>\w+)'")
+_MISSING = re.compile(r"(?P<owner>\w+)?\.?__init__\(\) missing \d+ required [\w-]+ arguments?: '(?P<name>\w+)'")
 _PATH = re.compile(r'(?:[\w.-]+)?(?:/[\w.@ -]+)+|[\w.-]+\.(?:pth|txt|json|py|pt|safetensors)')
 _NETWORK = ('urlopen error', 'Max retries', 'ConnectionError', 'Temporary failure in name resolution', 'LocalEntryNot')
 
 
 def hint_for(error: BaseException, cfg: Config | None = None) -> str:
     """What to do about ``error``, one or two sentences; empty if nothing better than its message is known."""
+    advice = getattr(error, 'advice', '')
+    if advice:
+        return advice
     for rule in _RULES:
         hint = rule(error, message_of(error), cfg)
         if hint:
@@ -78,24 +82,6 @@ def _all_classes() -> Iterator[tuple[str, Any]]:
                 yield from node.module_dict.items()
 
 
-def _not_claimed(error: BaseException, text: str, cfg: Config | None) -> str:
-    if 'no task claims the loss key' not in text:
-        return ''
-    return (
-        'the model returns a loss that belongs to no task of optim_wrapper.tasks. Name the task that it should be part '
-        'of, or leave optim_wrapper.tasks out: then each prefix before the first dot is a task'
-    )
-
-
-def _bad_target(error: BaseException, text: str, cfg: Config | None) -> str:
-    if not isinstance(error, ValueError) or ', but found ' not in text:
-        return ''
-    return (
-        'a label of the data set is not what the task table says. Look at it with tools/datasets/browse.py CONFIG and '
-        'repair the file, the reader, or num_classes'
-    )
-
-
 def _no_network(error: BaseException, text: str, cfg: Config | None) -> str:
     if not any(sign in f'{type(error).__name__} {text}' for sign in _NETWORK):
         return ''
@@ -149,15 +135,41 @@ def _no_gradient(error: BaseException, text: str, cfg: Config | None) -> str:
 _RULES: tuple[Callable[[BaseException, str, Config | None], str], ...] = (
     _unregistered,
     _unexpected_argument,
-    _not_claimed,
     _no_network,
     _missing_file,
-    _bad_target,
     _unknown_module,
     _too_big,
     _sizes_differ,
     _no_gradient,
 )
+
+
+def refuted_entry(error: BaseException, cfg: Config) -> bool:
+    """Whether the config has the entry that a message of MMEngine, or of Python about arguments, complains of."""
+    text = message_of(error)
+    unregistered, unexpected, missing = _UNREGISTERED.match(text), _ARGUMENT.search(text), _MISSING.search(text)
+    if unregistered:
+        return bool(where_in_config(cfg, unregistered['name']))
+    if not isinstance(error, TypeError) or not (unexpected or missing):
+        return False
+    found = unexpected or missing
+    entries = [entry for entry in _entries(cfg.to_dict()) if found['owner'] in _family(entry.get('type'))]
+    return any((found['name'] in entry) == bool(unexpected) for entry in entries)
+
+
+def _entries(node: Any) -> Iterator[dict[str, Any]]:
+    """All dicts of a config."""
+    if isinstance(node, dict):
+        yield node
+    for value in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
+        yield from _entries(value)
+
+
+def _family(kind: Any) -> set[str]:
+    """Names of the classes that a ``type`` means, and of their bases, whose constructors may be theirs."""
+    name = str(kind).rpartition('.')[2]
+    classes = [kind] if inspect.isclass(kind) else [cls for known, cls in _all_classes() if known == name]
+    return {base.__name__ for cls in classes if inspect.isclass(cls) for base in cls.__mro__}
 
 
 def where_in_config(cfg: Config | None, text: str, *, keys: bool = False, paths: bool = False) -> str:

@@ -14,6 +14,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from mtl_plugins.errors import message_of
+
 
 class StepFailed(Exception):
     """A step did not succeed; the report has shown why."""
@@ -117,13 +119,6 @@ class Report:
 
     def _indented(self, content: Any) -> None:
         self.console.print(Padding(content, (0, 0, 0, 4), expand=False))
-
-
-def message_of(error: BaseException) -> str:
-    """The text of an error; that of a KeyError without the quotes that Python adds."""
-    if isinstance(error, KeyError) and len(error.args) == 1 and isinstance(error.args[0], str):
-        return error.args[0]
-    return str(error)
 
 
 def _origin(error: BaseException) -> str:

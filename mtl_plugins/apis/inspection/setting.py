@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 
 from mtl_plugins.engine.hooks.environment import collect_environment
+from mtl_plugins.errors import UserError, UserFileNotFoundError
 
 from .report import Step
 
@@ -35,18 +36,18 @@ def show_config(step: Step, cfg: Config, path: str) -> None:
     step.summary = path
     missing = [name for name in ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper') if not cfg.get(name)]
     if missing:
-        raise ValueError(f'the config has no {", no ".join(missing)}, which training needs')
+        raise UserError(f'the config has no {", no ".join(missing)}, which training needs')
     length = cfg.train_cfg.get('max_iters') or cfg.train_cfg.get('max_epochs')
     unit = 'iterations' if cfg.train_cfg.get('max_iters') else 'epochs'
     step.say(f'{length} {unit}, seed {(cfg.get("randomness") or {}).get("seed")}, work dir {cfg.work_dir}')
     if cfg.get('compile'):
-        raise ValueError(
+        raise UserError(
             'cfg.compile compiles the whole train_step, which multi-task steps cannot have; remove it (the backbone '
             'alone may be compiled)'
         )
     start = cfg.get('load_from')
     if start and '://' not in start and not Path(start).is_file():
-        raise FileNotFoundError(f'load_from={start}: there is no such file')
+        raise UserFileNotFoundError(f'load_from={start}: there is no such file')
     kept = sorted(Path(cfg.work_dir).glob('*.pth'))
     if kept:
         step.note(f'the work dir already holds checkpoints ({len(kept)}); --resume goes on from the newest')

@@ -18,6 +18,7 @@ from mtl_plugins.engine.hooks.cost import cost_line
 from mtl_plugins.engine.losses import NUM_VALID_SUFFIX, LossTable, is_loss_key
 from mtl_plugins.engine.optim_wrappers import StepOptimWrapper
 from mtl_plugins.engine.parameters import ParameterTable
+from mtl_plugins.errors import UserRuntimeError
 
 from .memory import PeakMemory, format_bytes, tensor_bytes
 from .report import Step
@@ -29,7 +30,7 @@ MOST_PLACES = 3
 """Parts of the model that a line about parameters names."""
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(UserRuntimeError):
     """A loss or gradient of the very first batch is not finite."""
 
 

@@ -18,6 +18,7 @@ from mtl_plugins.apis.comparison import Variant
 from mtl_plugins.apis.configs import set_method, set_precision
 from mtl_plugins.apis.inspection.memory import tensor_bytes
 from mtl_plugins.engine.optim_wrappers import SelectiveTaskGroupOptimWrapper, StepOptimWrapper
+from mtl_plugins.errors import UserError
 
 from .memory import peak_memory
 from .timing import Spread, ratio, time_systems
@@ -110,7 +111,7 @@ def build_steps(
         tasks = _tasks(model, wrapper, batch)
         for count in groups:
             if not 1 <= count <= len(tasks):
-                raise ValueError(f'--groups: {len(tasks)} tasks make 1 to {len(tasks)} groups, but got {count}')
+                raise UserError(f'--groups: {len(tasks)} tasks make 1 to {len(tasks)} groups, but got {count}')
             dealt = [list(tasks[start::count]) for start in range(count)]
             fixed = {'grouper': dict(type='Fixed', groups=dealt), 'warmup_iters': 0}
             wrapper = _build_wrapper(cfg, model, variant, precision, **fixed)

@@ -11,6 +11,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from mtl_plugins.errors import UserTypeError
 from mtl_plugins.task_specs import get_task_spec
 
 _MISSING = 0.1
@@ -101,7 +102,7 @@ def _labels(model: nn.Module, size: tuple[int, int], generator: torch.Generator)
                 gt_sem_seg=synthetic_target('semseg', size, generator).long(),
             )
         return dict(gt_sem_seg=synthetic_target('semseg', size, generator, model.decode_head.num_classes).long())
-    raise TypeError(
+    raise UserTypeError(
         f'there are no made-up labels for {type(model).__name__}: it is neither a MultiTaskSegmentor nor a '
         'segmentor of MMSegmentation'
     )

@@ -11,6 +11,7 @@ import yaml
 
 from mtl_plugins.engine.checkpoints import write_atomically
 from mtl_plugins.engine.hooks.environment import FILE_NAME
+from mtl_plugins.errors import UserError
 from mtl_plugins.task_specs import get_task_spec
 
 from .fill import FilledRow
@@ -37,7 +38,7 @@ def write_metafile(
         ValueError: If the runs do not have the setting of the table's configs.
     """
     if not options.as_published(table):
-        raise ValueError(
+        raise UserError(
             'a metafile tells what the shipped configs give, but these runs have other settings (--cfg-options or '
             '--backbone); run them without'
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mtl_plugins.apis.configs import configs_root, load_config
 from mtl_plugins.apis.runs import TrainingRun
+from mtl_plugins.errors import UserError, UserFileNotFoundError
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
 from .tables import PublishedRow, PublishedTable
@@ -128,7 +129,7 @@ def config_of(table: PublishedTable, row: PublishedRow, backbone: str | None) ->
     found = sorted(folder.glob(f'{key}_{backbone}_*.py'))
     if not found:
         have = sorted({path.stem.split('_')[-3] for path in folder.glob('gd_*.py')})
-        raise FileNotFoundError(
+        raise UserFileNotFoundError(
             f'no config {key}_{backbone}_*.py in {folder}; the backbones there are {", ".join(have)}'
         )
     return found[0]
@@ -142,7 +143,7 @@ def _short(path: Path) -> Path:
 def _batch_per_gpu(config: Path, gpus: int) -> str:
     batch = load_config(config).train_dataloader.batch_size
     if batch % gpus:
-        raise ValueError(f'--gpus {gpus}: the batch of {batch} of {config} cannot be split evenly; choose a divisor')
+        raise UserError(f'--gpus {gpus}: the batch of {batch} of {config} cannot be split evenly; choose a divisor')
     return f'train_dataloader.batch_size={batch // gpus}'
 
 

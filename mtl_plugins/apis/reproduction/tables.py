@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtl_plugins.errors import UserKeyError
 from mtl_plugins.methods.naming import near_matches
 
 FOLDER = Path(__file__).parent / 'tables'
@@ -94,7 +95,9 @@ class PublishedTable:
         for row in self.rows:
             if name.lower() in (row.name.lower(), row.method):
                 return row
-        raise KeyError(f'table {self.name} has no row {name!r}: {near_matches(name, [row.name for row in self.rows])}')
+        raise UserKeyError(
+            f'table {self.name} has no row {name!r}: {near_matches(name, [row.name for row in self.rows])}'
+        )
 
 
 def list_tables() -> tuple[str, ...]:
@@ -109,7 +112,7 @@ def load_table(name: str) -> PublishedTable:
         KeyError: If there is none; the message lists the near matches.
     """
     if name not in list_tables():
-        raise KeyError(f'unknown table {name!r}: {near_matches(name, list_tables())}')
+        raise UserKeyError(f'unknown table {name!r}: {near_matches(name, list_tables())}')
     content = json.loads((FOLDER / f'{name}.json').read_text(encoding='utf-8'))
     columns = tuple(Column(**column) for column in content.pop('columns'))
     rows = tuple(

@@ -14,6 +14,7 @@ from mmengine.config import Config
 import mtl_plugins
 from mtl_plugins.engine.checkpoints import write_atomically
 from mtl_plugins.engine.hooks.metrics_file import FILE_NAME, read_metrics
+from mtl_plugins.errors import UserError
 
 from .settings import decisive_settings, first_difference, without_workers
 
@@ -77,7 +78,7 @@ class TrainingRun:
             old = json.loads(path.read_text(encoding='utf-8'))
             change = first_difference(without_workers(old), without_workers(settings))
             if change:
-                raise ValueError(
+                raise UserError(
                     f'{self.folder} holds {self.what} with other settings ({change}). Remove that folder to train '
                     'anew, or choose another --work-dir'
                 )

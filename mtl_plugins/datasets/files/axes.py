@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 
+from mtl_plugins.errors import UserError
+
 AXES = ('x', 'y', 'z')
 OURS = AXES
 """x right, y up, z towards the viewer."""
@@ -30,7 +32,7 @@ class NormalAxes:
     def __init__(self, axes: Sequence[str] = OURS) -> None:
         self.axes = tuple(axes)
         if isinstance(axes, str) or sorted(axis.removeprefix('-') for axis in self.axes) != list(AXES):
-            raise ValueError(
+            raise UserError(
                 "normal_axes must name what the three channels of the file hold, for example ('x', '-y', 'z'), "
                 f'but got {axes!r}'
             )

@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
 from mtl_plugins.task_specs import get_task_spec
 
 from .folders import missing_files
@@ -75,12 +76,12 @@ class FilesDataset(BaseDataset):
     ) -> None:
         for name in ('ann_file', 'data_prefix'):
             if kwargs.pop(name, None):
-                raise ValueError(
+                raise UserError(
                     f'{type(self).__name__}: {name} does not apply; the names of folders and files are those of the '
                     'archives, below data_root'
                 )
         if split not in self.SPLITS:
-            raise ValueError(
+            raise UserError(
                 f'{type(self).__name__}.split must be one of {", ".join(map(repr, self.SPLITS))}, but got {split!r}'
             )
         self.split = split
@@ -126,13 +127,13 @@ class FilesDataset(BaseDataset):
         self.root = self.find_root(self.data_root)
         samples = [self._selected(sample) for sample in self.list_samples()]
         if not samples:
-            raise ValueError(f'{self._title}: the split is empty. {self._verify}')
+            raise UserError(f'{self._title}: the split is empty. {self._verify}')
         self.reader = self.make_reader()
         samples = self._without_missing(samples)
         counts = Counter(task for sample in samples for task in sample['files'])
         for task in self.tasks:
             if not counts[task]:
-                raise ValueError(
+                raise UserError(
                     f"{self._title}: none of the {len(samples)} samples has task '{task}'. Leave it out of tasks, or "
                     f'get its files. {self._verify}'
                 )
@@ -170,7 +171,7 @@ class FilesDataset(BaseDataset):
         if not self.allow_missing:
             first = sorted(missing)[:_SHOWN]
             more = f'\n  ... and {len(missing) - len(first)} more' if len(missing) > len(first) else ''
-            raise FileNotFoundError(
+            raise UserFileNotFoundError(
                 f'{self._title}: {len(missing)} of the files it needs for {", ".join(self.tasks)} are missing:\n  '
                 + '\n  '.join(first)
                 + more
@@ -192,24 +193,22 @@ class FilesDataset(BaseDataset):
             level=30,
         )
         if not kept:
-            raise ValueError(f'{self._title}: not a single image is left. {self._verify}')
+            raise UserError(f'{self._title}: not a single image is left. {self._verify}')
         return kept
 
     @classmethod
     def _checked_tasks(cls, tasks: Sequence[str]) -> tuple[str, ...]:
         if isinstance(tasks, str):
-            raise TypeError(f'{cls.__name__}.tasks must be a list of task names, but got the string {tasks!r}')
+            raise UserTypeError(f'{cls.__name__}.tasks must be a list of task names, but got the string {tasks!r}')
         for task in tasks:
             if task in cls.TASKS:
                 continue
             get_task_spec(task)
             near = difflib.get_close_matches(task, cls.TASKS, n=1)
             hint = f'; did you mean {near[0]!r}?' if near else ''
-            raise ValueError(
-                f"{cls.__name__} has no targets for the task '{task}'{hint} It has: {', '.join(cls.TASKS)}"
-            )
+            raise UserError(f"{cls.__name__} has no targets for the task '{task}'{hint} It has: {', '.join(cls.TASKS)}")
         if not tasks or len(set(tasks)) < len(tasks):
-            raise ValueError(
+            raise UserError(
                 f'{cls.__name__}.tasks must name at least one task and each only once, but got {tuple(tasks)}'
             )
         return tuple(tasks)

@@ -6,8 +6,10 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from mtl_plugins.errors import UserFileNotFoundError
 
-class FolderNotFoundError(FileNotFoundError):
+
+class FolderNotFoundError(UserFileNotFoundError):
     """There is no such data set where it was looked for.
 
     Args:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from mtl_plugins.errors import UserKeyError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import get_task_spec
 
@@ -32,7 +33,7 @@ class LoadSampleFiles(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add ``img``, one ``gt_<task>`` per file, ``seg_fields``, ``img_shape`` and ``ori_shape``."""
         if 'reader' not in results or 'files' not in results:
-            raise KeyError(
+            raise UserKeyError(
                 f'LoadSampleFiles: {sample_name(results)} comes without reader and files; this transform works with '
                 'data sets of files (mtl_plugins.NYUDv2Dataset, PascalContextMTDataset, TaskonomyDataset). The first '
                 'transform of RoomsDataset and PhotosDataset is mtl_plugins.LoadCachedSample'

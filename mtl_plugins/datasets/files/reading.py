@@ -15,6 +15,8 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
+from mtl_plugins.errors import UserError
+
 _PNG = b'\x89PNG\r\n\x1a\n'
 _PNG_END = b'\x00\x00\x00\x00IEND\xaeB`\x82'
 _JPEG = b'\xff\xd8'
@@ -25,7 +27,7 @@ _GREY, _PALETTE = 0, 3
 _COLOUR_TYPES = {_GREY: 'grey', 2: 'RGB', _PALETTE: 'palette', 4: 'grey with alpha', 6: 'RGB with alpha'}
 
 
-class UnreadableFileError(ValueError):
+class UnreadableFileError(UserError):
     """A file of a data set is missing, damaged or of another kind than it should be; the message names it.
 
     Attributes:

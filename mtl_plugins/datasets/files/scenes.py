@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from mtl_plugins.errors import UserError
+
 from ..rendering import TASKS
 from ..rooms import render_room, rooms_cache
 
@@ -62,9 +64,9 @@ def prepare_export(
     root = Path(root).expanduser()
     for split, count in counts.items():
         if count < 1:
-            raise ValueError(f'export of {dataset}: counts must be 1 or more, but got {count} for {split!r}')
+            raise UserError(f'export of {dataset}: counts must be 1 or more, but got {count} for {split!r}')
     if len(size) != 2 or min(size) < 16:
-        raise ValueError(f'export of {dataset}: size must be (height, width) of 16 pixels or more, but got {size!r}')
+        raise UserError(f'export of {dataset}: size must be (height, width) of 16 pixels or more, but got {size!r}')
     if root.exists() and not root.is_dir():
         raise FileExistsError(f'cannot export to {root}: it is a file; give the name of a new folder')
     if root.is_dir() and any(root.iterdir()) and read_fixture_marker(root) != _marker(dataset, counts, size, extra):

@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mtl_plugins.errors import UserError
+
 from ..files import prepare_export, render_scenes
 
 NAME = 'mmseg'
@@ -52,7 +54,7 @@ def export_mmseg(
     """
     counts = {'train': 4, 'val': 2, **(counts or {})}
     if set(counts) != set(SPLITS):
-        raise ValueError(f'export of mmseg: counts must name the splits train and val, but got {sorted(counts)}')
+        raise UserError(f'export of mmseg: counts must name the splits train and val, but got {sorted(counts)}')
     root = prepare_export(root, NAME, counts, size, seed=seed)
     for split, count in counts.items():
         for folder in (IMAGES, CLASS_MAPS, DEPTH_MAPS):

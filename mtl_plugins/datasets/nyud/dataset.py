@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mtl_plugins.errors import UserFileNotFoundError
 from mtl_plugins.registry import DATASETS
 
 from ..files import FilesDataset, NormalAxes, palette, read_lines
@@ -76,7 +77,7 @@ class NYUDv2Dataset(FilesDataset):
         """The ids of the split file, in its order."""
         path = self.root / layout.split_path(self.split)
         if not path.is_file():
-            raise FileNotFoundError(f'{self._title}: the split file {path} is missing. {self._verify}')
+            raise UserFileNotFoundError(f'{self._title}: the split file {path} is missing. {self._verify}')
         return [
             dict(
                 img_path=f'{self.root}/{self.packaging.image_path(sample)}',

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.task_specs import IGNORE_INDEX
 
 from ..files import prepare_export, render_scenes
@@ -48,7 +49,7 @@ def export_nyud(
     kind = layout.get_packaging(packaging)
     counts = {'train': 4, 'val': 2, **(counts or {})}
     if set(counts) != set(layout.COUNTS):
-        raise ValueError(f'export of nyud: counts must name the splits train and val, but got {sorted(counts)}')
+        raise UserError(f'export of nyud: counts must name the splits train and val, but got {sorted(counts)}')
     root = prepare_export(root, layout.NAME, counts, size, packaging=packaging, seed=seed)
     for folder in (layout.SPLIT_FOLDER, layout.IMAGE_FOLDER, *layout.FOLDERS.values()):
         (root / folder).mkdir(exist_ok=True)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtl_plugins.errors import UserError, UserFileNotFoundError
+
 from ..files import find_folder
 
 NAME = 'nyud'
@@ -89,7 +91,7 @@ PACKAGINGS = {
 _ENDINGS = ('.png', '.jpg', '.npy', '.mat')
 
 
-class UnknownPackagingError(ValueError):
+class UnknownPackagingError(UserError):
     """The files of a folder belong to none of the packagings, or to several."""
 
 
@@ -104,7 +106,7 @@ def find_nyud(data_root: str | os.PathLike) -> Path:
     except FileNotFoundError as error:
         for candidate in (Path(data_root).expanduser(), *(Path(data_root).expanduser() / name for name in ROOTS)):
             if _is_13_classes(candidate):
-                raise FileNotFoundError(
+                raise UserFileNotFoundError(
                     f'{candidate} holds the "NYUv2" with 13 classes of 288 x 384 .npy files (MTAN, LibMTL, Nash-MTL, '
                     'CAGrad, FAMO), which is another data set: other classes, images and metrics. This loader reads '
                     'NYUD-v2 with 40 classes (NYUDv2.tar.gz or NYUD_MT.tgz, docs/data_preparation.md), whose results '
@@ -151,7 +153,7 @@ def get_packaging(name: str) -> Packaging:
         ValueError: If there is none.
     """
     if name not in PACKAGINGS:
-        raise ValueError(f'packaging must be one of {", ".join(map(repr, PACKAGINGS))} (or None), but got {name!r}')
+        raise UserError(f'packaging must be one of {", ".join(map(repr, PACKAGINGS))} (or None), but got {name!r}')
     return PACKAGINGS[name]
 
 

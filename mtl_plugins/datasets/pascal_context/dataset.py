@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.logging import print_log
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
 
 from ..files.base import FilesDataset
@@ -70,12 +71,12 @@ class PascalContextMTDataset(FilesDataset):
         **kwargs: Any,
     ) -> None:
         if persons_only not in (None, True, False):
-            raise ValueError(
+            raise UserError(
                 f'PascalContextMTDataset.persons_only must be None, True or False, but got {persons_only!r}'
             )
         self.persons_only = persons_only
         if edge_rule not in EDGE_RULES:
-            raise ValueError(
+            raise UserError(
                 f'PascalContextMTDataset.edge_rule must be one of {", ".join(EDGE_RULES)}, but got {edge_rule!r}'
             )
         self.ids_file = ids_file
@@ -103,7 +104,7 @@ class PascalContextMTDataset(FilesDataset):
             kept = [identifier for identifier in chosen if persons.get(identifier, unknown) is not False]
             print_log(f'{self._title}: {len(kept)} of {len(chosen)} images show people and are used', logger='current')
             if chosen and not kept:
-                raise ValueError(f'{self._title}: no image shows people. {self._verify}')
+                raise UserError(f'{self._title}: no image shows people. {self._verify}')
             chosen = kept
         in_voc12 = layout.semseg_names(self.root)
         return [self._sample(identifier, in_voc12, persons) for identifier in chosen]
@@ -114,7 +115,7 @@ class PascalContextMTDataset(FilesDataset):
         wanted = set(read_lines(self.ids_file))
         unknown = sorted(wanted - set(ids))
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f'PascalContextMTDataset.ids_file={os.fspath(self.ids_file)!r} lists {len(unknown)} ids that are not '
                 f'in split {self.split!r}: {", ".join(unknown[:5])}{", ..." if len(unknown) > 5 else ""}'
             )

@@ -11,6 +11,8 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
+from mtl_plugins.errors import UserError
+
 from ..files.normals import normals_to_bytes
 from ..files.scenes import prepare_export, render_scenes
 from ..rendering import CLASSES, UNLABELLED
@@ -62,7 +64,7 @@ def export_pascal_context(
     """
     counts = {'train': 4, 'val': 2, **(counts or {})}
     if set(counts) != set(layout.SPLITS):
-        raise ValueError(
+        raise UserError(
             f'export of {layout.NAME}: counts must name the splits train and val, but got {", ".join(sorted(counts))}'
         )
     folder = prepare_export(root, layout.NAME, counts, size, seed=seed, part_lists=part_lists)

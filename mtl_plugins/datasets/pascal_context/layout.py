@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from mtl_plugins.errors import UserFileNotFoundError
+
 from ..files.folders import find_folder, read_lines
 
 NAME = 'pascal_context'
@@ -64,7 +66,7 @@ def read_ids(root: Path, split: str) -> list[str]:
     """
     path = root / split_file(split)
     if not path.is_file():
-        raise FileNotFoundError(
+        raise UserFileNotFoundError(
             f'{path} is missing, the list of the images of split {split!r}; take it from the archive again '
             f'(python tools/datasets/verify.py {NAME} {root} says what else is wrong)'
         )

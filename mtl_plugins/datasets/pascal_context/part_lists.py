@@ -10,6 +10,8 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
+from mtl_plugins.errors import UserError
+
 from ..cache import fingerprint
 from ..files.derived import DerivedCache
 from .classes import PERSON
@@ -31,14 +33,12 @@ def read_part_lists(root: Path, split: str) -> PartLists:
     try:
         lists = json.loads(path.read_text(encoding='utf-8-sig'))
     except ValueError as error:
-        raise ValueError(
-            f'{path}: expected JSON with the classes of the objects per image, but found {error}'
-        ) from None
+        raise UserError(f'{path}: expected JSON with the classes of the objects per image, but found {error}') from None
     right = isinstance(lists, dict) and all(
         isinstance(classes, list) and all(isinstance(value, int) for value in classes) for classes in lists.values()
     )
     if not right:
-        raise ValueError(f'{path}: expected JSON with a list of integers per image id, but found something else')
+        raise UserError(f'{path}: expected JSON with a list of integers per image id, but found something else')
     return lists
 
 

@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from mtl_plugins.errors import UserError
+
 from . import layout
 from .builder import Part
 from .camera import Camera
@@ -86,9 +88,9 @@ def sample_scene(split: str, seed: int, index: int) -> Scene:
         ValueError: If an argument is out of its range.
     """
     if split not in SPLITS:
-        raise ValueError(f'split must be one of {SPLITS}, but got {split!r}')
+        raise UserError(f'split must be one of {SPLITS}, but got {split!r}')
     if seed < 0 or index < 0:
-        raise ValueError(f'seed and index must be 0 or more, but got seed={seed}, index={index}')
+        raise UserError(f'seed and index must be 0 or more, but got seed={seed}, index={index}')
     key = (VERSION, SPLITS.index(split), int(seed), int(index))
     draw = Draw(key)
     room = (draw.uniform(3.2, 4.8), draw.uniform(2.3, 2.8), draw.uniform(3.6, 5.4))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
+from mtl_plugins.errors import UserError, UserFileNotFoundError
 from mtl_plugins.registry import DATASETS
 
 from ..files import DerivedCache, FilesDataset, NormalAxes
@@ -98,7 +99,7 @@ class TaskonomyDataset(FilesDataset):
         self.size = None if size is None else as_size(size, 'TaskonomyDataset: size')
         self.normal_axes = NormalAxes(normal_axes)
         if resample not in RESAMPLE:
-            raise ValueError(f'TaskonomyDataset: resample must be one of {RESAMPLE}, but got {resample!r}')
+            raise UserError(f'TaskonomyDataset: resample must be one of {RESAMPLE}, but got {resample!r}')
         self.resample = resample
         self.index: Index | None = None
         tasks = TASKS if tasks is None else self._checked_tasks(tasks)
@@ -127,7 +128,7 @@ class TaskonomyDataset(FilesDataset):
         splits, order = read_splits(self.root), find_order(self.root)
         buildings = splits.buildings(self.split)
         if not buildings:
-            raise ValueError(f'{self._title}: {splits.path} lists no building of this split. {self._verify}')
+            raise UserError(f'{self._title}: {splits.path} lists no building of this split. {self._verify}')
         if splits.path is None:
             print_log(f'{self._title}: no split file; the built-in tiny list is used', logger='current')
         cache = DerivedCache(NAME, self.root, self.cache_dir, INDEX_VERSION)
@@ -139,7 +140,7 @@ class TaskonomyDataset(FilesDataset):
             index = index.take(_released_order(index)[: max(len(index) // RELEASED_TEST_SHARE, 1)])
         for task in self.tasks:
             if not index.has(task).any():
-                raise ValueError(
+                raise UserError(
                     f"{self._title}: none of the {len(index)} images has task '{task}'. Leave it out of tasks, or get "
                     f'its files. {self._verify}'
                 )
@@ -164,7 +165,7 @@ class TaskonomyDataset(FilesDataset):
     def _complete(self, index: Index, holes: Holes) -> Index:
         """The images that stay, after what is missing was logged; raises if it must not be missing."""
         if holes.unknown and not self.allow_missing:
-            raise FileNotFoundError(
+            raise UserFileNotFoundError(
                 f'{self._title}: {holes.summary}:\n  '
                 + '\n  '.join(holes.examples)
                 + '\nDownload them again, ask for fewer tasks, or set allow_missing=True to go on without them. '
@@ -176,7 +177,7 @@ class TaskonomyDataset(FilesDataset):
             print_log(f'{self._title}: {holes.summary}; {treated}', logger='current', level=level)
         keep = index.has(RGB) if self.allow_missing else ~holes.rows
         if not keep.any():
-            raise ValueError(f'{self._title}: the split is empty, not a single image is left. {self._verify}')
+            raise UserError(f'{self._title}: the split is empty, not a single image is left. {self._verify}')
         return index if keep.all() else index.take(np.flatnonzero(keep))
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mtl_plugins.errors import UserError
+
 from ..files import prepare_export, render_scenes
 from . import layout
 from .decoding import encode
@@ -54,13 +56,13 @@ def export_taskonomy(
         ValueError: If an argument is out of range.
     """
     if packaging not in layout.ORDERS:
-        raise ValueError(
+        raise UserError(
             f'export of taskonomy: packaging must be one of {", ".join(layout.ORDERS)}, but got {packaging!r}'
         )
     counts = {'train': 4, 'val': 2, **(counts or {})}
     counts.setdefault('test', counts['val'])
     if set(counts) != set(layout.SPLITS):
-        raise ValueError(
+        raise UserError(
             f'export of taskonomy: counts must name splits out of {", ".join(layout.SPLITS)}, but got {sorted(counts)}'
         )
     extra = dict(packaging=packaging, seed=seed, mask_valid=mask_valid)

@@ -11,6 +11,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import TaskSpec
 
@@ -54,13 +55,13 @@ class MultiTaskRandomAffine(BaseTransform):
     ) -> None:
         name = type(self).__name__
         if len(angle) != 2 or not -180 <= angle[0] <= angle[1] <= 180:
-            raise ValueError(f'{name}: angle must be (low, high) degrees within -180..180, but got {angle!r}')
+            raise UserError(f'{name}: angle must be (low, high) degrees within -180..180, but got {angle!r}')
         if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
-            raise ValueError(f'{name}: scale must be (low, high) with 0 < low <= high, but got {scale!r}')
+            raise UserError(f'{name}: scale must be (low, high) with 0 < low <= high, but got {scale!r}')
         if scales is not None and (not len(scales) or min(scales) <= 0):
-            raise ValueError(f'{name}: scales must be a list of factors above 0, but got {scales!r}')
+            raise UserError(f'{name}: scales must be a list of factors above 0, but got {scales!r}')
         if interpolation not in INTERPOLATIONS or border not in BORDERS:
-            raise ValueError(
+            raise UserError(
                 f'{name}: interpolation must be one of {tuple(INTERPOLATIONS)} and border one of {BORDERS}, '
                 f'but got {interpolation!r} and {border!r}'
             )

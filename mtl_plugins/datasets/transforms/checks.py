@@ -8,12 +8,17 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec
 
 from .fields import iter_targets, sample_name
 
 NORMAL_TOLERANCE = 0.02
+_LOOK = (
+    'Look at the label with tools/datasets/browse.py CONFIG, and mend the file, what reads it, or the settings of its '
+    'task (num_classes, channels, unit)'
+)
 
 
 @TRANSFORMS.register_module()
@@ -60,8 +65,9 @@ class CheckTargets(BaseTransform):
             )
             if problem:
                 expected, found = problem
-                raise ValueError(
-                    f"{sample_name(results)}, task '{spec.key}' ({spec.kind}): expected {expected}, but found {found}"
+                raise UserError(
+                    f"{sample_name(results)}, task '{spec.key}' ({spec.kind}): expected {expected}, but found {found}",
+                    advice=_LOOK,
                 )
         self._remember(index)
         return results

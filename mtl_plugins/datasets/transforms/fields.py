@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from numbers import Real
 from typing import Any
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.task_specs import TaskSpec, get_task_spec
 
 PREFIX = 'gt_'
@@ -25,7 +26,7 @@ def iter_targets(results: dict[str, Any]) -> Iterator[tuple[str, TaskSpec]]:
     """
     for key in results.get('seg_fields', ()):
         if not key.startswith(PREFIX):
-            raise ValueError(
+            raise UserError(
                 f"{sample_name(results)}: seg_fields lists '{key}', but the targets of mtl_plugins are called "
                 f"'gt_<task>' with a task of the task table, for example 'gt_semseg'"
             )
@@ -50,5 +51,5 @@ def as_size(value: Any, owner: str) -> tuple[int, int]:
     """
     pair = (value, value) if isinstance(value, Real) else tuple(value)
     if len(pair) != 2 or any(int(v) != v or v < 1 for v in pair):
-        raise ValueError(f'{owner} must be a positive integer or (height, width), but got {value!r}')
+        raise UserError(f'{owner} must be a positive integer or (height, width), but got {value!r}')
     return int(pair[0]), int(pair[1])

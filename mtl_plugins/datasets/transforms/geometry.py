@@ -11,6 +11,7 @@ from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmseg.datasets.transforms import RandomFlip
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import IGNORE_INDEX, get_task_spec
 
@@ -36,7 +37,7 @@ class MultiTaskRandomScale(BaseTransform):
     def __init__(self, scale: Sequence[float] = (0.5, 2.0)) -> None:
         scale = tuple(scale)
         if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
-            raise ValueError(f'MultiTaskRandomScale: scale must be (low, high) with 0 < low <= high, but got {scale}')
+            raise UserError(f'MultiTaskRandomScale: scale must be (low, high) with 0 < low <= high, but got {scale}')
         self.scale = scale
 
     @cache_randomness
@@ -83,10 +84,10 @@ class MultiTaskRandomCrop(BaseTransform):
 
     def __init__(self, size: int | Sequence[int], cat_max_ratio: float = 1.0, cat_task: str = 'semseg') -> None:
         if not 0 < cat_max_ratio <= 1:
-            raise ValueError(f'MultiTaskRandomCrop: cat_max_ratio must lie in (0, 1], but got {cat_max_ratio}')
+            raise UserError(f'MultiTaskRandomCrop: cat_max_ratio must lie in (0, 1], but got {cat_max_ratio}')
         spec = get_task_spec(cat_task)
         if not spec.is_categorical:
-            raise ValueError(
+            raise UserError(
                 f"MultiTaskRandomCrop: cat_task must be of kind 'classes' or 'binary', but '{cat_task}' is of kind "
                 f"'{spec.kind}'"
             )
@@ -158,7 +159,7 @@ class MultiTaskRandomFlip(RandomFlip):
         values = [float(p) for p in prob] if isinstance(prob, Sequence) else float(prob)
         total = sum(values) if isinstance(values, list) else values
         if not 0 <= total <= 1:
-            raise ValueError(f'MultiTaskRandomFlip: prob must lie in 0..1 (a list: its sum), but got {prob}')
+            raise UserError(f'MultiTaskRandomFlip: prob must lie in 0..1 (a list: its sum), but got {prob}')
         super().__init__(prob=values, direction=direction if isinstance(direction, str) else list(direction))
         self.negate_normals = negate_normals
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import IGNORE_INDEX, get_task_spec
 
@@ -32,7 +33,7 @@ class IgnoreEmptyParts(BaseTransform):
     def __init__(self, task: str = 'human_parts') -> None:
         spec = get_task_spec(task)
         if spec.kind != 'classes':
-            raise ValueError(f"IgnoreEmptyParts: task must be of kind 'classes', but '{task}' is of kind '{spec.kind}'")
+            raise UserError(f"IgnoreEmptyParts: task must be of kind 'classes', but '{task}' is of kind '{spec.kind}'")
         self.task = task
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmcv.transforms import BaseTransform
 
+from mtl_plugins.errors import UserError, UserTypeError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import get_task_specs
 
@@ -45,17 +46,17 @@ class RandomLabelSubset(BaseTransform):
         self, tasks: Sequence[str], keep: float | Mapping[str, float] = 0.5, at_least: int = 1, seed: int = 0
     ) -> None:
         if isinstance(tasks, str):
-            raise TypeError(f'RandomLabelSubset: tasks must be a list of task names, but got the string {tasks!r}')
+            raise UserTypeError(f'RandomLabelSubset: tasks must be a list of task names, but got the string {tasks!r}')
         self.tasks = tuple(spec.key for spec in get_task_specs(tasks))
         unknown = sorted(set(keep) - set(self.tasks)) if isinstance(keep, Mapping) else []
         if unknown:
-            raise ValueError(f'RandomLabelSubset: keep names {unknown}, but tasks are {list(self.tasks)}')
+            raise UserError(f'RandomLabelSubset: keep names {unknown}, but tasks are {list(self.tasks)}')
         self.keep = dict(keep) if isinstance(keep, Mapping) else dict.fromkeys(self.tasks, keep)
         bad = {task: value for task, value in self.keep.items() if not 0 <= value <= 1}
         if bad:
-            raise ValueError(f'RandomLabelSubset: keep must be probabilities of 0 to 1, but got {bad}')
+            raise UserError(f'RandomLabelSubset: keep must be probabilities of 0 to 1, but got {bad}')
         if not 0 <= at_least <= len(self.tasks):
-            raise ValueError(
+            raise UserError(
                 f'RandomLabelSubset: at_least must be 0 to {len(self.tasks)}, the number of tasks, but got {at_least}'
             )
         self.at_least = int(at_least)
@@ -82,7 +83,7 @@ class RandomLabelSubset(BaseTransform):
             ValueError: If the sample has no ``img_path``, which tells images apart.
         """
         if not results.get('img_path'):
-            raise ValueError(
+            raise UserError(
                 f"RandomLabelSubset: {sample_name(results)} has no 'img_path', by which images are told apart"
             )
         kept = self.kept(str(results['img_path']))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from mtl_plugins.errors import UserKeyError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import get_task_spec
 
@@ -31,7 +32,7 @@ class LoadCachedSample(BaseTransform):
         """Add ``img``, one ``gt_<task>`` per task, ``seg_fields``, ``img_shape`` and ``ori_shape``."""
         missing = [key for key in REQUIRED if key not in results]
         if missing:
-            raise KeyError(
+            raise UserKeyError(
                 f'LoadCachedSample: {sample_name(results)} comes without {", ".join(missing)}; this transform works '
                 'with cached datasets (mtl_plugins.RoomsDataset, mtl_plugins.PhotosDataset) only'
             )

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from mmseg.datasets.transforms import PhotoMetricDistortion
 
+from mtl_plugins.errors import UserTypeError
 from mtl_plugins.registry import TRANSFORMS
 
 LEVELS = np.arange(256)
@@ -33,7 +34,7 @@ class FastPhotoMetricDistortion(PhotoMetricDistortion):
         """Distort ``img``, BGR uint8."""
         image = results['img']
         if image.dtype != np.uint8:
-            raise TypeError(f'FastPhotoMetricDistortion: img must be uint8, but is {image.dtype}')
+            raise UserTypeError(f'FastPhotoMetricDistortion: img must be uint8, but is {image.dtype}')
         # The methods of the base class, applied to all grey values at once.
         grey = self.brightness(LEVELS.astype(np.uint8))
         contrast_last = not np.random.randint(2)  # noqa: NPY002 - the generator all of mmcv draws from

@@ -10,6 +10,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from PIL import Image
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import TaskSpec
 
@@ -149,7 +150,7 @@ class MultiTaskResize(BaseTransform):
 
     def __init__(self, size: Any, targets: str = 'nearest', antialias: bool = True) -> None:
         if targets not in TARGETS:
-            raise ValueError(f"MultiTaskResize: targets must be 'nearest' or 'bilinear', but got {targets!r}")
+            raise UserError(f"MultiTaskResize: targets must be 'nearest' or 'bilinear', but got {targets!r}")
         self.size = as_size(size, 'MultiTaskResize: size')
         self.targets = targets
         self.antialias = antialias

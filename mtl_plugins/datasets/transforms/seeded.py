@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform, Compose
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
 
 from .fields import sample_name
@@ -53,7 +54,7 @@ class SeededTransforms(BaseTransform):
 
     def __init__(self, transforms: Sequence[dict | Callable[[dict], dict | None]], seed: int = 0) -> None:
         if seed < 0:
-            raise ValueError(f'SeededTransforms: seed must be 0 or more, but got {seed}')
+            raise UserError(f'SeededTransforms: seed must be 0 or more, but got {seed}')
         self.transforms = Compose(transforms)
         self.seed = int(seed)
 
@@ -61,7 +62,7 @@ class SeededTransforms(BaseTransform):
         """Apply the transforms to one sample."""
         position = getattr(results.get('sample_idx'), 'position', None)
         if position is None:
-            raise ValueError(
+            raise UserError(
                 f'SeededTransforms: {sample_name(results)} has no position in the training stream; set '
                 "sampler=dict(type='mtl_plugins.AbsoluteSampler') in train_dataloader (dataset wrappers must pass its "
                 'indices on), or take the transforms out of SeededTransforms'

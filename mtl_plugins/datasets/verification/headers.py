@@ -10,12 +10,14 @@ from typing import BinaryIO
 
 import numpy as np
 
+from mtl_plugins.errors import UserError
+
 _PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 # Colour type of the header -> name, channels as stored (a palette stores one index per pixel).
 _PNG_COLOURS = {0: ('grey', 1), 2: ('RGB', 3), 3: ('palette', 1), 4: ('grey + alpha', 2), 6: ('RGB + alpha', 4)}
 
 
-class DamagedFileError(ValueError):
+class DamagedFileError(UserError):
     """A file is truncated, altered, or not of the expected format."""
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtl_plugins.datasets.cache import default_cache_dir, fingerprint
+from mtl_plugins.errors import UserError
 
 from .base import Problem
 from .work import Stamp
@@ -17,7 +18,7 @@ VERSION = 1
 HASH = 'blake2b-16'
 
 
-class ManifestError(ValueError):
+class ManifestError(UserError):
     """A manifest cannot be read, written, or is another dataset's; the message names the file and what to do."""
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from importlib import import_module
 
+from mtl_plugins.errors import UserImportError, UserKeyError, UserTypeError
+
 from .base import LayoutCheck
 
 _LAYOUT_CHECKS = {
@@ -35,10 +37,10 @@ def get_layout_check(name: str) -> type[LayoutCheck]:
     if not (module and colon and attribute):
         near = difflib.get_close_matches(name.lower(), _LAYOUT_CHECKS, n=2, cutoff=0.4)
         hint = f'did you mean {" or ".join(near)}?' if near else f'known: {", ".join(_LAYOUT_CHECKS)}'
-        raise KeyError(f"no dataset '{name}' can be verified: {hint} (a check of your own: package.module:Class)")
+        raise UserKeyError(f"no dataset '{name}' can be verified: {hint} (a check of your own: package.module:Class)")
     found = getattr(import_module(module), attribute, None)
     if found is None:
-        raise ImportError(f"{location}: module '{module}' has no '{attribute}'")
+        raise UserImportError(f"{location}: module '{module}' has no '{attribute}'")
     if not (isinstance(found, type) and issubclass(found, LayoutCheck)):
-        raise TypeError(f'{location} must be a subclass of mtl_plugins.datasets.verification.LayoutCheck')
+        raise UserTypeError(f'{location} must be a subclass of mtl_plugins.datasets.verification.LayoutCheck')
     return found

@@ -17,6 +17,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mtl_plugins.errors import UserRuntimeError
+
 from .base import CheckJob, LayoutCheck, Problem
 from .files import reason
 from .kinds import make_problem
@@ -28,7 +30,7 @@ _LEAST_JOBS_PER_WORKER = 64
 """Starting a worker takes as long as checking about this many samples."""
 
 
-class VerificationError(RuntimeError):
+class VerificationError(UserRuntimeError):
     """The verification itself could not be finished; it says nothing about the dataset."""
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from mtl_plugins.errors import UserError
+
 SHARED = 'shared'
 
 
-class CheckpointMismatchError(ValueError):
+class CheckpointMismatchError(UserError):
     """The weights of a checkpoint have other shapes than those of the model, or none of them is in it."""
 
 

@@ -13,6 +13,8 @@ from mmengine.runner import checkpoint as stock
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch.hub import download_url_to_file, get_dir
 
+from mtl_plugins.errors import UserError, UserFileNotFoundError, UserKeyError
+
 from .safe_load import safe_torch_load
 
 
@@ -35,7 +37,7 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
     """Load a local file; see :func:`.safe_load.safe_torch_load`."""
     path = os.path.expanduser(filename)
     if not os.path.isfile(path):
-        raise FileNotFoundError(f'no checkpoint at {path}: check load_from / the CHECKPOINT argument')
+        raise UserFileNotFoundError(f'no checkpoint at {path}: check load_from / the CHECKPOINT argument')
     return safe_torch_load(path, map_location)
 
 
@@ -86,11 +88,11 @@ def load_from_mmcls(filename: str, map_location: Any = None) -> Any:
 
 def load_from_pavi(filename: str, map_location: torch.device | str | None = None) -> Any:
     """Refuse: this private service has no safe loader."""
-    raise ValueError(f'cannot load {filename}: pavi:// is not supported. Download the file and give its local path')
+    raise UserError(f'cannot load {filename}: pavi:// is not supported. Download the file and give its local path')
 
 
 def _look_up(table: dict[str, str], filename: str) -> str:
     name = filename.split('://', 1)[1]
     if name not in table:
-        raise KeyError(f'unknown model {name!r} in {filename}; known: {", ".join(sorted(table))}')
+        raise UserKeyError(f'unknown model {name!r} in {filename}; known: {", ".join(sorted(table))}')
     return table[name]

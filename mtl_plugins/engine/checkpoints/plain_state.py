@@ -16,12 +16,14 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
+from mtl_plugins.errors import UserError
+
 _TAG = '__mtl_plain__'
 _AS_THEY_ARE = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
 _TENSORS = (torch.Tensor, torch.nn.Parameter)
 
 
-class NotPlainError(ValueError):  # the Runner rewrites TypeErrors of hooks, so this is none
+class NotPlainError(UserError):  # the Runner rewrites TypeErrors of hooks, so this is none
     """An object that has no plain form; ``where`` is its place in the checkpoint."""
 
     def __init__(self, value: Any, where: str) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from mtl_plugins.errors import UserError
+
 _WORDS = {
     'tasks': 'tasks',
     'method': 'method',
@@ -15,7 +17,7 @@ _WORDS = {
 }
 
 
-class ResumeMismatchError(ValueError):
+class ResumeMismatchError(UserError):
     """A checkpoint of another kind of run was to be resumed from."""
 
 

@@ -21,13 +21,15 @@ import torch
 from mmengine.logging import print_log
 from torch import _weights_only_unpickler
 
+from mtl_plugins.errors import UserRuntimeError, UserTypeError
+
 from .pickle_scan import global_names
 
 OPT_IN = '--trust-checkpoint'
 _trusted = False
 
 
-class UnsafeCheckpointError(RuntimeError):
+class UnsafeCheckpointError(UserRuntimeError):
     """A checkpoint that refers to code was refused; nothing of it was run.
 
     Attributes:
@@ -42,7 +44,7 @@ class UnsafeCheckpointError(RuntimeError):
         )
 
 
-class CorruptCheckpointError(RuntimeError):
+class CorruptCheckpointError(UserRuntimeError):
     """A file that is no readable checkpoint: truncated, damaged, or something else altogether."""
 
     def __init__(self, name: str, cause: BaseException) -> None:
@@ -70,7 +72,7 @@ class trust_checkpoints:
     def __init__(self, trusted: bool = True) -> None:
         global _trusted
         if not isinstance(trusted, bool):
-            raise TypeError(f'trusted must be True or False, got {trusted!r}')
+            raise UserTypeError(f'trusted must be True or False, got {trusted!r}')
         self._before = _trusted
         _trusted = trusted
 

@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 
 from ..optim_wrappers import SelectiveTaskGroupOptimWrapper
@@ -36,7 +37,7 @@ class AffinityHook(Hook):
 
     def __init__(self, interval: int = 50) -> None:
         if interval < 1:
-            raise ValueError(f'AffinityHook.interval must be >= 1, but got {interval}')
+            raise UserError(f'AffinityHook.interval must be >= 1, but got {interval}')
         self.interval = interval
         self._log: Path | None = None
         self._entries: list[dict[str, Any]] = []

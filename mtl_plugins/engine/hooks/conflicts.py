@@ -13,6 +13,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from torch import Tensor
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 
 from ..guards import bare_model
@@ -49,7 +50,7 @@ class GradientConflictHook(Hook):
 
     def __init__(self, interval: int = 50) -> None:
         if interval < 1:
-            raise ValueError(f'GradientConflictHook.interval must be >= 1, but got {interval}')
+            raise UserError(f'GradientConflictHook.interval must be >= 1, but got {interval}')
         self.interval = interval
         self._probe: Any = None
         self._log: Path | None = None

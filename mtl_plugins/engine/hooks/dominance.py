@@ -11,6 +11,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from torch import Tensor
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 
 from ..optim_wrappers import AdaTaskOptimWrapper
@@ -44,11 +45,11 @@ class DominanceHook(Hook):
 
     def __init__(self, interval: int = 50, decay: float = 0.99, depth: int | None = None) -> None:
         if interval < 1:
-            raise ValueError(f'DominanceHook.interval must be >= 1, but got {interval}')
+            raise UserError(f'DominanceHook.interval must be >= 1, but got {interval}')
         if not 0 <= decay < 1:
-            raise ValueError(f'DominanceHook.decay must lie in [0, 1), but got {decay}')
+            raise UserError(f'DominanceHook.decay must lie in [0, 1), but got {decay}')
         if depth is not None and depth < 1:
-            raise ValueError(f'DominanceHook.depth must be >= 1 or None, but got {depth}')
+            raise UserError(f'DominanceHook.depth must be >= 1 or None, but got {depth}')
         self.interval = interval
         self.decay = decay
         self.depth = depth

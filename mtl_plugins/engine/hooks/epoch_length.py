@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 
 from .task_kpi import TaskKPIHook
@@ -34,7 +35,7 @@ class EpochLengthHook(Hook):
         if weighting is None:
             return
         if getattr(weighting, 'needs_kpis', False) and not any(isinstance(h, TaskKPIHook) for h in runner.hooks):
-            raise ValueError(
+            raise UserError(
                 f"{type(weighting).__name__} with kpi='metric' follows metrics, but nobody brings them: add "
                 "dict(type='mtl_plugins.TaskKPIHook', kpis=dict(<task>='<task>/<metric in percent>', ...)) to "
                 "custom_hooks, or use weighting.kpi='loss'"

@@ -21,6 +21,7 @@ from mtl_plugins.engine.checkpoints.fitting import (
     other_shapes,
     tasks_without_weights,
 )
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 
 OPTION = "default_hooks.load_report.mismatch='skip' (--cfg-options default_hooks.load_report.mismatch=skip)"
@@ -49,7 +50,7 @@ class LoadReportHook(Hook):
 
     def __init__(self, mismatch: str = 'raise') -> None:
         if mismatch not in MISMATCH:
-            raise ValueError(f"LoadReportHook: mismatch must be 'raise' or 'skip', but got {mismatch!r}")
+            raise UserError(f"LoadReportHook: mismatch must be 'raise' or 'skip', but got {mismatch!r}")
         self.mismatch = mismatch
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:

@@ -18,6 +18,7 @@ import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import CheckpointHook, Hook
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 
 EXIT_PREEMPTED = 75
@@ -65,9 +66,9 @@ class PreemptionHook(Hook):
     def __init__(self, signals: Iterable[str] = ('SIGTERM', 'SIGUSR1'), exit_code: int = EXIT_PREEMPTED) -> None:
         unknown = [name for name in signals if not isinstance(name, str) or not hasattr(signal, name)]
         if unknown:
-            raise ValueError(f"signals must be names such as 'SIGTERM', got {unknown}")
+            raise UserError(f"signals must be names such as 'SIGTERM', got {unknown}")
         if not isinstance(exit_code, int) or not 1 <= exit_code <= 255:
-            raise ValueError(f'exit_code must be a number from 1 to 255, got {exit_code!r}')
+            raise UserError(f'exit_code must be a number from 1 to 255, got {exit_code!r}')
         self.signals = tuple(signals)
         self.exit_code = exit_code
         self._former: dict[int, Any] = {}

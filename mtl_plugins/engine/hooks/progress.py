@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column
 
 from mtl_plugins.engine.hooks.terminal import TerminalRedirection
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 
 _BAR_WIDTH = 20
@@ -44,7 +45,7 @@ class RichProgressHook(Hook):
 
     def __init__(self, window: int = 50, refresh: float = 0.5, console: Console | None = None) -> None:
         if not isinstance(window, int) or window < 1:
-            raise ValueError(f'window must be a positive number of iterations, got {window!r}')
+            raise UserError(f'window must be a positive number of iterations, got {window!r}')
         self.refresh = refresh
         self._durations: deque[float] = deque(maxlen=window)
         self._given_console = console

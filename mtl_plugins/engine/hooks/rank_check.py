@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from torch import Tensor
 
+from mtl_plugins.errors import UserError, UserRuntimeError
 from mtl_plugins.registry import HOOKS
 
 _CHUNK = 1 << 20
@@ -18,7 +19,7 @@ _FACTORS = (0x1E3779B97F4A7C15, 0x3F58476D1CE4E5B9, 0x14D049BB133111EB)  # odd, 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-class RankMismatchError(RuntimeError):
+class RankMismatchError(UserRuntimeError):
     """Processes of one run hold different parameters."""
 
 
@@ -66,7 +67,7 @@ class RankSyncCheckHook(Hook):
 
     def __init__(self, interval: int = 1000, buffers: bool = False, show: int = 5) -> None:
         if not isinstance(interval, int) or interval < 1:
-            raise ValueError(f'interval must be a positive number of iterations, got {interval!r}')
+            raise UserError(f'interval must be a positive number of iterations, got {interval!r}')
         self.interval = interval
         self.buffers = buffers
         self.show = show

@@ -22,6 +22,7 @@ from mtl_plugins.engine.checkpoints import (
     write_atomically,
 )
 from mtl_plugins.engine.checkpoints.newest import POINTER
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 
 META_KEY = 'mtl'
@@ -104,7 +105,7 @@ class SafeCheckpointHook(CheckpointHook):
         """
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         if not self.by_epoch and self.interval > 0 and self.interval % counts:
-            raise ValueError(
+            raise UserError(
                 f'checkpoint.interval={self.interval} is no multiple of optim_wrapper.accumulative_counts={counts}: a '
                 'checkpoint between two optimizer steps would lose the micro-batches in between'
             )

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
+from mtl_plugins.errors import UserError, UserKeyError
 from mtl_plugins.registry import HOOKS
 
 
@@ -28,7 +29,7 @@ class TaskKPIHook(Hook):
 
     def __init__(self, kpis: Mapping[str, str]) -> None:
         if not kpis:
-            raise ValueError('TaskKPIHook.kpis must name a metric per task, for example dict(semseg="semseg/mIoU")')
+            raise UserError('TaskKPIHook.kpis must name a metric per task, for example dict(semseg="semseg/mIoU")')
         self.kpis = dict(kpis)
 
     def after_val_epoch(self, runner: Any, metrics: Mapping[str, float] | None = None) -> None:
@@ -42,6 +43,6 @@ class TaskKPIHook(Hook):
             return
         missing = [name for name in self.kpis.values() if name not in (metrics or {})]
         if missing:
-            raise KeyError(f'TaskKPIHook: no metric {missing}; there are {sorted(metrics or {})}')
+            raise UserKeyError(f'TaskKPIHook: no metric {missing}; there are {sorted(metrics or {})}')
         values = {task: float(metrics[name]) / 100 for task, name in self.kpis.items()}
         weighting.update_kpis({task: value for task, value in values.items() if math.isfinite(value)})

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mtl_plugins.errors import UserError, UserTypeError
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
@@ -37,12 +38,12 @@ class AdaTaskOptimWrapper(TaskGradientOptimWrapper):
 
     def __init__(self, optimizer: Optimizer, **kwargs: Any) -> None:
         if not isinstance(optimizer, AdaTask):
-            raise TypeError(
+            raise UserTypeError(
                 'AdaTaskOptimWrapper needs optimizer=dict(type="mtl_plugins.AdaTask", base="Adam"), '
                 f'but got {type(optimizer).__name__}'
             )
         if (kwargs.get('clip_grad') or {}).get('type', 'norm') != 'norm':
-            raise ValueError("AdaTaskOptimWrapper: clip_grad must be of type 'norm'")
+            raise UserError("AdaTaskOptimWrapper: clip_grad must be of type 'norm'")
         super().__init__(optimizer, **kwargs)
 
     def cost_per_batch(self) -> StepCost:

@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.methods.aggregation.rows import gramian, weighted_sum
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import AGGREGATORS, OPTIM_WRAPPERS
@@ -68,28 +69,26 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         self.heads = heads
         name = type(self.aggregator).__name__
         if not getattr(self.aggregator, 'single_batch', True):
-            raise ValueError(
+            raise UserError(
                 f'{name} wants gradients of three independent batches per step, which the training step does not '
                 'make: set single_batch=True to let one batch stand for all three'
             )
         if not isinstance(interval, int) or interval < 1:
-            raise ValueError(f'interval must be an integer >= 1, but got {interval!r}')
+            raise UserError(f'interval must be an integer >= 1, but got {interval!r}')
         if interval > 1 and not self.aggregator.gramian_only:
-            raise ValueError(
-                f'interval={interval}: {name} needs the gradients themselves in every step; use interval=1'
-            )
+            raise UserError(f'interval={interval}: {name} needs the gradients themselves in every step; use interval=1')
         if rescale not in RESCALE:
-            raise ValueError(f'rescale must be one of {RESCALE}, but got {rescale!r}')
+            raise UserError(f'rescale must be one of {RESCALE}, but got {rescale!r}')
         if heads not in HEADS:
-            raise ValueError(f'heads must be one of {HEADS}, but got {heads!r}')
+            raise UserError(f'heads must be one of {HEADS}, but got {heads!r}')
         if heads == 'weighted' and not self.aggregator.gives_weights:
-            raise ValueError(f"heads='weighted': {name} has no weight per task; use heads='sum'")
+            raise UserError(f"heads='weighted': {name} has no weight per task; use heads='sum'")
         if level not in LEVELS:
-            raise ValueError(f'level must be one of {LEVELS}, but got {level!r}')
+            raise UserError(f'level must be one of {LEVELS}, but got {level!r}')
         if level == 'features' and not (self.aggregator.features_level and self.aggregator.gramian_only):
-            raise ValueError(f"level='features': {name} is not defined by products of feature gradients")
+            raise UserError(f"level='features': {name} is not defined by products of feature gradients")
         if level == 'features' and kwargs.get('accumulative_counts', 1) != 1:
-            raise ValueError("level='features' needs the whole batch at once: use accumulative_counts=1")
+            raise UserError("level='features' needs the whole batch at once: use accumulative_counts=1")
         self.watch = FeatureWatch(features) if level == 'features' else None
         self.interval = interval
         self.rescale = rescale

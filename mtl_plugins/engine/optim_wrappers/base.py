@@ -13,6 +13,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mtl_plugins.errors import UserError, refusing
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.version import __version__
 
@@ -70,7 +71,7 @@ class StepOptimWrapper(OptimWrapper):
         seed: int | None = None,
     ) -> None:
         if not isinstance(accumulative_counts, int) or accumulative_counts < 1:
-            raise ValueError(f'accumulative_counts must be an integer >= 1, but got {accumulative_counts!r}')
+            raise UserError(f'accumulative_counts must be an integer >= 1, but got {accumulative_counts!r}')
         super().__init__(optimizer, accumulative_counts, dict(clip_grad) if clip_grad else None)
         self.losses = LossTable(tasks)
         self.precision = Precision(**precision) if isinstance(precision, Mapping) else Precision(precision)
@@ -87,7 +88,8 @@ class StepOptimWrapper(OptimWrapper):
         self._saved_tasks: tuple[str, ...] | None = None
         self._strategy_to_load: dict[str, Any] | None = None
         if self.task_names is not None:
-            self._bind()
+            with refusing('optim_wrapper'):
+                self._bind()
 
     # ------------------------------------------------------------------ entering a step
     @property
@@ -152,7 +154,7 @@ class StepOptimWrapper(OptimWrapper):
             ValueError: If ``step_kwargs`` or ``zero_kwargs`` are given: a step may consist of several optimizer steps.
         """
         if step_kwargs or zero_kwargs:
-            raise ValueError('multi-task optimizer wrappers take no step_kwargs and zero_kwargs in update_params()')
+            raise UserError('multi-task optimizer wrappers take no step_kwargs and zero_kwargs in update_params()')
         grad = self._accumulative_counts == 1
         # No local variable for what was captured: it would pin the graph of the first forward during the whole step.
         self.step_tasks(TaskClosure(self.policy, self._capture.take(), self._request, grad))
@@ -263,9 +265,10 @@ class StepOptimWrapper(OptimWrapper):
 
     def _settle_tasks(self, tasks: tuple[str, ...]) -> None:
         if self._saved_tasks is not None and self._saved_tasks != tasks:
-            raise ValueError(_other_tasks(self._saved_tasks, tasks))
+            raise UserError(_other_tasks(self._saved_tasks, tasks))
         self.losses.fix(tasks)
-        self._bind()
+        with refusing('optim_wrapper'):
+            self._bind()
         self._load_strategy()
 
     def _bind(self) -> None:
@@ -326,17 +329,18 @@ class StepOptimWrapper(OptimWrapper):
     def _load_strategy(self) -> None:
         if self._strategy_to_load is not None:
             state, self._strategy_to_load = self._strategy_to_load, None
-            self.load_strategy_state(state)
+            with refusing('the state of optim_wrapper in the checkpoint'):
+                self.load_strategy_state(state)
 
     def _check_state(self, mtl: dict[str, Any]) -> None:
         if mtl['method'] != self.method_name:
-            raise ValueError(
+            raise UserError(
                 f"the checkpoint was trained with method '{mtl['method']}', this run uses '{self.method_name}'; "
                 'resuming would mix them. Start a new run from its weights: load_from=CHECKPOINT without --resume'
             )
         saved = tuple(mtl['tasks'])
         if saved and self.task_names is not None and saved != self.task_names:
-            raise ValueError(_other_tasks(saved, self.task_names))
+            raise UserError(_other_tasks(saved, self.task_names))
         self._saved_tasks = saved or None
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mtl_plugins.errors import UserError
+
 from ..step_batch import StepBatch
 from .aggregation import GradientAggregationOptimWrapper
 
@@ -23,12 +25,12 @@ class PerturbedOptimWrapper(GradientAggregationOptimWrapper):
         self, optimizer: Optimizer, aggregator: dict[str, Any] | None = None, rho: float = 0.05, **kwargs: Any
     ) -> None:
         if not rho > 0:
-            raise ValueError(f'rho must be > 0, but got {rho!r}')
+            raise UserError(f'rho must be > 0, but got {rho!r}')
         if kwargs.get('interval', 1) != 1:
-            raise ValueError('sharpness-aware methods need the gradients of every step; use interval=1')
+            raise UserError('sharpness-aware methods need the gradients of every step; use interval=1')
         for name, only in (('heads', 'sum'), ('level', 'parameters')):
             if kwargs.get(name, only) != only:
-                raise ValueError(f'sharpness-aware methods know {name}={only!r} only, but got {kwargs[name]!r}')
+                raise UserError(f'sharpness-aware methods know {name}={only!r} only, but got {kwargs[name]!r}')
         self.rho = float(rho)
         super().__init__(optimizer, aggregator or dict(type='Sum'), **{'heads': 'sum', **kwargs})
 

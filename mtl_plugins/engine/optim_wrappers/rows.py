@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import WEIGHTINGS
 
 from ..methods import build_part
@@ -41,7 +42,7 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         self, optimizer: Optimizer, weighting: dict[str, Any] | None = None, row_dtype: str = 'fp32', **kwargs: Any
     ) -> None:
         if row_dtype not in ROW_DTYPES:
-            raise ValueError(f'row_dtype must be one of {list(ROW_DTYPES)}, but got {row_dtype!r}')
+            raise UserError(f'row_dtype must be one of {list(ROW_DTYPES)}, but got {row_dtype!r}')
         self.weighting = build_part(WEIGHTINGS, weighting or dict(type='EqualWeighting'), 'weighting')
         refuse_grad_norms(self.weighting, type(self).__name__)
         self.row_dtype = ROW_DTYPES[row_dtype]

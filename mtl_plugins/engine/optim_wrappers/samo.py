@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
@@ -55,9 +56,9 @@ class SAMOOptimWrapper(PerturbedOptimWrapper):
         **kwargs: Any,
     ) -> None:
         if not 0 <= beta <= 1:
-            raise ValueError(f'beta must lie in [0, 1], but got {beta!r}')
+            raise UserError(f'beta must lie in [0, 1], but got {beta!r}')
         if not mu > 0:
-            raise ValueError(f'mu must be > 0, but got {mu!r}')
+            raise UserError(f'mu must be > 0, but got {mu!r}')
         self.beta, self.mu, self.layerwise = float(beta), float(mu), bool(layerwise)
         super().__init__(optimizer, aggregator, rho, **kwargs)
 

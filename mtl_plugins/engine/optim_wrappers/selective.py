@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import AFFINITIES, GROUPERS, OPTIM_WRAPPERS, WEIGHTINGS
 
@@ -72,7 +73,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
             ('groups_per_batch', 1 if groups_per_batch is None else groups_per_batch, 1),
         ):
             if not isinstance(value, int) or value < least:
-                raise ValueError(f'{name} must be an integer >= {least}, but got {value!r}')
+                raise UserError(f'{name} must be an integer >= {least}, but got {value!r}')
         self.grouper = build_part(GROUPERS, grouper or dict(type='AffinityPropagation'), 'grouper')
         self.weighting = build_part(WEIGHTINGS, weighting or dict(type='EqualWeighting'), 'weighting')
         refuse_grad_norms(self.weighting, type(self).__name__)
@@ -193,7 +194,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         """One group per batch leaves no second forward to compare with, so a probe must measure it."""
         if self.probe_interval > 0 or not self._needs_probe():
             return
-        raise ValueError(
+        raise UserError(
             f'probe_interval=0 never measures the last group of a batch, and with {self.grouper!r} there can be one '
             'group only, whose effect would then never be measured. Use probe_interval >= 1, or a grouper that '
             'does not follow the affinity (Fixed, Singletons, Random)'

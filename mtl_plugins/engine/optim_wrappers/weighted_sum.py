@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from mtl_plugins.errors import UserError, UserRuntimeError
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import OPTIM_WRAPPERS, WEIGHTINGS
 
@@ -44,12 +45,12 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
         **kwargs: Any,
     ) -> None:
         if not isinstance(passes, int) or passes < 1:
-            raise ValueError(f'passes must be an integer >= 1, but got {passes!r}')
+            raise UserError(f'passes must be an integer >= 1, but got {passes!r}')
         self.weighting = build_part(WEIGHTINGS, weighting or dict(type='EqualWeighting'), 'weighting')
         self.passes = passes
         self.shared_layer = shared_layer
         if self.weighting.needs_grad_norms and kwargs.get('accumulative_counts', 1) != 1:
-            raise ValueError(
+            raise UserError(
                 f'{type(self.weighting).__name__} needs the gradient norms of the whole batch before its backward, '
                 'which gradient accumulation cannot give: use accumulative_counts=1'
             )
@@ -87,7 +88,9 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
 
     def _tell_grad_norms(self, batch: StepBatch, members: list[str], measured: Measurement) -> None:
         if self.policy is None:
-            raise RuntimeError(f'{type(self.weighting).__name__} needs a model; call attach(model) before step_tasks()')
+            raise UserRuntimeError(
+                f'{type(self.weighting).__name__} needs a model; call attach(model) before step_tasks()'
+            )
         table, model = self.policy.parameters, self.policy.model
         if not table.seen >= set(members):
             for shares in batch.shares(members, keep=True):
@@ -110,7 +113,7 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
 def refuse_grad_norms(weighting: Any, wrapper: str) -> None:
     """Raise a ValueError if a weighting asks for what only :class:`MultiTaskOptimWrapper` measures."""
     if weighting.needs_grad_norms:
-        raise ValueError(
+        raise UserError(
             f'{type(weighting).__name__} needs the gradient norms on the last shared layer before the one backward of '
             f'the weighted sum, which {wrapper} does not make: use type="mtl_plugins.MultiTaskOptimWrapper", or '
             'another weighting'

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import OPTIMIZERS
 
 BASES = ('Adam', 'RMSprop', 'Adagrad')
@@ -62,15 +63,15 @@ class AdaTask(Optimizer):
         amsgrad: bool = False,
     ) -> None:
         if base not in BASES:
-            raise ValueError(f'AdaTask: base must be one of {BASES}, but got {base!r}')
+            raise UserError(f'AdaTask: base must be one of {BASES}, but got {base!r}')
         for name, value in (('lr', lr), ('eps', eps), ('weight_decay', weight_decay)):
             if not value >= 0:
-                raise ValueError(f'AdaTask: {name} must be >= 0, but got {value!r}')
+                raise UserError(f'AdaTask: {name} must be >= 0, but got {value!r}')
         for name, value in (('betas[0]', betas[0]), ('betas[1]', betas[1]), ('alpha', alpha)):
             if not 0 <= value < 1:
-                raise ValueError(f'AdaTask: {name} must lie in [0, 1), but got {value!r}')
+                raise UserError(f'AdaTask: {name} must lie in [0, 1), but got {value!r}')
         if amsgrad and base != 'Adam':
-            raise ValueError(f'AdaTask: amsgrad belongs to Adam, but base={base!r}')
+            raise UserError(f'AdaTask: amsgrad belongs to Adam, but base={base!r}')
         self.base = base
         #: Set to True to have the squared lengths of the tasks' steps of the last call in ``update_squares``.
         self.record_updates = False

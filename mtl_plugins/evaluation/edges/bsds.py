@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mtl_plugins.errors import UserImportError
+
 from .greedy import as_maps
 
 INSTALL = "pip install 'mtl-plugins[edges]'   (or: pip install pyEdgeEval==0.2.8)"
@@ -20,7 +22,7 @@ def load_correspond_pixels() -> Callable:
     try:
         from pyEdgeEval._lib.correspond_pixels import correspond_pixels
     except ImportError as error:
-        raise ImportError(
+        raise UserImportError(
             "the matcher 'bsds' is the C++ program of the BSDS benchmark, which comes with pyEdgeEval and is compiled "
             f"during its installation (a C++ compiler is needed): {INSTALL}. The matcher 'exact' needs nothing and "
             f'finds at least as many pairs (cause: {error})'

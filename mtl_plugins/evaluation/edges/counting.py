@@ -9,6 +9,8 @@ from types import MappingProxyType
 
 import numpy as np
 
+from mtl_plugins.errors import UserError
+
 from .bsds import count_bsds_matches, load_correspond_pixels
 from .exact import count_exact_matches
 from .greedy import count_matches, tolerance
@@ -41,7 +43,7 @@ def check_thresholds(thresholds: int | Sequence[float]) -> tuple[float, ...]:
         values = tuple(float(value) for value in thresholds)
         if values[0] > 0 and values[-1] < 1 and all(a < b for a, b in pairwise(values)):
             return values
-    raise ValueError(
+    raise UserError(
         f'thresholds must be {" or ".join(map(str, THRESHOLDS))} or a list of increasing numbers between 0 and 1, '
         f'but got {thresholds!r}'
     )
@@ -71,9 +73,9 @@ class EdgeCounter:
     def __post_init__(self) -> None:
         unknown = [name for name in self.matchers if name not in MATCHERS]
         if unknown or not self.matchers:
-            raise ValueError(f'matcher must be of {", ".join(MATCHERS)} (one or several), but got {self.matchers!r}')
+            raise UserError(f'matcher must be of {", ".join(MATCHERS)} (one or several), but got {self.matchers!r}')
         if not 0 <= self.max_dist < 1:
-            raise ValueError(f'max_dist is a share of the diagonal, 0 <= max_dist < 1, but got {self.max_dist}')
+            raise UserError(f'max_dist is a share of the diagonal, 0 <= max_dist < 1, but got {self.max_dist}')
         if 'bsds' in self.matchers:
             load_correspond_pixels()
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
+from mtl_plugins.errors import UserError, UserKeyError
 from mtl_plugins.evaluation.targets import read_field, sample_name, valid_pixels
 from mtl_plugins.task_specs import get_task_spec
 
@@ -51,7 +52,7 @@ class DenseMetric(BaseMetric):
     ) -> None:
         self.spec = get_task_spec(task)
         if self.kinds and self.spec.kind not in self.kinds:
-            raise ValueError(
+            raise UserError(
                 f"{type(self).__name__} measures tasks of kind {' or '.join(self.kinds)}, but task '{task}' is of kind "
                 f"'{self.spec.kind}'; its default metric is {self.spec.metric.get('type')}"
             )
@@ -100,20 +101,20 @@ class DenseMetric(BaseMetric):
             return None
         pred = read_field(sample, f'pred_{self.task}')
         if pred is None:
-            raise KeyError(
+            raise UserKeyError(
                 f"{type(self).__name__}: {sample_name(sample)} has a target but no prediction 'pred_{self.task}'; does "
                 f"the model have a head for '{self.task}'? If not, leave the task out of the evaluator's `tasks`"
             )
         if pred.shape[1:] != target.shape[1:]:
-            raise ValueError(
+            raise UserError(
                 f"{type(self).__name__}: prediction and target of '{self.task}' for {sample_name(sample)} must have "
                 f'the same size, but got {pred.shape[1:]} and {target.shape[1:]}; predictions belong on the pixel grid '
                 'of the target, with the padding removed'
             )
         try:
             return self.measure(pred, target, valid_pixels(self.spec, target))
-        except ValueError as error:
-            raise ValueError(f"{type(self).__name__}: task '{self.task}', {sample_name(sample)}: {error}") from error
+        except UserError as error:
+            raise UserError(f"{type(self).__name__}: task '{self.task}', {sample_name(sample)}: {error}") from error
 
     @staticmethod
     def _total(entries: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray] | None:

@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from rich.console import Console
 from rich.progress import Progress
 
+from mtl_plugins.errors import UserError, UserFileNotFoundError, refusing
 from mtl_plugins.evaluation.edges import EdgeCounter, check_thresholds
 from mtl_plugins.evaluation.pool import Job, WorkPool, default_workers
 from mtl_plugins.registry import METRICS
@@ -82,13 +83,11 @@ class EdgeMetric(DenseMetric):
     ) -> None:
         super().__init__(task, **kwargs)
         matchers = (matcher,) if isinstance(matcher, str) else tuple(matcher)
-        try:
+        with refusing('EdgeMetric'):
             self.counter = EdgeCounter(matchers, check_thresholds(thresholds), max_dist, nms)
             self.image_ids = None if image_ids is None else read_image_ids(image_ids)
             self._automatic = num_workers is None
             self._pool = WorkPool(default_workers() if num_workers is None else num_workers, start_method)
-        except ValueError as error:
-            raise ValueError(f'EdgeMetric: {error}') from error
         self.entries = {NAMES[name]: ('%', True) for name in matchers}
 
     def measure(self, pred: np.ndarray, target: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray] | Job:
@@ -145,7 +144,7 @@ class EdgeMetric(DenseMetric):
             return True
         identifier, path = sample.get('sample_id'), sample.get('img_path')
         if identifier is None and path is None:
-            raise ValueError(
+            raise UserError(
                 "EdgeMetric: image_ids needs to know each image, but a sample has neither 'sample_id' nor 'img_path'; "
                 "add 'img_path' to the meta_keys of mtl_plugins.PackMultiTaskInputs"
             )
@@ -170,7 +169,7 @@ def read_image_ids(ids: str | os.PathLike | Sequence[str]) -> frozenset[str]:
     if isinstance(ids, (str, os.PathLike)):
         path = Path(ids).expanduser()
         if not path.is_file():
-            raise FileNotFoundError(
+            raise UserFileNotFoundError(
                 f'EdgeMetric: image_ids names the file {path}, which does not exist; give the path of a text file with '
                 'one image id per line, or a list of ids'
             )
@@ -180,7 +179,7 @@ def read_image_ids(ids: str | os.PathLike | Sequence[str]) -> frozenset[str]:
     unique = frozenset(found)
     if not unique or len(unique) != len(found):
         problem = f'has {len(found) - len(unique)} ids twice' if unique else 'has no ids'
-        raise ValueError(f'image_ids: {path} {problem}')
+        raise UserError(f'image_ids: {path} {problem}')
     return unique
 
 

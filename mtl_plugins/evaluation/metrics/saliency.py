@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.special import expit
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import METRICS
 
 from .base import NAN, DenseMetric, ratio
@@ -42,7 +43,7 @@ class SaliencyMetric(DenseMetric):
     ) -> None:
         super().__init__(task, **kwargs)
         if beta_squared <= 0:
-            raise ValueError(f'SaliencyMetric: beta_squared must be positive, but got {beta_squared}')
+            raise UserError(f'SaliencyMetric: beta_squared must be positive, but got {beta_squared}')
         self.beta_squared = beta_squared
         self.released_sigmoid_quirk = released_sigmoid_quirk
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mtl_plugins.errors import UserError, UserKeyError
 from mtl_plugins.registry import METRICS
 
 from .base import NAN, DenseMetric, ratio
@@ -34,7 +35,7 @@ class SegmentationMetric(DenseMetric):
     def __init__(self, task: str = 'semseg', absent: str = 'nan', per_class: bool = False, **kwargs) -> None:
         super().__init__(task, **kwargs)
         if absent not in ABSENT:
-            raise ValueError(f"SegmentationMetric: absent must be 'nan' or 'zero', but got {absent!r}")
+            raise UserError(f"SegmentationMetric: absent must be 'nan' or 'zero', but got {absent!r}")
         self.absent = absent
         self.per_class = per_class
 
@@ -48,7 +49,7 @@ class SegmentationMetric(DenseMetric):
         classes = (self.dataset_meta or {}).get('classes')
         names = classes.get(self.task) if isinstance(classes, Mapping) else classes
         if not names:
-            raise KeyError(
+            raise UserKeyError(
                 f"SegmentationMetric: the classes of task '{self.task}' are unknown; the data set's metainfo must have "
                 f"an entry classes['{self.task}'] with their names, but has {classes!r}"
             )
@@ -62,12 +63,12 @@ class SegmentationMetric(DenseMetric):
         """Return true positives, labelled and predicted pixels per class."""
         count = len(self.class_names)
         if pred.shape[0] != 1:
-            raise ValueError(f'predictions must be class indices of shape (1, H, W), but got {pred.shape}')
+            raise UserError(f'predictions must be class indices of shape (1, H, W), but got {pred.shape}')
         actual = target[0][valid].astype(np.int64)
         guess = pred[0][valid].astype(np.int64)
         for name, values in (('target', actual), ('prediction', guess)):
             if values.size and not (values.min() >= 0 and values.max() < count):
-                raise ValueError(
+                raise UserError(
                     f'the {name} holds classes {values.min()}..{values.max()}, but the data set has {count} classes: '
                     f'0..{count - 1}, and 255 for not labelled'
                 )

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mtl_plugins.errors import UserError
+
 PROBE_SIZE = 64
 """Side of the imagined image: two positions at 1/32, so that batch normalisation has something to normalise."""
 
@@ -32,7 +34,7 @@ def map_channels(backbone: nn.Module) -> tuple[int, ...]:
     try:
         maps = _run_on_meta(backbone)
     except Exception as error:
-        raise ValueError(
+        raise UserError(
             f'the backbone {name} does not tell its out_channels, and a trial run with images of {PROBE_SIZE} x '
             f'{PROBE_SIZE} failed ({type(error).__name__}: {error}). Give the backbone an attribute out_channels, one '
             "number per map, or set decoder=dict(type='mtl_plugins.ConcatDecoder', in_channels=[...]), and in_channels "
@@ -40,7 +42,7 @@ def map_channels(backbone: nn.Module) -> tuple[int, ...]:
         ) from error
     maps = (maps,) if isinstance(maps, Tensor) else maps
     if not isinstance(maps, Sequence) or not all(isinstance(m, Tensor) and m.ndim == 4 for m in maps):
-        raise ValueError(
+        raise UserError(
             f'the backbone {name} must return a map (N, C, h, w) or a sequence of maps, but returned '
             f'{_describe(maps)}; see its arguments on the output (out_indices, output_cls_token, ...)'
         )

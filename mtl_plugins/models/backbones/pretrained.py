@@ -17,6 +17,8 @@ from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from mtl_plugins.errors import UserError, UserFileNotFoundError, UserRuntimeError
+
 _WAYS_OUT = (
     'Ways on: pretrained=<path> of a local file (.npz, .safetensors, .pth, .pt), for instance the .npz files of '
     "Google's AugReg ViTs, or a file of the model's page on the Hugging Face hub, fetched where there is a network; "
@@ -45,7 +47,7 @@ def load_timm_weights(vit: VisionTransformer, model_name: str, build: Callable[[
     try:
         source = build()
     except Exception as error:  # timm, its hub client and their transports raise whatever they like
-        raise RuntimeError(
+        raise UserRuntimeError(
             f'TimmViT: timm could not deliver pretrained weights for {model_name!r} ({type(error).__name__}: {error}). '
             f'{_WAYS_OUT}'
         ) from error
@@ -67,9 +69,9 @@ def load_local_weights(vit: VisionTransformer, path: str | Path, grid: tuple[int
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"TimmViT: pretrained='{path}' is not a file. {_WAYS_OUT}")
+        raise UserFileNotFoundError(f"TimmViT: pretrained='{path}' is not a file. {_WAYS_OUT}")
     if path.suffix not in _SUFFIXES:
-        raise ValueError(f"TimmViT: pretrained='{path}' must end with one of {_SUFFIXES}. {_WAYS_OUT}")
+        raise UserError(f"TimmViT: pretrained='{path}' must end with one of {_SUFFIXES}. {_WAYS_OUT}")
     if path.suffix == '.npz':
         _load_npz(vit, path)
     else:
@@ -84,7 +86,7 @@ def _load_npz(vit: VisionTransformer, path: Path) -> None:
             raise ValueError(f'it has {len(blocks)} blocks, the model {len(vit.blocks)}')
         vit.load_pretrained(str(path))
     except Exception as error:  # damaged archives raise OSError, BadZipFile, ...; other sizes RuntimeError or KeyError
-        raise ValueError(
+        raise UserError(
             f"TimmViT: pretrained='{path}' does not hold the weights of this model ({type(error).__name__}: {error}). "
             f'{_WAYS_OUT}'
         ) from error
@@ -94,13 +96,13 @@ def _read(path: Path) -> Any:
     try:
         return load_file(path) if path.suffix == '.safetensors' else torch.load(path, 'cpu', weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(
+        raise UserError(
             f"TimmViT: pretrained='{path}' holds more than tensors and plain values, or is damaged, and is not loaded, "
             f'because unpickling it could run code ({str(error).splitlines()[0]}). Save its state dict alone, or '
             f'convert it to .safetensors. {_WAYS_OUT}'
         ) from error
     except (RuntimeError, EOFError, OSError, SafetensorError) as error:
-        raise ValueError(f"TimmViT: pretrained='{path}' cannot be read ({error}). {_WAYS_OUT}") from error
+        raise UserError(f"TimmViT: pretrained='{path}' cannot be read ({error}). {_WAYS_OUT}") from error
 
 
 def _plain_names(content: Any, path: Path) -> dict[str, Tensor]:
@@ -109,7 +111,7 @@ def _plain_names(content: Any, path: Path) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
-        raise ValueError(
+        raise UserError(
             f"TimmViT: pretrained='{path}' holds no state dict, but a {type(content).__name__}. {_WAYS_OUT}"
         )
     content = {_WRAPPERS.sub('', name): value for name, value in content.items() if isinstance(value, Tensor)}
@@ -136,7 +138,7 @@ def _load_state(vit: VisionTransformer, state: dict[str, Tensor], path: Path, gr
         if names
     ]
     if problems:
-        raise ValueError(
+        raise UserError(
             f"TimmViT: pretrained='{path}' does not hold the weights of this model ({'; '.join(problems)}). Check "
             f'model_name, embed_dim, depth and patch_size. {_WAYS_OUT}'
         )
@@ -154,7 +156,7 @@ def _fit_positions(vit: VisionTransformer, positions: Tensor, path: Path, grid: 
         side = math.isqrt(max(count, 0))
         grid = (side, side) if side * side == count else new_grid
     if math.prod(grid) != count:
-        raise ValueError(
+        raise UserError(
             f"TimmViT: the position embedding of pretrained='{path}' has {count} positions, which are no "
             f'{grid[0]} x {grid[1]} grid; give its rows and columns with pretrained_grid=(rows, columns)'
         )

@@ -11,6 +11,7 @@ from timm.layers import use_reentrant_ckpt
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from mtl_plugins.errors import UserError, UserRuntimeError
 from mtl_plugins.registry import MODELS
 
 from .pretrained import load_local_weights, load_timm_weights
@@ -120,7 +121,7 @@ class TimmViT(BaseModule):
             RuntimeError: If pretrained weights were asked for, but neither ``init_weights()`` nor a checkpoint came.
         """
         if self._awaits_weights:
-            raise RuntimeError(
+            raise UserRuntimeError(
                 f'TimmViT: pretrained={self.pretrained!r} was asked for, but the weights are still random. Call '
                 'init_weights() on the model (the Runner does), load a checkpoint, or set pretrained=False'
             )
@@ -156,15 +157,15 @@ class TimmViT(BaseModule):
         if not timm.is_model(self.model_name):
             near = timm.list_models(f'{self.model_name.split("_patch")[0]}*')[:3]
             hint = f'; did you mean one of {near}?' if near else "; timm.list_models('vit*') lists the names"
-            raise ValueError(f'TimmViT: timm has no model named {self.model_name!r}{hint}')
+            raise UserError(f'TimmViT: timm has no model named {self.model_name!r}{hint}')
         try:
             vit = timm.create_model(self.model_name, pretrained=pretrained, num_classes=0, **self._timm_kwargs)
         except TypeError as error:
-            raise ValueError(
+            raise UserError(
                 f'TimmViT: timm cannot build {self.model_name!r} with {self._timm_kwargs} ({error}); {_OTHER_MODELS}'
             ) from error
         if not isinstance(vit, VisionTransformer):
-            raise ValueError(f'TimmViT: {self.model_name!r} is a {type(vit).__name__}; {_OTHER_MODELS}')
+            raise UserError(f'TimmViT: {self.model_name!r} is a {type(vit).__name__}; {_OTHER_MODELS}')
         vit.reset_classifier(0, global_pool='')  # drops an attention pool, whose parameters would never get a gradient
         return vit
 
@@ -174,7 +175,7 @@ class TimmViT(BaseModule):
 
     def _use_checkpointing(self) -> None:
         if use_reentrant_ckpt():
-            raise ValueError(
+            raise UserError(
                 'TimmViT: with_cp=True needs non-reentrant activation checkpointing, but timm is set to the reentrant '
                 'kind; unset the environment variable TIMM_REENTRANT_CKPT or call timm.layers.set_reentrant_ckpt(False)'
             )
@@ -184,12 +185,12 @@ class TimmViT(BaseModule):
         size = tuple(x.shape[-2:])
         if not self.vit.dynamic_img_size:
             if size != tuple(self.vit.patch_embed.img_size):
-                raise ValueError(
+                raise UserError(
                     f'TimmViT: built for images of {tuple(self.vit.patch_embed.img_size)}, but got {size}; set '
                     'img_size accordingly or dynamic_img_size=True'
                 )
         elif any(side % patch for side, patch in zip(size, self.vit.patch_embed.patch_size)):
-            raise ValueError(
+            raise UserError(
                 f'TimmViT: image height and width must be multiples of the patch size '
                 f'{tuple(self.vit.patch_embed.patch_size)}, but got {size}; set size_divisor in the data preprocessor'
             )
@@ -208,7 +209,7 @@ def _resolve_indices(indices: Sequence[int] | None, depth: int, model_name: str)
         return tuple(depth * (i + 1) // count - 1 for i in range(count))
     resolved = tuple(index + depth if index < 0 else index for index in indices)
     if not resolved or resolved[-1] != depth - 1 or list(resolved) != sorted(set(resolved)) or resolved[0] < 0:
-        raise ValueError(
+        raise UserError(
             f'TimmViT: out_indices must be ascending blocks of 0..{depth - 1} and end with the last one '
             f'({depth - 1}) of {model_name!r}, but got {tuple(indices)}; to run fewer blocks set depth'
         )

@@ -11,6 +11,8 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mtl_plugins.errors import UserError
+
 
 class TaskFeatures(NamedTuple):
     """Output of a :class:`PerTaskDecoder`.
@@ -57,10 +59,10 @@ class PerTaskDecoder(BaseModule):
         super().__init__(init_cfg)
         name = type(self).__name__
         if not tasks:
-            raise ValueError(f'{name}: tasks must name at least one task with its channels, for example dict(depth=1)')
+            raise UserError(f'{name}: tasks must name at least one task with its channels, for example dict(depth=1)')
         for weight in aux_weight.values() if isinstance(aux_weight, Mapping) else [aux_weight]:
             if not (math.isfinite(weight) and weight >= 0):
-                raise ValueError(f'{name}: aux_weight must be numbers >= 0, but got {aux_weight!r}')
+                raise UserError(f'{name}: aux_weight must be numbers >= 0, but got {aux_weight!r}')
         self.in_channels = tuple(in_channels)
         self.task_channels = dict(tasks)
         self._aux_weight = aux_weight
@@ -82,7 +84,7 @@ class PerTaskDecoder(BaseModule):
             return dict.fromkeys(names, weights)
         unknown = sorted(set(weights) - set(names))
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f'{type(self).__name__}: aux_weight names {unknown}, but its auxiliary predictions are {list(names)}'
             )
         return {name: weights.get(name, 1.0) for name in names}

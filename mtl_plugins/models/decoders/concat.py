@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import MODELS
 
 
@@ -36,7 +37,7 @@ class ConcatDecoder(BaseModule):
         super().__init__(init_cfg)
         self.in_index = tuple(range(len(in_channels)) if in_index is None else in_index)
         if not self.in_index or any(not -len(in_channels) <= i < len(in_channels) for i in self.in_index):
-            raise ValueError(
+            raise UserError(
                 f'ConcatDecoder: in_index must name some of the {len(in_channels)} maps of the backbone, '
                 f'but got {self.in_index}'
             )

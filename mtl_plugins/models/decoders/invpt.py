@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import MODELS
 
 from .base import PerTaskDecoder, TaskFeatures
@@ -80,13 +81,13 @@ class InvPTDecoder(PerTaskDecoder):
     ) -> None:
         super().__init__(in_channels, tasks, aux_weight, init_cfg)
         if not dims or not 0 < pred_channels < dims[0]:
-            raise ValueError(
+            raise UserError(
                 f'InvPTDecoder: dims must name the channels of at least one stage, the first more than '
                 f'pred_channels, but got dims={tuple(dims)}, pred_channels={pred_channels}'
             )
         for name, factor in (('out_scale', out_scale), ('downsample', downsample)):
             if not (isinstance(factor, int) and factor >= 1) and not (name == 'downsample' and factor is None):
-                raise ValueError(f'InvPTDecoder: {name} must be an integer >= 1, but got {factor!r}')
+                raise UserError(f'InvPTDecoder: {name} must be an integer >= 1, but got {factor!r}')
         self.downsample = downsample
         self.out_scale = out_scale
         self.skip_index = _resolve_skips(skip_index, len(dims), len(self.in_channels))
@@ -215,7 +216,7 @@ def _resolve_skips(skips: Sequence[int | None] | None, stages: int, maps: int) -
         return tuple(max(maps - 2 - stage, 0) for stage in range(stages))
     wrong = [i for i in skips if i is not None and not -maps <= i < maps]
     if len(skips) != stages or wrong:
-        raise ValueError(
+        raise UserError(
             f'InvPTDecoder: skip_index must name one of the {maps} maps of the backbone, or None, for each of the '
             f'{stages} stages, but got {tuple(skips)}'
         )

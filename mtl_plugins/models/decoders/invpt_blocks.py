@@ -11,6 +11,8 @@ from mmengine.model import BaseModule
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
+from mtl_plugins.errors import UserError
+
 
 class Scores(NamedTuple):
     """Attention before the softmax, for the next scale.
@@ -44,7 +46,7 @@ class CrossScaleAttention(BaseModule):
     def __init__(self, dim: int, num_heads: int, pool: int, message: bool) -> None:
         super().__init__()
         if dim % num_heads:
-            raise ValueError(f'InvPTDecoder: dims must be multiples of num_heads={num_heads}, but got {dim}')
+            raise UserError(f'InvPTDecoder: dims must be multiples of num_heads={num_heads}, but got {dim}')
         self.num_heads = num_heads
         self.pool = pool
         self.local = nn.Conv2d(dim, dim, kernel_size=3, stride=2, padding=1, groups=dim, bias=False)

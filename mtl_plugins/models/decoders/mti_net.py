@@ -9,6 +9,7 @@ import torch
 from mmengine.model import ModuleDict, ModuleList
 from torch import Tensor
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import MODELS
 
 from .base import PerTaskDecoder, TaskFeatures
@@ -71,7 +72,7 @@ class MTINetDecoder(PerTaskDecoder):
         super().__init__(in_channels, tasks, aux_weight, init_cfg)
         for name, value in dict(depth=depth, reduction=reduction, se_reduction=se_reduction).items():
             if not isinstance(value, int) or value < 1:
-                raise ValueError(f'MTINetDecoder: {name} must be an integer >= 1, but got {value!r}')
+                raise UserError(f'MTINetDecoder: {name} must be an integer >= 1, but got {value!r}')
         norm_cfg = dict(type='BN') if norm_cfg is None else dict(norm_cfg)
         self.in_index = _resolve_indices(in_index, len(in_channels))
         received = [in_channels[i] for i in self.in_index]
@@ -131,9 +132,7 @@ class MTINetDecoder(PerTaskDecoder):
 def _resolve_indices(indices: Sequence[int] | None, count: int) -> tuple[int, ...]:
     chosen = tuple(range(count) if indices is None else indices)
     if not chosen or any(not -count <= i < count for i in chosen):
-        raise ValueError(
-            f'MTINetDecoder: in_index must name some of the {count} maps of the backbone, but got {chosen}'
-        )
+        raise UserError(f'MTINetDecoder: in_index must name some of the {count} maps of the backbone, but got {chosen}')
     return chosen
 
 
@@ -142,7 +141,7 @@ def _resolve_channels(channels: int | Sequence[int] | None, received: Sequence[i
         return tuple(received)
     widths = (channels,) * len(received) if isinstance(channels, int) else tuple(channels)
     if len(widths) != len(received) or min(widths) < 1:
-        raise ValueError(
+        raise UserError(
             f'MTINetDecoder: channels must be one positive number, or one for each of the {len(received)} scales, '
             f'but got {channels!r}'
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import MODELS
 
 
@@ -29,7 +30,7 @@ class LinearHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if not isinstance(scale, int) or scale < 1:
-            raise ValueError(f'LinearHead: scale must be an integer >= 1, but got {scale!r}')
+            raise UserError(f'LinearHead: scale must be an integer >= 1, but got {scale!r}')
         self.conv = nn.Conv2d(in_channels, out_channels * scale**2, kernel_size=1)
         self.shuffle = nn.PixelShuffle(scale) if scale > 1 else nn.Identity()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import MODELS
 
 from .linear_head import LinearHead
@@ -30,7 +31,7 @@ def build_predictor(
     """
     if cfg is None:
         if not isinstance(in_channels, int):
-            raise ValueError(f"head of task '{task}': features='maps' needs a predictor that takes several maps")
+            raise UserError(f"head of task '{task}': features='maps' needs a predictor that takes several maps")
         return LinearHead(in_channels, out_channels)
     from mmseg.models.decode_heads.decode_head import BaseDecodeHead  # imports all of mmseg.models
 
@@ -39,7 +40,7 @@ def build_predictor(
     is_decode_head = isinstance(kind, type) and issubclass(kind, BaseDecodeHead)
     for name in ('num_classes', 'out_channels') if is_decode_head else ('out_channels',):
         if cfg.setdefault(name, out_channels) != out_channels:
-            raise ValueError(
+            raise UserError(
                 f"head of task '{task}': predictor.{name} must be {out_channels}, the channels of the task, "
                 f'but got {cfg[name]}; leave it out'
             )

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.models.losses import valid_mask
 from mtl_plugins.registry import MODELS
 from mtl_plugins.task_specs import IGNORE_INDEX, get_task_spec
@@ -74,9 +75,9 @@ class TaskHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if features not in FEATURES:
-            raise ValueError(f"head of task '{task}': features must be one of {FEATURES}, but got {features!r}")
+            raise UserError(f"head of task '{task}': features must be one of {FEATURES}, but got {features!r}")
         if not (math.isfinite(loss_weight) and loss_weight >= 0):
-            raise ValueError(f"head of task '{task}': loss_weight must be a number >= 0, but got {loss_weight!r}")
+            raise UserError(f"head of task '{task}': loss_weight must be a number >= 0, but got {loss_weight!r}")
         self.spec = get_task_spec(task)
         self.task = task
         self.features = features
@@ -107,7 +108,7 @@ class TaskHead(BaseModule):
             features = [features]  # decode heads of mmseg choose their map out of a list
         logits = self.predictor(features)
         if logits.shape[1] != self.out_channels:
-            raise ValueError(
+            raise UserError(
                 f"head of task '{self.task}': the predictor {type(self.predictor).__name__} returned "
                 f'{logits.shape[1]} channels, but the task has {self.out_channels}'
             )
@@ -148,7 +149,7 @@ class TaskHead(BaseModule):
         num_labels = 2 if self.spec.kind == 'binary' else self.out_channels
         wrong = ((target < 0) | (target >= num_labels)) & (target != IGNORE_INDEX)
         if wrong.any():
-            raise ValueError(
+            raise UserError(
                 f'labels of task \'{self.task}\' must be 0..{num_labels - 1} or {IGNORE_INDEX} for "not labelled", but '
                 f'found {target[wrong].unique()[:5].tolist()}; check num_classes and the label mapping of the dataset'
             )
@@ -168,7 +169,7 @@ def output_channels(task: str, num_classes: int | None = None, channels: int | N
     spec = get_task_spec(task)
     if spec.kind == 'classes':
         if not isinstance(num_classes, int) or not 1 <= num_classes <= IGNORE_INDEX or channels is not None:
-            raise ValueError(
+            raise UserError(
                 f"head of task '{spec.key}': give num_classes, an int from 1 to {IGNORE_INDEX} (the number of the "
                 f"dataset's classes), and no channels, but got num_classes={num_classes!r}, channels={channels!r}"
             )
@@ -180,7 +181,7 @@ def output_channels(task: str, num_classes: int | None = None, channels: int | N
         choice = (1, 2) if spec.kind == 'binary' else (spec.channels,)
         fits, allowed = channels in choice, ' or '.join(map(str, choice))
     if num_classes is not None or not fits:
-        raise ValueError(
+        raise UserError(
             f"head of task '{spec.key}': a task of kind '{spec.kind}' takes no num_classes, and channels can only be "
             f'{allowed}, but got num_classes={num_classes!r}, channels={channels!r}'
         )

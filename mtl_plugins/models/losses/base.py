@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from mtl_plugins.errors import UserError
+
 
 def masked_mean(elements: Tensor, valid: Tensor) -> Tensor:
     """Mean of ``elements`` over the valid pixels.
@@ -67,7 +69,7 @@ class MaskedLoss(nn.Module, ABC):
         batch, channels, *size = pred.shape
         wanted = (batch, self.target_channels(channels), *size)
         if tuple(target.shape) != wanted or tuple(valid.shape) != (batch, *size):
-            raise ValueError(
+            raise UserError(
                 f'{type(self).__name__}: for a prediction of shape {tuple(pred.shape)} the target must have shape '
                 f'{wanted} and the mask {(batch, *size)}, but got {tuple(target.shape)} and {tuple(valid.shape)}'
             )

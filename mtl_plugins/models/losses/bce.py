@@ -7,6 +7,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import MODELS
 
 from .base import MaskedLoss
@@ -32,7 +33,7 @@ class MaskedBCELoss(MaskedLoss):
         super().__init__()
         for name, value in (('pos_weight', pos_weight), ('scale', scale)):
             if not (math.isfinite(value) and value > 0):
-                raise ValueError(f'MaskedBCELoss: {name} must be a number above 0, but got {value!r}')
+                raise UserError(f'MaskedBCELoss: {name} must be a number above 0, but got {value!r}')
         self.pos_weight = pos_weight
         self.scale = scale
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import MODELS
 
 from .base import MaskedLoss
@@ -32,7 +33,7 @@ class NormalsCosineLoss(MaskedLoss):
     def __init__(self, axis: str = 'channel') -> None:
         super().__init__()
         if axis not in AXES:
-            raise ValueError(f'NormalsCosineLoss: axis must be one of {AXES}, but got {axis!r}')
+            raise UserError(f'NormalsCosineLoss: axis must be one of {AXES}, but got {axis!r}')
         self.axis = axis
 
     def elements(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:

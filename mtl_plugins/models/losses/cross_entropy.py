@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import MODELS
 
 from .base import MaskedLoss
@@ -54,7 +55,7 @@ class BalancedCrossEntropyLoss(MaskedLoss):
     def __init__(self, average: str = 'valid') -> None:
         super().__init__()
         if average not in AVERAGES:
-            raise ValueError(f"BalancedCrossEntropyLoss: average must be 'valid' or 'all', but got {average!r}")
+            raise UserError(f"BalancedCrossEntropyLoss: average must be 'valid' or 'all', but got {average!r}")
         self.average = average
 
     def target_channels(self, pred_channels: int) -> int:
@@ -64,7 +65,7 @@ class BalancedCrossEntropyLoss(MaskedLoss):
             ValueError: If the prediction has more than two channels.
         """
         if pred_channels not in (1, 2):
-            raise ValueError(
+            raise UserError(
                 f'BalancedCrossEntropyLoss takes predictions with 1 or 2 channels, but got {pred_channels}; '
                 'set channels=1 or channels=2 in the head'
             )

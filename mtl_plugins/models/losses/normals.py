@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import MODELS
 
 from .base import MaskedLoss
@@ -27,7 +28,7 @@ class NormalsL1Loss(MaskedLoss):
     def __init__(self, channels: str = 'sum') -> None:
         super().__init__()
         if channels not in ('sum', 'mean'):
-            raise ValueError(f"NormalsL1Loss: channels must be 'sum' or 'mean', but got {channels!r}")
+            raise UserError(f"NormalsL1Loss: channels must be 'sum' or 'mean', but got {channels!r}")
         self.channels = channels
 
     def elements(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:

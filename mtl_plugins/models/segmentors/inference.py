@@ -9,6 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtl_plugins.errors import UserError, UserKeyError
 from mtl_plugins.models.heads import TaskHead
 from mtl_plugins.task_specs import TaskSpec
 
@@ -46,17 +47,17 @@ class InferenceSettings:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise ValueError(f"test_cfg.mode must be 'whole' or 'slide', but got {self.mode!r}")
+            raise UserError(f"test_cfg.mode must be 'whole' or 'slide', but got {self.mode!r}")
         for name in ('crop_size', 'stride'):
             object.__setattr__(self, name, _pair(getattr(self, name), f'test_cfg.{name}'))
         if self.mode == 'whole':
             return
         if self.crop_size is None:
-            raise ValueError("test_cfg.mode='slide' needs test_cfg.crop_size=(height, width), the size of a window")
+            raise UserError("test_cfg.mode='slide' needs test_cfg.crop_size=(height, width), the size of a window")
         if self.stride is None:
             object.__setattr__(self, 'stride', tuple(max(1, side * 2 // 3) for side in self.crop_size))
         if any(step > side for step, side in zip(self.stride, self.crop_size)):
-            raise ValueError(
+            raise UserError(
                 f'test_cfg.stride must not be larger than test_cfg.crop_size, or pixels are left out, but got '
                 f'stride={self.stride}, crop_size={self.crop_size}'
             )
@@ -72,7 +73,7 @@ class InferenceSettings:
         known = tuple(cls.__dataclass_fields__)
         unknown = sorted(set(cfg) - set(known))
         if unknown:
-            raise ValueError(f'MultiTaskSegmentor: test_cfg knows {", ".join(known)}, but got {", ".join(unknown)}')
+            raise UserError(f'MultiTaskSegmentor: test_cfg knows {", ".join(known)}, but got {", ".join(unknown)}')
         if cfg.get('tasks') is not None:
             cfg['tasks'] = tuple(cfg['tasks'])
         return cls(**cfg)
@@ -83,7 +84,7 @@ def _pair(value: Any, name: str) -> tuple[int, int] | None:
         return None
     sides = (value, value) if isinstance(value, int) else tuple(value)
     if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
-        raise ValueError(f'{name} must be two whole numbers (height, width) of 1 or more, but got {value!r}')
+        raise UserError(f'{name} must be two whole numbers (height, width) of 1 or more, but got {value!r}')
     return sides
 
 
@@ -182,4 +183,4 @@ def check_tasks(settings: InferenceSettings, tasks: Sequence[str]) -> None:
     """
     unknown = [task for task in settings.tasks or () if task not in tasks]
     if unknown:
-        raise KeyError(f'test_cfg.tasks: the model has no head for {", ".join(unknown)}; it has {", ".join(tasks)}')
+        raise UserKeyError(f'test_cfg.tasks: the model has no head for {", ".join(unknown)}; it has {", ".join(tasks)}')

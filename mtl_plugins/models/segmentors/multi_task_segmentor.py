@@ -13,6 +13,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from mtl_plugins.errors import UserError, UserKeyError, UserTypeError
 from mtl_plugins.models.backbones import map_channels
 from mtl_plugins.models.decoders import PerTaskDecoder, TaskFeatures
 from mtl_plugins.models.heads import TaskHead, output_channels
@@ -73,7 +74,7 @@ class MultiTaskSegmentor(BaseModel):
             data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(data_preprocessor, init_cfg)
         if not heads:
-            raise ValueError('MultiTaskSegmentor: heads must name at least one task, for example dict(depth=dict())')
+            raise UserError('MultiTaskSegmentor: heads must name at least one task, for example dict(depth=dict())')
         self.train_cfg = train_cfg
         self.test_cfg = test_cfg
         self.backbone = MODELS.build(backbone)
@@ -107,12 +108,12 @@ class MultiTaskSegmentor(BaseModel):
             TypeError: If ``tasks`` is a string instead of several.
         """
         if isinstance(tasks, str):
-            raise TypeError(f'set_active_tasks takes several task names or None, but got the string {tasks!r}')
+            raise UserTypeError(f'set_active_tasks takes several task names or None, but got the string {tasks!r}')
         active = None if tasks is None else frozenset(tasks)
         for task in sorted((active or frozenset()) - set(self.heads)):
             near = difflib.get_close_matches(task, self.tasks, n=3, cutoff=0.5)
             hint = f'did you mean {" or ".join(map(repr, near))}?' if near else f'its tasks: {", ".join(self.tasks)}'
-            raise KeyError(f"set_active_tasks: the model has no task '{task}': {hint}")
+            raise UserKeyError(f"set_active_tasks: the model has no task '{task}': {hint}")
         self._active = active
         if isinstance(self.decoder, PerTaskDecoder):
             self.decoder.set_active_tasks(active)
@@ -134,7 +135,7 @@ class MultiTaskSegmentor(BaseModel):
             raise ValueError(f'got {len(inputs)} images, but {len(data_samples)} data samples')
         if mode == 'loss':
             if data_samples is None:
-                raise ValueError("mode='loss' needs data_samples with targets")
+                raise UserError("mode='loss' needs data_samples with targets")
             return self.loss(inputs, data_samples)
         if mode == 'predict':
             return self.predict(inputs, data_samples)
@@ -239,7 +240,7 @@ class MultiTaskSegmentor(BaseModel):
         kind = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
         if isinstance(kind, type) and issubclass(kind, PerTaskDecoder):
             if 'tasks' in cfg:
-                raise ValueError(f'MultiTaskSegmentor: decoder.tasks comes from heads, but got {cfg["tasks"]!r}')
+                raise UserError(f'MultiTaskSegmentor: decoder.tasks comes from heads, but got {cfg["tasks"]!r}')
             cfg['tasks'] = {
                 task: output_channels(task, head.get('num_classes'), head.get('channels'))
                 for task, head in heads.items()
@@ -251,7 +252,7 @@ class MultiTaskSegmentor(BaseModel):
     def _build_head(task: str, cfg: dict[str, Any], channels: dict[str, Any]) -> nn.Module:
         cfg = dict(type='mtl_plugins.TaskHead', task=task) | dict(cfg)
         if cfg['task'] != task:
-            raise ValueError(f"MultiTaskSegmentor: heads['{task}'] is for task {cfg['task']!r}; the two must agree")
+            raise UserError(f"MultiTaskSegmentor: heads['{task}'] is for task {cfg['task']!r}; the two must agree")
         if 'in_channels' not in cfg:
             found = channels.get(cfg.get('features', 'decoder'))
             cfg['in_channels'] = found[task] if isinstance(found, Mapping) else found

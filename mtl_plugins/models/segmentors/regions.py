@@ -8,6 +8,8 @@ from typing import NamedTuple
 from mmengine.structures import BaseDataElement, PixelData
 from torch import Tensor
 
+from mtl_plugins.errors import UserError
+
 from .targets import sample_name
 
 
@@ -40,7 +42,7 @@ def content_region(sample: BaseDataElement, input_size: tuple[int, int]) -> Regi
     height, width = sample.metainfo.get('img_shape', input_size)[:2]
     top, left = sample.metainfo.get('pad_offset', (0, 0))
     if min(top, left) < 0 or top + height > input_size[0] or left + width > input_size[1]:
-        raise ValueError(
+        raise UserError(
             f'img_shape {(height, width)} at pad_offset {(top, left)} does not fit into the network input of '
             f'{tuple(input_size)}; a transform changed the image without updating them'
         )
@@ -67,7 +69,7 @@ def output_size(
         if size == region.size or size in padded:
             return region.size
         if size != original:
-            raise ValueError(
+            raise UserError(
                 f"gt_{task} of {sample_name(sample, index)} (task '{task}') has size {size}, but the prediction has "
                 f'{region.size} without padding and the original image {original}'
             )

@@ -8,6 +8,7 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.task_specs import TaskSpec
 
 
@@ -61,13 +62,13 @@ def _checked(spec: TaskSpec, sample: BaseDataElement, index: int, size: tuple[in
             if spec.kind == 'regression' and target.ndim == 3
             else ''
         )
-        raise ValueError(f'{where} must have shape ({channels}, H, W), but got {tuple(target.shape)}{hint}')
+        raise UserError(f'{where} must have shape ({channels}, H, W), but got {tuple(target.shape)}{hint}')
     if tuple(target.shape[-2:]) != tuple(size):
-        raise ValueError(
+        raise UserError(
             f'{where} has size {tuple(target.shape[-2:])}, but the image, and so the prediction, has {tuple(size)}; '
             'resize, crop and pad image and targets together (the transforms of mtl_plugins do)'
         )
     if target.is_floating_point() == spec.is_categorical:
         kind = 'integers' if spec.is_categorical else 'floating point numbers'
-        raise ValueError(f'{where} must hold {kind}, but has type {target.dtype}')
+        raise UserError(f'{where} must hold {kind}, but has type {target.dtype}')
     return target

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mtl_plugins.errors import UserError
+
 from ..records import Key
 from ..variants import SINGLE
 from .results import Reference, Run, Task, Variant, make_run
@@ -81,7 +83,7 @@ class Comparison:
         self.reference = self._find_reference(records)
         names = list(dict.fromkeys(name for name, _, _ in records if name != SINGLE))
         if not names:
-            raise ValueError('there is no finished run of a method to report on; train at least one first')
+            raise UserError('there is no finished run of a method to report on; train at least one first')
         # Best first; those without a score behind, by name.
         self.variants = sorted((self._variant(name, records) for name in names), key=_rank)
         self.environments = [record.get('environment') or {} for record in records.values()]

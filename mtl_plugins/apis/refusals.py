@@ -1,0 +1,56 @@
+"""Where the parts of a run are built from a config: what MMEngine refuses there is the user's to mend."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mmengine.config import Config
+
+from mtl_plugins.errors import UserError, UserKeyError, UserTypeError, message_of
+
+from .inspection.hints import hint_for, refuted_entry
+
+_HANDED_ON = ('mmengine', 'torch.optim', 'torch.utils.data')
+"""Packages that get entries of the config without anything of ours or of the user's model in between."""
+
+
+@contextmanager
+def refusals_of(cfg: Config) -> Iterator[None]:
+    """Inside, parts are built from ``cfg`` and used: makes a :class:`UserError` of what is refused because of it.
+
+    That is so where the config has the very entry that the message complains of, and where only MMEngine, or torch's
+    optimizers and data loaders to which it hands entries unchanged, took part. All else passes as it is.
+
+    Raises:
+        UserError: See above.
+    """
+    try:
+        yield
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        own = _refusal(error, cfg)
+        if own is None:
+            raise
+        raise own from error
+
+
+def _refusal(error: Exception, cfg: Config) -> UserError | None:
+    # MMEngine's hooks replace a TypeError by another one and hide the first.
+    hidden = error.__context__ if error.__suppress_context__ else None
+    if isinstance(hidden, UserError):
+        return hidden
+    if not refuted_entry(error, cfg) and not all(map(_only_handed_on, filter(None, (error, hidden)))):
+        return None
+    kind = next((own for own in (UserKeyError, UserTypeError) if isinstance(error, own.__mro__[3])), UserError)
+    return kind(f'the config cannot be used: {message_of(error)}', advice=hint_for(error, cfg))
+
+
+def _only_handed_on(error: BaseException) -> bool:
+    if not isinstance(error, ValueError | TypeError | KeyError | AttributeError | AssertionError):
+        return False
+    modules = [frame.f_globals.get('__name__', '') for frame, _ in traceback.walk_tb(error.__traceback__)]
+    between = modules[modules.index(__name__) + 2 :] if __name__ in modules else modules
+    return all(name.startswith(tuple(f'{package}.' for package in _HANDED_ON)) for name in between)
