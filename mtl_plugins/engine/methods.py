@@ -38,8 +38,8 @@ def build_part(registry: Registry, cfg: Mapping[str, Any], argument: str, **defa
         **defaults: Arguments that the config does not give.
 
     Raises:
-        UserError: If ``cfg`` is no dict with a ``type`` (then it is a TypeError too), there is no such class (a KeyError,
-            with the near matches), or the class refuses an argument.
+        UserError: If ``cfg`` is no dict with a ``type`` (also a TypeError), there is no such class (also a KeyError; it
+            lists the near matches), or the class refuses an argument.
     """
     if not isinstance(cfg, Mapping) or 'type' not in cfg:
         raise UserTypeError(f'{argument} must be a dict with a type, for example dict(type="..."), but got {cfg!r}')

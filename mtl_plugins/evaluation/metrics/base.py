@@ -113,6 +113,8 @@ class DenseMetric(BaseMetric):
             )
         try:
             return self.measure(pred, target, valid_pixels(self.spec, target))
+        except UserKeyError:  # about the data set, not about this sample
+            raise
         except UserError as error:
             raise UserError(f"{type(self).__name__}: task '{self.task}', {sample_name(sample)}: {error}") from error
 
