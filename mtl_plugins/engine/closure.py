@@ -52,6 +52,9 @@ class ForwardPolicy:
     same_noise: bool = False
 
     def __post_init__(self) -> None:
+        #: Whether a loss without a graph was seen. An idle head's loss has none either, so from then on no head is
+        #: idle: only so can be told which tasks take part in a batch.
+        self.sees_constants = False
         self._layers = batch_norms(self.model)
         self._layer_names = {id(m): name for name, m in self.model.named_modules()}
 
@@ -60,13 +63,18 @@ class ForwardPolicy:
         """Device of the model."""
         return next(self.model.parameters()).device
 
+    def asked(self, active: Sequence[str] | None) -> Sequence[str] | None:
+        """Tasks whose losses must have a graph in a forward for ``active`` (None: all)."""
+        offers_it = getattr(self.model, 'set_active_tasks', None) is not None
+        return active if offers_it and not self.sees_constants else None
+
     @contextmanager
     def forward_context(self, active: Sequence[str] | None, *, grad: bool, first: bool) -> Iterator[None]:
         """Everything around one forward; ``first`` marks the forward that ``train_step`` itself makes."""
         with ExitStack() as stack:
             stack.enter_context(torch.set_grad_enabled(grad))
             stack.enter_context(self.precision.autocast(self.device.type))
-            stack.enter_context(active_tasks(self.model, active))
+            stack.enter_context(active_tasks(self.model, self.asked(active)))
             stack.enter_context(frozen_statistics(self._frozen_layers(active, first)))
             yield
 
@@ -107,7 +115,7 @@ class TaskClosure:
         policy: How forwards are run.
         captured: The forward made by ``train_step``; handed out by the first call that it can serve.
         request: The tasks that had a graph in it (None: all).
-        grad: Whether it had a graph at all.
+        grad: Whether its graph is of use; if not, it is dropped at once.
     """
 
     def __init__(
@@ -115,10 +123,13 @@ class TaskClosure:
     ) -> None:
         self._policy = policy
         self._args, self._kwargs, self._noise = captured.args, captured.kwargs, captured.noise
-        self._first: TaskLosses | None = policy.losses.collect(captured.loss_dict)
+        self._constant: set[str] = set()
+        losses = policy.losses.collect(captured.loss_dict)
+        self._look(losses, policy.asked(request))
+        self._first: TaskLosses | None = losses if grad else self._trim(losses, None, grad=False)
         self._first_request = None if request is None else frozenset(request)
         self._first_grad = grad
-        self.seen_tasks = list(self._first)
+        self.seen_tasks = list(losses)
         self.num_forwards = 1
 
     def __call__(self, active: Sequence[str] | None = None, *, grad: bool = True) -> TaskLosses:
@@ -142,12 +153,23 @@ class TaskClosure:
         with ExitStack() as stack:
             if policy.same_noise and self._noise is not None:
                 stack.enter_context(self._noise.replay())
+            asked = policy.asked(active)
             stack.enter_context(policy.forward_context(active, grad=grad, first=False))
-            return policy.losses.collect(policy.model(*self._args, **self._kwargs))
+            losses = policy.losses.collect(policy.model(*self._args, **self._kwargs))
+        if grad:
+            self._look(losses, asked)
+        return losses
 
-    @staticmethod
-    def _trim(losses: TaskLosses, active: Sequence[str] | None, grad: bool) -> TaskLosses:
+    def _look(self, losses: TaskLosses, asked: Sequence[str] | None) -> None:
+        """Remember, for all forwards of this batch, which losses came without a graph that was asked for."""
+        found = {t for t, loss in losses.items() if not loss.requires_grad and (asked is None or t in asked)}
+        self._constant |= found
+        self._policy.sees_constants |= bool(found)
+
+    def _trim(self, losses: TaskLosses, active: Sequence[str] | None, grad: bool) -> TaskLosses:
         keep = set(losses) if grad and active is None else set(active or ()) if grad else set()
         return TaskLosses(
-            {task: loss if task in keep else loss.detach() for task, loss in losses.items()}, losses.num_valid
+            {task: loss if task in keep else loss.detach() for task, loss in losses.items()},
+            losses.num_valid,
+            self._constant,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -24,15 +24,24 @@ class TaskLosses(dict):
 
     Attributes:
         num_valid: ``{task: number of valid elements}`` (0-dim tensors or numbers). A task without an entry counts 1.
+        constant: Tasks whose loss has no graph although one was asked for, as with ``torch.tensor(0.)`` for "no label
+            here" or with everything below it frozen. They count 0: a loss that trains nothing must not dilute the loss
+            of another rank or micro-batch.
     """
 
-    def __init__(self, losses: Mapping[str, Tensor], num_valid: Mapping[str, Tensor | float] | None = None) -> None:
+    def __init__(
+        self,
+        losses: Mapping[str, Tensor],
+        num_valid: Mapping[str, Tensor | float] | None = None,
+        constant: Iterable[str] = (),
+    ) -> None:
         super().__init__(losses)
         self.num_valid = dict(num_valid or {})
+        self.constant = frozenset(constant)
 
     def count(self, task: str) -> Tensor | float:
-        """Valid elements of ``task``: 0 when absent, 1 when present without a count."""
-        return self.num_valid.get(task, 1.0) if task in self else 0.0
+        """Valid elements of ``task``: 0 when absent or constant, 1 when present without a count."""
+        return self.num_valid.get(task, 1.0) if task in self and task not in self.constant else 0.0
 
 
 def is_loss_key(key: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .closure import TaskClosure
 from .losses import TaskLosses
 from .nonfinite import NonFiniteGuard
 from .parameters import ParameterTable
@@ -38,8 +39,10 @@ class StepBatch:
     task is present, 0 if absent), so that N ranks times A micro-batches equal one process on the joint batch for
     losses that are a mean over valid elements.
 
+    A loss without a graph counts as absent, see :class:`mtl_plugins.engine.losses.TaskLosses`.
+
     With several micro-batches the counts of later ones are not known when earlier ones are differentiated, so every
-    measurement first runs all of them without graph. Only one micro-batch's activations are ever held.
+    measurement first runs all of them; their graphs are not kept. Only one micro-batch's activations are ever held.
 
     Args:
         closures: One per micro-batch: ``closure(active, grad=...) -> {task: loss}``.
@@ -73,7 +76,11 @@ class StepBatch:
         self._device = device
         self._parameters = parameters
         self._excluded: set[str] = set()
+        self._constant: list[set[str]] = [set() for _ in self._closures]
         self._held: TaskLosses | None = None
+        #: Tasks whose valid elements changed between two forwards, so that their losses cannot be compared: an idle
+        #: head turned out to be without a graph.
+        self.recounted: set[str] = set()
         self._local_counts: list[list[float]] = []
         self._totals: list[float] = []
         self.num_measurements = 0
@@ -95,16 +102,20 @@ class StepBatch:
         self.num_measurements += 1
         single = len(self._closures) == 1
         vectors = []
-        for closure in self._closures:
-            losses = closure(active, grad=grad and single)
-            losses = losses if isinstance(losses, TaskLosses) else TaskLosses(losses)
+        for index, closure in enumerate(self._closures):
+            # Captured forwards know which losses have no graph; other closures tell in a forward with graph.
+            looks = self.num_measurements == 1 and not isinstance(closure, TaskClosure)
+            losses = self._run(index, active, grad and (single or looks))
             vectors.append(self._vector(losses))
             if single and grad:
                 self._held = losses
+            del losses
         counts = torch.stack([vector[0] for vector in vectors])
         summed = self._reducer.sum(torch.stack(vectors).sum(0))
         numbers = torch.cat([counts, summed]).tolist()
+        before = self._totals
         self._local_counts, (self._totals, loss_sums) = numbers[:-2], numbers[-2:]
+        self.recounted.update(task for task, old, new in zip(self.tasks, before, self._totals) if old != new)
         return self._judge(loss_sums)
 
     def backward(self, members: Collection[str], weights: Mapping[str, float] | None = None) -> None:
@@ -136,13 +147,13 @@ class StepBatch:
         """
         self.num_backwards += 0 if keep else backwards
         active = [task for task in self.tasks if task in members]
-        for index, closure in enumerate(self._closures):
-            losses = self._held if self._held is not None else closure(active, grad=True)
+        for index in range(len(self._closures)):
+            losses = self._held if self._held is not None else self._run(index, active, grad=True)
             self._held = losses if keep and len(self._closures) == 1 else None
             shares = {}
             for k, task in enumerate(self.tasks):
                 count = self._local_counts[index][k]
-                if task in members and count > 0:
+                if task in members and count > 0 and losses[task].requires_grad:
                     factor = count / self._totals[k]
                     shares[task] = losses[task] if factor == 1.0 else losses[task] * factor
             if self._parameters is not None:
@@ -159,6 +170,18 @@ class StepBatch:
         """
         self._held = None
         self.num_backwards += backwards
+
+    def _run(self, index: int, active: Sequence[str] | None, grad: bool) -> TaskLosses:
+        """Losses of one micro-batch, with what its forwards showed to be constant."""
+        losses = self._closures[index](active, grad=grad)
+        if not isinstance(losses, TaskLosses):
+            losses = TaskLosses(losses)
+        constant = self._constant[index]
+        constant |= losses.constant
+        if grad:
+            constant |= {t for t, loss in losses.items() if not loss.requires_grad and (active is None or t in active)}
+        losses.constant = frozenset(constant)
+        return losses
 
     def _vector(self, losses: TaskLosses) -> Tensor:
         """``[2, K]`` float64 on the model's device: valid elements, and loss times valid elements."""

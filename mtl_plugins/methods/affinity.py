@@ -93,6 +93,11 @@ class ProximalAffinity:
         self._previous: tuple[Tensor, Tensor] | None = None
         self._stepping: tuple[int, ...] = ()
         self._moved = True
+        self._at_start = self._matrix.clone()
+
+    def forget(self, targets: Sequence[int]) -> None:
+        """Take back what this batch said about the effects on ``targets``, whose losses could not be compared."""
+        self._matrix[:, list(targets)] = self._at_start[:, list(targets)]
 
     def measure(self, losses: Tensor, group: Sequence[int] | None = None, valid: Tensor | None = None) -> None:
         """Take the losses of one forward and credit their change since the previous forward of this batch.

@@ -127,16 +127,17 @@ class StepOptimWrapper(OptimWrapper):
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Wrap the forward of ``train_step``: own autocast, no DDP synchronisation, losses captured per task."""
         self.attach(model)
-        # The counts of later micro-batches are needed before the first backward, so their forwards only measure.
-        grad = self._accumulative_counts == 1
-        self._request = self.first_request() if grad and self.task_names is not None else None
+        # The counts of later micro-batches are needed before the first backward, so their forwards only measure: their
+        # graph tells which losses have one, and is dropped at the end of this forward.
+        measures_only = self._accumulative_counts > 1
+        self._request = None if measures_only or self.task_names is None else self.first_request()
         no_sync = model.no_sync() if hasattr(model, 'no_sync') else nullcontext()
         if getattr(model, 'broadcast_buffers', False):
             # DDP leaves that out under no_sync.
             self.reducer.broadcast_all(self.policy.model.buffers())
         with (
             no_sync,
-            self.policy.forward_context(self._request, grad=grad, first=True),
+            self.policy.forward_context(self._request, grad=True, first=True),
             self._capture.watch(self.policy.model, self.policy.device),
         ):
             yield

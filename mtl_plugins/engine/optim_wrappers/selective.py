@@ -157,6 +157,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
             measured = batch.measure((), grad=False)
             self.affinity.measure(measured.losses, None, measured.usable)
             after = measured.losses
+        self.affinity.forget([k for k, task in enumerate(self.task_names) if task in batch.recounted])
         self.weighting.after_step(before, after, torch.isfinite(before))
         self._order = None
 
