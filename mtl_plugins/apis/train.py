@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 
 from mtl_plugins.compat import prepare_cpu_ddp
 from mtl_plugins.engine.checkpoints import find_newest_loadable, trust_checkpoints
-from mtl_plugins.engine.hooks import LoadReportHook, MetricsFileHook
+from mtl_plugins.engine.hooks import LoadReportHook, MetricsFileHook, TargetCheckHook
 from mtl_plugins.engine.hooks.metrics_file import FILE_NAME, read_metrics
 from mtl_plugins.errors import UserError
 from mtl_plugins.methods.catalogue import format_catalogue
@@ -112,14 +112,17 @@ def build_runner(cfg: Config) -> Runner:
     refuse_sync_bn_on_cpu(cfg)
     prepare_cpu_ddp(cfg, cfg.get('launcher', 'none'))
     save_plain_checkpoints(cfg)
+    if (cfg.get('default_hooks') or {}).get('target_check'):  # perhaps by an option alone, in any config
+        cfg.default_hooks.target_check.setdefault('type', 'mtl_plugins.TargetCheckHook')
     warning = broken_cover(cfg.get('train_dataloader'), int(os.environ.get('WORLD_SIZE', 1)))
     if warning:
         print_log(warning, level=logging.WARNING)  # the logger of the run does not exist yet
     with refusals_of(cfg):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     tell_epoch_length(runner)
-    if not any(isinstance(hook, LoadReportHook) for hook in runner.hooks):
-        runner.register_hook(LoadReportHook())
+    for kind in (LoadReportHook, TargetCheckHook):
+        if not any(isinstance(hook, kind) for hook in runner.hooks):
+            runner.register_hook(kind())
     return runner
 
 

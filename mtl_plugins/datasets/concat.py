@@ -67,6 +67,9 @@ def merge_metainfo(datasets: Sequence[Any]) -> dict[str, Any]:
         'channels': _merge('channels', names, metas, int),
         'value_ranges': _first('value_ranges', metas),
     }
+    conventions = _conventions(names, metas)
+    if conventions:
+        merged['conventions'] = conventions
     for key, value in metas[0].items():
         if key not in merged and all(key in meta and repr(meta[key]) == repr(value) for meta in metas):
             merged[key] = value
@@ -118,6 +121,21 @@ def _merge(key: str, names: Sequence[str], metas: Sequence[Mapping[str, Any]], r
             source.setdefault(task, name)
     if key == 'channels':  # only what differs from the task table is told
         return {task: count for task, count in merged.items() if count != get_task_spec(task).channels}
+    return merged
+
+
+def _conventions(names: Sequence[str], metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How each data set reads its targets; the same one may be there twice, but not in two ways."""
+    merged: dict[str, Any] = {}
+    for number, (name, meta) in enumerate(zip(names, metas)):
+        for own, by_task in (meta.get('conventions') or {}).items():
+            for task, options in by_task.items():
+                known = merged.setdefault(own, {}).setdefault(task, options)
+                if known != options:
+                    raise UserError(
+                        f"MultiTaskConcatDataset: task '{task}' of {own} is read with {options} in {name}, but with "
+                        f'{known} in one of datasets[0..{number - 1}]; give both the same'
+                    )
     return merged
 
 

@@ -7,7 +7,8 @@ import difflib
 import logging
 import math
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,10 +20,13 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from mtl_plugins.apis.configs import configs_root, load_config, set_tasks
+from mtl_plugins.apis.datasets import leaf_datasets
+from mtl_plugins.datasets.files import FilesDataset
 from mtl_plugins.engine.checkpoints import register_safe_loaders
+from mtl_plugins.engine.checkpoints.targets import OPTION, target_differences
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
 from mtl_plugins.models import MultiTaskSegmentor
-from mtl_plugins.registry import MODELS
+from mtl_plugins.registry import DATASETS, MODELS
 
 DEFAULT_DIVISOR = 32
 """For backbones that do not say it: what networks with maps down to 1/32 of the image need."""
@@ -97,6 +101,7 @@ def load_model(cfg: Config, weights: str | os.PathLike | None, device: str | tor
         print_log('no checkpoint was given: the weights are random, the predictions mean nothing', level=30)
     else:
         _load_weights(model, checkpoint['state_dict'], str(weights))
+        _check_targets(cfg, _dataset_meta(checkpoint), str(weights), model.tasks)
     try:
         model.to(device)
     except (RuntimeError, AssertionError) as error:
@@ -104,7 +109,7 @@ def load_model(cfg: Config, weights: str | os.PathLike | None, device: str | tor
         raise UserError(f"device '{device}' cannot be used ({reason}); device='cpu' always can") from error
     model.eval()
     model.cfg = cfg
-    return LoadedModel(model, dict((checkpoint or {}).get('meta', {}).get('dataset_meta') or {}))
+    return LoadedModel(model, _dataset_meta(checkpoint or {}))
 
 
 def size_divisor(model: MultiTaskSegmentor) -> tuple[int, int]:
@@ -129,6 +134,32 @@ def _read(weights: str | os.PathLike) -> dict[str, Any]:
         checkpoint = dict(state_dict=checkpoint)
     state = {key.removeprefix('module.'): value for key, value in checkpoint['state_dict'].items()}
     return {**checkpoint, 'state_dict': state}
+
+
+def _dataset_meta(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    return dict((checkpoint.get('meta') or {}).get('dataset_meta') or {})
+
+
+def _check_targets(cfg: Config, trained: Mapping[str, Any], weights: str, tasks: Sequence[str]) -> None:
+    """Refuse weights whose predictions would not mean what is said of them, such as normals in other axes.
+
+    Raises:
+        UserError: If the data set of the config reads its targets in another way than in training, or may do so.
+    """
+    told = []
+    for place, settings in leaf_datasets(cfg):
+        kind = DATASETS.get(settings['type']) if isinstance(settings.get('type'), str) else settings.get('type')
+        if place.startswith('train') and isinstance(kind, type) and issubclass(kind, FilesDataset):
+            # No folder is read.
+            dataset = DATASETS.build({**settings, 'pipeline': [], 'lazy_init': True})
+            place = re.sub(r'\[(\d+)\]', r'.\1', place)
+            told += target_differences(trained, dataset, place, tasks, labels=False)  # names come from the checkpoint
+    if not told:
+        return
+    text = f'the predictions of {weights} are not what the config says of them: {"; ".join(told)}'
+    if cfg.get('default_hooks', {}).get('target_check', {}).get('differing') != 'warn':
+        raise UserError(f'{text} (with --cfg-options; {OPTION} goes on all the same)')
+    print_log(text, level=logging.WARNING)
 
 
 def _quiet() -> logging.Logger:

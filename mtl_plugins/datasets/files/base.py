@@ -47,6 +47,9 @@ class FilesDataset(BaseDataset):
         CLASSES: Task -> names of its classes.
         PALETTES: Task -> RGB colours of its classes.
         CHANNELS: Task -> channels of its target, where they differ from the task table.
+        FORMER_DEFAULTS: Option of :meth:`conventions` -> its default in the versions whose checkpoints did not tell it,
+            where it has changed since.
+        stated: Options of :meth:`conventions` that were given and not left to the default.
         root: The folder that was found (set when the file list is made).
         reader: Reads the files of a sample (set when the file list is made).
 
@@ -62,6 +65,8 @@ class FilesDataset(BaseDataset):
     CLASSES: Mapping[str, Sequence[str]] = {}
     PALETTES: Mapping[str, Sequence[Sequence[int]]] = {}
     CHANNELS: Mapping[str, int] = {}
+    FORMER_DEFAULTS: Mapping[str, Any] = {}
+    stated: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -91,6 +96,9 @@ class FilesDataset(BaseDataset):
         self.root: Path | None = None
         self.reader: SampleReader | None = None
         own = dict(tasks=self.tasks, classes=self._only(self.CLASSES), palettes=self._only(self.PALETTES))
+        told = self._only(self.conventions())
+        if told:
+            own['conventions'] = {self.NAME: told}
         super().__init__(
             data_root=os.fspath(data_root),
             data_prefix={},  # paths are made by list_samples: nothing is to be joined
@@ -119,6 +127,17 @@ class FilesDataset(BaseDataset):
     def make_reader(self) -> SampleReader:
         """The reader of the data set's files, with :attr:`root` set and the samples listed."""
         raise NotImplementedError
+
+    def conventions(self) -> dict[str, dict[str, Any]]:
+        """Options that decide what the targets mean, such as the axes of normals, by task.
+
+        Checkpoints carry them, and a model is not tested on, nor its training resumed with, others. Leave out what
+        only decides which samples there are, or how large.
+
+        Returns:
+            Task -> option -> its value as plain data. The option is the name of the argument that sets it.
+        """
+        return {}
 
     # What the runner and the pipeline use.
 

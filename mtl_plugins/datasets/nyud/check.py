@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import UnreadableFileError, measure_axes, missing_files, read_fixture_marker, read_lines
+from ..files import UnreadableFileError, missing_files, read_fixture_marker, read_lines
 from ..files.axes import OURS
+from ..verification.axes import AxesFinding
 from ..verification.base import CheckJob, LayoutCheck, Problem
 from ..verification.files import check_ids, check_jpeg, check_npy, check_png, check_target
 from ..verification.kinds import make_problem
@@ -88,6 +89,10 @@ class NYUDv2Check(LayoutCheck):
             if sample not in self._unknown
         ]
 
+    def across(self) -> Iterable[Problem]:
+        """Normals that point another way than the loader takes them."""
+        yield from self.axes.problems(layout.FOLDERS['normals'])
+
     def describe(self) -> dict[str, str]:
         """Folder, packaging, samples per split."""
         packaging = f'{self.packaging.name}: {self.packaging.title}' if self.packaging else 'not recognised'
@@ -97,7 +102,7 @@ class NYUDv2Check(LayoutCheck):
             'packaging': packaging,
             'samples': samples or 'no split file',
             'content': 'rendered stand-in, not the real data' if self.marker else 'real data',
-            'normals': self._describe_axes(),
+            'normals': self.axes.describe(),
         }
 
     @functools.cached_property
@@ -129,8 +134,9 @@ class NYUDv2Check(LayoutCheck):
             if missing.issuperset(str(self.root / path) for path in paths)
         )
 
-    def _describe_axes(self) -> str:
-        """The axes of the normals, which no publication states."""
+    @functools.cached_property
+    def axes(self) -> AxesFinding:
+        """Which way the normals of a few samples point, which no publication states."""
         samples = [sample for sample in self._files if sample not in self._unknown]
         pairs = []
         for sample in samples[:_MEASURED]:
@@ -141,13 +147,7 @@ class NYUDv2Check(LayoutCheck):
                 ]
                 if pair[0].shape == pair[1].shape[:2]:
                     pairs.append(pair)
-        if not pairs:
-            return 'axes not measured'
-        axes, agreement = measure_axes(pairs, FOCAL * pairs[0][0].shape[1] / layout.SIZE[1])
-        if agreement < _CERTAIN:
-            return f'axes cannot be told from depth (mean cosine {agreement:.2f} at best)'
-        hint = '' if axes.axes == OURS else f'; use normal_axes={axes.axes}'
-        return f'{axes.describe()} (measured against depth, mean cosine {agreement:.2f}){hint}'
+        return AxesFinding.of(pairs, FOCAL / layout.SIZE[1], OURS, _CERTAIN)
 
     def extra_files(self) -> Iterable[str]:
         """The split files."""

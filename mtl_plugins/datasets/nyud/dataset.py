@@ -67,6 +67,10 @@ class NYUDv2Dataset(FilesDataset):
         self.normal_axes = NormalAxes(normal_axes)
         super().__init__(data_root, split=split, tasks=tasks, pipeline=pipeline, **kwargs)
 
+    def conventions(self) -> dict[str, dict[str, Any]]:
+        """The axes of the normals."""
+        return {'normals': dict(normal_axes=list(self.normal_axes.axes))}
+
     def find_root(self, data_root: str) -> Path:
         """The folder, whose packaging is looked up at this occasion."""
         root = layout.find_nyud(data_root)

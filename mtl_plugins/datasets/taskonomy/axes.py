@@ -6,19 +6,19 @@ import contextlib
 
 import numpy as np
 
-from ..files import NormalAxes, UnreadableFileError, measure_axes
+from ..files import NormalAxes, UnreadableFileError
+from ..verification.axes import AxesFinding
 from .decoding import NO_DATA, NORMAL_AXES, UNITS_PER_METRE, decode, read_codes
 from .index import Index
 from .layout import Z_BUFFER
 
 _MEASURED = 8
-_CERTAIN = 0.5
 _FOCAL = 0.85
 """Focal length per pixel of width: a field of view of 61 degrees, the mean of Taskonomy."""
 
 
-def describe_axes(index: Index) -> str:
-    """The axes that a few images show, in words, and what to do if they are not those the loader takes."""
+def find_axes(index: Index) -> AxesFinding:
+    """The axes that a few images show."""
     both = np.flatnonzero(index.has(Z_BUFFER) & index.has('normal'))
     pairs = []
     for row in both[:: max(1, len(both) // _MEASURED)][:_MEASURED]:
@@ -27,10 +27,4 @@ def describe_axes(index: Index) -> str:
             if depth.shape == codes.shape[:2]:
                 metres = np.where(depth == NO_DATA, 0, depth / UNITS_PER_METRE)
                 pairs.append((metres, decode('normal', codes, depth != NO_DATA, NormalAxes())))
-    if not pairs:
-        return 'axes not measured'
-    axes, agreement = measure_axes(pairs, _FOCAL * pairs[0][0].shape[1])
-    if agreement < _CERTAIN:
-        return f'axes cannot be told from depth (mean cosine {agreement:.2f} at best)'
-    hint = '' if axes.axes == NORMAL_AXES else f'; use normal_axes={axes.axes}'
-    return f'{axes.describe()} (measured against depth, mean cosine {agreement:.2f}){hint}'
+    return AxesFinding.of(pairs, _FOCAL, NORMAL_AXES)

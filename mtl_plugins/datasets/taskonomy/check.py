@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ..files import read_fixture_marker
+from ..verification.axes import AxesFinding
 from ..verification.base import CheckJob, LayoutCheck, LazyJobs, Problem
 from ..verification.files import check_ids, check_png, check_target, reason
 from ..verification.kinds import make_problem
-from .axes import describe_axes
+from .axes import find_axes
 from .decoding import CODINGS, NO_DATA, UNITS_PER_METRE, decode, own_holes, read_codes
 from .holes import Hole, find_holes
 from .index import Folder, Index, join, list_folders, point_and_view
@@ -81,6 +82,11 @@ class TaskonomyCheck(LayoutCheck):
         """What is missing, without the domains that are missing altogether."""
         return find_holes(self.index, [domain for domain in DOMAINS if self.index.has(domain).any()]).holes
 
+    @functools.cached_property
+    def axes(self) -> AxesFinding:
+        """Which way the normals of a few images point."""
+        return find_axes(self.index)
+
     @property
     def _buildings(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for name, _ in self.splits.rows))
@@ -111,6 +117,10 @@ class TaskonomyCheck(LayoutCheck):
         size = tuple(self.marker['size']) if self.marker else SIZE
         return LazyJobs(lambda row: self._job(row, size), len(self.index))
 
+    def across(self) -> Iterable[Problem]:
+        """Normals that point another way than the loader takes them."""
+        yield from self.axes.problems('normal')
+
     def describe(self) -> dict[str, str]:
         """Folder, order of the folders, images per split, known holes."""
         order = next(name for name, order in ORDERS.items() if order == self.order)
@@ -121,7 +131,7 @@ class TaskonomyCheck(LayoutCheck):
             'splits': self.splits.path or 'no split file: the built-in tiny list',
             'images': ', '.join(f'{split} {self._count(split)}' for split in SPLITS),
             'mask_valid': f'{self.index.has(MASK).sum()} images',
-            'normals': describe_axes(self.index),
+            'normals': self.axes.describe(),
             'known holes': known or 'none of them',
             'content': 'rendered stand-in, not the real data' if self.marker else 'real data',
         }

@@ -15,7 +15,7 @@ from mtl_plugins.registry import DATASETS
 
 from ..files import DerivedCache, FilesDataset, NormalAxes
 from ..transforms.fields import as_size
-from .decoding import CODINGS, NORMAL_AXES
+from .decoding import CODINGS, NORMAL_AXES, PICTURE_TASKS
 from .holes import Holes, find_holes
 from .index import Index, build_index, point_and_view
 from .layout import (
@@ -67,8 +67,9 @@ class TaskonomyDataset(FilesDataset):
             released program does with 256. By default the size of the files, 512 x 512.
         resample: How the codes are resized: ``'bilinear'`` as the released program does, or ``'nearest'``, which does
             not mix the codes of different depths or segments and is faster.
-        normal_axes: What the three channels of the stored normals hold. The default is what their authors say, x
-            right, y down, z towards the viewer; ``tools/datasets/verify.py`` measures it. Targets have y up.
+        normal_axes: What the three channels of the stored normals hold. The default is what genuine files show, x
+            right, y down, z away from the viewer; ``tools/datasets/verify.py`` measures it. Targets have y up and z
+            towards the viewer. A checkpoint that does not tell its axes asks for them to be given here.
         **kwargs: See :class:`~mtl_plugins.datasets.files.FilesDataset`.
 
     Raises:
@@ -82,6 +83,7 @@ class TaskonomyDataset(FilesDataset):
     TASKS = TASKS
     SPLITS = (*SPLITS, *RELEASED_SPLITS)
     CHANNELS = {task: coding.channels for task, coding in CODINGS.items()}
+    FORMER_DEFAULTS = {'normal_axes': ('x', '-y', 'z')}
 
     def __init__(
         self,
@@ -91,13 +93,14 @@ class TaskonomyDataset(FilesDataset):
         masks: bool = True,
         size: int | Sequence[int] | None = None,
         resample: str = 'bilinear',
-        normal_axes: Sequence[str] = NORMAL_AXES,
+        normal_axes: Sequence[str] | None = None,
         metainfo: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.masks = masks
         self.size = None if size is None else as_size(size, 'TaskonomyDataset: size')
-        self.normal_axes = NormalAxes(normal_axes)
+        self.normal_axes = NormalAxes(NORMAL_AXES if normal_axes is None else normal_axes)
+        self.stated = () if normal_axes is None else ('normal_axes',)
         if resample not in RESAMPLE:
             raise UserError(f'TaskonomyDataset: resample must be one of {RESAMPLE}, but got {resample!r}')
         self.resample = resample
@@ -116,6 +119,12 @@ class TaskonomyDataset(FilesDataset):
     def make_reader(self) -> TaskonomyReader:
         """The reader of the files of a sample."""
         return TaskonomyReader(self.masks, self.size, self.normal_axes, self.resample)
+
+    def conventions(self) -> dict[str, dict[str, Any]]:
+        """The axes of the normals, and whether pixels without geometry count."""
+        told = {task: dict(masks=bool(self.masks)) for task in TASKS if task not in PICTURE_TASKS}
+        told['normal']['normal_axes'] = list(self.normal_axes.axes)
+        return told
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """List the files, join the domains and settle what is missing.
@@ -143,6 +152,16 @@ class TaskonomyDataset(FilesDataset):
                 raise UserError(
                     f"{self._title}: none of the {len(index)} images has task '{task}'. Leave it out of tasks, or get "
                     f'its files. {self._verify}'
+                )
+        if self.masks and not set(self.tasks) <= set(PICTURE_TASKS):
+            unmasked = len(index) - int((index.has(MASK) | index.has(Z_BUFFER)).sum())
+            if unmasked:
+                print_log(
+                    f'{self._title}: {unmasked} images have neither {MASK} nor {Z_BUFFER}, which tell where geometry '
+                    'is missing: what fills these holes counts as label, except in depth, normals and curvature, which '
+                    f'have codes of their own. Get the files of {Z_BUFFER}',
+                    logger='current',
+                    level=logging.WARNING,
                 )
         self.index = index
         return [dict(row=row) for row in range(len(index))]

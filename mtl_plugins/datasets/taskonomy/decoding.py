@@ -28,8 +28,8 @@ NO_NORMAL = 128
 """Code, in all channels, of a normal that is not known."""
 NO_CURVATURE = 0
 """Code, in both channels, of a curvature that is not known (127 is flat)."""
-NORMAL_AXES = ('x', '-y', 'z')
-"""What the channels of stored normals hold, by the word of their authors: x right, y down, z towards the viewer."""
+NORMAL_AXES = ('x', '-y', '-z')
+"""What the channels of stored normals hold, measured on genuine files: x right, y down, z away from the viewer."""
 UNITS_PER_METRE = 512
 DILATION = 5
 """Pixels this near to one that is not valid (a square of this side) do not count either."""

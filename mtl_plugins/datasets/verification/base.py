@@ -102,6 +102,10 @@ class LayoutCheck(ABC):
         A list, or :class:`LazyJobs`, which spares the memory.
         """
 
+    def across(self) -> Iterable[Problem]:
+        """What only the content of several samples together shows; asked for where content is checked."""
+        return ()
+
     @abstractmethod
     def describe(self) -> dict[str, str]:
         """What was found, for the head of the report: packaging, number of samples per split, stand-in or real."""

@@ -83,6 +83,8 @@ def verify(check: LayoutCheck, workers: int = 1, content: bool = True, stamps: b
     try:
         problems.extend(check.structure())
         samples = check.jobs()
+        if content:
+            problems.extend(check.across())
     except (OSError, ValueError, KeyError) as error:
         if not problems:  # otherwise these are the reason
             problems.append(make_problem('unreadable file', '', f'the samples cannot be listed: {reason(error)}'))

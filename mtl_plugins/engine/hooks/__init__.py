@@ -13,6 +13,7 @@ from .progress import RichProgressHook
 from .rank_check import RankMismatchError, RankSyncCheckHook
 from .rng_state import RNGStateHook
 from .safe_checkpoint import PlainStateHook, SafeCheckpointHook
+from .target_check import TargetCheckHook
 from .task_kpi import TaskKPIHook
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     'RankSyncCheckHook',
     'RichProgressHook',
     'SafeCheckpointHook',
+    'TargetCheckHook',
     'TaskKPIHook',
     'TrainingPreempted',
 ]

@@ -10,6 +10,7 @@ import scipy.io
 
 from mtl_plugins.datasets.files import NormalAxes
 from mtl_plugins.datasets.nyud import NYUDv2Check, export_nyud, layout
+from mtl_plugins.datasets.verification import verify
 from mtl_plugins.datasets.verification.base import Problem
 
 SIZE = (48, 64)
@@ -255,6 +256,8 @@ def test_axes_of_normals_are_measured(copies, axes):
     assert NormalAxes(axes).describe() in text
     assert ('use normal_axes' in text) == (axes != ('x', 'y', 'z'))
     assert (f'normal_axes={axes}' in text) == (axes != ('x', 'y', 'z'))
+    kinds = [problem.kind for problem in verify(NYUDv2Check(root), stamps=False).problems]
+    assert kinds == ([] if axes == ('x', 'y', 'z') else ['other axes of normals'])
 
 
 def test_axes_that_cannot_be_measured(copies):

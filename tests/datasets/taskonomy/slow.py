@@ -18,7 +18,7 @@ def pixel(task, codes):
     if task == 'principal_curvature':
         return [(codes[0] - 123.572) / 31.922, (codes[1] - 120.1) / 21.658]
     values = [2 * code / 255 - 1 for code in codes]
-    return [values[0], -values[1], values[2]] if task == 'normal' else values
+    return [values[0], -values[1], -values[2]] if task == 'normal' else values
 
 
 def target(task, codes, valid=None):

@@ -204,12 +204,18 @@ def test_the_axes_of_the_normals_are_measured(root):
     assert (
         TaskonomyCheck(root)
         .describe()['normals']
-        .startswith('channel 0 right, channel 1 down, channel 2 towards the viewer (measured against depth')
+        .startswith('channel 0 right, channel 1 down, channel 2 away from the viewer (measured against depth')
     )
     for file in root.glob('normal/taskonomy/*/*'):
         edit(file, lambda image: image[..., [1, 0, 2]])  # as OpenCV has it: blue, green, red
     told = TaskonomyCheck(root).describe()['normals']
-    assert told.endswith("use normal_axes=('x', 'z', '-y')")
+    assert told.endswith("use normal_axes=('x', '-z', '-y')")
+    # It was information alone; nothing of it is noticed where files are not opened.
+    (problem,) = verify(TaskonomyCheck(root)).problems
+    assert (problem.path, problem.kind) == ('normal', 'other axes of normals')
+    assert "found ('x', '-z', '-y')" in problem.detail
+    assert "normal_axes=('x', '-z', '-y')" in problem.remedy
+    assert not verify(TaskonomyCheck(root), content=False).problems
     shutil.rmtree(root / 'normal')
     assert TaskonomyCheck(root).describe()['normals'] == 'axes not measured'
 

@@ -306,6 +306,15 @@ def test_without_any_mask_the_own_codes_remain(make, root):
     assert not np.isnan(other['gt_reshading']).any()
 
 
+def test_holes_that_no_file_tells_are_logged(make, root, log):
+    shutil.rmtree(root / 'depth_zbuffer')
+    for tasks, masks, said in ((['reshading'], True, 1), (['edge_texture'], True, 0), (['reshading'], False, 0)):
+        make(root, tasks=tasks, masks=masks)
+        told = [text for level, text in log if level == 'WARNING']
+        assert sum('4 images have neither mask_valid nor depth_zbuffer' in text for text in told) == said
+        log.clear()
+
+
 @pytest.mark.parametrize('masks', [True, False])
 def test_codes_are_resized_before_they_are_decoded(make, masks):
     """As the released program does, by Pillow; a pixel that a hole has a share in is not labelled."""
@@ -450,7 +459,7 @@ def test_memory_is_small_and_flat(make, monkeypatch):
 
 def test_other_axes_of_the_normals(make):
     ours, as_stored = make(tasks=['normal'])[0], make(tasks=['normal'], normal_axes=('x', 'y', 'z'))[0]
-    np.testing.assert_array_equal(as_stored['gt_normal'] * np.float32([1, -1, 1]), ours['gt_normal'])
+    np.testing.assert_array_equal(as_stored['gt_normal'] * np.float32([1, -1, -1]), ours['gt_normal'])
     up = ours['gt_normal'][-1, :, 1]
     assert (up > 0.8).mean() > 0.8, 'the floor looks up'
     with pytest.raises(ValueError, match='normal_axes must name what the three channels'):

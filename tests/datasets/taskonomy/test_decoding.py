@@ -75,7 +75,7 @@ def test_encoding_is_the_inverse_up_to_rounding(task):
 
 
 def unflip(task):
-    return np.float32([1, -1, 1]) if task == 'normal' else 1
+    return np.float32([1, -1, -1]) if task == 'normal' else 1
 
 
 @pytest.mark.parametrize('task', ['depth_euclidean', 'depth_zbuffer', 'normal', 'principal_curvature'])
