@@ -25,6 +25,7 @@ COMMANDS = {
     'cost': ('apis.model_cost', 'parameters and multiply-adds of a model'),
     'throughput': ('apis.throughput', 'time, forwards and memory per batch of several methods'),
     'verify': ('datasets.verification.cli', 'check the folder of a dataset'),
+    'prepare-nyuv2': ('apis.prepare_nyuv2', 'make the folder of NYUD-v2 out of nyu_depth_v2_labeled.mat'),
 }
 """Command -> the module in mtl_plugins whose ``main(argv)`` it runs, and what it does."""
 

@@ -1,9 +1,11 @@
 """Settings for all tests."""
 
 import logging
+import os
 import signal
 import sys
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -26,3 +28,12 @@ def no_closed_log():
         handlers = module.MMLogger.get_current_instance().handlers
         if any(isinstance(handler, logging.FileHandler) and handler.stream is None for handler in handlers):
             module.MMLogger.get_instance(f'after-{uuid.uuid4().hex}')
+
+
+@pytest.fixture(scope='session')
+def real_data():
+    """The folder of real images and trained weights that ``MTL_PLUGINS_DATA`` names; its README says what is there."""
+    root = os.environ.get('MTL_PLUGINS_DATA')
+    if not root:
+        pytest.skip('MTL_PLUGINS_DATA names no folder with real data')
+    return Path(root)

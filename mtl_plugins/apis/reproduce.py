@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mtl_plugins.datasets.nyud.prepare import read_provenance
 from mtl_plugins.engine.checkpoints import write_atomically
 from mtl_plugins.engine.hooks import EXIT_PREEMPTED
 from mtl_plugins.evaluation.result_table import render_text
@@ -153,13 +154,17 @@ def _report(
     console.print(f'\n{render_text(to_rich(table, filled), width=MAX_WIDTH)}\n', markup=False)
     console.print(f'published: {table.source}', markup=False)
     console.print(table.caution, markup=False)
+    provenance = read_provenance(options.data_root) if options.data_root else None
+    if provenance:
+        console.print(f'{options.data_root} was made by prepare-nyuv2: {provenance["note"]}', markup=False)
     done, wanted = sum(row.finished for row in filled), sum(row.planned for row in filled)
     console.print(f'{done} of {wanted} runs are finished' + ('' if done == wanted else '; --run trains the others'))
-    remark = ''
+    remark = f'Data: {provenance["note"]}. ' if provenance else ''
     if not options.as_published(table):
         changes = ' '.join([*([f'backbone {options.backbone}'] * bool(options.backbone)), *options.cfg_options])
-        remark = f'Our runs differ from the setting of the table ({changes}); the differences mean little.'
-        console.print(remark, markup=False)
+        differs = f'Our runs differ from the setting of the table ({changes}); the differences mean little.'
+        console.print(differs, markup=False)
+        remark += differs
     out = args.out or Path(options.root, table.name, options.backbone or table.backbone, 'table.md')
     write_atomically(to_markdown(table, filled, remark).encode(), out)
     console.print(f'table: {os.path.relpath(out)}', markup=False)

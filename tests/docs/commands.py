@@ -116,7 +116,7 @@ def _check_pip(arguments: list[str]) -> None:
 def main_of(path: Path):
     """``main`` of a tool; those that are thin hand their arguments to the command line of the package."""
     text = path.read_text()
-    command = re.search(r"run\('(\w+)', sys\.argv\[1:\]\)", text)
+    command = re.search(r"run\('([\w-]+)', sys\.argv\[1:\]\)", text)
     if command:
         return lambda argv: command_line.run(command[1], argv)
     spec = importlib.util.spec_from_file_location(f'docs_{path.stem}', path)

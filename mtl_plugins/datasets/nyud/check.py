@@ -18,6 +18,7 @@ from ..verification.files import check_ids, check_jpeg, check_npy, check_png, ch
 from ..verification.kinds import make_problem
 from . import layout
 from .decoding import EDGE_THRESHOLD, decode, read_stored, read_target
+from .prepare import read_provenance
 
 FARTHEST = 20.0
 """Metres. The camera sees about 10 m far; more means another unit."""
@@ -44,7 +45,10 @@ class NYUDv2Check(LayoutCheck):
     def __init__(self, root: str | Path) -> None:
         super().__init__(layout.find_nyud(root))
         self.marker = read_fixture_marker(self.root)
-        self.counts = self.marker['counts'] if self.marker else layout.COUNTS
+        self.provenance = read_provenance(self.root)
+        known = self.marker or self.provenance
+        self.counts = known['counts'] if known else layout.COUNTS
+        self.sizes = (tuple(known['size']),) if known else None
         self.packaging: layout.Packaging | None = None
         self.packaging_problem = ''
         try:
@@ -77,7 +81,7 @@ class NYUDv2Check(LayoutCheck):
         """One job per sample that has files; ids and folders without any are left to :meth:`structure`."""
         if self.packaging is None:
             return []
-        sizes = (tuple(self.marker['size']),) if self.marker else self.packaging.sizes
+        sizes = self.sizes or self.packaging.sizes
         return [
             CheckJob(
                 files,
@@ -101,7 +105,7 @@ class NYUDv2Check(LayoutCheck):
             'folder': str(self.root),
             'packaging': packaging,
             'samples': samples or 'no split file',
-            'content': 'rendered stand-in, not the real data' if self.marker else 'real data',
+            'content': self._describe_content(),
             'normals': self.axes.describe(),
         }
 
@@ -133,6 +137,11 @@ class NYUDv2Check(LayoutCheck):
             for sample, paths in self._files.items()
             if missing.issuperset(str(self.root / path) for path in paths)
         )
+
+    def _describe_content(self) -> str:
+        if self.marker:
+            return 'rendered stand-in, not the real data'
+        return f'real data; {self.provenance["note"]}' if self.provenance else 'real data'
 
     @functools.cached_property
     def axes(self) -> AxesFinding:

@@ -1,0 +1,141 @@
+"""The layout of NYUD-v2 from the official source of NYU Depth v2."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from mtl_plugins.errors import UserError
+from mtl_plugins.version import __version__
+
+from . import layout
+from .decoding import write_image, write_target
+from .geometry import KINECT, fit_normals, label_borders
+from .sources import Source, official_tables
+
+PROVENANCE = 'provenance.json'
+FORMAT = 1
+FULL_SIZE = layout.FULL_SIZE
+TOP, LEFT = 45, 41
+"""Where the archives' 425 x 560 pixels begin, about: no publication states it. The border outside has no data."""
+DERIVED = {
+    'normals': 'planes fitted to the (filled-in) depth of this source',
+    'edge': 'borders of the 40-class labels of this source',
+}
+NOTE = (
+    'normals and edges are derived here; published tables rest on the normals and instance edges of other archives, so '
+    'these two tasks cannot be compared with them'
+)
+
+
+def prepare_nyuv2(
+    source: Source, out: str | os.PathLike, jobs: int = 1, progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """Write the labelled images of NYU Depth v2 as :class:`~mtl_plugins.datasets.NYUDv2Dataset` reads them.
+
+    The packaging is ``'atrc'``: images, classes, normals and edges as PNG, depth as ``.npy``; split files by the
+    official split. The border without data is cut, as in the archives. Nothing is written into the source. An
+    interrupted call goes on where it stopped: a sample whose image is there is complete.
+
+    Args:
+        source: Where the images come from, see :func:`mtl_plugins.datasets.nyud.sources.open_source`.
+        out: A new folder, or one that an earlier call left incomplete.
+        jobs: Processes.
+        progress: Called with (samples done, samples in all).
+
+    Returns:
+        The content of ``provenance.json``.
+
+    Raises:
+        UserError: If the folder holds anything else, or a file of the source is damaged.
+    """
+    out = Path(out).expanduser()
+    kind = layout.PACKAGINGS['atrc']
+    ids = {'train': [], 'val': []}
+    test = set(official_tables()['test_ids'])
+    for number in source.numbers:
+        ids['val' if number in test else 'train'].append(f'{number:04d}')
+    scale = source.size[0] / FULL_SIZE[0]
+    size = tuple(round(length * scale) for length in layout.SIZE)
+    provenance = dict(
+        format=FORMAT,
+        prepared_by=f'mtl_plugins {__version__}',
+        dataset=layout.NAME,
+        source=source.describe(),
+        counts={split: len(numbers) for split, numbers in ids.items()},
+        size=list(size),
+        derived=DERIVED,
+        note=NOTE,
+    )
+    _claim(out, provenance, source)
+    for folder in (layout.IMAGE_FOLDER, *layout.FOLDERS.values()):
+        (out / folder).mkdir(exist_ok=True)
+    todo = [number for number in source.numbers if not (out / kind.image_path(f'{number:04d}')).exists()]
+    done = len(source.numbers) - len(todo)
+    work = (delayed(_prepare_sample)(source, number, out, size, scale) for number in todo)
+    for _ in Parallel(n_jobs=jobs, return_as='generator_unordered')(work):
+        done += 1
+        if progress is not None:
+            progress(done, len(source.numbers))
+    (out / layout.SPLIT_FOLDER).mkdir(exist_ok=True)
+    # Last: without them the folder is not taken for a data set.
+    for split, numbers in ids.items():
+        (out / layout.split_path(split)).write_text(''.join(f'{number}\n' for number in numbers))
+    return provenance
+
+
+def read_provenance(root: str | os.PathLike) -> dict[str, Any] | None:
+    """What :func:`prepare_nyuv2` noted about the folder, given itself or its parent; None if it did not make it."""
+    for folder in (Path(root), Path(root, layout.PACKAGINGS['atrc'].root)):
+        try:
+            content = json.loads((folder / PROVENANCE).read_text())
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict) and content.get('format') == FORMAT:
+            return content
+    return None
+
+
+def _claim(out: Path, provenance: dict[str, Any], source: Source) -> None:
+    """Make the folder and say what it is, unless it is something else already."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f'cannot write to {out}: it is a file; give the name of a new folder')
+    if out.resolve() == source.path.resolve() or source.path.resolve() in out.resolve().parents:
+        raise UserError(f'cannot write to {out}: it lies in the source {source.path}, which is left as it is')
+    if out.is_dir() and any(out.iterdir()):
+        earlier = read_provenance(out)
+        differs = [key for key in provenance if earlier is None or earlier.get(key) != provenance[key]]
+        if differs:
+            found = 'other files' if earlier is None else f'data prepared with another {", ".join(differs)}'
+            raise UserError(f'cannot write to {out}: it holds {found}. Give a new folder, or delete this one first')
+    out.mkdir(parents=True, exist_ok=True)
+    (out / PROVENANCE).write_text(json.dumps(provenance, indent=1) + '\n')
+
+
+def _prepare_sample(source: Source, number: int, out: Path, size: tuple[int, int], scale: float) -> None:
+    top, left = round(TOP * scale), round(LEFT * scale)
+    inside = slice(top, top + size[0]), slice(left, left + size[1])
+    image, depth, classes = (array[inside] for array in source.read(number))
+    depth = np.where(np.isfinite(depth) & (depth > 0), depth, 0)
+    targets = {
+        'semseg': classes - np.uint8(1),  # 0, not labelled, wraps around to 255
+        'depth': depth,
+        'normals': fit_normals(depth, KINECT.scaled(scale).cropped(top, left)),
+        'edge': label_borders(classes),
+    }
+    kind, sample = layout.PACKAGINGS['atrc'], f'{number:04d}'
+    for task, target in targets.items():
+        _replace(out / kind.target_path(task, sample), lambda path: write_target(task, path, target, kind))  # noqa: B023
+    _replace(out / kind.image_path(sample), lambda path: write_image(path, image))
+
+
+def _replace(path: Path, write: Callable[[Path], None]) -> None:
+    temporary = path.with_name(f'.{path.name}')  # keeps the ending, which says how to write
+    write(temporary)
+    os.replace(temporary, path)
