@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from mtl_plugins.compat import missing_packages, repair_stack
 from mtl_plugins.user_errors import report, wants_traceback
 
 COMMANDS = {
@@ -43,6 +44,8 @@ def run(command: str, argv: Sequence[str]) -> int:
         os.environ.setdefault('KINETO_LOG_LEVEL', '99')
         os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')
     try:
+        if not missing_packages():
+            repair_stack()
         return import_module(f'mtl_plugins.{COMMANDS[command][0]}').main(argv)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _reader_is_gone():

@@ -1,5 +1,8 @@
 """Every repair of the OpenMMLab stack that mtl_plugins needs: small, idempotent, tested. Nothing else patches it.
 
+An import of ``mtl_plugins`` adds two names to the packages whose configs can be inherited from, and changes nothing
+else: another project that imports it behaves as before. The other repairs are made by our commands, for themselves.
+
 ``onedl-mmengine``, ``onedl-mmcv`` and ``onedl-mmsegmentation`` are the maintained continuation of ``mmengine``,
 ``mmcv`` and ``mmsegmentation`` under the same import names, so both families must never be installed side by side.
 """
@@ -77,13 +80,13 @@ def check_stack() -> bool:
 
 
 def repair_stack() -> None:
-    """Apply the repairs that must be in place before any config is read."""
-    _let_bases_resolve()
+    """Apply the repairs that our commands need; :func:`let_bases_resolve` alone is what an import does."""
+    let_bases_resolve()
     _silence_missing_operators()
     _keep_debug_messages_from_stdout()
 
 
-def _let_bases_resolve() -> None:
+def let_bases_resolve() -> None:
     """Make ``_base_ = 'mmseg::...'`` and ``'mtl_plugins::...'`` resolve.
 
     MMEngine maps the scope to the distribution ``mmsegmentation``, which onedl-mmsegmentation is not named, and uses
@@ -119,16 +122,6 @@ def _keep_debug_messages_from_stdout() -> None:
             original(msg, logger, level)
 
     mmengine_logging.print_log = print_log
-
-
-def make_loading_safe() -> None:
-    """Never run code when a checkpoint is loaded; called when :mod:`mtl_plugins.engine` is imported.
-
-    The stack's own loader falls back to a full unpickle with nothing but a warning.
-    """
-    from mtl_plugins.engine.checkpoints import register_safe_loaders
-
-    register_safe_loaders()
 
 
 def prepare_cpu_ddp(cfg: Any, launcher: str) -> None:

@@ -14,7 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mtl_plugins.engine.checkpoints import find_newest_loadable, write_atomically
+from mtl_plugins.engine.checkpoints import find_newest_loadable, safe_loading, write_atomically
 from mtl_plugins.engine.hooks.metrics_file import FILE_NAME, read_metrics
 from mtl_plugins.evaluation import delta_m, load_baselines, relative_changes
 from mtl_plugins.evaluation.result_table import UNKNOWN, format_value
@@ -27,6 +27,7 @@ CONFIG = 'rooms/stgu_vit-micro_8b-demo_rooms-96.py'
 UNTRAINED = 'untrained.json'
 
 
+@safe_loading()
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate the untrained model, train it, and say what came out; returns the exit code."""
     parser = argparse.ArgumentParser(prog='demo', description='Train STGU on the embedded rooms and show the result.')

@@ -15,6 +15,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
+from mtl_plugins.engine.checkpoints import safe_loading
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
 from .arguments import add_data_root, add_tasks
@@ -41,6 +42,7 @@ def build_parser() -> ConfigArgumentParser:
     return parser
 
 
+@safe_loading()
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse ``argv`` and examine the config; returns the exit code."""
     args = build_parser().parse_args(argv)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from mtl_plugins.engine.checkpoints import trust_checkpoints, write_atomically
+from mtl_plugins.engine.checkpoints import safe_loading, write_atomically
 from mtl_plugins.task_specs import get_task_specs
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
@@ -58,9 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if kind not in FORMATS:
         parser.error(f'--format is needed: the suffix of {path} is none of {", ".join(FORMATS)}')
     cfg = find_config(args.config, args.cfg_options)
-    with ExitStack() as stack:
-        if args.trust_checkpoint:
-            stack.enter_context(trust_checkpoints())
+    with safe_loading(args.trust_checkpoint):
         model, meta = load_model(cfg, args.checkpoint)
     size = args.size or training_size(cfg)
     if size is None:

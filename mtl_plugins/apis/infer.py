@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import Any
 
-from mtl_plugins.engine.checkpoints import trust_checkpoints
+from mtl_plugins.engine.checkpoints import safe_loading
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
 from .arguments import add_tasks, add_trust, pair, positive
@@ -62,9 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse ``argv`` and predict; returns the exit code."""
     args = build_parser().parse_args(argv)
     optional = {'mode': args.mode, 'crop_size': args.crop_size, 'stride': args.stride, 'resize': args.resize}
-    with ExitStack() as stack:
-        if args.trust_checkpoint:
-            stack.enter_context(trust_checkpoints())
+    with safe_loading(args.trust_checkpoint):
         inferencer = MultiTaskInferencer(
             args.config, args.checkpoint, args.device, tasks=args.tasks, cfg_options=args.cfg_options
         )

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from mmengine.dist import is_main_process
 
-from mtl_plugins.engine.checkpoints import trust_checkpoints
+from mtl_plugins.engine.checkpoints import safe_loading
 from mtl_plugins.errors import UserFileNotFoundError
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
@@ -52,9 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif args.show_dir:
         hooks.append(dict(type='mtl_plugins.PredictionPanelHook', num_panels=args.num_panels, show_dir=args.show_dir))
     cfg.custom_hooks = hooks
-    with ExitStack() as stack:
-        if args.trust_checkpoint:
-            stack.enter_context(trust_checkpoints())
+    with safe_loading(args.trust_checkpoint):
         runner = build_runner(cfg)
         with refusals_of(cfg):
             metrics = runner.test()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from mmengine.config import Config
@@ -14,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mtl_plugins.compat import prepare_cpu_ddp
-from mtl_plugins.engine.checkpoints import find_newest_loadable, trust_checkpoints
+from mtl_plugins.engine.checkpoints import find_newest_loadable, register_safe_loaders, safe_loading
 from mtl_plugins.engine.hooks import LoadReportHook, MetricsFileHook, TargetCheckHook
 from mtl_plugins.engine.hooks.metrics_file import FILE_NAME, read_metrics
 from mtl_plugins.errors import UserError
@@ -82,10 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     log_to(cfg, args.log_to)
     cfg.launcher = args.launcher
-    with ExitStack() as stack:
-        if args.trust_checkpoint:
-            stack.enter_context(trust_checkpoints())
-        if args.resume:
+    with safe_loading(args.trust_checkpoint):
+        if args.resume or (cfg.get('resume') is True and not cfg.get('load_from') and not args.resume_from):
             resume_newest(cfg)
         elif args.resume_from:
             cfg.resume, cfg.load_from = True, args.resume_from
@@ -100,6 +97,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_runner(cfg: Config) -> Runner:
     """The Runner of a config, with what must be settled before it.
 
+    It loads checkpoints without running code: from here on the loaders of this process are the safe ones, see
+    :func:`mtl_plugins.engine.checkpoints.safe_loading`.
+
     Raises:
         ValueError: If the config asks for ``compile``, which multi-task steps cannot be, or for SyncBatchNorm on a
             machine without CUDA.
@@ -109,6 +109,7 @@ def build_runner(cfg: Config) -> Runner:
             'cfg.compile compiles the whole train_step, which makes several forwards and backwards in multi-task '
             'training. Remove it, and compile the backbone instead (torch.compile(model.backbone))'
         )
+    register_safe_loaders()
     refuse_sync_bn_on_cpu(cfg)
     prepare_cpu_ddp(cfg, cfg.get('launcher', 'none'))
     save_plain_checkpoints(cfg)
@@ -127,10 +128,15 @@ def build_runner(cfg: Config) -> Runner:
 
 
 def resume_newest(cfg: Config) -> None:
-    """Set the config to go on from the newest loadable checkpoint of its work dir, if there is one."""
+    """Set the config to go on from the newest loadable checkpoint of its work dir; without any, it starts anew.
+
+    Raises:
+        NoLoadableCheckpointError: If there are checkpoints, but none that can be resumed from.
+    """
     checkpoint = find_newest_loadable(cfg.work_dir)
     if checkpoint is None:
         print_log(f'--resume: no loadable checkpoint in {cfg.work_dir}; training starts from the beginning', 'current')
+        cfg.resume = False
         return
     cfg.resume, cfg.load_from = True, checkpoint
 

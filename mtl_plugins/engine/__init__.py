@@ -1,7 +1,5 @@
 """How a training step is taken: strategies, precision, ranks, checkpoints, hooks."""
 
-from mtl_plugins.compat import make_loading_safe
-
 from . import hooks, methods, optim_wrappers  # noqa: F401  (importing registers)
 from .closure import TaskClosure
 from .losses import TaskLosses
@@ -12,8 +10,6 @@ from .optim_wrappers import (
     SelectiveTaskGroupOptimWrapper,
     StepOptimWrapper,
 )
-
-make_loading_safe()
 
 __all__ = [
     'MultiTaskOptimWrapper',

@@ -4,10 +4,12 @@ import sys
 
 import pytest
 import torch
+from mmengine.runner.checkpoint import CheckpointLoader
 
 from mtl_plugins import __main__ as command_line
 from mtl_plugins.apis import load_config, train
 from mtl_plugins.apis.datasets import leaf_datasets
+from mtl_plugins.errors import UserError
 from tests.stand_ins import TYPES
 
 from .tiny import DATA, ROOMS, ROOT, options, run_tool, shrink
@@ -80,6 +82,17 @@ def test_goes_on_from_the_newest_checkpoint(tmp_path):
     steps = [int(s['step']) for s in state(folder / 'iter_4.pth')['optimizer']['state'].values()]
     # Shared parameters are stepped once per group, a head once per batch.
     assert min(steps) == 4
+
+
+@pytest.mark.parametrize('asked', ['--resume', 'resume=True'])
+def test_a_folder_whose_checkpoints_do_not_load_is_not_trained_over(tmp_path, asked):
+    (tmp_path / 'iter_2.pth').write_bytes(b'half a file')
+    before = dict(CheckpointLoader._schemes)
+    given = options(2, asked) if '=' in asked else [asked, *options(2)]
+    with pytest.raises(UserError, match=r'none of the 1 checkpoints in .* can be resumed from(.|\n)*iter_2\.pth'):
+        train.main([ROOMS, '--work-dir', str(tmp_path), *given])
+    assert (tmp_path / 'iter_2.pth').read_bytes() == b'half a file'
+    assert CheckpointLoader._schemes == before
 
 
 def test_goes_on_from_a_named_checkpoint(trained, tmp_path):

@@ -22,7 +22,7 @@ from torch import nn
 from mtl_plugins.apis.configs import configs_root, load_config, set_tasks
 from mtl_plugins.apis.datasets import leaf_datasets
 from mtl_plugins.datasets.files import FilesDataset
-from mtl_plugins.engine.checkpoints import register_safe_loaders
+from mtl_plugins.engine.checkpoints import safe_loading
 from mtl_plugins.engine.checkpoints.targets import OPTION, target_differences
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
 from mtl_plugins.models import MultiTaskSegmentor
@@ -126,8 +126,8 @@ def size_divisor(model: MultiTaskSegmentor) -> tuple[int, int]:
 
 def _read(weights: str | os.PathLike) -> dict[str, Any]:
     """The checkpoint as a dict with ``state_dict``, whose keys carry no prefix of a wrapper."""
-    register_safe_loaders()
-    checkpoint = CheckpointLoader.load_checkpoint(str(weights), map_location='cpu', logger=_quiet())
+    with safe_loading():
+        checkpoint = CheckpointLoader.load_checkpoint(str(weights), map_location='cpu', logger=_quiet())
     if not isinstance(checkpoint, Mapping):
         raise UserError(f'{weights} holds {type(checkpoint).__name__} instead of a dict of weights')
     if 'state_dict' not in checkpoint:

@@ -8,8 +8,8 @@ from .atomic_backend import (
     write_atomically,
 )
 from .fitting import CheckpointMismatchError
-from .loaders import register_safe_loaders
-from .newest import find_newest_loadable, why_not_resumable
+from .loaders import register_safe_loaders, safe_loading
+from .newest import NoLoadableCheckpointError, find_newest_loadable, why_not_resumable
 from .plain_state import NotPlainError, from_plain, to_plain
 from .resume_guard import ResumeMismatchError, check_resume_compatibility, describe_run
 from .safe_load import (
@@ -25,6 +25,7 @@ __all__ = [
     'CheckpointMismatchError',
     'CheckpointWriteError',
     'CorruptCheckpointError',
+    'NoLoadableCheckpointError',
     'NotPlainError',
     'ResumeMismatchError',
     'UnsafeCheckpointError',
@@ -34,6 +35,7 @@ __all__ = [
     'from_plain',
     'register_safe_loaders',
     'remove_stale_temporaries',
+    'safe_loading',
     'safe_torch_load',
     'to_plain',
     'trust_checkpoints',

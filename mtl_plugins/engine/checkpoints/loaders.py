@@ -1,9 +1,15 @@
-"""Safe replacements for MMEngine's checkpoint loaders, scheme by scheme (see :mod:`.safe_load` for why)."""
+"""Safe replacements for MMEngine's checkpoint loaders, scheme by scheme (see :mod:`.safe_load` for why).
+
+Nothing is replaced by an import: another project loads its own runs as it always did. Our commands load inside
+:func:`safe_loading`.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,11 +21,30 @@ from torch.hub import download_url_to_file, get_dir
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserKeyError
 
-from .safe_load import safe_torch_load
+from .safe_load import safe_torch_load, trust_checkpoints
+
+
+@contextlib.contextmanager
+def safe_loading(trusted: bool = False) -> Iterator[None]:
+    """Inside, every load through MMEngine's :class:`CheckpointLoader` is a safe one; afterwards all is as before.
+
+    Args:
+        trusted: Whether checkpoints may run code nevertheless, see :class:`.safe_load.trust_checkpoints`.
+    """
+    before = dict(CheckpointLoader._schemes)
+    register_safe_loaders()
+    try:
+        with trust_checkpoints() if trusted else contextlib.nullcontext():
+            yield
+    finally:
+        CheckpointLoader._schemes = before
 
 
 def register_safe_loaders() -> None:
-    """Make every load through MMEngine's :class:`CheckpointLoader` a safe one; may be called again."""
+    """Make every load through MMEngine's :class:`CheckpointLoader` a safe one, for the rest of the process.
+
+    May be called again. :func:`safe_loading` does it for a while.
+    """
     for prefixes, loader in (
         ('', load_from_local),
         (('http://', 'https://'), load_from_http),

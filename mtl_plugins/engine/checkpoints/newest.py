@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.logging import print_log
+
+from mtl_plugins.errors import UserError
 
 from .safe_load import CorruptCheckpointError, UnsafeCheckpointError, safe_torch_load
 
 POINTER = 'last_checkpoint'
+_OF_TRAININGS = re.compile(r'(iter|epoch|best)_.*')
+
+
+class NoLoadableCheckpointError(UserError):
+    """A folder holds checkpoints, but training can be resumed from none of them; starting anew would overwrite them."""
 
 
 def find_newest_loadable(work_dir: str | Path) -> str | None:
@@ -27,20 +34,45 @@ def find_newest_loadable(work_dir: str | Path) -> str | None:
 
     Returns:
         str | None: Path of the checkpoint; None if there is none. Files that were passed over are named in the log.
+
+    Raises:
+        NoLoadableCheckpointError: If there are checkpoints and none can be resumed from, or if the pointer names a
+            folder that cannot be seen from here. Weights that no training of this folder wrote do not count.
     """
     folders = [Path(work_dir)]
-    pointer = folders[0] / POINTER
-    if pointer.is_file():
-        named = pointer.read_text(encoding='utf-8', errors='replace').strip()
-        if named and '\0' not in named and Path(named).parent.resolve() != folders[0].resolve():
-            folders.append(Path(named).parent)
+    named = _pointed_to(folders[0])
+    if named and Path(named).parent.resolve() != folders[0].resolve():
+        folders.append(Path(named).parent)
     candidates = {path.resolve(): path for folder in folders if folder.is_dir() for path in folder.glob('*.pth')}
+    refused = {}
     for path in sorted(candidates.values(), key=_progress, reverse=True):
         reason = why_not_resumable(path)
         if reason is None:
             return str(path)
         print_log(f'{path} is passed over: {reason}', 'current', logging.WARNING)
+        if _OF_TRAININGS.fullmatch(path.name):
+            refused[path] = reason
+    if refused:
+        listed = '\n  '.join(f'{path}: {reason}' for path, reason in refused.items())
+        raise NoLoadableCheckpointError(
+            f'cannot resume: none of the {len(refused)} checkpoints in {work_dir} can be resumed from, and training '
+            f'from the beginning would overwrite them:\n  {listed}\n'
+            'Name a good one by --resume-from, choose another --work-dir, or move these files away'
+        )
+    if len(folders) > 1 and not folders[1].is_dir():
+        raise NoLoadableCheckpointError(
+            f'cannot resume: {folders[0] / POINTER} names {named}, and there is no such folder here. Make it '
+            'available, name a checkpoint by --resume-from, or remove that file to start from the beginning'
+        )
     return None
+
+
+def _pointed_to(work_dir: Path) -> str:
+    """What the pointer of a work dir names; empty if there is none, or if it is damaged."""
+    with contextlib.suppress(OSError):
+        named = (work_dir / POINTER).read_text(encoding='utf-8', errors='replace').strip()
+        return '' if '\0' in named else named
+    return ''
 
 
 def why_not_resumable(path: str | Path) -> str | None:
@@ -63,7 +95,7 @@ def why_not_resumable(path: str | Path) -> str | None:
                 damaged = archive.testzip()
             if damaged is not None:
                 return f'damaged (the checksum of {damaged} differs)'
-        checkpoint = _load_mapped(path) if zipped else safe_torch_load(path, 'cpu')
+        checkpoint = safe_torch_load(path, 'cpu', mmap=zipped)
     except (UnsafeCheckpointError, CorruptCheckpointError) as error:
         return str(error)
     except (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
@@ -74,13 +106,6 @@ def why_not_resumable(path: str | Path) -> str | None:
     if not isinstance(checkpoint['meta'], dict) or 'iter' not in checkpoint['meta']:
         return 'it does not say at which iteration it was saved'
     return None
-
-
-def _load_mapped(path: str | Path) -> Any:
-    try:
-        return torch.load(path, map_location='cpu', weights_only=True, mmap=True)
-    except Exception:
-        return safe_torch_load(path, 'cpu')  # gives the right error, or loads what cannot be mapped
 
 
 def _has(checkpoint: Any, key: str) -> bool:

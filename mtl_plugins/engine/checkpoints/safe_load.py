@@ -2,7 +2,8 @@
 
 A ``.pth`` file is a pickle, and unpickling can call any function. ``torch.load(weights_only=True)`` admits tensors and
 plain containers only. MMEngine's own loader allow-lists ``getattr`` on top, which reaches everything again, and falls
-back to the unsafe load when the safe one fails; ours does neither.
+back to the unsafe load when the safe one fails; ours does neither, and reads what MMEngine itself pickles as data
+(:mod:`.foreign_state`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import _weights_only_unpickler
 
 from mtl_plugins.errors import UserRuntimeError, UserTypeError
 
+from .foreign_state import GETATTR, STAND_INS, revive
 from .pickle_scan import global_names
 
 OPT_IN = '--trust-checkpoint'
@@ -86,13 +88,16 @@ class trust_checkpoints:
         _trusted = self._before
 
 
-def safe_torch_load(file: str | os.PathLike | IO[bytes], map_location: Any = None, *, name: str = '') -> Any:
+def safe_torch_load(
+    file: str | os.PathLike | IO[bytes], map_location: Any = None, *, name: str = '', mmap: bool | None = None
+) -> Any:
     """Load a file by ``torch.load(weights_only=True)``; unsafely only under :class:`trust_checkpoints`.
 
     Args:
         file: Path or seekable binary file.
         map_location: As for :func:`torch.load`.
         name: What messages call the file; default its path.
+        mmap: As for :func:`torch.load`.
 
     Returns:
         Any: What the file holds.
@@ -107,7 +112,8 @@ def safe_torch_load(file: str | os.PathLike | IO[bytes], map_location: Any = Non
         with warnings.catch_warnings():
             # A pickle that torch did not write; if it cannot be read for that reason, an error follows anyway.
             warnings.filterwarnings('ignore', 'Detected pickle protocol', UserWarning)
-            return torch.load(file, map_location=map_location, weights_only=True)
+            with torch.serialization.safe_globals([(stand_in, of) for of, stand_in in STAND_INS.items()]):
+                return revive(torch.load(file, map_location=map_location, weights_only=True, mmap=mmap))
     except FileNotFoundError:
         raise
     except pickle.UnpicklingError as error:
@@ -134,7 +140,9 @@ def _refused_globals(file: str | os.PathLike | IO[bytes], error: pickle.Unpickli
         found |= global_names(stream) - set(_weights_only_unpickler._get_allowed_globals())
     # Two spellings of the same: torch leaves out the module of builtins, old pickles name it as Python 2 did.
     found = {name if '.' in name else f'builtins.{name}' for name in found}
-    return tuple(sorted({name.replace('__builtin__.', 'builtins.') for name in found}))
+    found = {name.replace('__builtin__.', 'builtins.') for name in found}
+    # Whether ``getattr`` is harmless depends on what it is asked for, so it is named with the rest.
+    return tuple(sorted(found - (set(STAND_INS) - {GETATTR})))
 
 
 @contextlib.contextmanager
