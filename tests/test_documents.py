@@ -28,6 +28,8 @@ def test_links_and_paths_of_this_repository_exist(page):
 def test_the_table_of_methods_is_that_of_the_catalogue():
     table = (ROOT / 'docs' / 'methods' / 'all_methods.md').read_text().split('| method | key |')[1]
     assert re.findall(r'^\|[^|]+\| `(\w+)` \|', table, flags=re.MULTILINE) == [row.key for row in list_methods()]
+    alone = dict(re.findall(r'^\| `(\w+)` \| ([^|]+) \|$', table.split('## One task only')[1], flags=re.MULTILINE))
+    assert alone == {row.key: row.one_task for row in list_methods() if row.one_task}
 
 
 def test_the_readme_names_every_method_and_no_other():

@@ -40,7 +40,8 @@ def format_catalogue(width: int | None = None) -> str:
     """
     width = min(shutil.get_terminal_size((80, 24)).columns, 100) if width is None else max(width, 40)
     fill = TextWrapper(width, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False).fill
-    lines = ['Methods (K tasks, M groups)']
+    note = 'With one task only, a method of which nothing else is said is ordinary training.'
+    lines = ['Methods (K tasks, M groups)', *TextWrapper(width).wrap(note)]
     kind = None
     for row in list_methods():
         if row.kind != kind:
@@ -52,4 +53,5 @@ def format_catalogue(width: int | None = None) -> str:
         lines.append(fill(f'cost: {row.cost}; {exact}'))
         lines += [fill(source)] if source else []
         lines.append(fill(f'verified: {row.verified}'))
+        lines += [fill(f'with one task only: {row.one_task}')] if row.one_task else []
     return '\n'.join(lines) + '\n'

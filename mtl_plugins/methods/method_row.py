@@ -48,6 +48,7 @@ class MethodRow:
         cost_formula: ``(num_tasks, num_groups, probe_interval) -> StepCost``; an interval of 0 is no probe.
         accumulates_exactly: Whether gradient accumulation gives the update of the large batch; if not, it is refused.
         verified: What was compared with what.
+        one_task: How a run with one task only differs from ordinary training (``gd``), and why; empty: it does not.
     """
 
     key: str
@@ -61,6 +62,7 @@ class MethodRow:
     cost_formula: CostFunction
     accumulates_exactly: bool
     verified: str
+    one_task: str = ''
 
     def step_cost(self, num_tasks: int, num_groups: int = 1, probe_interval: int = 0) -> StepCost:
         """Return the work per batch.

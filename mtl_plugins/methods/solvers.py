@@ -225,7 +225,7 @@ def _newton(columns: np.ndarray, right: np.ndarray, power: float) -> tuple[np.nd
             # the function is convex: a step is short enough if the slope along it has not turned round
             while (gradient_at(x * (1 + clipped)) * x) @ clipped > -0.5 * descent and np.abs(clipped).max() > 1e-12:
                 clipped = clipped / 2
-        x = x * (1 + clipped)
+        x = np.maximum(x * (1 + clipped), 1e-100 * x.max())  # a weight on its way to zero must not underflow
     return best, best_miss
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtl_plugins.methods.naming import check_tasks
 
-from .rows import column_blocks
+from .rows import LENGTHS, column_blocks, narrowed, within
 
 
 class Aggregator(ABC):
@@ -19,7 +19,8 @@ class Aggregator(ABC):
 
     ``aggregator(G, losses, generator, task_ids)`` takes the gradients as the rows of ``G`` and returns the vector that
     takes the place of the gradient, so that an optimizer subtracts it. Rows that are exactly zero are left out: the
-    result is that of the method on the other rows, and the zero vector if there are none.
+    result is that of the method on the other rows, and the zero vector if there are none. Rows may have any scale that
+    float32 has; entries of the update beyond its range end at its limits.
 
     Args:
         tasks: Task names, or their number; None if :meth:`bind` tells them later. Without them the first call with K
@@ -178,9 +179,7 @@ class RowAggregator(Aggregator):
         for block in column_blocks(G):
             squares += G[:, block].to(torch.float64).square().sum(1)
         squares = squares.cpu()
-        if not torch.isfinite(squares).all():
-            broken = torch.nonzero(~torch.isfinite(squares)).flatten().tolist()
-            raise ValueError(f'{type(self).__name__}: rows {broken} of G are not finite')
+        refuse_nonfinite(self, squares, ' of G')
         live = squares > 0
         self.rows_used = int(live.sum())
         self.last_weights = torch.zeros(G.shape[0], dtype=torch.float64) if self.gives_weights else None
@@ -189,10 +188,11 @@ class RowAggregator(Aggregator):
         if self.rows_used < G.shape[0]:
             G, ids = G[live.to(G.device)], ids[live]
             losses = None if losses is None else losses[live]
-        update, weights = self._combine(G, squares[live].sqrt(), losses, generator, ids)
+        norms, dtype = squares[live].sqrt(), G.dtype
+        update, weights = self._combine(G if within(LENGTHS, norms) else G.double(), norms, losses, generator, ids)
         if weights is not None:
             self.last_weights[live] = weights
-        return update
+        return narrowed(update, dtype)
 
     @abstractmethod
     def _combine(
@@ -206,9 +206,19 @@ class RowAggregator(Aggregator):
         """Return the update and, if it is a weighted sum of the rows, the weights.
 
         Args:
-            G: Rows, none of which is zero.
+            G: Rows, none of which is zero; in float64 where one is so long or short that float32 is not enough.
             norms: Their Euclidean norms, float64 on the CPU.
             losses: Their losses, float64 on the CPU.
             generator: Source of random numbers.
             ids: Task of each row.
         """
+
+
+def refuse_nonfinite(owner: Aggregator, squares: Tensor, of: str = '') -> None:
+    """Raise a ValueError that names the rows of which the square of the length is not finite in double precision."""
+    broken = torch.nonzero(~torch.isfinite(squares)).flatten().tolist()
+    if broken:
+        raise ValueError(
+            f'{type(owner).__name__}: rows {broken}{of} are not finite, or so long (1e154) that their squares are not: '
+            'leave them out, or scale the losses down'
+        )

@@ -18,7 +18,7 @@ class TaskBuffer:
         self.data: Tensor | None = None
 
     def rows_for(self, num_tasks: int, G: Tensor) -> Tensor:
-        """Return the buffer, on the device of ``G`` and at least in float32.
+        """Return the buffer, on the device of ``G``, at least in float32, and never narrower than before.
 
         Raises:
             ValueError: If the buffer has another shape, for example because parameters were frozen since.
@@ -32,5 +32,5 @@ class TaskBuffer:
                 f'{self.owner}: its buffer of earlier gradients has shape {tuple(self.data.shape)}, but there are '
                 f'{num_tasks} tasks and rows of length {G.shape[1]} now; start with a fresh state'
             )
-        self.data = self.data.to(G.device, dtype)
+        self.data = self.data.to(G.device, torch.promote_types(dtype, self.data.dtype))
         return self.data

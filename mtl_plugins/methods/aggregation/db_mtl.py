@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .base import RowAggregator
 from .buffers import TaskBuffer
+from .rows import FACTORS, LENGTHS, narrowed, within
 
 
 class DBMTL(RowAggregator):
@@ -79,12 +80,14 @@ class DBMTL(RowAggregator):
             self._counts[task] += 1
             keep = self.beta / self._counts[task] ** self.beta_sigma
             data[task].mul_(keep).add_(G[row], alpha=(1 - keep) * factor)
-            lengths.append(float(torch.linalg.vector_norm(data[task], dtype=torch.float64)))
-        update = torch.zeros_like(data[0])
-        for task, length in zip(ids.tolist(), lengths):
-            if length > 0:
-                update.add_(data[task], alpha=max(lengths) / length)
-        return update.to(G.dtype), None
+            lengths.append(torch.linalg.vector_norm(data[task], dtype=torch.float64).cpu())
+        sizes = torch.stack(lengths)
+        stretch = torch.where(sizes > 0, sizes.max() / sizes, 0.0)
+        safe = within(LENGTHS, sizes) and within(FACTORS, stretch)
+        update = torch.zeros_like(data[0], dtype=data.dtype if safe else torch.float64)
+        for task, factor in zip(ids.tolist(), stretch.tolist()):
+            update.add_(data[task], alpha=factor)
+        return narrowed(update, G.dtype), None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the buffer, empty before the first call, and the counts."""

@@ -54,8 +54,14 @@ class FairGrad(GramianAggregator):
     def _weights(self, rows: Products) -> np.ndarray:
         weights, solved = fair_weights(rows.unit, rows.norms, self.alpha)
         self.fallbacks += not solved
-        if self.max_norm is not None:
-            scaled = weights * rows.norms
-            length = float(np.sqrt(max(scaled @ rows.unit @ scaled, 0)))
-            weights = weights * min(1.0, self.max_norm / max(length, 1e-300))
-        return weights
+        return self._clip(weights, rows)
+
+    def _only_weight(self, rows: Products) -> np.ndarray:
+        return self._clip(np.ones(1), rows)
+
+    def _clip(self, weights: np.ndarray, rows: Products) -> np.ndarray:
+        if self.max_norm is None:
+            return weights
+        scaled = weights * rows.norms
+        length = float(np.sqrt(max(scaled @ rows.unit @ scaled, 0)))
+        return weights * min(1.0, self.max_norm / max(length, 1e-300))

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from mtl_plugins.methods.solvers import unit_gramian
 
-from .base import Aggregator
-from .rows import gramian, weighted_sum
+from .base import Aggregator, refuse_nonfinite
+from .rows import LENGTHS, gramian, narrowed, weighted_sum
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Products:
 class GramianAggregator(Aggregator):
     """An aggregator whose update is a sum of the rows with weights that follow from their products.
 
-    The products and all K x K algebra are in float64 on the CPU.
+    The products and all K x K algebra are in float64 on the CPU. With one task in all, not merely in this call, the
+    update is that task's gradient.
     """
 
     gramian_only = True
@@ -76,25 +77,34 @@ class GramianAggregator(Aggregator):
         return self._solve(gram, *self._check(gram.shape[0], losses, generator, task_ids), generator)
 
     def _aggregate(self, G: Tensor, losses: Tensor | None, generator: torch.Generator | None, ids: Tensor) -> Tensor:
-        return weighted_sum(G, self._solve(gramian(G), losses, ids, generator))
+        gram = gramian(G)
+        weights = self._solve(gram, losses, ids, generator)
+        if weights.abs() @ gram.diagonal().sqrt() > LENGTHS[1]:
+            return narrowed(weighted_sum(G.double(), weights), G.dtype)
+        return weighted_sum(G, weights)
 
     def _solve(self, gram: Tensor, losses: Tensor | None, ids: Tensor, generator: torch.Generator | None) -> Tensor:
-        products = gram.detach().to('cpu', torch.float64).numpy()
+        gram = gram.detach().to('cpu', torch.float64)
+        refuse_nonfinite(self, gram.diagonal())
+        refuse_nonfinite(self, gram.sum(1))
+        products = gram.numpy()
         squares = products.diagonal()
-        if not np.isfinite(products).all():
-            broken = np.flatnonzero(~np.isfinite(squares)).tolist()
-            raise ValueError(f'{type(self).__name__}: rows {broken} are not finite')
         live = squares > 0
         self.rows_used = int(live.sum())
         weights = np.zeros(len(squares))
         if self.rows_used:
             kept = products if self.rows_used == len(squares) else products[np.ix_(live, live)]
             kept_losses = None if losses is None else losses.numpy()[live]
-            weights[live] = self._weights(
-                Products(kept, *unit_gramian(kept), kept_losses, generator, ids.numpy()[live])
-            )
+            rows = Products(kept, *unit_gramian(kept), kept_losses, generator, ids.numpy()[live])
+            # A run with one task has nothing to balance. Where others are merely absent, the method stays what it is.
+            alone = self.rows_used == 1 and (self.tasks is None or len(self.tasks) == 1)
+            weights[live] = self._only_weight(rows) if alone else self._weights(rows)
         self.last_weights = torch.from_numpy(weights)
         return self.last_weights
+
+    def _only_weight(self, rows: Products) -> np.ndarray:
+        """Return the weight of the row where there is one task only: ordinary training."""
+        return np.ones(1)
 
     @abstractmethod
     def _weights(self, rows: Products) -> np.ndarray:

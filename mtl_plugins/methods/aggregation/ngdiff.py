@@ -56,7 +56,13 @@ class NGDiff(GramianAggregator):
                     raise ValueError(f"NGDiff: signs name the unknown task '{task}': {near_matches(task, self.tasks)}")
 
     def _weights(self, rows: Products) -> np.ndarray:
+        return self._signs(rows) / rows.norms
+
+    def _only_weight(self, rows: Products) -> np.ndarray:
+        return self._signs(rows)
+
+    def _signs(self, rows: Products) -> np.ndarray:
         if not self.signs:
-            return 1 / rows.norms
+            return np.ones(len(rows))
         names = self.tasks if self._by_name else [str(k) for k in range(len(self.tasks))]
-        return np.array([self.signs.get(names[k], 1) for k in rows.ids]) / rows.norms
+        return np.array([self.signs.get(names[k], 1) for k in rows.ids], dtype=np.float64)

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+# Outside of these ranges factors and lengths of rows, or their products and squares, may leave that of float32.
+FACTORS, LENGTHS = (1e-30, 1e15), (1e-17, 1e17)
+
 # Columns at a time: small enough for a cache of the CPU, large enough to keep a GPU busy.
 _COLUMNS_CPU, _COLUMNS_GPU = 2**15, 2**20
 
@@ -49,15 +52,31 @@ def gramian(G: Tensor, other: Tensor | None = None) -> Tensor:
 def weighted_sum(G: Tensor, weights: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Return ``weights @ G``; rows of 16 bits are summed in float32, without a wider copy of them.
 
+    Where weights leave the range in which float32 is safe, the sum is made in float64.
+
     Args:
         G: Tensor of shape (K, D).
         weights: Tensor of shape (K,).
         dtype: Of the result, for rows of 16 bits; None for that of ``G``.
     """
-    if G.dtype in (torch.float32, torch.float64):
+    wide = not within(FACTORS, weights)
+    if G.dtype == torch.float64 or (G.dtype == torch.float32 and not wide):
         return weights.to(G) @ G
-    weights = weights.to(G.device, torch.float32)
+    working = torch.float64 if wide else torch.float32
+    weights = weights.to(G.device, working)
     total = torch.empty(G.shape[1], dtype=dtype or G.dtype, device=G.device)
     for block in column_blocks(G):
-        total[block] = weights @ G[:, block].float()
+        total[block] = narrowed(weights @ G[:, block].to(working), total.dtype)
     return total
+
+
+def within(limits: tuple[float, float], sizes: Tensor) -> bool:
+    """Return whether the magnitudes of all numbers that are not zero lie between two limits."""
+    sizes = sizes.detach().abs()
+    return not bool(((sizes > limits[1]) | ((sizes > 0) & (sizes < limits[0]))).any())
+
+
+def narrowed(vector: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a finite vector in a narrower type, with entries beyond its range at the end of that range."""
+    largest = torch.finfo(dtype).max
+    return vector.clamp(-largest, largest).to(dtype) if vector.dtype != dtype else vector

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtl_plugins.methods.solvers import simplex_projection
 
-from .base import Aggregator
+from .base import Aggregator, refuse_nonfinite
 from .rows import gramian, weighted_sum
 
 
@@ -109,9 +109,7 @@ class SDMGrad(Aggregator):
 
     def _from_batches(self, batches: Tensor, ids: Tensor) -> Tensor:
         norms = np.sqrt(np.stack([gramian(batch).numpy().diagonal() for batch in batches]))
-        if not np.isfinite(norms).all():
-            broken = np.flatnonzero(~np.isfinite(norms).all(0)).tolist()
-            raise ValueError(f'SDMGrad: rows {broken} of G are not finite')
+        refuse_nonfinite(self, torch.from_numpy(norms.sum(0)), ' of G')
         live = (norms > 0).all(0)
         self.rows_used = int(live.sum())
         weights = np.zeros(len(live))

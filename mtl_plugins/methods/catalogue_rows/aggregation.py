@@ -9,7 +9,15 @@ def _k_backwards(num_tasks: int, num_groups: int, probe_interval: int) -> StepCo
     return StepCost(1, num_tasks, 1)
 
 
-def _row(key: str, parts: str | tuple[str, ...], title: str, paper: str, arxiv: str, verified: str) -> MethodRow:
+def _row(
+    key: str,
+    parts: str | tuple[str, ...],
+    title: str,
+    paper: str,
+    arxiv: str,
+    verified: str,
+    one_task: str = '',
+) -> MethodRow:
     return MethodRow(
         key=key,
         title=title,
@@ -22,6 +30,7 @@ def _row(key: str, parts: str | tuple[str, ...], title: str, paper: str, arxiv: 
         cost_formula=_k_backwards,
         accumulates_exactly=True,
         verified=verified,
+        one_task=one_task,
     )
 
 
@@ -81,6 +90,7 @@ ROWS = (
         'Liu et al., ICLR 2021',
         '',
         'its two parts; together no vectors',
+        one_task='the factor learned by its loss part scales the one loss as it scales any other',
     ),
     _row(
         'nash_mtl',
@@ -138,7 +148,15 @@ ROWS = (
         '2406.16232',
         'vectors of TorchJD',
     ),
-    _row('db_mtl', 'DBMTL', 'Dual balancing', 'Lin et al.', '2308.12029', 'vectors of LibMTL'),
+    _row(
+        'db_mtl',
+        'DBMTL',
+        'Dual balancing',
+        'Lin et al.',
+        '2308.12029',
+        'vectors of LibMTL',
+        one_task='its gradient is that of the logarithm of the loss, smoothed over time',
+    ),
     _row(
         'excess_mtl',
         'ExcessMTL',
@@ -162,6 +180,7 @@ ROWS = (
         'Fernando et al., ICLR 2023',
         '',
         'vectors of LibMTL',
+        one_task='its buffer follows the gradient, made as long as the loss, with delay',
     ),
     _row(
         'sdmgrad',

@@ -44,6 +44,7 @@ OTHERS = (
         cost_formula=_f_mtl,
         accumulates_exactly=True,
         verified='step: to a loop written out in the tests; sum of the two parts: vectors of the official program',
+        one_task='it steps with the gradient at a worse point nearby, as sharpness-aware training of one task does',
     ),
     MethodRow(
         key='samo',
@@ -57,6 +58,7 @@ OTHERS = (
         cost_formula=_samo,
         accumulates_exactly=True,
         verified='formula; no vectors',
+        one_task='it steps with the gradient at a worse point nearby, as sharpness-aware training of one task does',
     ),
     MethodRow(
         key='ada_task',
@@ -100,5 +102,6 @@ GROUPS = (
         cost_formula=_stgu_released,
         accumulates_exactly=True,
         verified='affinity map: bit-equal to traces of the released program after every update',
+        one_task='the released program steps a single group twice per batch',
     ),
 )

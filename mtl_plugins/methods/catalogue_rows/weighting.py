@@ -25,6 +25,7 @@ def _row(
     cost: str = '1 forward, 1 backward',
     probe: bool = False,
     accumulates_exactly: bool = True,
+    one_task: str = '',
 ) -> MethodRow:
     return MethodRow(
         key=key,
@@ -38,6 +39,7 @@ def _row(
         cost_formula=_one_pass_and_probe if probe else _one_pass,
         accumulates_exactly=accumulates_exactly,
         verified=verified,
+        one_task=one_task,
     )
 
 
@@ -59,6 +61,7 @@ ROWS = (
         'Kendall, Gal and Cipolla, CVPR 2018',
         '1705.07115',
         'regression form: vectors of nash-mtl, TorchJD, LibMTL; classification form: its rest point only',
+        one_task='its learned variance scales the one loss as it scales any other, and starts at one half',
     ),
     _row(
         'dwa',
@@ -92,6 +95,7 @@ ROWS = (
         'Liu et al., ICLR 2021',
         '',
         'vectors of TorchJD',
+        one_task='its learned factor scales the one loss as it scales any other',
     ),
     _row(
         'slaw',
@@ -118,6 +122,7 @@ ROWS = (
         'Lin et al., ICML 2024',
         '2402.19078',
         'linear form: vectors of TorchJD; log form: autograd only',
+        one_task='it minimises the logarithm of the loss, whose gradient is divided by the loss',
     ),
     _row(
         'bmtl',
