@@ -45,7 +45,7 @@ class UserImportError(UserError, ModuleNotFoundError):
     """A package that is not installed."""
 
 
-_SAME = ((KeyError, UserKeyError), (TypeError, UserTypeError))
+_SAME = ((KeyError, UserKeyError), (TypeError, UserTypeError), (FileNotFoundError, UserFileNotFoundError))
 
 
 @contextmanager
@@ -60,12 +60,12 @@ def refusing(what: str = '') -> Iterator[None]:
     """
     try:
         yield
-    except UserError:
-        raise
     except (ValueError, TypeError, KeyError) as error:
         text = message_of(error)
+        if isinstance(error, UserError) and (not what or text.startswith(what)):
+            raise
         own = next((own for kind, own in _SAME if isinstance(error, kind)), UserError)
-        raise own(f'{what}: {text}' if what else text) from error
+        raise own(f'{what}: {text}' if what else text, advice=getattr(error, 'advice', '')) from error
 
 
 def message_of(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 from rich.console import Console
 from rich.progress import Progress
 
-from mtl_plugins.errors import UserError, UserFileNotFoundError
+from mtl_plugins.errors import UserError, UserFileNotFoundError, refusing
 from mtl_plugins.evaluation.edges import EdgeCounter, check_thresholds
 from mtl_plugins.evaluation.pool import Job, WorkPool, default_workers
 from mtl_plugins.registry import METRICS
@@ -83,13 +83,11 @@ class EdgeMetric(DenseMetric):
     ) -> None:
         super().__init__(task, **kwargs)
         matchers = (matcher,) if isinstance(matcher, str) else tuple(matcher)
-        try:
+        with refusing('EdgeMetric'):
             self.counter = EdgeCounter(matchers, check_thresholds(thresholds), max_dist, nms)
             self.image_ids = None if image_ids is None else read_image_ids(image_ids)
             self._automatic = num_workers is None
             self._pool = WorkPool(default_workers() if num_workers is None else num_workers, start_method)
-        except UserError as error:
-            raise UserError(f'EdgeMetric: {error}') from error
         self.entries = {NAMES[name]: ('%', True) for name in matchers}
 
     def measure(self, pred: np.ndarray, target: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray] | Job:
