@@ -18,6 +18,8 @@ from mtl_plugins.registry import OPTIMIZERS
 
 from .config_files import configs_root, find_config, name_classes
 from .datasets import keep_tasks, set_data_root
+from .overrides import override
+from .run_numbers import settle_numbers
 
 KEPT_BY_METHOD = ('clip_grad', 'paramwise_cfg', 'constructor', 'accumulative_counts', 'precision', 'tasks')
 KEPT_BY_METHOD += ('bn_stats', 'nonfinite', 'seed')
@@ -61,7 +63,8 @@ def load_config(
         set_data_root(cfg, data_root)
     if tasks is not None:
         set_tasks(cfg, tasks)
-    cfg.merge_from_dict(cfg_options or {})
+    override(cfg, cfg_options or {})
+    settle_numbers(cfg)
     if seed is not None:
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': seed}
     if work_dir is not None:

@@ -5,10 +5,103 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-
-from mmengine.config import DictAction
+from typing import Any
 
 OPTION = '--cfg-options'
+_CLOSING = {'[': ']', '(': ')', '{': '}'}
+_WORDS = {'true': True, 'True': True, 'TRUE': True, 'false': False, 'False': False, 'FALSE': False}
+_WORDS |= {'None': None, 'null': None}
+
+
+class CommaList(list):
+    """A list that was written without brackets, ``a,b``: where the config has text, it is this ``text`` instead."""
+
+    def __init__(self, items: Sequence[Any], text: str) -> None:
+        super().__init__(items)
+        self.text = text
+
+
+def parse_value(text: str) -> Any:
+    """The value that a text on the command line means.
+
+    Numbers, ``True``, ``False`` and ``None`` (or as in JSON); ``"quoted"`` text, which is kept as it is; ``[lists]``,
+    ``(tuples)`` and ``a,b`` (:class:`CommaList`); ``{"key": value}`` and ``dict(key=value)``. Inside brackets, quotes
+    may be left out, since a shell takes them away. All else is text, with its spaces.
+
+    Raises:
+        ValueError: If brackets or quotes do not match, or an entry of a dict has no key.
+    """
+    parts = _split(text)
+    if len(parts) > 1:
+        return CommaList([_parse_one(part) for part in parts if part], text)
+    return _parse_one(text.strip())
+
+
+def _parse_one(text: str) -> Any:
+    if text[:1] in ('"', "'") and text.endswith(text[0]) and len(text) > 1:
+        return text[1:-1]
+    if text.startswith('dict(') and text.endswith(')'):
+        return dict(_entry(part, '=') for part in _split(text[5:-1]) if part)
+    if text[:1] in _CLOSING and text.endswith(_CLOSING[text[0]]):
+        parts = [part for part in _split(text[1:-1]) if part]
+        if text[0] == '{':
+            return dict(_entry(part, ':') for part in parts)
+        return (list if text[0] == '[' else tuple)(map(_parse_one, parts))
+    if text in _WORDS:
+        return _WORDS[text]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def _entry(text: str, sign: str) -> tuple[Any, Any]:
+    key, *value = _split(text, sign, 1)
+    if not key or not value:
+        raise ValueError(f'{text!r} is no entry KEY{sign}VALUE of a dict')
+    return (_parse_one(key) if sign == ':' else key), _parse_one(value[0])
+
+
+def _split(text: str, sign: str = ',', most: int = -1) -> list[str]:
+    """Split at signs outside of brackets and quotes, at most ``most`` times."""
+    parts, start, before = [], 0, ''
+    open_brackets: list[str] = []
+    quote = ''
+    for place, letter in enumerate(text):
+        if quote:
+            quote = '' if letter == quote else quote
+        elif letter in '"\'' and (not before or before in '[({,:='):
+            quote = letter
+        elif letter in _CLOSING:
+            open_brackets.append(_CLOSING[letter])
+        elif letter in _CLOSING.values():
+            if not open_brackets or open_brackets.pop() != letter:
+                raise ValueError(f'the brackets of {text!r} do not match')
+        elif letter == sign and not open_brackets and len(parts) != most:
+            parts.append(text[start:place].strip())
+            start = place + 1
+        before = before if letter.isspace() else letter
+    if open_brackets or quote:
+        raise ValueError(f'the {"brackets" if open_brackets else "quotes"} of {text!r} do not match')
+    return [*parts, text[start:].strip()]
+
+
+class _Collect(argparse.Action):
+    """Gathers ``KEY=VALUE`` in a flat dict."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        options = dict(getattr(namespace, self.dest, None) or {})
+        for text in values:
+            key, _, value = text.partition('=')
+            if not all(key.split('.')):
+                parser.error(f'argument {OPTION}: {key!r} in {text!r} is no name of a setting, such as a.b.c')
+            try:
+                options[key] = parse_value(value)
+            except ValueError as error:
+                parser.error(f'argument {OPTION}: {key}: {error}; quote the whole KEY=VALUE')
+        setattr(namespace, self.dest, options)
 
 
 class ConfigArgumentParser(argparse.ArgumentParser):
@@ -16,7 +109,7 @@ class ConfigArgumentParser(argparse.ArgumentParser):
 
     As in every OpenMMLab project, it takes several ``KEY=VALUE`` at once and may be repeated. Unlike there, it stops at
     the first argument that is not of this form, so that ``--cfg-options a=1 CONFIG`` works. The outcome is
-    ``args.cfg_options``, a flat dict for :meth:`mmengine.config.Config.merge_from_dict`, or None.
+    ``args.cfg_options``, a flat dict of what :func:`parse_value` made of the values, or None.
     """
 
     def __init__(self, **kwargs) -> None:
@@ -24,7 +117,7 @@ class ConfigArgumentParser(argparse.ArgumentParser):
         self.add_argument(
             OPTION,
             nargs='+',
-            action=DictAction,
+            action=_Collect,
             metavar='KEY=VALUE',
             help='settings that override those of the config, e.g. train_dataloader.batch_size=4 model.x="[1, 2]"',
         )
@@ -44,8 +137,6 @@ class ConfigArgumentParser(argparse.ArgumentParser):
                     self._refuse(arg)
                 inside = empty = True
             elif inside and '=' in arg and not arg.startswith('-'):
-                if any(arg.count(opening) != arg.count(closing) for opening, closing in ('[]', '()')):
-                    self.error(f'argument {OPTION}: the brackets of {arg!r} do not match; quote the whole KEY=VALUE')
                 rewritten.append(f'{OPTION}={arg}')
                 empty = False
             else:

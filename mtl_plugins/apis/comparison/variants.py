@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmengine.config import DictAction
-
 from mtl_plugins.errors import UserError, refusing
 from mtl_plugins.methods.catalogue import get_method
 from mtl_plugins.methods.naming import near_matches
+from mtl_plugins.utils.cfg_options import parse_value
 
 SINGLE = 'single'
 """Name of the single-task models in results; no variant can have it."""
@@ -87,7 +86,7 @@ def _parse_variant(text: str) -> Variant:
         key, separator, value = entry.partition('=')
         if not (key and separator and value):
             raise UserError(f'methods: the option {entry!r} of {text!r} is not of the form option=value: {_EXPECTED}')
-        options[key] = DictAction._parse_iterable(value)
+        options[key] = parse_value(value)
     return Variant(match['name'] or text, match['method'], options)
 
 

@@ -167,9 +167,21 @@ def _entries(node: Any) -> Iterator[dict[str, Any]]:
 
 def _family(kind: Any) -> set[str]:
     """Names of the classes that a ``type`` means, and of their bases, whose constructors may be theirs."""
-    name = str(kind).rpartition('.')[2]
-    classes = [kind] if inspect.isclass(kind) else [cls for known, cls in _all_classes() if known == name]
-    return {base.__name__ for cls in classes if inspect.isclass(cls) for base in cls.__mro__}
+    return {base.__name__ for cls in classes_named(kind) for base in cls.__mro__}
+
+
+def classes_named(kind: Any) -> list[type]:
+    """The classes that the ``type`` of a config may mean."""
+    if inspect.isclass(kind):
+        return [kind]
+    if not isinstance(kind, str):
+        return []
+    name = kind.rpartition('.')[2]
+    for root in vars(roots).values():
+        if isinstance(root, Registry):
+            for node in (root, *root.children.values()):
+                node.import_from_location()
+    return list({cls for known, cls in _all_classes() if known == name and inspect.isclass(cls)})
 
 
 def where_in_config(cfg: Config | None, text: str, *, keys: bool = False, paths: bool = False) -> str:

@@ -1,0 +1,132 @@
+"""Entries of a config that the command line changes: each must be one that the config, or who reads it, knows."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
+
+from mtl_plugins.errors import UserError, UserKeyError
+from mtl_plugins.utils.cfg_options import OPTION, CommaList
+
+from .inspection.hints import classes_named
+
+_NEAR = 0.75
+"""How alike two names are (``difflib``) for one to be taken as a misspelling of the other."""
+_READERS = {
+    '': (Runner,),
+    'train_dataloader': (DataLoader, Runner.build_dataloader),
+    'optim_wrapper': (OptimWrapper,),
+    'train_cfg': (EpochBasedTrainLoop, IterBasedTrainLoop),
+    'randomness': (Runner.set_randomness,),
+}
+_READERS |= dict.fromkeys(('val_dataloader', 'test_dataloader'), _READERS['train_dataloader'])
+_OF_RUNNER = {'compile', 'runner_type', 'tta_model', 'tta_pipeline'}
+
+
+def override(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Change entries of a config, and list those that are new.
+
+    Args:
+        cfg: Changed in place.
+        options: ``{'a.b.0.c': value}``, as :class:`~mtl_plugins.utils.cfg_options.ConfigArgumentParser` gives it. A
+            dict is merged into a dict and replaces all else.
+
+    Raises:
+        UserError: If a name leads into something that has no entries, or is new and like one that is known there.
+    """
+    new, idle = [], []
+    for name, value in options.items():
+        parent, known = _find(cfg, name)
+        *_, last = name.split('.')
+        present = _get(parent, last)
+        if not known:
+            new.append(name)
+        elif name.partition('.')[0] not in _readable('', {}) and value != present:
+            idle.append(name)
+        if isinstance(value, CommaList):
+            value = value.text if isinstance(present, str) or _takes_text(parent, name) else list(value)
+        if isinstance(value, dict) and isinstance(parent, dict) and last in parent and not isinstance(present, dict):
+            value = {**value, '_delete_': True}
+        if isinstance(parent, list):
+            parent[int(last)] = value
+        else:
+            cfg.merge_from_dict({name: value})
+    if idle:
+        print_log(
+            f'{OPTION} changes {", ".join(idle)}, which no part of a run reads: variables of a config file have done '
+            'their work when it has been read. Change the entries that were made of them',
+            level=logging.WARNING,
+        )
+    if new:
+        print_log(f'{OPTION} adds entries that the config did not have: {", ".join(new)}', level=logging.WARNING)
+
+
+def _find(cfg: Config, name: str) -> tuple[Any, bool]:
+    """The dict or list that holds the last part of a dotted name, and whether that part is known there."""
+    node: Any = cfg._cfg_dict
+    parts = name.split('.')
+    for depth, part in enumerate(parts):
+        place = '.'.join(parts[:depth])
+        if isinstance(node, list | tuple):
+            if not part.isdigit() or int(part) >= len(node):
+                raise UserError(
+                    f'{OPTION} {name}: {place} is a list of {len(node)}; its entries are 0 to {len(node) - 1}'
+                )
+        elif not isinstance(node, dict):
+            raise UserError(f'{OPTION} {name}: {place} is {node!r}, which has no entries; set it to a dict as a whole')
+        elif part not in node:
+            readable = _readable(place, node)
+            if part not in readable:
+                _refuse_misspelt(name, part, place, {*map(str, node), *readable})
+            return {}, part in readable
+        if depth == len(parts) - 1:
+            return node, True
+        node = _get(node, part)
+    raise AssertionError(name)
+
+
+def _takes_text(parent: Any, name: str) -> bool:
+    """Whether an entry that the config does not set is, for its reader, one text."""
+    place, _, last = name.rpartition('.')
+    kinds = [str(kind) for reader in _readers(place, parent) for kind in [_annotation(reader, last)]]
+    return bool(kinds) and all('str' in kind and 'Sequence' not in kind and 'List' not in kind for kind in kinds)
+
+
+def _annotation(reader: Any, name: str) -> Any:
+    parameter = inspect.signature(reader).parameters.get(name)
+    return parameter.annotation if parameter else ''
+
+
+def _get(node: Any, part: str) -> Any:
+    if isinstance(node, list | tuple):
+        return node[int(part)]
+    return node.get(part) if isinstance(node, dict) else None
+
+
+def _refuse_misspelt(name: str, part: str, place: str, known: Iterable[str]) -> None:
+    swapped = [other for other in sorted(known) if sorted(other) == sorted(part)]
+    near = swapped or difflib.get_close_matches(part, sorted(known), n=2, cutoff=_NEAR)
+    if near:
+        where = place or 'the config'
+        meant = ' or '.join(f"'{place + '.' if place else ''}{match}'" for match in near)
+        raise UserKeyError(f"{OPTION} {name}: {where} has no entry '{part}'; did you mean {meant}?")
+
+
+def _readers(place: str, node: Any) -> list[Any]:
+    kind = node.get('type') if isinstance(node, dict) else None
+    return [*classes_named(kind), *_READERS.get(place, ())]
+
+
+def _readable(place: str, node: Mapping[str, Any]) -> set[str]:
+    """Names of arguments that whatever is built from the dict ``node`` takes, as far as that is known."""
+    names = {name for reader in _readers(place, node) for name in inspect.signature(reader).parameters}
+    return (names | (_OF_RUNNER if not place else set())) - {'self', 'args', 'kwargs', 'cfg'}

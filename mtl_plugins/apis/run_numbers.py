@@ -1,0 +1,111 @@
+"""The numbers of a config that every run has, checked before anything is built from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.config import Config
+
+from mtl_plugins.errors import UserError
+
+LARGEST_SEED = 2**32 - 1
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+_NEEDS_WORKERS = ('prefetch_factor', 'timeout', 'multiprocessing_context')
+
+
+class Number:
+    """What a number of a config must be.
+
+    Args:
+        low: Smallest value.
+        whole: Whether it is a whole number.
+        above: Whether ``low`` itself is excluded.
+        high: Largest value.
+        also: Values outside that range that mean something too.
+    """
+
+    def __init__(
+        self, low: float = 0, *, whole: bool = False, above: bool = False, high: float = math.inf, also: tuple = ()
+    ) -> None:
+        self.low, self.whole, self.above, self.high, self.also = low, whole, above, high, also
+
+    def __str__(self) -> str:
+        kind = 'a whole number' if self.whole else 'a number'
+        limits = f'above {self.low}' if self.above else f'of {self.low} or more'
+        limits += f', at most {self.high}' if self.high < math.inf else ''
+        return f'{kind} {limits}' + ''.join(f', or {value}' for value in self.also)
+
+    def accepts(self, value: Any) -> bool:
+        """Whether ``value`` is such a number."""
+        if value in self.also and not isinstance(value, bool):
+            return True
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else (int, float)):
+            return False
+        return math.isfinite(value) and (value > self.low if self.above else value >= self.low) and value <= self.high
+
+
+_COUNT, _LIMIT = Number(1, whole=True), Number(0, above=True)
+_AMOUNT, _INDEX = Number(), Number(whole=True)
+_RULES = {
+    **{f'{loader}.batch_size': _COUNT for loader in _LOADERS},
+    **{f'{loader}.num_workers': _INDEX for loader in _LOADERS},
+    **{f'{loader}.prefetch_factor': Number(1, whole=True, also=(None,)) for loader in _LOADERS},
+    'train_cfg.max_iters': _COUNT,
+    'train_cfg.max_epochs': _COUNT,
+    'train_cfg.val_interval': _COUNT,
+    'train_cfg.val_begin': _INDEX,
+    'randomness.seed': Number(whole=True, high=LARGEST_SEED, also=(None,)),
+    'optim_wrapper.accumulative_counts': _COUNT,
+    'optim_wrapper.clip_grad.max_norm': _LIMIT,
+    'optim_wrapper.clip_grad.clip_value': _LIMIT,
+    'optim_wrapper.optimizer.lr': _AMOUNT,
+    'optim_wrapper.optimizer.weight_decay': _AMOUNT,
+    'optim_wrapper.optimizer.momentum': _AMOUNT,
+    'optim_wrapper.optimizer.eps': _AMOUNT,
+    'default_hooks.*.interval': Number(1, whole=True, also=(-1,)),
+    'default_hooks.checkpoint.max_keep_ckpts': Number(1, whole=True, also=(-1,)),
+    'custom_hooks.*.interval': Number(1, whole=True, also=(-1,)),
+    'param_scheduler.*.begin': _INDEX,
+    'param_scheduler.*.end': Number(1, whole=True, also=(math.inf,)),
+    'param_scheduler.*.eta_min': _AMOUNT,
+    'param_scheduler.*.power': _AMOUNT,
+    'param_scheduler.*.gamma': _AMOUNT,
+    'param_scheduler.*.start_factor': _LIMIT,
+    'param_scheduler.*.T_max': _COUNT,
+}
+"""Place in the config -> what stands there must be, if anything does; ``*`` is every entry."""
+
+
+def settle_numbers(cfg: Config) -> None:
+    """Refuse numbers that no run can have, and leave out what only a loader with worker processes takes.
+
+    Raises:
+        UserError: For the first number that is none or out of range.
+    """
+    for pattern, number in _RULES.items():
+        for place, value in _entries(cfg._cfg_dict, pattern.split('.')):
+            if not number.accepts(value):
+                raise UserError(f'{place} must be {number}, but is {value!r}')
+    for name in _LOADERS:
+        loader = cfg.get(name)
+        if isinstance(loader, dict) and loader.get('num_workers', 0) == 0:
+            if loader.get('persistent_workers'):
+                loader['persistent_workers'] = False
+            for option in _NEEDS_WORKERS:
+                loader.pop(option, None)
+
+
+def _entries(node: Any, parts: list[str], place: str = '') -> Iterator[tuple[str, Any]]:
+    if not parts:
+        yield place, node
+        return
+    if isinstance(node, dict):
+        keys = list(node) if parts[0] == '*' else [key for key in (parts[0],) if key in node]
+    elif isinstance(node, list | tuple):
+        keys = list(range(len(node))) if parts[0] == '*' else []
+    else:
+        return
+    for key in keys:
+        yield from _entries(node[key], parts[1:], f'{place}.{key}' if place else str(key))
