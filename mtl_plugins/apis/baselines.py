@@ -19,7 +19,7 @@ from mtl_plugins.engine.hooks.environment import collect_environment, git_state
 from mtl_plugins.evaluation.baselines import make_baselines, save_baselines
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
-from .arguments import add_data_root, add_tasks, numbers, positive
+from .arguments import add_data_root, add_tasks, file_to_write, folder_to_write, positive, seeds
 from .baseline_runs import BaselineRun, plan_runs
 from .config_files import names_package
 from .configs import load_config
@@ -43,9 +43,13 @@ def build_parser() -> ConfigArgumentParser:
     )
     parser.add_argument('config', help='config file of a multi-task training')
     add_tasks(parser)
-    parser.add_argument('--seeds', type=numbers, default=[0], metavar='0,1', help='the baseline is their mean (0)')
-    parser.add_argument('--out', type=Path, metavar='FILE', help='result (<config name>.baselines.json beside CONFIG)')
-    parser.add_argument('--work-dir', type=Path, metavar='DIR', help='runs (work_dirs/baselines/<config name>)')
+    parser.add_argument('--seeds', type=seeds, default=[0], metavar='0,1', help='the baseline is their mean (0)')
+    parser.add_argument(
+        '--out', type=file_to_write, metavar='FILE', help='result (<config name>.baselines.json beside CONFIG)'
+    )
+    parser.add_argument(
+        '--work-dir', type=folder_to_write, metavar='DIR', help='runs (work_dirs/baselines/<config name>)'
+    )
     parser.add_argument('--jobs', type=positive, default=1, metavar='N', help='trainings at a time (1)')
     add_data_root(parser)
     return parser

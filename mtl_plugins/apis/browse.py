@@ -19,7 +19,7 @@ from mtl_plugins.task_specs import get_task_spec
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 from mtl_plugins.visualization.painters import paint
 
-from .arguments import add_data_root, positive
+from .arguments import add_data_root, folder_to_write, positive
 from .configs import load_config
 
 SMALLEST = 160
@@ -35,7 +35,7 @@ def build_parser() -> ConfigArgumentParser:
     )
     parser.add_argument('config', metavar='CONFIG', help='config file')
     parser.add_argument('--split', choices=('train', 'val', 'test'), default='train', help='default: train')
-    parser.add_argument('--out', metavar='DIR', help='default: work_dirs/browse/<config>/<split>')
+    parser.add_argument('--out', type=folder_to_write, metavar='DIR', help='default: work_dirs/browse/<config>/<split>')
     parser.add_argument('-n', '--number', type=positive, default=8, help='number of pictures (default: 8)')
     add_data_root(parser)
     return parser

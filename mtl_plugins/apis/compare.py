@@ -15,7 +15,7 @@ from mtl_plugins.engine.hooks import EXIT_PREEMPTED
 from mtl_plugins.errors import UserError
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
-from .arguments import add_data_root, numbers, positive
+from .arguments import add_data_root, file_to_write, folder_to_write, positive, seeds
 from .comparison import (
     SINGLE,
     ComparisonRun,
@@ -54,12 +54,14 @@ def build_parser() -> ConfigArgumentParser:
     )
     parser.add_argument('config', nargs='?', help='config file of a multi-task training')
     parser.add_argument('--methods', type=_variants, default=[], metavar='METHODS', help='what to compare')
-    parser.add_argument('--seeds', type=numbers, metavar='0,1,2', help='runs per method (0)')
+    parser.add_argument('--seeds', type=seeds, metavar='0,1,2', help='runs per method (0)')
     parser.add_argument('--jobs', type=positive, default=1, metavar='N', help='trainings at a time (1)')
     parser.add_argument('--no-single-task', action='store_true', help='no single-task models: no delta_m')
-    parser.add_argument('--work-dir', type=Path, metavar='DIR', help='runs (work_dirs/compare/<config name>)')
-    parser.add_argument('--results', type=Path, metavar='FILE', help='all results (<work dir>/results.json)')
-    parser.add_argument('--out', type=Path, metavar='DIR', help='the report (<work dir>/report)')
+    parser.add_argument(
+        '--work-dir', type=folder_to_write, metavar='DIR', help='runs (work_dirs/compare/<config name>)'
+    )
+    parser.add_argument('--results', type=file_to_write, metavar='FILE', help='all results (<work dir>/results.json)')
+    parser.add_argument('--out', type=folder_to_write, metavar='DIR', help='the report (<work dir>/report)')
     parser.add_argument('--report-only', action='store_true', help='train nothing, write the report of what is there')
     add_data_root(parser)
     return parser

@@ -11,13 +11,14 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from mtl_plugins.engine.precision import precision_entry
 from mtl_plugins.errors import UserError, UserKeyError, message_of, refusing
 from mtl_plugins.methods.catalogue import get_method
 from mtl_plugins.methods.naming import near_matches
 from mtl_plugins.registry import OPTIMIZERS
 
 from .config_files import configs_root, find_config, name_classes
-from .datasets import keep_tasks, set_data_root
+from .datasets import keep_tasks, leaf_datasets, set_data_root
 from .overrides import override
 from .run_numbers import settle_numbers
 
@@ -32,7 +33,7 @@ def load_config(
     method: str | None = None,
     precision: str | None = None,
     seed: int | None = None,
-    work_dir: str | None = None,
+    work_dir: str | os.PathLike | None = None,
     data_root: str | None = None,
     tasks: Sequence[str] | None = None,
 ) -> Config:
@@ -68,7 +69,7 @@ def load_config(
     if seed is not None:
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': seed}
     if work_dir is not None:
-        cfg.work_dir = work_dir
+        cfg.work_dir = str(work_dir)
     elif cfg.get('work_dir') is None:
         name = Path(str(path)).stem + (f'--{method}' if method else '') + (f'--{"+".join(tasks)}' if tasks else '')
         cfg.work_dir = str(Path('work_dirs') / name)
@@ -93,7 +94,7 @@ def set_method(cfg: Config, key: str) -> None:
 
     ``optimizer`` is merged and the entries of :data:`KEPT_BY_METHOD` stay; every other entry belonged to the former
     method and goes. Where the method brings an optimizer of its own (AdaTask), the settings that it does not know are
-    left out, with a message. MMEngine's ``AmpOptimWrapper`` becomes the ``precision`` of ours.
+    left out, with a message. What MMEngine's ``AmpOptimWrapper`` says becomes the ``precision`` of ours.
 
     Raises:
         KeyError: If there is no such method; the message lists the near matches.
@@ -102,17 +103,15 @@ def set_method(cfg: Config, key: str) -> None:
         get_method(key)
     fragment = Config.fromfile(str(configs_root() / '_base_' / 'methods' / f'{key}.py'))
     former = cfg.get('optim_wrapper') or {}
+    _refuse_several_optimizers(former, f'--method {key}')
     wrapper = {name: former[name] for name in KEPT_BY_METHOD if name in former}
-    if str(former.get('type')).rpartition('.')[2] == 'AmpOptimWrapper':
-        wrapper['precision'] = _precision_of_amp(former)
+    mixed = str(former.get('type')).rpartition('.')[2] == 'AmpOptimWrapper'
+    if mixed or not {'loss_scale', 'dtype'}.isdisjoint(former):
+        # Without the first loss scale, which adapts within a few steps.
+        wrapper['precision'] = precision_entry(former.get('precision'), 'dynamic', former.get('dtype'))
     wrapper.update(fragment.optim_wrapper.to_dict())
     wrapper['optimizer'] = _merge_optimizers(former.get('optimizer', {}), fragment.optim_wrapper.get('optimizer', {}))
     cfg.optim_wrapper = wrapper
-
-
-def _precision_of_amp(wrapper: Mapping[str, Any]) -> str:
-    """Our name for what MMEngine's ``AmpOptimWrapper`` computes in; like it, fp16 unless it says otherwise."""
-    return {'bfloat16': 'bf16', 'float32': 'fp32'}.get(str(wrapper.get('dtype')).removeprefix('torch.'), 'fp16')
 
 
 def _merge_optimizers(former: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,19 +129,62 @@ def _merge_optimizers(former: Mapping[str, Any], wanted: Mapping[str, Any]) -> d
     return {**kept, **wanted}
 
 
+def _refuse_several_optimizers(wrapper: Mapping[str, Any], option: str) -> None:
+    parts = [name for name, part in wrapper.items() if isinstance(part, Mapping) and 'optimizer' in part]
+    if parts:
+        raise UserError(
+            f'{option} is for one optimizer of the whole model, but optim_wrapper has one each for {", ".join(parts)}. '
+            'Write optim_wrapper=dict(optimizer=dict(...)), with paramwise_cfg=dict(custom_keys=dict(...)) where parts '
+            'of the model need rates of their own'
+        )
+
+
 def set_precision(cfg: Config, precision: str) -> None:
-    """Set the computing precision.
+    """Set the computing precision: of our optimizer wrappers, or by the choice between MMEngine's two.
 
     Raises:
-        ValueError: If the optimizer wrapper of the config is MMEngine's.
+        UserError: If the config has no optimizer wrapper, or one per part of the model.
     """
-    kind = str((cfg.get('optim_wrapper') or {}).get('type'))
-    if kind in ('None', 'OptimWrapper', 'AmpOptimWrapper'):
+    wrapper = cfg.get('optim_wrapper')
+    if not wrapper:
+        raise UserError(f'--precision {precision}: the config has no optim_wrapper')
+    _refuse_several_optimizers(wrapper, f'--precision {precision}')
+    kind = str(wrapper.get('type', 'OptimWrapper')).rpartition('.')[2]
+    for name in ('loss_scale', 'dtype') if precision != 'fp16' else ('dtype',):
+        wrapper.pop(name, None)
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        wrapper.precision = precision
+        return
+    wrapper.type = 'OptimWrapper' if precision == 'fp32' else 'AmpOptimWrapper'
+    if precision != 'fp32':
+        wrapper.dtype = {'fp16': 'float16', 'bf16': 'bfloat16'}[precision]
+
+
+def set_tta(cfg: Config) -> None:
+    """Let predictions be the mean over several views of an image.
+
+    A model with one head per task averages with the mirrored image, task by task, unless the config has a ``tta_model``
+    that is made for several tasks. Every other model is wrapped in the ``tta_model`` of the config, with its
+    ``tta_pipeline``, as MMSegmentation's ``--tta`` does.
+
+    Raises:
+        UserError: If that would be needed, but is not there.
+    """
+    wrapper, pipeline = cfg.get('tta_model'), cfg.get('tta_pipeline')
+    one_task = str((wrapper or {}).get('type')).rpartition('.')[2] == 'SegTTAModel'
+    if cfg.model.get('heads') and (not wrapper or one_task):
+        cfg.model.test_cfg = {**(cfg.model.get('test_cfg') or {}), 'flip_tta': True}
+        return
+    missing = [name for name in ('tta_model', 'tta_pipeline') if not cfg.get(name)]
+    if missing:
         raise UserError(
-            f'--precision {precision} is an option of the optimizer wrappers of mtl_plugins, but optim_wrapper.type is '
-            f"{kind}. Add --method gd, or set MMEngine's own optim_wrapper.type=AmpOptimWrapper"
+            f'--tta: the config has no {" and no ".join(missing)}; inherit them from MMSegmentation '
+            "(tta_model=dict(type='SegTTAModel') and the tta_pipeline of its data set), or leave --tta out"
         )
-    cfg.optim_wrapper.precision = precision
+    for place, dataset in leaf_datasets(cfg):
+        if place.startswith('test_dataloader'):
+            dataset['pipeline'] = pipeline
+    cfg.model = {**wrapper, 'module': cfg.model}
 
 
 def set_tasks(cfg: Config, tasks: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from mtl_plugins.evaluation import delta_m, load_baselines, relative_changes
 from mtl_plugins.evaluation.result_table import UNKNOWN, format_value
 from mtl_plugins.task_specs import get_task_specs
 
+from .arguments import folder_to_write
 from .configs import configs_root, load_config
 from .train import build_runner
 
@@ -31,7 +32,9 @@ UNTRAINED = 'untrained.json'
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate the untrained model, train it, and say what came out; returns the exit code."""
     parser = argparse.ArgumentParser(prog='demo', description='Train STGU on the embedded rooms and show the result.')
-    parser.add_argument('--work-dir', default='work_dirs/demo', help='folder of the run (work_dirs/demo)')
+    parser.add_argument(
+        '--work-dir', type=folder_to_write, default='work_dirs/demo', help='folder of the run (work_dirs/demo)'
+    )
     args = parser.parse_args(argv)
     begin = time.time()
     cfg = load_config(configs_root() / CONFIG, work_dir=args.work_dir)

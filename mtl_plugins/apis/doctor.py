@@ -18,7 +18,7 @@ from torch import nn
 from mtl_plugins.engine.checkpoints import safe_loading
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
-from .arguments import add_data_root, add_tasks
+from .arguments import add_data_root, add_precision, add_tasks
 from .configs import load_config
 from .inspection import data, running, setting, training
 from .inspection.hints import hint_for
@@ -35,7 +35,7 @@ def build_parser() -> ConfigArgumentParser:
     )
     parser.add_argument('config', help='config file, of mtl_plugins or any MMSegmentation one')
     parser.add_argument('--method', metavar='KEY', help='swap the multi-task method; see tools/train.py --list-methods')
-    parser.add_argument('--precision', choices=('fp32', 'bf16', 'fp16'), help='computing precision')
+    add_precision(parser)
     parser.add_argument('--traceback', action='store_true', help='show where an error came from')
     add_tasks(parser)
     add_data_root(parser)

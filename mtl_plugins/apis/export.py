@@ -11,7 +11,7 @@ from mtl_plugins.engine.checkpoints import safe_loading, write_atomically
 from mtl_plugins.task_specs import get_task_specs
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
-from .arguments import add_tasks, add_trust, positive
+from .arguments import add_tasks, add_trust, file_to_write, positive
 from .exporting import FORMATS, ExportedTasks, compare_with_file, export_program, save_program
 from .exporting.verification import TOLERANCE, can_run
 from .inference import find_config, load_model
@@ -38,7 +38,7 @@ def build_parser() -> ConfigArgumentParser:
     parser.add_argument('config', help='config file, or name of a shipped config')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--format', choices=FORMATS, help='onnx, or pt2 of torch.export (by the suffix of --out)')
-    parser.add_argument('--out', required=True, metavar='FILE', help='file to write')
+    parser.add_argument('--out', type=file_to_write, required=True, metavar='FILE', help='file to write')
     parser.add_argument(
         '--size', type=positive, nargs=2, metavar=('H', 'W'), help='size of the images (that of the training images)'
     )

@@ -9,7 +9,7 @@ from typing import Any
 from mtl_plugins.engine.checkpoints import safe_loading
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
-from .arguments import add_tasks, add_trust, pair, positive
+from .arguments import add_tasks, add_trust, folder_to_write, pair, positive, positive_number, usable_device
 from .inference import MultiTaskInferencer
 
 EPILOG = (
@@ -26,9 +26,11 @@ def build_parser() -> ConfigArgumentParser:
     parser.add_argument('config', help='config file, or name of a shipped config')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('inputs', nargs='+', metavar='IMAGE|FOLDER|VIDEO', help='what to predict')
-    parser.add_argument('--out', required=True, metavar='DIR', help='folder for the files; made if needed')
+    parser.add_argument(
+        '--out', type=folder_to_write, required=True, metavar='DIR', help='folder for the files; made if needed'
+    )
     add_tasks(parser, 'predict only these tasks (all)')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (the best there is)')
+    parser.add_argument('--device', type=usable_device, help='cpu, cuda, cuda:1, ... (the best there is)')
     parser.add_argument('--batch-size', type=positive, default=1, metavar='N', help='most pictures at once (1)')
     how = parser.add_argument_group('how to predict')
     how.add_argument(
@@ -49,7 +51,7 @@ def build_parser() -> ConfigArgumentParser:
     files.add_argument('--no-raw', dest='raw', action='store_false', help='write no raw predictions')
     files.add_argument('--no-panels', dest='panels', action='store_false', help='write no panels')
     files.add_argument('--columns', type=positive, default=6, metavar='N', help='most tasks side by side (6)')
-    files.add_argument('--fps', type=float, metavar='F', help='frames per second to take of videos (all)')
+    files.add_argument('--fps', type=positive_number, metavar='F', help='frames per second to take of videos (all)')
     files.add_argument(
         '--frames', action='store_true', help='also write panels and raw predictions of single frames of videos'
     )

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 from mtl_plugins.visualization.parts import PartBar, draw_parts
 
-from .arguments import positive
+from .arguments import folder_to_write, positive
 from .measuring import image_size
 
 
@@ -107,7 +107,9 @@ def build_parser() -> ConfigArgumentParser:
     parser.add_argument(
         '--depth', type=positive, metavar='N', help='levels of parts that are listed (backbone, decoder and each head)'
     )
-    parser.add_argument('--out', type=Path, metavar='DIR', help='folder of the picture (work_dirs/cost/<config name>)')
+    parser.add_argument(
+        '--out', type=folder_to_write, metavar='DIR', help='folder of the picture (work_dirs/cost/<config name>)'
+    )
     return parser
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
-from .arguments import add_data_root
+from .arguments import add_data_root, add_precision, file_to_write
 from .configs import load_config
 
 
@@ -17,8 +16,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = ConfigArgumentParser(prog='config', description='Print a config as the training would use it.')
     parser.add_argument('config', help='config file')
     parser.add_argument('--method', metavar='KEY', help='swap the multi-task method; see tools/train.py --list-methods')
-    parser.add_argument('--precision', choices=('fp32', 'bf16', 'fp16'), help='computing precision')
-    parser.add_argument('--save', type=Path, metavar='FILE', help='also write it to FILE (.py, .json or .yaml)')
+    add_precision(parser)
+    parser.add_argument(
+        '--save', type=file_to_write, metavar='FILE', help='also write it to FILE (.py, .json or .yaml)'
+    )
     add_data_root(parser)
     args = parser.parse_args(argv)
     if args.save and args.save.suffix not in ('.py', '.json', '.yaml', '.yml'):

@@ -10,7 +10,8 @@ from mmengine.config import Config
 
 from mtl_plugins.errors import UserError
 
-LARGEST_SEED = 2**32 - 1
+from .arguments import LARGEST_SEED
+
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 _NEEDS_WORKERS = ('prefetch_factor', 'timeout', 'multiprocessing_context')
 

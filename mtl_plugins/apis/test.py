@@ -13,8 +13,8 @@ from mtl_plugins.engine.checkpoints import safe_loading
 from mtl_plugins.errors import UserFileNotFoundError
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
-from .arguments import add_data_root, add_launcher, add_tasks, add_trust
-from .configs import load_config
+from .arguments import add_data_root, add_launcher, add_tasks, add_trust, file_to_write, folder_to_write, positive
+from .configs import load_config, set_tta
 from .foreign_hooks import draw_into, draws_by_itself
 from .refusals import refusals_of
 from .train import build_runner
@@ -25,10 +25,19 @@ def build_parser() -> ConfigArgumentParser:
     parser = ConfigArgumentParser(prog='test', description='Evaluate a trained model: metrics and pictures.')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--work-dir', metavar='DIR', help='folder for the log (work_dirs/<config name>)')
-    parser.add_argument('--out', metavar='FILE.json', help='also write the metrics to this file')
-    parser.add_argument('--show-dir', metavar='DIR', help='write prediction panels into this folder')
-    parser.add_argument('--num-panels', type=int, default=16, metavar='N', help='how many panels (16)')
+    parser.add_argument(
+        '--work-dir', type=folder_to_write, metavar='DIR', help='folder for the log (work_dirs/<config name>)'
+    )
+    parser.add_argument('--out', type=file_to_write, metavar='FILE.json', help='also write the metrics to this file')
+    parser.add_argument(
+        '--show-dir', type=folder_to_write, metavar='DIR', help='write prediction panels into this folder'
+    )
+    parser.add_argument('--num-panels', type=positive, default=16, metavar='N', help='how many panels (16)')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help="the config's tta_model, or else the mean with the mirrored image, for all tasks",
+    )
     add_tasks(parser)
     add_data_root(parser)
     add_trust(parser)
@@ -43,13 +52,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     cfg = load_config(args.config, args.cfg_options, work_dir=args.work_dir, data_root=args.data_root, tasks=args.tasks)
     if not Path(args.checkpoint).is_file():
         raise UserFileNotFoundError(f'checkpoint {args.checkpoint} not found')
+    if args.tta:
+        set_tta(cfg)
     cfg.launcher = args.launcher
     cfg.load_from, cfg.resume = args.checkpoint, False
     hooks = [hook for hook in cfg.get('custom_hooks', []) if not hook['type'].endswith('PredictionPanelHook')]
     if args.show_dir and draws_by_itself(cfg):
-        draw_into(cfg, args.show_dir)
+        draw_into(cfg, str(args.show_dir))
     elif args.show_dir:
-        hooks.append(dict(type='mtl_plugins.PredictionPanelHook', num_panels=args.num_panels, show_dir=args.show_dir))
+        hooks.append(
+            dict(type='mtl_plugins.PredictionPanelHook', num_panels=args.num_panels, show_dir=str(args.show_dir))
+        )
     cfg.custom_hooks = hooks
     with safe_loading(args.trust_checkpoint):
         runner = build_runner(cfg)

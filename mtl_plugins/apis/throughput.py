@@ -22,7 +22,7 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 from mtl_plugins.visualization.costs import CostBar, draw_costs
 
-from .arguments import add_tasks, numbers, pair, positive
+from .arguments import add_precision, add_tasks, counts, folder_to_write, pair, positive, usable_device
 from .comparison import Variant, parse_variants
 from .configs import load_config
 from .inspection.memory import format_bytes
@@ -51,17 +51,17 @@ def build_parser() -> ConfigArgumentParser:
     parser.add_argument('--size', type=pair, metavar='H,W', help="size of the images (the config's)")
     parser.add_argument(
         '--groups',
-        type=numbers,
+        type=counts,
         default=[2],
         metavar='M,...',
         help='numbers of groups that STGU is measured with, since made-up images have no affinity to follow (2)',
     )
     add_tasks(parser, 'only these tasks of the config (all)')
-    parser.add_argument('--precision', choices=('fp32', 'bf16', 'fp16'), help='computing precision')
+    add_precision(parser)
     parser.add_argument('--rounds', type=positive, default=10, metavar='N', help='timed steps per method (10)')
-    parser.add_argument('--device', help='cpu, cuda or cuda:N (cuda if there is one)')
+    parser.add_argument('--device', type=usable_device, help='cpu, cuda or cuda:N (cuda if there is one)')
     parser.add_argument(
-        '--out', type=Path, metavar='DIR', help='result and picture (work_dirs/throughput/<config name>)'
+        '--out', type=folder_to_write, metavar='DIR', help='result and picture (work_dirs/throughput/<config name>)'
     )
     return parser
 

@@ -21,7 +21,16 @@ from mtl_plugins.methods.catalogue import format_catalogue
 from mtl_plugins.registry import RUNNERS
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
-from .arguments import add_data_root, add_launcher, add_tasks, add_trust, names
+from .arguments import (
+    add_data_root,
+    add_launcher,
+    add_precision,
+    add_tasks,
+    add_trust,
+    folder_to_write,
+    names,
+    seed,
+)
 from .configs import load_config
 from .datasets import broken_cover
 from .foreign_hooks import save_plain_checkpoints, tell_epoch_length
@@ -42,14 +51,16 @@ def build_parser() -> ConfigArgumentParser:
     parser.add_argument('--method', metavar='KEY', help='swap the multi-task method; see --list-methods')
     parser.add_argument('--list-methods', action='store_true', help='print all methods and what they cost, and stop')
     add_tasks(parser)
-    parser.add_argument('--precision', choices=('fp32', 'bf16', 'fp16'), help='computing precision')
+    add_precision(parser)
     resume = parser.add_mutually_exclusive_group()
     resume.add_argument(
         '--resume', action='store_true', help='go on from the newest loadable checkpoint of the work dir, if any'
     )
     resume.add_argument('--resume-from', metavar='PATH', help='go on from this checkpoint')
-    parser.add_argument('--work-dir', metavar='DIR', help='folder of the run (work_dirs/<config name>)')
-    parser.add_argument('--seed', type=int, help='random seed')
+    parser.add_argument(
+        '--work-dir', type=folder_to_write, metavar='DIR', help='folder of the run (work_dirs/<config name>)'
+    )
+    parser.add_argument('--seed', type=seed, metavar='N', help='random seed')
     parser.add_argument(
         '--log-to', metavar='A,B', type=names, default=[], help=f'also log to these services: {", ".join(SERVICES)}'
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -12,6 +13,46 @@ from torch.optim import Optimizer
 from mtl_plugins.errors import UserError
 
 _DTYPES = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+def precision_entry(
+    precision: str | Mapping[str, Any] | None,
+    loss_scale: str | float | Mapping[str, Any] | None = None,
+    dtype: Any = None,
+) -> str | dict[str, Any]:
+    """What a config asks for, in our words or in those of MMEngine's ``AmpOptimWrapper``, in ours.
+
+    Args:
+        precision: Our name, or a dict with the arguments of :class:`Precision`. None: fp32, or what the others ask for.
+        loss_scale: ``'dynamic'``, the first scale, or a dict of such options of ``torch.amp.GradScaler`` as
+            :class:`Precision` takes too.
+        dtype: ``'float16'`` or ``'bfloat16'``.
+
+    Raises:
+        UserError: If an option is not known.
+    """
+    if precision is None:
+        precision = 'fp32' if loss_scale is None and dtype is None else _precision_of_amp(dtype)
+    if isinstance(loss_scale, Mapping):
+        options = dict(loss_scale)
+    elif isinstance(loss_scale, int | float) and not isinstance(loss_scale, bool):
+        options = dict(init_scale=float(loss_scale))
+    elif loss_scale in (None, 'dynamic'):
+        options = {}
+    else:
+        raise UserError(f"loss_scale must be 'dynamic', a number above 0 or a dict, but got {loss_scale!r}")
+    if isinstance(precision, Mapping):
+        return {**options, **precision}
+    return dict(precision=precision, **options) if options else precision
+
+
+def _precision_of_amp(dtype: Any) -> str:
+    """Our name for what MMEngine's ``AmpOptimWrapper`` computes in; like it, fp16 unless it says otherwise."""
+    name = str(dtype).removeprefix('torch.')
+    names = {'None': 'fp16', 'float16': 'fp16', 'bfloat16': 'bf16', 'float32': 'fp32'}
+    if name not in names:
+        raise UserError(f'dtype must be float16, bfloat16 or float32, but got {dtype!r}')
+    return names[name]
 
 
 class Precision:
@@ -33,6 +74,9 @@ class Precision:
     def __init__(self, precision: str = 'fp32', init_scale: float = 2.0**16, growth_interval: int = 2000) -> None:
         if precision not in _DTYPES:
             raise UserError(f'precision must be one of {list(_DTYPES)}, but got {precision!r}')
+        for name, value in (('init_scale', init_scale), ('growth_interval', growth_interval)):
+            if isinstance(value, bool) or not (isinstance(value, int | float) and 0 < value < float('inf')):
+                raise UserError(f'precision: {name} must be a number above 0, but got {value!r}')
         self.name = precision
         self.dtype = _DTYPES[precision]
         self._scaler_options = dict(init_scale=init_scale, growth_interval=growth_interval)

@@ -1,11 +1,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from mtl_plugins.apis import load_config, set_method, set_tasks
 from mtl_plugins.apis.configs import KEPT_BY_METHOD, configs_root
 from mtl_plugins.apis.datasets import LOADERS, leaf_datasets, set_data_root
+from mtl_plugins.errors import UserError
 from mtl_plugins.methods.catalogue import list_methods
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
@@ -161,12 +163,56 @@ def test_options_win_over_the_method():
 
 
 @pytest.mark.parametrize('kind', ['OptimWrapper', 'AmpOptimWrapper'])
-def test_precision_is_refused_for_foreign_wrappers(kind, tmp_path):
+def test_precision_chooses_between_the_wrappers_of_mmengine(kind, tmp_path):
     path = tmp_path / 'plain.py'
     path.write_text(f"optim_wrapper = dict(type='{kind}', optimizer=dict(type='SGD', lr=0.1))\n")
-    with pytest.raises(ValueError, match=f'optim_wrapper.type is {kind}. Add --method gd'):
-        load_config(path, precision='bf16')
+    chosen = {name: load_config(path, precision=name).optim_wrapper for name in ('fp32', 'fp16', 'bf16')}
+    assert [wrapper.type for wrapper in chosen.values()] == ['OptimWrapper', 'AmpOptimWrapper', 'AmpOptimWrapper']
+    assert [wrapper.get('dtype') for wrapper in chosen.values()] == [None, 'float16', 'bfloat16']
     assert load_config(path, method='gd', precision='bf16').optim_wrapper.precision == 'bf16'
+
+
+@pytest.mark.parametrize(('option', 'value'), [('method', 'pcgrad'), ('precision', 'fp16')])
+def test_one_optimizer_per_part_of_the_model_is_refused_in_one_sentence(option, value, tmp_path):
+    path = tmp_path / 'several.py'
+    part = "dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))"
+    path.write_text(f"optim_wrapper = dict(constructor='Mine', backbone={part}, head={part})\n")
+    with pytest.raises(UserError, match=rf'--{option} {value} is for one optimizer .* has one each for backbone, head'):
+        load_config(path, **{option: value})
+
+
+@pytest.mark.parametrize(
+    ('entries', 'precision', 'scale'),
+    [
+        (dict(loss_scale='dynamic'), 'fp16', 2.0**16),
+        (dict(loss_scale=512.0), 'fp16', 512.0),
+        (dict(loss_scale=dict(init_scale=4.0, growth_interval=7)), 'fp16', 4.0),
+        (dict(loss_scale='dynamic', dtype='bfloat16'), 'bf16', 2.0**16),
+        (dict(loss_scale=8.0, precision='bf16'), 'bf16', 8.0),
+        (dict(), 'fp32', 2.0**16),
+    ],
+)
+@pytest.mark.parametrize('kind', ['MultiTaskOptimWrapper', 'GradientAggregationOptimWrapper'])
+def test_what_is_left_of_mixed_precision_in_a_base_goes_on_to_apply(kind, entries, precision, scale):
+    more = dict(aggregator=dict(type='PCGrad')) if kind.startswith('Grad') else {}
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    wrapper = OPTIM_WRAPPERS.build(dict(type=f'mtl_plugins.{kind}', optimizer=optimizer, **entries, **more))
+    assert (wrapper.precision.name, wrapper.precision._scaler_options['init_scale']) == (precision, scale)
+
+
+@pytest.mark.parametrize('entries', [dict(loss_scale='high'), dict(loss_scale=-1.0), dict(dtype='int8')])
+def test_wrong_mixed_precision_is_refused(entries):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    with pytest.raises(UserError, match='must be'):
+        OPTIM_WRAPPERS.build(dict(type='mtl_plugins.MultiTaskOptimWrapper', optimizer=optimizer, **entries))
+
+
+def test_another_method_keeps_the_mixed_precision_of_a_base(tmp_path):
+    path = tmp_path / 'amp.py'
+    path.write_text(
+        "optim_wrapper = dict(type='mtl_plugins.MultiTaskOptimWrapper', loss_scale=4.0, optimizer=dict())\n"
+    )
+    assert load_config(path, method='pcgrad').optim_wrapper.precision == 'fp16'
 
 
 def test_some_of_the_tasks():

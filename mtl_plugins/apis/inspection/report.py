@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from mtl_plugins.errors import message_of
+from mtl_plugins.errors import UserError, message_of
 
 
 class StepFailed(Exception):
@@ -106,7 +106,7 @@ class Report:
             self._indented(Text(f'! {note}', style='yellow'))
 
     def _explain(self, error: BaseException) -> None:
-        self._indented(Text(f'{type(error).__name__}: {message_of(error)}', style='red'))
+        self._indented(Text(f'{_kind(error)}: {message_of(error)}', style='red'))
         hint = self.hint(error)
         if hint:
             self._indented(Text.assemble(('What to do: ', 'bold'), hint))
@@ -119,6 +119,12 @@ class Report:
 
     def _indented(self, content: Any) -> None:
         self.console.print(Padding(content, (0, 0, 0, 4), expand=False))
+
+
+def _kind(error: BaseException) -> str:
+    """Name of the class; for one of :mod:`mtl_plugins.errors` that of Python which it stands for."""
+    kind = type(error)
+    return (kind.__bases__[-1] if kind.__module__ == UserError.__module__ else kind).__name__
 
 
 def _origin(error: BaseException) -> str:

@@ -24,7 +24,7 @@ from ..guards import bare_model
 from ..losses import LossTable
 from ..nonfinite import NonFiniteGuard, all_finite
 from ..parameters import ParameterTable
-from ..precision import Precision
+from ..precision import Precision, precision_entry
 from ..reduction import Reducer
 from ..step_batch import Closure, Measurement, StepBatch
 
@@ -42,7 +42,8 @@ class StepOptimWrapper(OptimWrapper):
         optimizer: The optimizer that is stepped.
         tasks: Names of the tasks and how loss keys map to them, see :class:`mtl_plugins.engine.losses.LossTable`.
             None: the model's ``tasks`` if it has some, else the loss keys of the first batch.
-        precision: ``'fp32'``, ``'bf16'`` or ``'fp16'``, or a dict of :class:`mtl_plugins.engine.precision.Precision`.
+        precision: ``'fp32'`` (the default), ``'bf16'`` or ``'fp16'``, or a dict of
+            :class:`mtl_plugins.engine.precision.Precision`.
         accumulative_counts: Batches per optimizer step; exact for every strategy (see
             :class:`mtl_plugins.engine.step_batch.StepBatch`), at the price of one more forward without graph each.
         clip_grad: As in MMEngine; acts on the averaged gradient that is stepped.
@@ -50,6 +51,7 @@ class StepOptimWrapper(OptimWrapper):
         same_noise: Whether all forwards of a batch see the same dropout and drop-path masks.
         nonfinite: Options of :class:`mtl_plugins.engine.nonfinite.NonFiniteGuard`.
         seed: Seed of the strategy's private random generator; None takes torch's initial seed of rank 0.
+        loss_scale, dtype: As for MMEngine's ``AmpOptimWrapper``; ``precision`` comes first.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -62,19 +64,23 @@ class StepOptimWrapper(OptimWrapper):
         self,
         optimizer: Optimizer,
         tasks: Sequence[str] | Mapping[str, str | Sequence[str]] | None = None,
-        precision: str | dict[str, Any] = 'fp32',
+        precision: str | dict[str, Any] | None = None,
         accumulative_counts: int = 1,
         clip_grad: dict[str, Any] | None = None,
         bn_stats: str = 'first',
         same_noise: bool = False,
         nonfinite: dict[str, Any] | None = None,
         seed: int | None = None,
+        loss_scale: str | float | dict[str, Any] | None = None,
+        dtype: str | None = None,
     ) -> None:
         if not isinstance(accumulative_counts, int) or accumulative_counts < 1:
             raise UserError(f'accumulative_counts must be an integer >= 1, but got {accumulative_counts!r}')
         super().__init__(optimizer, accumulative_counts, dict(clip_grad) if clip_grad else None)
         self.losses = LossTable(tasks)
-        self.precision = Precision(**precision) if isinstance(precision, Mapping) else Precision(precision)
+        entry = precision_entry(precision, loss_scale, dtype)
+        with refusing('precision'):
+            self.precision = Precision(**entry) if isinstance(entry, Mapping) else Precision(entry)
         self.bn_stats = check_policy(bn_stats)
         self.same_noise = bool(same_noise)
         self.guard = NonFiniteGuard(**(nonfinite or {}))

@@ -1,0 +1,150 @@
+"""What ``--cfg-options`` means, and what it refuses."""
+
+import math
+import re
+
+import pytest
+from mmengine.config import Config
+
+from mtl_plugins.apis.configs import load_config
+from mtl_plugins.apis.run_numbers import _RULES, settle_numbers
+from mtl_plugins.errors import UserError
+from mtl_plugins.utils.cfg_options import ConfigArgumentParser, parse_value
+from tests.tools.tiny import ROOMS
+
+
+def loaded(*options):
+    return load_config(ROOMS, ConfigArgumentParser().parse_args(['--cfg-options', *options]).cfg_options)
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('1', 1),
+        ('1e-3', 0.001),
+        ('TRUE', True),
+        ('None', None),
+        ('null', None),
+        ('none', 'none'),
+        ('/my data/a b', '/my data/a b'),
+        ("it's", "it's"),
+        ('"a, b"', 'a, b'),
+        ("'[1, 2]'", '[1, 2]'),
+        ('a,b', ['a', 'b']),
+        ('[1, 2]', [1, 2]),
+        ('(1,)', (1,)),
+        ('[]', []),
+        ("['a b', 'c,d']", ['a b', 'c,d']),
+        ('{"max_norm":1.0}', {'max_norm': 1.0}),
+        ('{max_norm: 1.0, kinds: [a, b]}', {'max_norm': 1.0, 'kinds': ['a', 'b']}),
+        ('dict(max_norm=1.0, norm_type=2)', {'max_norm': 1.0, 'norm_type': 2}),
+        ('[{"type": "A", "x": {"y": null}}]', [{'type': 'A', 'x': {'y': None}}]),
+        ('', ''),
+    ],
+)
+def test_values(text, value):
+    assert parse_value(text) == value
+    assert type(parse_value(text)) is type(value) or text == 'a,b'
+
+
+@pytest.mark.parametrize('text', ['[', '(]', '{a}', '"x', '[1, (2, 3]', 'dict(3)'])
+def test_what_does_not_match_is_refused(text, capsys):
+    with pytest.raises(SystemExit):
+        ConfigArgumentParser().parse_args(['--cfg-options', f'a={text}'])
+    assert 'argument --cfg-options: a: ' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('option', ['=1', 'a..b=1', '.a=1'])
+def test_a_setting_has_a_name(option, capsys):
+    with pytest.raises(SystemExit):
+        ConfigArgumentParser().parse_args(['--cfg-options', option])
+    assert 'is no name of a setting' in capsys.readouterr().err
+
+
+def test_a_comma_makes_no_list_of_what_is_text():
+    cfg = loaded('work_dir=/my runs/a,b', 'default_scope=a,b', 'model.backbone.out_indices=0,1')
+    assert (cfg.work_dir, cfg.default_scope, cfg.model.backbone.out_indices) == ('/my runs/a,b', 'a,b', [0, 1])
+
+
+def test_a_dict_takes_the_place_of_nothing_and_joins_another():
+    cfg = loaded('optim_wrapper.clip_grad={"max_norm":1.0}', 'optim_wrapper.optimizer={lr: 0.5}', 'load_from={a: 1}')
+    assert cfg.optim_wrapper.clip_grad == dict(max_norm=1.0)
+    assert (cfg.optim_wrapper.optimizer.lr, cfg.optim_wrapper.optimizer.type) == (0.5, 'Adam')
+    assert cfg.load_from == dict(a=1)
+
+
+@pytest.mark.parametrize(
+    ('name', 'meant'),
+    [
+        ('train_dataloder.batch_size', 'train_dataloader'),
+        ('train_dataloader.bach_size', 'train_dataloader.batch_size'),
+        ('train_dataloader.prefech_factor', 'train_dataloader.prefetch_factor'),
+        ('optim_wrapper.cilp_grad', 'optim_wrapper.clip_grad'),
+        ('optim_wrapper.optimizer.lrr', 'optim_wrapper.optimizer.lr'),
+        ('optim_wrapper.optimizer.foreahc', 'optim_wrapper.optimizer.foreach'),
+        ('param_scheduler.1.ned', 'param_scheduler.1.end'),
+        ('model.heads.dpeth.loss_weight', 'model.heads.depth'),
+        ('model.backbone.drop_path_rte', 'model.backbone.drop_path_rate'),
+        ('randomness.seeed', 'randomness.seed'),
+        ('work_dri', 'work_dir'),
+    ],
+)
+def test_a_misspelt_name_is_refused(name, meant):
+    with pytest.raises(UserError, match=rf"--cfg-options {name}: .* has no entry .*did you mean '{meant}'"):
+        loaded(f'{name}=1')
+
+
+@pytest.mark.parametrize('name', ['optim_wrapper.accumulative_counts', 'model.backbone.with_cp', 'compile'])
+def test_a_name_that_its_reader_knows_is_taken_in_silence(name, capfd):
+    loaded(f'{name}=2')
+    assert capfd.readouterr() == ('', '')
+
+
+def test_other_new_names_are_listed(capfd):
+    assert loaded('model.zzz=1', 'notes.author=me', 'train_cfg.max_iters=7').notes.author == 'me'
+    text = ''.join(capfd.readouterr())
+    assert 'adds entries that the config did not have: model.zzz, notes.author' in text
+    assert 'max_iters' not in text
+
+
+def test_a_variable_of_the_config_file_is_said_to_be_without_effect(capfd):
+    loaded('tasks=[depth]')
+    assert 'changes tasks, which no part of a run reads' in ''.join(capfd.readouterr())
+
+
+@pytest.mark.parametrize('name', ['param_scheduler.7.end', 'param_scheduler.x', 'work_dir.a', 'train_cfg.max_iters.a'])
+def test_a_name_that_leads_nowhere_is_refused(name):
+    with pytest.raises(UserError, match=rf'--cfg-options {name}: '):
+        loaded('work_dir=here', f'{name}=1')
+
+
+def _with(place, value):
+    for part in reversed(place.split('.')):
+        value = [value] if part == '*' else {part: value}
+    return Config(value)
+
+
+@pytest.mark.parametrize('place', _RULES)
+def test_numbers_that_no_run_can_have(place):
+    number = _RULES[place]
+    wrong = [
+        -2,
+        math.nan,
+        'abc',
+        '',
+        True,
+        [1],
+        *([0.5] if number.whole else []),
+        *([0] if not number.accepts(0) else []),
+    ]
+    wrong += [] if math.inf in number.also else [math.inf]
+    for value in wrong:
+        with pytest.raises(UserError, match=rf'^{place.replace("*", "0")} must be {re.escape(str(number))}, but is '):
+            settle_numbers(_with(place, value))
+    settle_numbers(_with(place, 1))
+
+
+def test_a_loader_without_workers_needs_no_other_change():
+    loader = loaded('train_dataloader.num_workers=0', 'train_dataloader.prefetch_factor=2').train_dataloader
+    assert not loader.get('persistent_workers')
+    assert 'prefetch_factor' not in loader
