@@ -14,6 +14,7 @@ from rich.progress import track
 
 from mtl_plugins.datasets import AbsoluteSampler
 from mtl_plugins.errors import UserError
+from mtl_plugins.evaluation.targets import without_padding
 from mtl_plugins.registry import DATASETS
 from mtl_plugins.task_specs import get_task_spec
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
@@ -60,8 +61,12 @@ def build_dataset(cfg: Config, split: str) -> Any:
 def draw_sheet(packed: dict[str, Any], meta: dict[str, Any], columns: int = 6) -> Image.Image:
     """One picture of the image and every target of a packed sample, each under its title."""
     sample = packed['data_samples']
-    panels = [('Image', packed['inputs'].numpy()[::-1].transpose(1, 2, 0))]
-    for key in sorted(key for key in sample.keys() if key.startswith('gt_')):  # noqa: SIM118 - it is no mapping
+    image = packed['inputs'].numpy()[::-1].transpose(1, 2, 0)
+    keys = sorted(key for key in sample.keys() if key.startswith('gt_'))  # noqa: SIM118 - it is no mapping
+    if any(sample.get(key).data.shape[-2:] != image.shape[:2] for key in keys):
+        image = without_padding(image, sample)  # the image alone was padded, as pipelines for tests do
+    panels = [('Image', image)]
+    for key in keys:
         spec = get_task_spec(key[len('gt_') :])
         palette, span = (meta.get(name, {}).get(spec.key) for name in ('palettes', 'value_ranges'))
         panels.append((spec.title, paint(spec, sample.get(key).data, palette=palette, value_range=span)))

@@ -45,6 +45,25 @@ def read_field(sample: Any, name: str) -> np.ndarray | None:
     return None if value is None else as_array(value)
 
 
+def without_padding(array: np.ndarray, sample: Any) -> np.ndarray:
+    """Return the content of a picture or map that was padded, by what ``sample`` says of it.
+
+    Args:
+        array: ``(H, W)`` or ``(H, W, C)``.
+        sample: Data sample, or its dict. ``img_shape`` is the size of the content and ``pad_offset`` its upper left
+            corner; without them, and where the array is no larger than the content, nothing is cut.
+    """
+    get = sample.get if hasattr(sample, 'get') else lambda name: getattr(sample, name, None)
+    shape = get('img_shape')
+    if shape is None:
+        return array
+    height, width = (int(side) for side in shape[:2])
+    top, left = (int(place) for place in get('pad_offset') or (0, 0))
+    if top + height > array.shape[0] or left + width > array.shape[1]:
+        return array
+    return array[top : top + height, left : left + width]
+
+
 def valid_pixels(spec: TaskSpec, target: np.ndarray) -> np.ndarray:
     """Return the mask ``(H, W)`` of the pixels of ``target (C, H, W)`` that carry a label.
 

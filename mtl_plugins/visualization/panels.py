@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mtl_plugins.errors import UserError
-from mtl_plugins.evaluation.targets import as_array, read_field
-from mtl_plugins.task_specs import TaskSpec, get_task_specs
+from mtl_plugins.evaluation.targets import as_array, read_field, without_padding
+from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec, get_task_specs
 
 from .figure import DPI, FAINT, INK, LABEL_SIZE, MUTED, figure_to_rgb, new_figure, pixel_axes, pixel_text
 from .painters import COLOUR_MAPS, HATCH_PERIOD, class_palette, paint, painted_range, painter_of
@@ -20,8 +20,10 @@ from .painters import COLOUR_MAPS, HATCH_PERIOD, class_palette, paint, painted_r
 MIN_CELL, MAX_CELL, LONGEST_CELL = 160, 360, 720
 """Smallest height or width and largest width of a drawn map in pixels, and the longest side of a very thin one."""
 
-_MARGIN, _GAP, _SPACE, _SIDE, _HEAD, _FOOT = 12, 6, 12, 22, 24, 62
+_MARGIN, _GAP, _SPACE, _SIDE, _HEAD = 12, 6, 12, 22, 24
 _LEGEND_ROWS, _LEGEND_LINE, _SMALL = 4, 13, 6.5
+_SEEN = 0.01
+"""Share of the pixels from which on a class that only the prediction has is named in any case."""
 _ROWS = (('ground truth', 'no target'), ('prediction', 'no prediction'))
 _NOTES = {
     'normals': ('red: right', 'green: up', 'blue: towards the viewer'),
@@ -51,10 +53,11 @@ class _Cell:
 
     def reduce(self, rgb: np.ndarray) -> np.ndarray:
         """Average the pixels of ``(H, W, 3)`` in blocks."""
-        if self.shrink == 1:
+        shrink = min(self.shrink, *rgb.shape[:2])
+        if shrink == 1:
             return rgb
-        blocks = rgb[: self.height * self.shrink, : self.width * self.shrink]
-        blocks = blocks.reshape(self.height, self.shrink, self.width, self.shrink, 3)
+        height, width = (side // shrink for side in rgb.shape[:2])  # of this map: others may be of another size
+        blocks = rgb[: height * shrink, : width * shrink].reshape(height, shrink, width, shrink, 3)
         return np.round(blocks.mean(axis=(1, 3))).astype(np.uint8)
 
 
@@ -72,48 +75,61 @@ def prediction_panel(
     Args:
         sample: Data sample (or its dict) with ``gt_<task>`` and ``pred_<task>``; either may be missing.
         tasks: Tasks to draw, in order.
-        image: Input picture RGB ``(H, W, 3)`` uint8; see :func:`image_from_inputs`.
+        image: Input picture RGB ``(H, W, 3)`` uint8; see :func:`image_from_inputs`. Padding that ``sample`` tells of is
+            cut off.
         meta: The data set's meta information: ``classes``, ``palettes`` and ``value_ranges`` per task.
         columns: Most tasks side by side; more go into further bands.
         title: Heading, for example the name of the image; only its end is shown if it does not fit.
 
     Returns:
         RGB ``(H', W', 3)`` uint8. Maps are enlarged to at least 160 pixels, unless they are very thin; targets and
-        predictions of one task share their colour scale, which is that of the target. A sample without any target has
-        no row for them, one without any prediction likewise.
+        predictions of one task share their colour scale, which is that of the target. Nothing is stretched: what has
+        another aspect than the first map leaves a part of its place empty. Every class of a target is named. A sample
+        without any target has no row for them, one without any prediction likewise.
 
     Raises:
         KeyError: If a task is unknown.
         ValueError: If there is nothing to draw.
     """
     specs = get_task_specs(tasks)
+    padded = None if image is None else image.shape[:2]
     fields = {
-        spec.key: (read_field(sample, f'gt_{spec.key}'), read_field(sample, f'pred_{spec.key}')) for spec in specs
+        spec.key: tuple(_read(sample, f'{prefix}_{spec.key}', padded) for prefix in ('gt', 'pred')) for spec in specs
     }
     sizes = [array.shape[1:] for pair in fields.values() for array in pair if array is not None]
     if not sizes and image is None:
         raise UserError(f'prediction_panel: the sample has no target, no prediction and no image of {list(tasks)}')
+    image = None if image is None else without_padding(image, sample)
     cell = _Cell.fitting(*(sizes[0] if sizes else image.shape[:2]))
     bands = _bands(specs, columns)
     inputs = 1 if image is not None else 0
     width = 2 * _MARGIN + _SIDE + (inputs + len(bands[0])) * (cell.width + _SPACE) - _SPACE
     rows = [row for row in (0, 1) if any(pair[row] is not None for pair in fields.values())] or [0, 1]
-    band_height = _HEAD + len(rows) * (cell.height + _GAP) - _GAP + _FOOT
+    band_height = _HEAD + len(rows) * (cell.height + _GAP) - _GAP
+    feet = [_foot_height(band, fields) for band in bands]
     top = _MARGIN + (22 if title else 0)
-    figure = new_figure(width, top + len(bands) * band_height + _MARGIN - 8)
+    figure = new_figure(width, top + len(bands) * band_height + sum(feet) + _MARGIN - 8)
     if title:
         letters = int((width - 2 * _MARGIN) / 9)
         title = title if len(title) <= letters else '…' + title[1 - letters :]
         pixel_text(figure, _MARGIN, _MARGIN + 4, title, fontsize=LABEL_SIZE + 1, weight='bold')
-    for band in bands:
+    for band, foot in zip(bands, feet):
         _draw_band(figure, top, band, fields, rows, cell, image, meta or {})
-        top += band_height
+        top += band_height + foot
     return figure_to_rgb(figure)
 
 
 def image_from_inputs(inputs: Any) -> np.ndarray:
     """Return packed inputs (uint8 ``(3, H, W)`` BGR) as RGB ``(H, W, 3)``."""
     return np.ascontiguousarray(as_array(inputs)[::-1].transpose(1, 2, 0)).astype(np.uint8)
+
+
+def _read(sample: Any, name: str, padded: tuple[int, int] | None) -> np.ndarray | None:
+    """A field as ``(C, H, W)``; padding is cut off if it was padded together with the picture."""
+    array = read_field(sample, name)
+    if array is None or array.shape[1:] != padded:
+        return array
+    return without_padding(array.transpose(1, 2, 0), sample).transpose(2, 0, 1)
 
 
 def _bands(specs: Sequence[TaskSpec], columns: int) -> list[Sequence[TaskSpec]]:
@@ -169,15 +185,28 @@ def _draw_band(
         left += cell.width + _SPACE
 
 
+def _room(shape: tuple[int, ...], cell: _Cell) -> tuple[int, int]:
+    """Height and width in which something of this shape fits into the cell as it is; rounding is no matter."""
+    scale = min(cell.height / shape[0], cell.width / shape[1])
+    height, width = max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+    # A map that was thinned out or reduced to whole blocks is some pixels off.
+    slack = 1 + cell.zoom + 0.02 * max(cell.height, cell.width)
+    pairs = ((cell.height, height), (cell.width, width))
+    return tuple(whole if whole - part <= slack else part for whole, part in pairs)
+
+
 def _fit(image: np.ndarray, cell: _Cell) -> np.ndarray:
-    """Bring the picture to the size of the cell by taking the nearest pixel, whatever its own size."""
-    rows = (np.arange(cell.height) + 0.5) * image.shape[0] / cell.height
-    columns = (np.arange(cell.width) + 0.5) * image.shape[1] / cell.width
+    """Bring the picture to the room it has in the cell by taking the nearest pixel, whatever its own size."""
+    height, width = _room(image.shape, cell)
+    rows = (np.arange(height) + 0.5) * image.shape[0] / height
+    columns = (np.arange(width) + 0.5) * image.shape[1] / width
     return image[rows.astype(np.intp)[:, None], columns.astype(np.intp)]
 
 
 def _show(figure: Figure, rgb: np.ndarray, left: float, top: float, cell: _Cell) -> None:
-    axes = pixel_axes(figure, left, top, cell.width, cell.height)
+    height, width = _room(rgb.shape, cell)
+    left, top = left + (cell.width - width) // 2, top + (cell.height - height) // 2
+    axes = pixel_axes(figure, left, top, width, height)
     axes.imshow(rgb, interpolation='nearest', aspect='auto')
     axes.set_axis_off()
 
@@ -224,25 +253,54 @@ def _draw_legend(
     top: float,
     width: float,
 ) -> None:
-    """Name the classes that occur, the most frequent first; what does not fit is counted."""
-    values = np.concatenate([array.ravel().astype(np.int64) for array in arrays if array is not None])
-    classes, pixels = np.unique(values[values != 255], return_counts=True)
-    order = classes[np.argsort(-pixels, kind='stable')]
-    if not order.size:
+    """Name the classes that occur, those of the target first; see :func:`_legend`."""
+    shown, more = _legend(arrays)
+    if not shown:
         pixel_text(figure, left, top + 5, 'nothing labelled', fontsize=_SMALL, color=MUTED)
         return
     names = (meta.get('classes') or {}).get(spec.key) or ()
-    palette = class_palette(int(order.max()) + 1, (meta.get('palettes') or {}).get(spec.key))
-    room = 2 * _LEGEND_ROWS
-    shown = order if len(order) <= room else order[: room - 1]
+    palette = class_palette(max(shown) + 1, (meta.get('palettes') or {}).get(spec.key))
+    rows = _legend_rows(shown, more)
     letters = int((width / 2 - 18) / 5.0)
     for place, index in enumerate(shown):
-        x, y = left + (place // _LEGEND_ROWS) * width / 2, top + 6 + (place % _LEGEND_ROWS) * _LEGEND_LINE
+        x, y = left + (place // rows) * width / 2, top + 6 + (place % rows) * _LEGEND_LINE
         name = str(names[index]) if index < len(names) else f'class {index}'
         name = name if len(name) <= letters else name[: letters - 1] + '…'
         swatch = pixel_axes(figure, x, y - 4, 8, 8, xticks=[], yticks=[], facecolor=palette[index] / 255)
         swatch.spines[:].set_color('#9a9a9a')
         pixel_text(figure, x + 12, y, name, fontsize=_SMALL)
-    if len(shown) < len(order):
-        x, y = left + width / 2, top + 6 + (_LEGEND_ROWS - 1) * _LEGEND_LINE
-        pixel_text(figure, x, y, f'and {len(order) - len(shown)} more', fontsize=_SMALL, color=MUTED)
+    if more:
+        x, y = left + width / 2, top + 6 + (rows - 1) * _LEGEND_LINE
+        pixel_text(figure, x, y, f'and {more} more predicted', fontsize=_SMALL, color=MUTED)
+
+
+def _legend(arrays: Sequence[np.ndarray | None]) -> tuple[list[int], int]:
+    """Classes to name, and the number of those left out.
+
+    All of the target, the most frequent first, then those that the prediction alone has: the ones that can be seen, and
+    more as long as there is room.
+    """
+    orders, seen = [], []
+    for array in arrays:
+        values = np.empty(0, np.int64) if array is None else array.ravel().astype(np.int64)
+        classes, pixels = np.unique(values[values != IGNORE_INDEX], return_counts=True)
+        order = np.argsort(-pixels, kind='stable')
+        orders.append(classes[order].tolist())
+        seen.append(set(classes[pixels >= _SEEN * values.size].tolist()))
+    target, predicted = orders
+    alone = [index for index in predicted if index not in target]
+    least = len(target) + sum(index in seen[1] for index in alone)
+    room = max(least, 2 * _LEGEND_ROWS)
+    total = len(target) + len(alone)
+    count = total if total <= room else max(least, room - 1)
+    return [*target, *alone][:count], total - count
+
+
+def _legend_rows(shown: Sequence[int], more: int) -> int:
+    return max(_LEGEND_ROWS, -(-(len(shown) + bool(more)) // 2))
+
+
+def _foot_height(specs: Sequence[TaskSpec], fields: Mapping[str, tuple[np.ndarray | None, np.ndarray | None]]) -> int:
+    """Room below the maps of a band for what explains their colours."""
+    legends = [_legend_rows(*_legend(fields[spec.key])) for spec in specs if spec.painter == 'classes']
+    return 10 + _LEGEND_LINE * max(legends, default=_LEGEND_ROWS)

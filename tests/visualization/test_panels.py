@@ -10,9 +10,10 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from PIL import Image
 
+from mtl_plugins.apis.browse import draw_sheet
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.task_specs import TASK_SPECS
-from mtl_plugins.visualization import PredictionPanelHook, image_from_inputs, prediction_panel
+from mtl_plugins.visualization import PredictionPanelHook, image_from_inputs, panels, prediction_panel
 
 META = dict(tasks=('semseg', 'depth'), classes=dict(semseg=('wall', 'floor', 'a rather long name')), palettes={})
 
@@ -107,6 +108,110 @@ def test_nothing_at_all_is_an_error():
         prediction_panel({}, ['depth'])
     with pytest.raises(KeyError, match="did you mean 'depth'"):
         prediction_panel(_sample(), ['dept'])
+
+
+def _circle(size, radius):
+    rows, columns = np.indices(size)
+    inside = (rows - size[0] / 2) ** 2 + (columns - size[1] / 2) ** 2 < radius**2
+    return np.where(inside[..., None], np.uint8([255, 0, 255]), np.uint8(0))
+
+
+def _extent(panel, colour):
+    found = (np.abs(panel.astype(int) - colour) < 30).all(axis=-1)
+    return [np.ptp(np.flatnonzero(found.any(axis=axis))) + 1 for axis in (1, 0)]
+
+
+@pytest.mark.parametrize('offset', [(0, 0), (60, 40)])
+@pytest.mark.parametrize('padded_targets', [False, True])
+def test_a_padded_input_is_not_squashed_beside_targets_without_padding(offset, padded_targets):
+    """As of PASCAL: 96 x 128 pixels of content, padded to 160 x 210."""
+    image = np.full((160, 210, 3), 120, np.uint8)
+    window = tuple(slice(start, start + side) for start, side in zip(offset, (96, 128)))
+    image[window] = _circle((96, 128), 40)
+    sample = _sample((96, 128))
+    sample.set_metainfo(dict(img_shape=(96, 128), pad_offset=offset, pad_shape=(160, 210)))
+    if padded_targets:  # as the pipeline for training does
+        data = torch.zeros(1, 160, 210)
+        data[:, window[0], window[1]] = sample.gt_depth.data
+        sample.set_data(dict(gt_depth=PixelData(data=data)))
+    panel = prediction_panel(sample, ['depth'], image=image)
+    height, width = _extent(panel, [255, 0, 255])
+    assert height == pytest.approx(width, rel=0.03)
+    assert height > 100, 'the padding takes no room'
+    plain = _sample((96, 128))
+    np.testing.assert_array_equal(panel, prediction_panel(plain, ['depth'], image=image[window]))
+
+
+@pytest.mark.parametrize('size', [(160, 210), (300, 90), (64, 640)])
+def test_nothing_is_stretched(size):
+    """An input of another aspect than the targets, without a word of padding, and a target of another aspect."""
+    panel = prediction_panel(_sample((96, 128)), ['depth'], image=_circle(size, 0.45 * min(size)))
+    height, width = _extent(panel, [255, 0, 255])
+    assert height == pytest.approx(width, rel=0.03)
+    edge = torch.as_tensor(_circle(size, 0.45 * min(size))[None, ..., 0] > 0).to(torch.uint8)
+    sample = _sample((96, 128))
+    sample.set_data(dict(gt_edge=PixelData(data=edge), pred_edge=PixelData(data=torch.zeros(1, 96, 128))))
+    panel = prediction_panel(sample, ['depth', 'edge'])
+    height, width = _extent(panel[: len(panel) // 2], [252, 253, 191])  # above the colour bar
+    assert height == pytest.approx(width, rel=0.03)
+
+
+def test_browsing_shows_the_image_without_the_padding_that_targets_lack():
+    sample = _sample((20, 40))
+    sample.set_metainfo(dict(img_shape=(20, 40), pad_offset=(10, 0)))
+    inputs = torch.zeros(3, 40, 40, dtype=torch.uint8)
+    inputs[:, 10:30] = 200
+    meta = dict(palettes=dict(semseg=[[9, 9, 9]] * 3))
+    sheet = np.array(draw_sheet(dict(inputs=inputs, data_samples=sample), meta))
+    plain = np.array(draw_sheet(dict(inputs=inputs[:, 10:30], data_samples=sample), meta))
+    np.testing.assert_array_equal(sheet, plain)
+    for key in ('gt_semseg', 'gt_depth'):  # padded along, as for training: shown as it leaves the pipeline
+        padded = torch.nn.functional.pad(sample.get(key).data, (0, 0, 10, 10))
+        sample.set_data({key: PixelData(data=padded)})
+    assert draw_sheet(dict(inputs=inputs, data_samples=sample), meta).width < sheet.shape[1]
+
+
+@pytest.fixture
+def texts(monkeypatch):
+    """What is written into a panel."""
+    written = []
+    monkeypatch.setattr(panels, 'pixel_text', lambda figure, left, top, text, **_: written.append((top, text)))
+    return written
+
+
+def _classes(*counts):
+    """A map ``(1, 40, n)`` with so many pixels of classes 0, 1, ...; the rest is not labelled."""
+    values = np.repeat(np.arange(len(counts)), counts)
+    side = max(40, -(-len(values) // 40))
+    return np.pad(values, (0, 40 * side - len(values)), constant_values=255).reshape(1, 40, side).astype(np.uint8)
+
+
+@pytest.mark.parametrize('count', [1, 8, 9, 25, 60])
+def test_the_legend_names_every_class_of_the_target_first(texts, count):
+    target = _classes(*([20] * (count - 1)), 1)  # the last with one pixel
+    predicted = np.where(target == 255, 255, 254 - target).astype(np.uint8)
+    names = [f'c{number}' for number in range(256)]
+    sample, meta = dict(gt_semseg=target, pred_semseg=predicted), dict(classes=dict(semseg=names))
+    panel = prediction_panel(sample, ['semseg'], meta=meta)
+    told = [text for _, text in texts if text.startswith('c')]
+    assert told[:count] == [f'c{number}' for number in range(count)]
+    assert max(top for top, _ in texts) < panel.shape[0]
+
+
+def test_the_legend_counts_what_only_the_prediction_has_and_nobody_sees(texts):
+    target, predicted = _classes(9000, 1000), _classes(7000, 2000, *([50] * 20))
+    predicted = predicted[:, :, : target.shape[2]]
+    names = [f'c{number}' for number in range(30)]
+    prediction_panel(dict(gt_semseg=target, pred_semseg=predicted), ['semseg'], meta=dict(classes=dict(semseg=names)))
+    assert [text for _, text in texts if text.startswith('c')] == [f'c{number}' for number in range(7)]
+    assert 'and 15 more predicted' in [text for _, text in texts]
+
+
+def test_the_legend_of_a_prediction_alone_names_what_can_be_seen(texts):
+    names = [f'c{number}' for number in range(30)]
+    prediction_panel(dict(pred_semseg=_classes(*([200] * 12), 1)), ['semseg'], meta=dict(classes=dict(semseg=names)))
+    assert [text for _, text in texts if text.startswith('c')] == [f'c{number}' for number in range(12)]
+    assert 'and 1 more predicted' in [text for _, text in texts]
 
 
 def test_packed_inputs_are_bgr():
