@@ -1,10 +1,14 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from mtl_plugins.engine.hooks.rank_check import RankSyncCheckHook, _camps, tensor_checksum
+from mtl_plugins.engine.hooks import rank_check
+from mtl_plugins.engine.hooks.rank_check import RankMismatchError, RankSyncCheckHook, _camps, tensor_checksum
 
 from .processes import run_processes
 from .safety import build_runner, release
+from .toy import make_model
 
 
 @pytest.mark.parametrize(
@@ -52,6 +56,63 @@ def test_one_process(tmp_path):
     runner = build_runner(tmp_path, [RankSyncCheckHook(interval=1)], iters=2)
     runner.train()
     release(runner)
+
+
+def two_processes(monkeypatch, here, there):
+    """This process holds ``here`` and the other one ``there``; returns the moments of comparisons as they come."""
+    compared = []
+
+    def all_gather(sums):
+        compared.append(len(sums))
+        tensors = dict(there.named_parameters(), **(dict(there.named_buffers()) if len(sums) > other else {}))
+        return [sums, torch.stack([tensor_checksum(tensor) for tensor in tensors.values()])]
+
+    other = len(list(there.parameters()))
+    monkeypatch.setattr(rank_check, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(rank_check, 'all_gather', all_gather)
+    return SimpleNamespace(model=here, iter=0), compared
+
+
+def test_what_is_compared_and_named(monkeypatch):
+    here, there = make_model(batch_norm=True), make_model(batch_norm=True)
+    runner, compared = two_processes(monkeypatch, here, there)
+    names, buffers = dict(here.named_parameters()), dict(here.named_buffers())
+    RankSyncCheckHook().check(runner, 'now')
+    RankSyncCheckHook(buffers=True).check(runner, 'now')
+    assert compared == [len(names), len(names) + len(buffers)]
+
+    there.backbone[1].running_mean += 1  # differs by design unless it is asked for
+    RankSyncCheckHook().check(runner, 'now')
+    with pytest.raises(
+        RankMismatchError, match=r'^1 of \d+ parameters differ .* now:\n  backbone.1.running_mean: rank 0'
+    ):
+        RankSyncCheckHook(buffers=True).check(runner, 'now')
+
+    with torch.no_grad():
+        for parameter in there.parameters():
+            parameter += 1
+    for show in (1, 2, len(names) - 1):
+        with pytest.raises(RankMismatchError) as error:
+            RankSyncCheckHook(show=show).check(runner, 'now')
+        assert str(error.value).count(': rank 0 differ from rank 1') == show
+        assert f'\n  ... and {len(names) - show} more\n' in str(error.value)
+    with pytest.raises(RankMismatchError) as error:
+        RankSyncCheckHook(show=len(names)).check(runner, 'now')
+    assert '... and' not in str(error.value)
+
+
+def test_when_it_is_compared(monkeypatch):
+    runner, compared = two_processes(monkeypatch, make_model(), make_model())
+    hook = RankSyncCheckHook(interval=3)
+    hook.before_train(runner)
+    assert len(compared) == 1
+    for runner.iter in range(7):
+        hook.after_train_iter(runner, runner.iter)
+    assert len(compared) == 3
+    hook.after_train(runner)
+    assert len(compared) == 4
+    RankSyncCheckHook().check(SimpleNamespace(model=torch.nn.Module()), 'now')
+    assert len(compared) == 4, 'a model without parameters has none that differ'
 
 
 @pytest.mark.parametrize('interval', [0, -1, 2.5])

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.optim import OptimWrapper
 
 from mtl_plugins.engine.hooks import EpochLengthHook, TaskKPIHook
 
@@ -22,6 +23,29 @@ def test_length_of_an_epoch(accumulative_counts, expected):
     run = runner(dict(type='DWA'), accumulative_counts=accumulative_counts)
     EpochLengthHook().before_train(run)
     assert run.optim_wrapper.weighting.epoch_length == expected
+
+
+def test_an_epoch_is_counted_in_batches_of_all_processes(monkeypatch):
+    run = runner(dict(type='DWA'))
+    monkeypatch.setattr('mtl_plugins.engine.hooks.epoch_length.get_world_size', lambda: 2)
+    EpochLengthHook().before_train(run)
+    assert run.optim_wrapper.weighting.epoch_length == 2
+    run.train_dataloader.batch_size = None  # a loader with a batch sampler of its own kind
+    EpochLengthHook().before_train(run)
+    assert run.optim_wrapper.weighting.epoch_length == 5
+
+
+def test_who_has_no_weighting_or_follows_no_metric_is_left_alone():
+    plain = SimpleNamespace(optim_wrapper=OptimWrapper(torch.optim.SGD(make_model().parameters(), lr=0.1)))
+    hook = TaskKPIHook(dict(a='a/mIoU'))
+    EpochLengthHook().before_train(plain)
+    hook.after_val_epoch(plain, {})
+    hook.after_val_epoch(runner(dict(type='DWA')), {})
+    hook.after_val_epoch(runner(dict(type='DTP', kpi='loss')), {})
+    with pytest.raises(KeyError, match=r"no metric \['a/mIoU'\]; there are \[\]"):
+        hook.after_val_epoch(runner(dict(type='DTP', kpi='metric')), None)
+    with pytest.raises(ValueError, match=r'TaskKPIHook\.kpis must name a metric per task'):
+        TaskKPIHook({})
 
 
 def test_metrics_that_nobody_brings_are_missed():

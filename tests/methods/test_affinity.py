@@ -60,6 +60,8 @@ def test_observe_equals_the_rule_written_out(num_tasks, skip):
         size = int(torch.randint(1, num_tasks + 1, (1,), generator=generator))
         group = torch.randperm(num_tasks, generator=generator)[:size].tolist()
         before, after = random_losses(generator, num_tasks, 2)
+        unchanged = torch.rand(num_tasks, generator=generator) < 0.2  # a change of zero is in conflict with nothing
+        after = torch.where(unchanged, before, after)
         affinity.observe(group, before, after)
         expected = obvious_update(expected, group, before.tolist(), after.tolist(), 0.3, skip)
         assert affinity.matrix.tolist() == expected
@@ -76,12 +78,55 @@ def test_stepped_credit_goes_to_the_group_that_stepped_in_between():
     assert affinity.matrix[0].tolist() == [0.25, 0.0, -0.125], 'nothing stepped between two measuring forwards'
 
 
+def test_the_default_is_a_slow_average_of_every_change():
+    for affinity in (ProximalAffinity(2), ReleasedAffinity(2)):
+        affinity.observe([0], vector(2.0, 1.0), vector(1.0, 1.5))
+        assert affinity.matrix.tolist() == [[1e-3 * 0.5, 1e-3 * -0.5], [0.0, 0.0]]
+    affinity = ProximalAffinity(1)
+    affinity.observe([0], vector(1.0), vector(2.0))
+    assert affinity.matrix.tolist() == [[-1e-3]], 'only the released program leaves out what did not help'
+
+
+def test_a_decay_of_one_keeps_the_newest_value_only():
+    affinity = ProximalAffinity(2, decay=1.0)
+    for after in (vector(1.0, 3.0), vector(1.5, 0.5)):
+        affinity.observe([1], vector(2.0, 1.0), after)
+    assert affinity.matrix.tolist() == [[0.0, 0.0], [0.25, 0.5]]
+
+
 def test_losses_of_different_batches_are_never_compared():
     affinity = ProximalAffinity(2)
     affinity.measure(vector(2.0, 1.0), [0])
     affinity.start_batch()
     affinity.measure(vector(1.0, 1.0), [1])
     assert not affinity.matrix.any()
+    saved = affinity.state_dict()
+    affinity.load_state_dict(saved)
+    affinity.measure(vector(0.5, 0.5), [0])
+    assert not affinity.matrix.any(), 'the batch before a resume is another one'
+
+
+def test_a_loss_counts_only_if_both_forwards_count_it():
+    mask = torch.tensor([True, False])
+    for first, second in ((mask, None), (None, mask), (mask, mask)):
+        affinity = ProximalAffinity(2, decay=0.5)
+        affinity.measure(vector(2.0, 2.0), [0], first)
+        affinity.measure(vector(1.0, 1.0), None, second)
+        assert affinity.matrix.tolist() == [[0.25, 0.0], [0.0, 0.0]]
+        before = affinity.matrix
+        affinity.measure(vector(1.0, 1.0), [1], mask)
+        affinity.measure(vector(0.5, 0.5), [0])
+        assert torch.equal(affinity.matrix, before), 'no member of the group counts'
+
+
+def test_an_empty_group_only_measures():
+    for nobody in (None, [], ()):
+        affinity = ProximalAffinity(2, decay=0.5)
+        affinity.measure(vector(2.0, 1.0), nobody)
+        affinity.measure(vector(1.0, 1.0), [0])
+        assert not affinity.matrix.any()
+        affinity.measure(vector(0.5, 1.0), nobody)
+        assert affinity.matrix.tolist() == [[0.25, 0.0], [0.0, 0.0]]
 
 
 @pytest.mark.parametrize('credit', ['stepped', 'next'])
@@ -126,6 +171,18 @@ def test_the_callers_buffers_are_copied():
     assert affinity.matrix[0].tolist() == [0.25, 0.0]
     affinity.matrix.fill_(7.0)
     assert affinity.matrix[0].tolist() == [0.25, 0.0]
+    saved = affinity.state_dict()
+    affinity.load_state_dict(saved)
+    affinity.observe([0], vector(2.0, 1.0), vector(1.0, 0.5))
+    assert saved['matrix'][0].tolist() == [0.25, 0.0]
+
+
+def test_losses_of_low_precision_are_compared_in_double():
+    before, after = torch.tensor([3.0, 0.7]), torch.tensor([2.9, 0.3])
+    single, double = ProximalAffinity(2, decay=0.3), ProximalAffinity(2, decay=0.3)
+    single.observe([0], before, after)
+    double.observe([0], before.double(), after.double())
+    assert torch.equal(single.matrix, double.matrix)
 
 
 def test_accepts_float32_losses_with_graph():
@@ -158,16 +215,31 @@ def test_state_round_trip_in_a_fresh_object_is_exact(tmp_path):
     [
         (lambda: ProximalAffinity(0), 'num_tasks must be at least 1, but got 0'),
         (lambda: ProximalAffinity(2, decay=0.0), r'decay must lie in \(0, 1\], but got 0.0'),
+        (lambda: ProximalAffinity(2, decay=1.001), 'decay must lie'),
         (lambda: ProximalAffinity(2, decay=float('nan')), 'decay must lie'),
         (lambda: ProximalAffinity(2, credit='both'), "credit must be one of .* but got 'both'"),
         (lambda: ProximalAffinity(2).observe([2], vector(1, 1), vector(1, 1)), 'task numbers below 2'),
         (lambda: ProximalAffinity(2).observe([], vector(1, 1), vector(1, 1)), 'one or more different'),
         (lambda: ProximalAffinity(2).observe([0, 0], vector(1, 1), vector(1, 1)), 'one or more different'),
+        (lambda: ProximalAffinity(2).observe([0, 7], vector(1, 1), vector(1, 1)), 'task numbers below 2'),
+        (lambda: ProximalAffinity(2).observe([-1], vector(1, 1), vector(1, 1)), 'task numbers below 2'),
+        (
+            lambda: ProximalAffinity(2).observe(torch.tensor([1, 1]), vector(1, 1), vector(1, 1)),
+            'one or more different',
+        ),
+        (lambda: ProximalAffinity(2).measure(vector(1, 1), [2]), 'task numbers below 2'),
+        (lambda: ProximalAffinity(2).measure(vector(1, 1, 1), [0]), r'losses must have shape \(2,\), but got \(3,\)'),
+        (lambda: ProximalAffinity(2).observe([0], vector(1, 1), vector(1)), r'after must have shape \(2,\)'),
         (lambda: ProximalAffinity(2).observe([0], vector(1, 1, 1), vector(1, 1)), r'before must have shape \(2,\)'),
         (lambda: ProximalAffinity(2).measure(vector(1, 1), [0], vector(1, 1)), 'valid must be a bool tensor'),
+        (lambda: ProximalAffinity(2).measure(vector(1, 1), [0], torch.tensor([True] * 3)), r'valid must be .* \(3,\)'),
         (lambda: ProximalAffinity(2).similarity('mean'), "mode must be 'intended' or 'released'"),
         (lambda: ProximalAffinity(3).load_state_dict(ProximalAffinity(2).state_dict()), 'num_tasks=2.*load_from'),
         (lambda: ProximalAffinity(2).load_state_dict(ReleasedAffinity(2).state_dict()), "credit='next'.*'stepped'"),
+        (
+            lambda: ProximalAffinity(2).load_state_dict(dict(ProximalAffinity(2).state_dict(), matrix=torch.eye(3))),
+            r'the saved affinity has shape \(3, 3\), not \(2, 2\)',
+        ),
         (lambda: normalised_similarity(torch.eye(2), floor=0.0), r'floor must lie in \(0, 1\]'),
         (lambda: normalised_similarity(torch.zeros(2, 3)), r'shape \(K, K\) with K >= 1, but got \(2, 3\)'),
         (lambda: normalised_similarity(torch.full((2, 2), float('nan'))), 'affinity must be finite'),

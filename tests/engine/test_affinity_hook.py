@@ -1,0 +1,116 @@
+"""The log of affinity and groups: when it is written, by whom, and what a resumed run takes over."""
+
+import json
+import logging
+from types import SimpleNamespace
+
+import pytest
+
+from mtl_plugins.engine.hooks import AffinityHook, affinity
+
+from .all_methods import build
+from .toy import TASKS, make_model, toy_batch
+
+
+class Backends(dict):
+    _vis_backends = {}
+
+    def add_scalars(self, values, step):
+        self[step] = values
+
+
+def run(folder, key='stgu', start=0, stop=5, interval=2, stamp='1', unseen=(), **settings):
+    """Train the toy model from iteration ``start``; ``unseen`` are iterations whose step never comes."""
+    model = make_model()
+    wrapper = build(key, model, **settings)
+    runner = SimpleNamespace(
+        optim_wrapper=wrapper,
+        iter=start,
+        log_dir=str(folder / stamp),
+        work_dir=str(folder),
+        logger=logging.getLogger('test_affinity_hook'),
+        visualizer=Backends(),
+    )
+    hook = AffinityHook(interval=interval)
+    hook.before_train(runner)
+    for number in range(start, stop):
+        if number not in unseen:
+            model.train_step(toy_batch(number), wrapper)
+        hook.after_train_iter(runner, number)
+        runner.iter += 1
+    return hook, runner
+
+
+def entries(folder, stamp='1'):
+    return [json.loads(line) for line in (folder / stamp / 'affinity.jsonl').read_text().splitlines()]
+
+
+def test_an_entry_per_interval(tmp_path):
+    _, runner = run(tmp_path)
+    found = entries(tmp_path)
+    assert [entry['iter'] for entry in found] == [2, 4]
+    assert list(runner.visualizer) == [2, 4]
+    for entry in found:
+        assert entry['tasks'] == list(TASKS)
+        assert entry['num_groups'] == len(entry['groups'])
+        assert sorted(task for group in entry['groups'] for task in group) == list(TASKS)
+        scalars = runner.visualizer[entry['iter']]
+        assert scalars == {
+            f'affinity/{s}->{t}': entry['affinity'][i][j] for i, s in enumerate(TASKS) for j, t in enumerate(TASKS)
+        }
+    assert len(set(scalars.values())) == 9
+
+
+def test_a_resumed_run_takes_over_what_came_before_its_checkpoint(tmp_path):
+    run(tmp_path, stop=8)
+    first = entries(tmp_path)
+    run(tmp_path, start=4, stop=8, stamp='2')
+    second = entries(tmp_path, '2')
+    assert [entry['iter'] for entry in second] == [2, 4, 6, 8]
+    assert second[:2] == first[:2]
+    assert second[2:] != first[2:], 'the entries behind the checkpoint are its own'
+    run(tmp_path, start=0, stop=2, stamp='3')
+    assert [entry['iter'] for entry in entries(tmp_path, '3')] == [2], 'a new run takes over nothing'
+
+
+def test_a_resumed_run_leaves_out_entries_that_cannot_be_drawn(tmp_path):
+    run(tmp_path, stop=4)
+    damaged = entries(tmp_path)
+    damaged[0]['affinity'][1][2] = float('nan')
+    (tmp_path / '1' / 'affinity.jsonl').write_text(''.join(json.dumps(entry) + '\n' for entry in damaged))
+    run(tmp_path, start=4, stop=6, stamp='2')
+    assert [entry['iter'] for entry in entries(tmp_path, '2')] == [4, 6]
+
+
+def test_nothing_is_logged_before_the_tasks_are_known_by_other_methods_or_by_other_ranks(tmp_path, monkeypatch):
+    run(tmp_path, unseen={0, 1}, stop=4)
+    assert [entry['iter'] for entry in entries(tmp_path)] == [4]
+    hook, runner = run(tmp_path / 'gd', key='gd')
+    hook.before_val(runner)
+    assert not (tmp_path / 'gd').exists()
+    monkeypatch.setattr(affinity, 'is_main_process', lambda: False)
+    run(tmp_path / 'other')
+    assert not (tmp_path / 'other').exists()
+
+
+def test_pictures_come_with_validations_and_are_named_at_the_end(tmp_path, caplog):
+    hook, runner = run(tmp_path, stop=1)
+    hook.before_val(runner)
+    with caplog.at_level(logging.INFO, logger=runner.logger.name):
+        hook.after_train(runner)
+    assert caplog.messages == []
+    assert not (tmp_path / 'affinity.png').exists()
+    hook, runner = run(tmp_path, stop=2)
+    hook.before_val(runner)
+    assert (tmp_path / 'affinity.png').stat().st_size > 1000
+    (tmp_path / 'groups.png').unlink()
+    with caplog.at_level(logging.INFO, logger=runner.logger.name):
+        hook.after_train(runner)
+    assert caplog.messages == [f'affinity and groups: {tmp_path}/affinity.png, {tmp_path}/groups.png']
+    assert (tmp_path / 'groups.png').stat().st_size > 1000
+
+
+@pytest.mark.parametrize('interval', [0, -1])
+def test_bad_interval_is_refused(interval):
+    with pytest.raises(ValueError, match=f'AffinityHook.interval must be >= 1, but got {interval}'):
+        AffinityHook(interval=interval)

@@ -1,0 +1,53 @@
+"""The sentence before training that says what a batch costs, for every method of the catalogue."""
+
+import logging
+import re
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+
+from mtl_plugins.engine.hooks import CostHook
+from mtl_plugins.engine.hooks.cost import cost_line
+
+from .all_methods import ROWS, build, read_fragment
+from .toy import TASKS, make_model
+
+
+@pytest.mark.parametrize('key', ROWS)
+def test_the_line_says_what_the_wrapper_counts(key):
+    for tasks in (TASKS, None):
+        wrapper = build(key, make_model(), tasks=tasks)
+        cost = wrapper.cost_per_batch()
+        line = cost_line(wrapper)
+        forwards, backwards = re.search(r'(\S+) forward, (\S+) backward', line).groups()
+        assert (forwards, backwards) == (str(cost.forwards), str(cost.backwards))
+        assert f'{cost.relative:.2g} x GD' in line
+        assert f'on {len(tasks) if tasks else "?"} tasks' in line
+        assert ('forward without graph per batch' in line) == bool(cost.probes)
+        assert ('M follows the affinity' in line) == key.startswith('stgu')
+        assert 'micro-batch' not in line
+        assert 'of them per batch' not in line
+
+
+def test_what_may_change_the_cost_is_said():
+    stgu = read_fragment('stgu')
+    line = cost_line(build(stgu, make_model(), tasks=TASKS, groups_per_batch=2, warmup_iters=2, probe_interval=4))
+    assert 'and 0.25 forward without graph per batch' in line
+    assert '(M = 3 groups now, 2 of them per batch; M follows the affinity after 2 batches)' in line
+    fixed = dict(type='Fixed', groups=[list(TASKS)])
+    assert 'M follows' not in cost_line(build(stgu, make_model(), tasks=TASKS, grouper=fixed, probe_interval=0))
+    line = cost_line(build('gd', make_model(), tasks=TASKS, accumulative_counts=3))
+    assert line.endswith('; per micro-batch, of 3, plus one forward without graph per measurement')
+
+
+def test_the_hook_writes_one_line_and_none_for_plain_wrappers(caplog):
+    logger = logging.getLogger('test_cost_line')
+    optimizer = torch.optim.SGD(make_model().parameters(), lr=0.1)
+    with caplog.at_level(logging.INFO, logger=logger.name):
+        CostHook().before_train(SimpleNamespace(optim_wrapper=OptimWrapper(optimizer), logger=logger))
+        assert caplog.messages == []
+        wrapper = build('gd', make_model(), tasks=TASKS)
+        CostHook().before_train(SimpleNamespace(optim_wrapper=wrapper, logger=logger))
+    assert caplog.messages == [cost_line(wrapper)]
