@@ -89,6 +89,11 @@ class Precision:
         return self.dtype is torch.float16
 
     @property
+    def growth_interval(self) -> int:
+        """Steps without overflow after which the loss scale doubles."""
+        return int(self._scaler_options['growth_interval'])
+
+    @property
     def loss_scale(self) -> float:
         """The present loss scale, 1 without a scaler."""
         return self._scaler.get_scale() if self._scaler is not None else 1.0

@@ -22,7 +22,7 @@ SCHEDULES = dict(
 )
 
 
-def build_stock(work_dir, iters=2, schedule='warmup', optimizer=None, **kwargs):
+def build_stock(work_dir, iters=2, schedule='warmup', optimizer=None, wrapper=None, **kwargs):
     """A Runner with nothing of ours."""
     torch.manual_seed(0)
     name = f'stock{os.getpid()}_{next(_count)}'
@@ -38,7 +38,7 @@ def build_stock(work_dir, iters=2, schedule='warmup', optimizer=None, **kwargs):
             collate_fn=dict(type='default_collate'),
         ),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=iters),
-        optim_wrapper=dict(optimizer=optimizer or dict(type='Adam', lr=0.01)),
+        optim_wrapper=wrapper or dict(optimizer=optimizer or dict(type='Adam', lr=0.01)),
         param_scheduler=SCHEDULES[schedule],
         default_hooks=dict(
             checkpoint=dict(type='CheckpointHook', interval=2, by_epoch=False),

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmengine.optim import OptimWrapperDict
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
 from mtl_plugins.errors import UserError
+
+from .optimizer_settings import differences, group_settings, settings_in_state, wrapper_settings
 
 _WORDS = {
     'tasks': 'tasks',
     'method': 'method',
     'world_size': 'number of processes',
     'batch_size': 'batch size per process',
+    'loop': 'what train_cfg counts',
+    'seed': 'random seed',
 }
 
 
@@ -45,8 +51,53 @@ def describe_run(runner: Any) -> dict[str, Any]:
     )
 
 
+def describe_settings(runner: Any) -> dict[str, Any]:
+    """The same of facts that came later: ``loop``, ``seed`` (None if the config has none) and ``optimizers``."""
+    return dict(loop=_counts(runner.train_loop), seed=_configured_seed(runner), optimizers=describe_optimizers(runner))
+
+
+def describe_optimizers(runner: Any) -> dict[str, dict[str, Any]]:
+    """What the optimizers were built with: plain data by name, ``''`` where there is one alone."""
+    return {
+        name: {**wrapper_settings(wrapper), 'groups': group_settings(wrapper.optimizer.param_groups)}
+        for name, wrapper in optimizers_of(runner).items()
+    }
+
+
+def optimizers_of(runner: Any) -> dict[str, Any]:
+    """The optimizer wrappers of a run by name, ``''`` where there is one alone."""
+    wrapper = runner.optim_wrapper
+    return dict(wrapper.items()) if isinstance(wrapper, OptimWrapperDict) else {'': wrapper}
+
+
+def optimizer_differences(runner: Any, checkpoint: Mapping[str, Any], saved: Mapping[str, Any] | None) -> list[str]:
+    """Where the optimizers of a checkpoint contradict the settings of this run, in words.
+
+    Args:
+        runner: A Runner whose optimizers are built, with nothing loaded yet.
+        checkpoint: The checkpoint, whose states tell where ``saved`` is None.
+        saved: :func:`describe_optimizers` of the run that saved it.
+    """
+    states = checkpoint.get('optimizer')
+    if not states:
+        return ['optimizer: no state in the checkpoint, which holds weights alone']
+    found = []
+    for name, wrapper in optimizers_of(runner).items():
+        state = states.get(name) if name else states
+        if state is None:
+            found.append(f'optim_wrapper.{name}: not in the checkpoint')
+            continue
+        known = {**settings_in_state(state), **((saved or {}).get(name) or {})}
+        words = differences(known, wrapper)
+        found += [f'{name}: {text}' for text in words] if name else words
+    return found
+
+
 def check_resume_compatibility(
-    meta_saved: Mapping[str, Any], meta_now: Mapping[str, Any], checkpoint: str = 'the checkpoint'
+    meta_saved: Mapping[str, Any],
+    meta_now: Mapping[str, Any],
+    checkpoint: str = 'the checkpoint',
+    further: Sequence[str] = (),
 ) -> None:
     """Refuse to resume a run under other conditions than it was started with.
 
@@ -56,15 +107,17 @@ def check_resume_compatibility(
         meta_saved: ``checkpoint['meta']['mtl']``.
         meta_now: :func:`describe_run` of the present run.
         checkpoint: What the message calls the checkpoint.
+        further: Differences that were found elsewhere, in words.
 
     Raises:
         ResumeMismatchError: Naming every difference and the way out.
     """
-    differences = []
+    differences: list[str] = []
     for key, words in _WORDS.items():
         saved, now = meta_saved.get(key), meta_now.get(key)
         if saved is not None and now is not None and _comparable(saved) != _comparable(now):
             differences.append(f'{words}: {_show(saved)} in {checkpoint}, {_show(now)} now')
+    differences += further
     if differences:
         raise ResumeMismatchError(
             f'cannot resume, since the result would be neither run: {"; ".join(differences)}. Either resume with the '
@@ -84,3 +137,14 @@ def _show(value: Any) -> str:
 def _batch_size(dataloader: DataLoader | Mapping[str, Any]) -> int | None:
     size = dataloader.get('batch_size') if isinstance(dataloader, Mapping) else dataloader.batch_size
     return None if size is None else int(size)
+
+
+def _counts(loop: Any) -> str | None:
+    kinds = {EpochBasedTrainLoop: 'epochs', IterBasedTrainLoop: 'iterations'}
+    return next((word for kind, word in kinds.items() if isinstance(loop, kind)), None)
+
+
+def _configured_seed(runner: Any) -> int | None:
+    """The seed of the config; without any, MMEngine draws one, and takes over that of the checkpoint on resume."""
+    cfg = getattr(runner, '_randomness_cfg', None) or (getattr(runner, 'cfg', None) or {}).get('randomness') or {}
+    return cfg.get('seed')

@@ -133,9 +133,13 @@ class RNGStateHook(Hook):
         checkpoint[CHECKPOINT_KEY] = dict(version=1, iter=iterations, ranks=self._collected[1])
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """When resuming, take this process's state out of the checkpoint."""
+        """When resuming, take this process's state out of the checkpoint, and the seed of the sampler."""
         if not runner._resume:
             return
+        # Without a seed in the config MMEngine drew one for the sampler before it saw the checkpoint.
+        sampler, seed = getattr(runner.train_dataloader, 'sampler', None), checkpoint.get('meta', {}).get('seed')
+        if seed is not None and getattr(sampler, 'seed', None) == runner.seed:
+            sampler.seed = seed
         ranks = checkpoint.get(CHECKPOINT_KEY, {}).get('ranks', [])
         if len(ranks) == get_world_size():
             self._to_restore = ranks[get_rank()]

@@ -22,10 +22,18 @@ from mtl_plugins.engine.checkpoints import (
     write_atomically,
 )
 from mtl_plugins.engine.checkpoints.newest import POINTER
+from mtl_plugins.engine.checkpoints.resume_guard import describe_settings, optimizer_differences
+from mtl_plugins.engine.checkpoints.resume_schedules import (
+    apply_schedules,
+    describe_length,
+    describe_schedules,
+    length_changes,
+)
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 
 META_KEY = 'mtl'
+SETTINGS_KEY = 'mtl_settings'
 
 
 @HOOKS.register_module()
@@ -42,6 +50,8 @@ class PlainStateHook(Hook):
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Replace the contents of ``checkpoint``, which is a collection made for this save."""
+        if 'param_schedulers' in checkpoint:
+            checkpoint['param_schedulers'] = _without_functions(checkpoint['param_schedulers'])
         for key, value in list(checkpoint.items()):
             try:
                 checkpoint[key] = to_plain(value, f'[{key!r}]')
@@ -74,7 +84,8 @@ class SafeCheckpointHook(CheckpointHook):
     * A failed save (disk full) is reported; training goes on, the bookkeeping stays at the last good file. One more
       attempt is made at the end of training, and its failure is an error.
     * Files hold plain data only, so ``torch.load(weights_only=True)`` reads them.
-    * Resuming with other tasks, method, process count or batch size is refused.
+    * Resuming with other tasks, method, process count, batch size or settings of the optimizer is refused; the length
+      of the run and its schedules may be others and are those of the present config.
 
     Args:
         strict: Raise at the first failed save instead of going on.
@@ -91,11 +102,14 @@ class SafeCheckpointHook(CheckpointHook):
         self._failure: OSError | None = None
         self._outdated: list[str] = []
         self._left_behind: list[str] = []
+        self._built_with: dict[str, Any] | None = None
+        self._best_by = [list(self.save_best or []), list(getattr(self, 'rules', None) or [])]
 
     def before_run(self, runner: Any) -> None:
         """Register the hook that makes checkpoints plain, after all others."""
         if not any(isinstance(hook, PlainStateHook) for hook in runner.hooks):
             runner.register_hook(PlainStateHook())
+        self._settings(runner)
 
     def before_train(self, runner: Any) -> None:
         """Prepare the folder, and remove what a killed run left in it.
@@ -126,17 +140,46 @@ class SafeCheckpointHook(CheckpointHook):
         """Store what resuming compares, and which files the new one replaces."""
         names = [Path(path).name for path in self._outdated]
         checkpoint['meta'][META_KEY] = dict(describe_run(runner), replaces=names)
+        checkpoint['meta'][SETTINGS_KEY] = dict(self._settings(runner), best_by=self._best_by)
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Bring the message hub back to its own types; when resuming, check that this is the same kind of run."""
+        """Bring the message hub back to its own types; when resuming, check that this is the same kind of run.
+
+        Raises:
+            ResumeMismatchError: If it is not.
+        """
         for key, value in checkpoint.items():
             checkpoint[key] = from_plain(value)
-        saved = checkpoint.get('meta', {}).get(META_KEY)
-        training = hasattr(runner.optim_wrapper, 'update_params')  # built; not so in a test run
-        if not runner._resume or not training or not isinstance(saved, dict):
+        meta = checkpoint.get('meta', {})
+        if not runner._resume or not _is_built(runner):
             return
-        check_resume_compatibility(saved, describe_run(runner))
-        self._left_behind = [Path(name).name for name in saved.get('replaces', [])]
+        run, saved = (meta.get(key) if isinstance(meta.get(key), dict) else {} for key in (META_KEY, SETTINGS_KEY))
+        check_resume_compatibility(
+            {**run, **saved, 'seed': meta.get('seed')},
+            {**describe_run(runner), **self._settings(runner)},
+            further=optimizer_differences(runner, checkpoint, saved.get('optimizers')),
+        )
+        self._apply_schedules(runner, checkpoint, saved)
+        if saved.get('best_by', self._best_by) != self._best_by:
+            _forget_best(runner, checkpoint)
+        self._left_behind = [Path(name).name for name in run.get('replaces', [])]
+
+    def _settings(self, runner: Any) -> dict[str, Any]:
+        """What the run was built with, taken down before training or a checkpoint changes it."""
+        if self._built_with is None and _is_built(runner):
+            self._built_with = dict(
+                describe_settings(runner), schedules=describe_schedules(runner), **describe_length(runner)
+            )
+        return self._built_with or {}
+
+    def _apply_schedules(self, runner: Any, checkpoint: dict, saved: dict) -> None:
+        length = length_changes(runner, checkpoint, saved)
+        schedules = apply_schedules(runner, checkpoint, saved.get('schedules'))
+        if 'mtl' in checkpoint['optimizer']:  # the wrapper need not warn of what is applied here
+            checkpoint['optimizer']['mtl'].update(describe_length(runner))
+        if length or schedules:
+            words = '; '.join([*length, schedules or 'the schedules are as before'])
+            runner.logger.warning(f'Resuming at iteration {checkpoint["meta"]["iter"]}: {words}.')
 
     def after_train(self, runner: Any) -> None:
         """Try once more if the last save failed.
@@ -242,6 +285,27 @@ class SafeCheckpointHook(CheckpointHook):
         except OSError as error:
             # The checkpoint itself is complete, and resuming looks for files, so this is no failed save.
             runner.logger.warning(f'The pointer to the last checkpoint was not updated: {error}')
+
+
+def _is_built(runner: Any) -> bool:
+    """Whether the parts for training are built, which they are not in a test run."""
+    return hasattr(runner.optim_wrapper, 'update_params')
+
+
+def _without_functions(states: Any) -> Any:
+    """States of schedulers without the functions that some hold (OneCycleLR): a newly built one has its own."""
+    if isinstance(states, dict):
+        return {key: _without_functions(item) for key, item in states.items() if not callable(item)}
+    return [_without_functions(item) for item in states] if isinstance(states, list) else states
+
+
+def _forget_best(runner: Any, checkpoint: dict) -> None:
+    info = checkpoint.get('message_hub', {}).get('runtime_info', {})
+    for key in [key for key in info if key.startswith(('best_score', 'best_ckpt'))]:
+        del info[key]
+    runner.logger.warning(
+        'save_best or its rule has changed: the best of before is left out of account, and its file stays'
+    )
 
 
 _BOOKKEEPING = ('keep_ckpt_ids', 'last_ckpt', 'best_ckpt_path', 'best_ckpt_path_dict')

@@ -19,6 +19,8 @@ from mtl_plugins.version import __version__
 
 from ..batch_norm import check_policy
 from ..capture import ForwardCapture
+from ..checkpoints.optimizer_settings import wrapper_settings
+from ..checkpoints.stock_resume import warn_of_length, warn_of_settings
 from ..closure import ForwardPolicy, TaskClosure
 from ..guards import bare_model
 from ..losses import LossTable
@@ -85,6 +87,7 @@ class StepOptimWrapper(OptimWrapper):
         self.same_noise = bool(same_noise)
         self.guard = NonFiniteGuard(**(nonfinite or {}))
         self.reducer = Reducer()
+        self.seed = seed
         self.generator = torch.Generator().manual_seed(self._settle_seed(seed))
         self.policy: ForwardPolicy | None = None
         self._attached: nn.Module | None = None
@@ -92,6 +95,7 @@ class StepOptimWrapper(OptimWrapper):
         self._request: Sequence[str] | None = None
         self._pending: list[Closure] = []
         self._saved_tasks: tuple[str, ...] | None = None
+        self._saved_length: int | None = None
         self._strategy_to_load: dict[str, Any] | None = None
         if self.task_names is not None:
             with refusing('optim_wrapper'):
@@ -127,6 +131,7 @@ class StepOptimWrapper(OptimWrapper):
     def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
         """Called by the Runner before training; see :class:`mmengine.optim.OptimWrapper`."""
         self.attach(model)
+        warn_of_length(self._saved_length, max_counts)
         super().initialize_count_status(model, init_counts, max_counts)
 
     @contextmanager
@@ -303,6 +308,8 @@ class StepOptimWrapper(OptimWrapper):
             method=self.method_name,
             tasks=list(self.task_names or ()),
             generator=self.generator.get_state(),
+            settings=wrapper_settings(self),
+            max_iters=self._max_counts if self._max_counts > 0 else None,
             precision=self.precision.state_dict(),
             nonfinite=self.guard.state_dict(),
             strategy=self.strategy_state() if self.task_names is not None else {},
@@ -317,11 +324,12 @@ class StepOptimWrapper(OptimWrapper):
         """
         state_dict = dict(state_dict)
         mtl = state_dict.pop('mtl', None)
-        if mtl is not None:
-            self._check_state(mtl)
-        super().load_state_dict(state_dict)
         if mtl is None:
+            super().load_state_dict(state_dict)
             return
+        self._check_state(mtl)
+        self._saved_length = warn_of_settings({**state_dict, 'mtl': mtl}, self)
+        super().load_state_dict(state_dict)
         # The Runner maps checkpoints to the training device; generator states live on the CPU.
         self.generator.set_state(mtl['generator'].cpu().to(torch.uint8))
         self.precision.load_state_dict(mtl['precision'])

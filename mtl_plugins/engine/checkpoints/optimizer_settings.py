@@ -1,0 +1,111 @@
+"""Settings of an optimizer and its wrapper that a saved state brings back, whatever the config says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_AMP = {torch.bfloat16: 'bf16', torch.float32: 'fp32'}
+_OPTIONAL = {'foreach', 'maximize', 'capturable', 'differentiable', 'fused', 'decoupled_weight_decay', 'lr'}
+"""Settings that not every version of torch has, and the rate, which a one-cycle schedule replaces by its own."""
+_NAMES = {'optimizer': 'optimizer.type', 'growth_interval': 'precision.growth_interval'}
+
+
+def wrapper_settings(wrapper: Any) -> dict[str, Any]:
+    """What a wrapper was built with, apart from the parameter groups: plain data, for a checkpoint."""
+    precision = getattr(wrapper, 'precision', None)
+    settings = dict(
+        optimizer=type(wrapper.optimizer).__name__,
+        accumulative_counts=int(getattr(wrapper, '_accumulative_counts', 1)),
+        precision=getattr(precision, 'name', None) or _precision_of(wrapper),
+        seed=getattr(wrapper, 'seed', None),
+    )
+    if getattr(precision, 'uses_scaler', False):
+        settings['growth_interval'] = precision.growth_interval
+    initial = getattr(getattr(wrapper, 'weighting', None), 'initial', None)
+    if initial is not None:
+        settings['weighting.initial'] = initial
+    return settings
+
+
+def group_settings(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What each parameter group was built with, whatever schedules have made of it since; plain data."""
+    return [{**_settings(group), 'size': len(group['params'])} for group in groups]
+
+
+def settings_in_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """:func:`wrapper_settings` and :func:`group_settings` as far as a saved state of a wrapper tells them."""
+    own = state.get('mtl') or {}
+    precision = (own.get('precision') or {}).get('name')
+    return {'precision': precision, **own.get('settings', {}), 'groups': group_settings(state.get('param_groups', []))}
+
+
+def differences(saved: Mapping[str, Any], wrapper: Any) -> list[str]:
+    """Where a saved state contradicts the settings of a newly built wrapper, in words.
+
+    Args:
+        saved: Of :func:`settings_in_state`, or :func:`wrapper_settings` with ``groups``.
+        wrapper: The wrapper of this run, into which nothing was loaded yet.
+    """
+    now = wrapper_settings(wrapper)
+    found = [
+        _difference(_NAMES.get(name, name), saved[name], value)
+        for name, value in now.items()
+        if value is not None and saved.get(name) not in (None, value)
+    ]
+    if saved.get('optimizer', now['optimizer']) != now['optimizer']:
+        return found  # whose groups have other settings throughout, which would say nothing more
+    return found + _group_differences(saved['groups'], group_settings(wrapper.optimizer.param_groups))
+
+
+def _precision_of(wrapper: Any) -> str:
+    """The precision of MMEngine's wrappers, by our names."""
+    return _AMP.get(wrapper.cast_dtype, 'fp16') if hasattr(wrapper, 'cast_dtype') else 'fp32'
+
+
+def _group_differences(saved: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> list[str]:
+    if len(saved) != len(now):
+        return [_difference('number of parameter groups (paramwise_cfg)', len(saved), len(now))]
+    found: dict[str, list[int]] = {}
+    for number, (old, new) in enumerate(zip(saved, now)):
+        for name, value in new.items():
+            before = old.get(name, value if name in _OPTIONAL else 'nothing')
+            if before != value:
+                what = 'number of parameters' if name == 'size' else f'optimizer.{name}'
+                found.setdefault(_difference(what, _shown(before), _shown(value)), []).append(number)
+    return [
+        text if len(numbers) == len(now) else f'{text} (parameter groups {", ".join(map(str, numbers[:5]))})'
+        for text, numbers in found.items()
+    ]
+
+
+def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
+    written = {f'{part}_{name}' for part in ('initial', 'max', 'min') for name in group} | {'params', 'param_names'}
+    # A schedule of the momentum adds an entry beside the betas.
+    written |= {name for name in group if f'max_{name}' in group} | ({'momentum'} if 'betas' in group else set())
+    return {name: _first_value(group, name) for name in group if name not in written}
+
+
+def _first_value(group: Mapping[str, Any], name: str) -> Any:
+    """What a setting was before any schedule changed it."""
+    value = group.get(f'initial_{name}', group[name])
+    if name == 'betas' and 'initial_momentum' in group:
+        value = (group['initial_momentum'], *value[1:])
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.tolist()
+    return list(map(_plain, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    return f'optim_wrapper.{name}: {before} in the checkpoint, {now} now'
+
+
+def _shown(value: Any) -> Any:
+    return f'{value:g}' if isinstance(value, float) else value
