@@ -20,6 +20,7 @@ from mtl_plugins.registry import OPTIMIZERS
 from .config_files import configs_root, find_config, name_classes
 from .datasets import keep_tasks, leaf_datasets, set_data_root
 from .overrides import override
+from .plain_yaml import plain_yaml
 from .run_numbers import settle_numbers
 
 KEPT_BY_METHOD = ('clip_grad', 'paramwise_cfg', 'constructor', 'accumulative_counts', 'precision', 'tasks')
@@ -77,14 +78,15 @@ def load_config(
 
 
 def read_config(path: str | os.PathLike) -> Config:
-    """Read a config file as it is.
+    """Read a config file as it is. A YAML file is data: tags that would run code are refused.
 
     Raises:
         UserError: If there is no such file, or whatever running it raised.
     """
     file = find_config(path)
     try:
-        return Config.fromfile(str(file))
+        with plain_yaml():
+            return Config.fromfile(str(file))
     except Exception as error:  # a config is a program of the user and may raise anything
         raise UserError(f'config {path} cannot be read: {type(error).__name__}: {message_of(error)}') from error
 

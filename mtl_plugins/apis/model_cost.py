@@ -21,6 +21,7 @@ from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 from mtl_plugins.visualization.parts import PartBar, draw_parts
 
 from .arguments import folder_to_write, positive
+from .configs import read_config
 from .measuring import image_size
 
 
@@ -117,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse ``argv`` and print the table; returns the exit code."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     if not cfg.get('model'):

@@ -214,3 +214,17 @@ class TestAFolderOfWhichNothingLoads:
     def test_weights_to_start_from_are_no_checkpoints_of_a_run(self, tmp_path):
         torch.save(dict(state_dict={}), tmp_path / 'pretrained.pth')
         assert find_newest_loadable(tmp_path) is None
+
+
+def test_the_text_of_a_config_in_a_checkpoint_is_not_executed(tmp_path):
+    """Plain data, but MMEngine's resume executes ``meta['config']``."""
+    evil = tmp_path / 'evil'
+    path = run_stock(tmp_path, iters=2)
+    checkpoint = torch.load(path, weights_only=False)
+    checkpoint['meta']['config'] = f'import os\nos.mkdir({str(evil)!r})\n'
+    torch.save(checkpoint, path)
+    runner = build_runner(tmp_path, iters=4, resume_from=path, rng_hook=False)
+    runner.train()
+    release(runner)
+    assert runner.iter == 4
+    assert not evil.exists()

@@ -136,6 +136,14 @@ def revive(value: Any) -> Any:
     return value
 
 
+def without_programs(checkpoint: Any) -> Any:
+    """Take ``meta['config']`` out of a checkpoint: on resume MMEngine executes that text as a Python config."""
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    if isinstance(meta, dict):
+        meta.pop('config', None)
+    return checkpoint
+
+
 def _values(dtype: Any, content: Any) -> np.ndarray:
     """The values of an array in a row, from the bytes of numbers and texts or from a list of objects."""
     kind = dtype.revive() if isinstance(dtype, _DType) else None

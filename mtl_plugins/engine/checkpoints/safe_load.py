@@ -24,7 +24,7 @@ from torch import _weights_only_unpickler
 
 from mtl_plugins.errors import UserRuntimeError, UserTypeError
 
-from .foreign_state import GETATTR, STAND_INS, revive
+from .foreign_state import GETATTR, STAND_INS, revive, without_programs
 from .pickle_scan import global_names
 
 OPT_IN = '--trust-checkpoint'
@@ -113,7 +113,8 @@ def safe_torch_load(
             # A pickle that torch did not write; if it cannot be read for that reason, an error follows anyway.
             warnings.filterwarnings('ignore', 'Detected pickle protocol', UserWarning)
             with torch.serialization.safe_globals([(stand_in, of) for of, stand_in in STAND_INS.items()]):
-                return revive(torch.load(file, map_location=map_location, weights_only=True, mmap=mmap))
+                loaded = torch.load(file, map_location=map_location, weights_only=True, mmap=mmap)
+            return without_programs(revive(loaded))
     except FileNotFoundError:
         raise
     except pickle.UnpicklingError as error:
