@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mtl_plugins.errors import UserError, UserRuntimeError
 
 from .parameters import parameters_behind
-from .task_gradients import accumulate
+from .task_gradients import Found, accumulate, add_found
 
 
 class FeatureWatch:
@@ -28,6 +28,7 @@ class FeatureWatch:
     def __init__(self, name: str) -> None:
         self.name = name
         self.tensors: list[Tensor] = []
+        self._has_run = False
         self._reached: dict[str, set[int]] = {}
 
     @contextmanager
@@ -41,10 +42,14 @@ class FeatureWatch:
         def keep(module: nn.Module, inputs: Any, output: Any) -> Any:
             # A later map is often computed from an earlier one. What the module puts out are therefore aliases, behind
             # which the module goes on with the maps themselves: the gradient at an alias comes from the heads alone.
-            output = _alias(output)
+            is_trained = any(tensor.requires_grad for tensor in _tensors(output))
+            # A frozen module has features all the same, whose gradients tell the tasks apart.
+            output = _alias(output, as_leaves=not is_trained and torch.is_grad_enabled())
             self.tensors = [tensor for tensor in _tensors(output) if tensor.requires_grad]
+            self._has_run = True
             return output
 
+        self._has_run = False
         handle = modules[self.name].register_forward_hook(keep)
         try:
             yield
@@ -52,13 +57,21 @@ class FeatureWatch:
             handle.remove()
 
     def is_only_way(self, losses: Mapping[str, Tensor], parameters: Iterable[nn.Parameter]) -> bool:
-        """Whether ``parameters`` act on the losses through the features alone; each task is looked at once."""
-        for task in losses.keys() - self._reached.keys():
-            self._reached[task] = parameters_behind(losses[task], self.tensors)
+        """Whether ``parameters`` act on the losses through the features alone; this walks the graph of the heads."""
+        self._reached = {task: parameters_behind(loss, self.tensors) for task, loss in losses.items()}
         return all(self._reached[task].isdisjoint(map(id, parameters)) for task in losses)
 
+    def acts_beside(self, task: str, parameter: nn.Parameter) -> bool:
+        """Whether ``parameter`` acts on the task's loss otherwise than through the features."""
+        return id(parameter) in self._reached.get(task, ())
+
     def rows(
-        self, members: Sequence[str], losses: dict[str, Tensor], own: Callable[[str], Sequence[nn.Parameter]]
+        self,
+        members: Sequence[str],
+        losses: dict[str, Tensor],
+        own: Callable[[str], Sequence[nn.Parameter]],
+        others: Callable[[str], Sequence[nn.Parameter]],
+        found: Found,
     ) -> Tensor:
         """The tasks' gradients at the features; the graph stays.
 
@@ -66,43 +79,55 @@ class FeatureWatch:
             members: Tasks in the order of rows; zeros for those without a loss here.
             losses: Losses with graph of the latest forward; taken out as they are used.
             own: Parameters of a task whose gradients the same pass adds to their ``.grad``.
+            others: Parameters that a task was not known to use.
+            found: Where their gradients go if some arrive.
 
         Returns:
             ``[K, F]`` with all features side by side.
         """
-        if not self.tensors:
+        if not self._has_run:
             raise UserRuntimeError(f"features='{self.name}': the module put out nothing that the losses depend on")
-        rows = torch.zeros(len(members), sum(self._sizes()), device=self.tensors[0].device)
+        rows = torch.zeros(len(members), sum(self._sizes()), device=next(iter(losses.values())).device)
         # The last head goes first, as in a backward of the sum, so that memory peaks no higher than there.
         for row, task in zip(reversed(list(rows)), reversed(members)):
             if task not in losses:
                 continue
-            wanted = [*self.tensors, *own(task)]
-            gradients = torch.autograd.grad(losses.pop(task), wanted, retain_graph=True, allow_unused=True)
+            loss, mine = losses.pop(task), own(task)
+            wanted = [*self.tensors, *mine, *others(task)]
+            if not wanted:
+                continue
+            gradients = torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True)
             for part, gradient in zip(row.split(self._sizes()), gradients):
                 if gradient is not None:
                     part.copy_(gradient.reshape(-1))
-            accumulate(own(task), gradients[len(self.tensors) :])
+            first, last = len(self.tensors), len(self.tensors) + len(mine)
+            accumulate(mine, gradients[first:last])
+            add_found(found.setdefault(task, {}), others(task), gradients[last:])
+            del loss
         return rows
 
     def backward(self, row: Tensor, parameters: Sequence[nn.Parameter]) -> None:
         """Go on from the gradient ``row`` ``[F]`` at the features to the parameters behind them; frees the graph."""
         parts = [part.view_as(t).to(t.dtype) for part, t in zip(row.split(self._sizes()), self.tensors)]
-        torch.autograd.backward(self.tensors, parts, inputs=list(parameters))
+        if parameters and not all(tensor.is_leaf for tensor in self.tensors):
+            torch.autograd.backward(self.tensors, parts, inputs=list(parameters))
         self.tensors = []
 
     def _sizes(self) -> list[int]:
         return [tensor.numel() for tensor in self.tensors]
 
 
-def _alias(output: Any) -> Any:
+def _alias(output: Any, as_leaves: bool) -> Any:
     if isinstance(output, Tensor):
+        if as_leaves and output.is_floating_point():
+            return output.detach().requires_grad_()
         return output.view_as(output) if output.requires_grad else output
     if isinstance(output, Mapping):
-        return type(output)({key: _alias(value) for key, value in output.items()})
-    if isinstance(output, tuple) and hasattr(output, '_fields'):
-        return type(output)(*map(_alias, output))
-    return type(output)(map(_alias, output)) if isinstance(output, (list, tuple)) else output
+        return type(output)({key: _alias(value, as_leaves) for key, value in output.items()})
+    if not isinstance(output, (list, tuple)):
+        return output
+    aliases = [_alias(value, as_leaves) for value in output]
+    return type(output)(*aliases) if hasattr(output, '_fields') else type(output)(aliases)
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

@@ -9,49 +9,64 @@ from torch import Tensor, nn
 
 from mtl_plugins.errors import UserError
 
-from .parameters import ParameterTable
-from .reduction import Reducer
 from .step_batch import StepBatch
+from .task_gradients import Found, ParameterSplit, SharedLayout, add_found
 
 
-def last_shared_layer(model: nn.Module, table: ParameterTable, name: str | None = None) -> list[nn.Parameter]:
-    """Parameters W of the layer whose gradients are compared.
+def last_shared_layer(split: ParameterSplit, name: str | None = None) -> list[nn.Parameter]:
+    """Parameters W of the layer whose gradients are compared; none if no parameter that is trainable now is shared.
 
     Args:
-        model: The bare model.
-        table: Who uses which parameter; at least two tasks must have been seen.
+        split: Who uses which parameter.
         name: Module or parameter name; None takes the module of the last shared parameter in the model's order.
 
     Raises:
-        ValueError: If there is no such layer, or it is not shared.
+        UserError: If ``name`` is not the name of parameters that tasks were seen to share.
     """
-    shared = table.shared()
-    if not shared:
-        raise UserError('no parameter is shared by two tasks, so there is no last shared layer')
-    prefix = name if name is not None else shared[-1].rpartition('.')[0]
-    names = [each for each in shared if each == prefix or each.startswith(f'{prefix}.')]
-    if not names:
-        raise UserError(f"shared_layer='{name}' names no shared parameters; the last ones are {', '.join(shared[-4:])}")
-    parameters = dict(model.named_parameters())
-    return [parameters[each] for each in names]
+    shared, known = dict(zip(split.columns, split.shared.parameters)), split.known_shared()
+    if not known or (name is None and not shared):
+        return []
+    prefix = name if name is not None else list(shared)[-1].rpartition('.')[0]
+
+    def belongs(each: str) -> bool:
+        return each == prefix or each.startswith(f'{prefix}.')
+
+    if not any(map(belongs, known)):
+        raise UserError(f"shared_layer='{name}' names no shared parameters; the last ones are {', '.join(known[-4:])}")
+    return [parameter for each, parameter in shared.items() if belongs(each)]
 
 
 def gradient_norms(
-    batch: StepBatch, members: Sequence[str], layer: Sequence[nn.Parameter], reducer: Reducer
+    batch: StepBatch, members: Sequence[str], split: ParameterSplit, name: str | None = None
 ) -> dict[str, float]:
-    """Norm of each member's averaged gradient with respect to ``layer``; the graph stays for the backward to come.
+    """Norm of each member's averaged gradient with respect to the layer; the graph stays for the backward to come.
 
     Args:
         batch: Freshly measured with a graph, of one micro-batch.
         members: Usable tasks.
-        layer: The parameters W.
-        reducer: Sums over ranks.
+        split: Who uses which parameter, on all ranks.
+        name: See :func:`last_shared_layer`.
     """
-    rows = torch.zeros(len(members), sum(p.numel() for p in layer), device=layer[0].device)
+    news = True
+    while news:  # a second time where a gradient arrived at a parameter that its task was not known to reach
+        layout, found = SharedLayout(last_shared_layer(split, name)), Found()
+        rows, news = _rows(batch, members, split, layout, found)
+        if news:
+            split.learn(found)
+    return dict(zip(members, rows.norm(dim=1).tolist()))
+
+
+def _rows(
+    batch: StepBatch, members: Sequence[str], split: ParameterSplit, layer: SharedLayout, found: Found
+) -> tuple[Tensor, bool]:
+    flat = torch.zeros(len(members) * layer.width + 1, device=batch.device)
+    rows = flat[:-1].view(len(members), layer.width)
     for shares in batch.shares(members, keep=True):
-        for index, task in enumerate(members):
-            if task in shares:
-                gradients = torch.autograd.grad(shares[task], layer, retain_graph=True, allow_unused=True)
-                parts: list[Tensor] = [torch.zeros_like(p) if g is None else g for p, g in zip(layer, gradients)]
-                rows[index] += torch.cat([part.reshape(-1).float() for part in parts])
-    return dict(zip(members, reducer.sum(rows).norm(dim=1).tolist()))
+        for row, task in zip(rows, members):
+            others = split.others(task)
+            wanted = [*layer.parameters, *others]
+            if task in shares and wanted:
+                gradients = torch.autograd.grad(shares[task], wanted, retain_graph=True, allow_unused=True)
+                layer.add_to_row(row, gradients)
+                add_found(found.setdefault(task, {}), others, gradients[len(layer.parameters) :])
+    return rows, split.any_found(flat, found)

@@ -69,22 +69,28 @@ class Reducer:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
 
-    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter], news: bool = False) -> bool:
         """Replace ``.grad`` by its sum over ranks, for parameters that have one on any rank.
 
         A rank without a gradient contributes zeros. Parameters without a gradient on all ranks keep ``None``, so that
         the optimizer leaves them, their moments and their step counters alone.
+
+        Args:
+            parameters: The same on all ranks.
+            news: Something that all ranks should know if it is so on one.
+
+        Returns:
+            Whether there are news on any rank.
         """
-        if self.world_size == 1:
-            return
         parameters = list(parameters)
-        if not parameters:
-            return
+        if self.world_size == 1 or not parameters:
+            return news
         has_grad = torch.tensor(
-            [p.grad is not None for p in parameters], dtype=torch.int32, device=parameters[0].device
+            [*(p.grad is not None for p in parameters), news], dtype=torch.int32, device=parameters[0].device
         )
         dist.all_reduce(has_grad, op=dist.ReduceOp.MAX)
-        stepped = [p for p, flag in zip(parameters, has_grad.tolist()) if flag]
+        *flags, any_news = has_grad.tolist()
+        stepped = [p for p, flag in zip(parameters, flags) if flag]
         bucket: list[torch.nn.Parameter] = []
         size = 0
         for parameter in stepped:
@@ -95,14 +101,38 @@ class Reducer:
             size += parameter.numel()
         if bucket:
             self._sum_bucket(bucket)
+        return bool(any_news)
 
     @staticmethod
     def _sum_bucket(bucket: list[torch.nn.Parameter]) -> None:
-        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1).float() for p in bucket])
+        parts = [_flat(torch.zeros_like(p) if p.grad is None else p.grad) for p in bucket]
+        flat = torch.cat(parts)
         dist.all_reduce(flat)
-        for parameter, part in zip(bucket, flat.split([p.numel() for p in bucket])):
+        for parameter, part in zip(bucket, flat.split([len(part) for part in parts])):
+            if parameter.is_complex():
+                part = torch.view_as_complex(part.view(*parameter.shape, 2).clone())
             summed = part.view_as(parameter).to(parameter.dtype)
             if parameter.grad is None:
-                parameter.grad = summed.clone()
+                parameter.grad = laid_out_as(parameter, summed.clone())
             else:
                 parameter.grad.copy_(summed)
+
+
+def _flat(gradient: Tensor) -> Tensor:
+    return (torch.view_as_real(gradient) if gradient.is_complex() else gradient).reshape(-1).float()
+
+
+def laid_out_as(parameter: Tensor, values: Tensor) -> Tensor:
+    """``values`` in the shape, dtype and strides of ``parameter``, without a copy where they are so already.
+
+    A fused optimizer reads weights and gradients in the order of memory: with other strides, as the channels_last
+    format has them, it would step every weight by the gradient of another.
+    """
+    if values.is_sparse:
+        return values
+    values = values.view(parameter.shape)
+    if values.dtype == parameter.dtype and values.stride() == parameter.stride():
+        return values
+    # Has the parameter's strides, unless it is itself a view with holes.
+    like = torch.empty_like(parameter)
+    return values if values.dtype == like.dtype and values.stride() == like.stride() else like.copy_(values)

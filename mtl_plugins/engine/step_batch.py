@@ -54,8 +54,11 @@ class StepBatch:
         parameters: Looks once at each task's graph; None skips that.
 
     Attributes:
+        device: As given.
         weights: For the log: the weight with which each task's gradient entered the shared update, NaN
             where a method has no such number.
+        zero_rows: For the log: tasks whose gradient at what their method compares was exactly zero, so that it could
+            give them no weight; their own parameters are trained as under ordinary training.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class StepBatch:
         self._reducer = reducer
         self._precision = precision
         self._guard = guard
-        self._device = device
+        self.device = device
         self._parameters = parameters
         self._excluded: set[str] = set()
         self._constant: list[set[str]] = [set() for _ in self._closures]
@@ -86,6 +89,7 @@ class StepBatch:
         self.num_measurements = 0
         self.num_backwards = 0
         self.weights: dict[str, float] = {}
+        self.zero_rows: list[str] = []
 
     @property
     def num_forwards(self) -> int:
@@ -193,8 +197,8 @@ class StepBatch:
     def _number(self, value: Tensor | float) -> Tensor:
         # torch.full fills on the device; torch.tensor would copy from the host and wait for it.
         if isinstance(value, Tensor):
-            return value.detach().to(self._device, torch.float64).reshape(())
-        return torch.full((), value, dtype=torch.float64, device=self._device)
+            return value.detach().to(self.device, torch.float64).reshape(())
+        return torch.full((), value, dtype=torch.float64, device=self.device)
 
     def _judge(self, loss_sums: list[float]) -> Measurement:
         totals = torch.tensor(self._totals, dtype=torch.float64)

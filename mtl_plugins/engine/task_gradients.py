@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from mtl_plugins.errors import UserError
+
 from .parameters import ParameterTable
-from .reduction import Reducer
+from .reduction import Reducer, laid_out_as
 
 
 class SharedLayout:
@@ -56,82 +58,158 @@ class SharedLayout:
     def write(self, row: Tensor) -> None:
         """Make the parts of a row the parameters' ``.grad``, without a copy where the dtype allows it."""
         for parameter, part in zip(self.parameters, row.split(self.sizes)):
-            parameter.grad = part.view_as(parameter).to(parameter.dtype)
+            parameter.grad = laid_out_as(parameter, part)
 
 
 class ParameterSplit:
-    """Which parameters are shared and which belong to one task, the same on all ranks.
+    """Which of the parameters that are trainable now are shared, and which belong to one task; the same on all ranks.
 
-    A task's graph is looked at when it is present for the first time. A rank that lacks its labels learns from the
-    others.
+    A task's graph is walked when it is present for the first time. After that nothing is looked for while nothing
+    changes: :meth:`follow` compares the list of trainable parameters, and whoever differentiates one task also asks for
+    the gradients of :meth:`others`, which is free as long as none arrives. What does arrive goes to :meth:`learn`.
 
     Args:
-        model: The bare model; for closures without one, a module that holds the optimizer's parameters.
-        trainable: The optimizer's parameters; others are neither shared nor anybody's.
+        table: What is known, by name; it outlives freezing.
         reducer: Exchanges what ranks saw.
-        table: What is known already; None starts anew.
         known: What an earlier :meth:`export` said.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        trainable: Sequence[nn.Parameter],
-        reducer: Reducer,
-        table: ParameterTable | None = None,
-        known: Mapping[str, Sequence[str]] | None = None,
+        self, table: ParameterTable, reducer: Reducer, known: Mapping[str, Sequence[str]] | None = None
     ) -> None:
-        stepped = {id(p) for p in trainable}
-        self._table = ParameterTable(model) if table is None else table
-        self._parameters = {name: p for name, p in model.named_parameters() if id(p) in stepped}
+        self._table = table
         self._reducer = reducer
-        self._mapped: set[str] = set()
-        self.shared = SharedLayout([])
+        self._mapped: set[str] = set(known or ())
+        self._trainable: dict[int, nn.Parameter] = {}
         self._own: dict[str, list[nn.Parameter]] = {}
-        if known:
-            self._table.merge([known])
-            self._mapped.update(known)
-            self._map()
+        self._others: dict[str, list[nn.Parameter]] = {}
+        self.shared = SharedLayout([])
+        #: Shared parameters that were one task's until another was found to use them.
+        self.former_owners: dict[nn.Parameter, str] = {}
+        #: Name and size of each column block, in order.
+        self.columns: dict[str, int] = {}
+        table.merge([known or {}])
 
     def export(self) -> dict[str, list[str]]:
         """Which parameters each task was seen to use: plain state."""
         return self._table.export()
 
-    def update(self, present: Sequence[str], losses: Sequence[Mapping[str, Tensor]]) -> bool:
-        """Learn about tasks that are present for the first time.
+    def follow(self, trainable: Sequence[nn.Parameter]) -> None:
+        """Notice what was frozen or unfrozen, or came to the optimizer, since the last batch."""
+        if list(map(id, trainable)) == list(self._trainable):
+            return
+        refuse_complex(trainable)
+        self._trainable = {id(parameter): parameter for parameter in trainable}
+        self._table.name_all(trainable)
+        self._map()
+
+    def update(self, present: Sequence[str], losses: Mapping[str, Tensor]) -> None:
+        """Learn about tasks that are present for the first time; a collective call then.
 
         Args:
             present: Usable tasks, the same on all ranks.
-            losses: This rank's losses with graph, one mapping per micro-batch.
-
-        Returns:
-            Whether rows have another layout than before.
+            losses: This rank's losses with graph.
         """
         if self._mapped.issuperset(present):
-            return False
-        for each in losses:
-            self._table.observe({task: each[task] for task in present if task in each})
-        self._table.merge(self._reducer.gather_objects(self._table.export()))
-        known = bool(self._mapped)
+            return
+        self._table.observe({task: losses[task] for task in present if task in losses})
         self._mapped.update(present)
-        before = [id(parameter) for parameter in self.shared.parameters]
+        self.learn({})
+
+    def any_found(self, flat: Tensor, found: Found) -> bool:
+        """Sum ``flat`` over ranks, whose last number is made to tell whether a rank found something."""
+        here = any(found.values())
+        flat[-1] = float(here)
+        self._reducer.sum(flat)
+        return here if self._reducer.world_size == 1 else bool(flat[-1] > 0)
+
+    def learn(self, found: Mapping[str, Iterable[nn.Parameter]]) -> None:
+        """Take note of parameters that tasks were found to reach, on this rank or another; a collective call."""
+        for task, parameters in found.items():
+            self._table.add(task, map(self._table.name_of, parameters))
+        self._table.merge(self._reducer.gather_objects(self._table.export()))
+        self._mapped |= self._table.seen
         self._map()
-        return known and before != [id(parameter) for parameter in self.shared.parameters]
 
     def _map(self) -> None:
-        self.shared = SharedLayout(self._select(self._table.shared()))
+        shared = self._select(self._table.shared())
+        if list(map(id, shared)) != list(map(id, self.shared.parameters)):
+            self.shared = SharedLayout(shared)
+            self.columns = {self._table.name_of(p): size for p, size in zip(shared, self.shared.sizes)}
+        owners = {p: task for task, parameters in self._own.items() for p in parameters}
+        self.former_owners.update({p: owners[p] for p in shared if p in owners})
         self._own = {task: self._select(self._table.own(task)) for task in self._mapped}
+        self._others = {}
 
     def _select(self, names: Sequence[str]) -> list[nn.Parameter]:
-        return [self._parameters[name] for name in names if name in self._parameters]
+        return [self._trainable[key] for key in map(self._table.id_of, names) if key in self._trainable]
+
+    def known_shared(self) -> list[str]:
+        """Names of all shared parameters, frozen ones included."""
+        return self._table.shared()
 
     def own(self, task: str) -> list[nn.Parameter]:
         """Parameters that only ``task`` uses."""
         return self._own.get(task, [])
+
+    def others(self, task: str) -> list[nn.Parameter]:
+        """Trainable parameters that, as far as is known, do not act on ``task``."""
+        if task not in self._others:
+            known = set(map(id, [*self.shared.parameters, *self.own(task)]))
+            self._others[task] = [p for key, p in self._trainable.items() if key not in known]
+        return self._others[task]
+
+    def nobodys(self) -> list[nn.Parameter]:
+        """Trainable parameters that no task was seen to use."""
+        owned = {id(p) for parameters in self._own.values() for p in parameters}
+        owned.update(map(id, self.shared.parameters))
+        return [p for key, p in self._trainable.items() if key not in owned]
+
+
+def refuse_complex(parameters: Iterable[nn.Parameter]) -> None:
+    """Raise a UserError for complex parameters, whose imaginary parts have no place in a row of gradients."""
+    for parameter in parameters:
+        if parameter.is_complex():
+            raise UserError(
+                f'a trainable parameter of shape {tuple(parameter.shape)} is complex ({parameter.dtype}), and methods '
+                'that compare the gradients of tasks work on real numbers only: keep it as torch.view_as_real() gives '
+                'it, freeze it, or use a method that weights losses'
+            )
 
 
 def accumulate(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
     """Add gradients to ``.grad``; None adds nothing."""
     for parameter, gradient in zip(parameters, gradients):
         if gradient is not None:
-            parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad.add_(gradient)
+            if parameter.grad is None:
+                parameter.grad = laid_out_as(parameter, gradient.clone())
+            else:
+                parameter.grad.add_(gradient)
+
+
+Found = dict[str, dict[nn.Parameter, Tensor]]
+"""Task -> gradients that arrived at parameters which the task was not known to reach."""
+
+
+@contextmanager
+def caught(parameters: Sequence[nn.Parameter], found: dict[nn.Parameter, Tensor]) -> Iterator[None]:
+    """Gradients that ``backward`` brings to ``parameters`` inside the context go to ``found``; ``.grad`` stays."""
+    before = [parameter.grad for parameter in parameters]
+    for parameter, gradient in zip(parameters, before):
+        if gradient is not None:
+            parameter.grad = None
+    try:
+        yield
+    finally:
+        add_found(found, parameters, [parameter.grad for parameter in parameters])
+        for parameter, gradient in zip(parameters, before):
+            parameter.grad = gradient
+
+
+def add_found(
+    found: dict[nn.Parameter, Tensor], parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]
+) -> None:
+    """Add gradients to those in ``found``; None adds nothing."""
+    for parameter, gradient in zip(parameters, gradients):
+        if gradient is not None:
+            found[parameter] = found[parameter] + gradient if parameter in found else gradient

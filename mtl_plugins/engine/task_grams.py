@@ -45,9 +45,8 @@ class GramProbe:
         self._losses = wrapper.losses if isinstance(wrapper, StepOptimWrapper) else LossTable(None)
         self._reducer = Reducer()
         self._guard = _SilentGuard()
-        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._split = ParameterSplit(model, trainable, self._reducer, ParameterTable(model))
-        self._layers = {id(parameter): layer for parameter, layer in _layers(model)}
+        self._table = ParameterTable(model)
+        self._split = ParameterSplit(self._table, self._reducer)
         self._found: dict[str, None] = {}
 
     @property
@@ -95,11 +94,16 @@ class GramProbe:
         if not members:
             return {}
         (shares,) = batch.shares(members)
-        self._split.update(members, [shares])
+        self._table.num_tasks = len(tasks)
+        self._split.follow([parameter for parameter in self._model.parameters() if parameter.requires_grad])
+        # Beside the training there is time to look at every graph anew.
+        self._split.learn({task: self._table.behind(loss) for task, loss in shares.items()})
         shared = self._split.shared
         rows = torch.zeros(len(members), shared.width, device=self._device)
         last = len(shares)
         for number, (task, loss) in enumerate(shares.items(), start=1):
+            if not shared.parameters:
+                break
             gradients = torch.autograd.grad(
                 loss * scale, shared.parameters, retain_graph=number < last, allow_unused=True
             )
@@ -109,8 +113,9 @@ class GramProbe:
 
     def _by_layer(self, rows: Tensor, places: list[int], count: int) -> dict[str, Tensor]:
         summed: dict[str, Tensor] = {}
+        layers = {id(parameter): layer for parameter, layer in _layers(self._model)}
         for parameter, part in zip(self._split.shared.parameters, rows.split(self._split.shared.sizes, dim=1)):
-            layer = self._layers[id(parameter)]
+            layer = layers[id(parameter)]
             part = part.double()
             summed[layer] = part @ part.T + summed.get(layer, 0.0)
         products = {}

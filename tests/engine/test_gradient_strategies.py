@@ -13,7 +13,7 @@ from mtl_plugins.engine.optim_wrappers import (
     SAMOOptimWrapper,
     SharpnessAwareOptimWrapper,
 )
-from mtl_plugins.engine.optim_wrappers.rows import _finite
+from mtl_plugins.engine.optim_wrappers.rows import _lengths
 from mtl_plugins.engine.optimizers import AdaTask
 
 from .toy import TASKS, flat, join, make_model, toy_batch
@@ -360,5 +360,5 @@ def test_rows_of_16_bits_are_combined_without_a_wider_copy():
 def test_rows_are_called_finite_if_they_are(dtype):
     rows = torch.ones(5, 7, dtype=dtype)
     rows[1, 3], rows[2, 0], rows[3, 6], rows[4] = float('nan'), float('inf'), -float('inf'), 3e38
-    assert _finite(rows).tolist() == [True, False, False, False, True]
-    assert _finite(rows[::4]).all()
+    assert torch.isfinite(_lengths(rows)).tolist() == [True, False, False, False, True]
+    assert torch.isfinite(_lengths(rows[::4])).all()

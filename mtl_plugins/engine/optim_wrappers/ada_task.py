@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -55,7 +55,7 @@ class AdaTaskOptimWrapper(TaskGradientOptimWrapper):
         if not members:
             return
         rows = self.rows(batch, members, loss_weights)
-        finite = self.finite_rows(members, rows)
+        finite = self.finite_rows(batch, members, rows)
         if finite:
             rows = rows[[members.index(task) for task in finite]].float()
             # What the scaler checks, clipping measures, and the optimizer leaves alone.
@@ -73,6 +73,7 @@ class AdaTaskOptimWrapper(TaskGradientOptimWrapper):
             task_grads=self._views,
             task_ids=[self.task_names.index(task) for task in members],
             num_tasks=len(self.task_names),
+            former_owners={p: self.task_names.index(task) for p, task in self.split.former_owners.items()},
         )
 
     def _clip_grad(self) -> None:
@@ -83,5 +84,7 @@ class AdaTaskOptimWrapper(TaskGradientOptimWrapper):
             gradients *= factor
 
 
-def _norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+def _norm(parameters: Collection[nn.Parameter]) -> Tensor:
+    if not parameters:
+        return torch.zeros(())
     return torch.stack([parameter.grad.norm() for parameter in parameters]).norm()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -10,7 +9,6 @@ from fractions import Fraction
 from typing import Any
 
 import torch
-from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -20,9 +18,10 @@ from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import AGGREGATORS, OPTIM_WRAPPERS
 
 from ..feature_gradients import FeatureWatch
+from ..kept_columns import KeptColumns
 from ..methods import build_part
 from ..step_batch import Measurement, StepBatch, sum_of
-from ..task_gradients import accumulate
+from ..task_gradients import Found, accumulate
 from .rows import TaskGradientOptimWrapper
 
 HEADS = ('sum', 'weighted', None)
@@ -95,6 +94,8 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         self.num_steps = 0
         self._last_weights: dict[str, float] = {}
         self._head_factors: dict[str, float] = {}
+        self._look_again = False
+        self.kept = KeptColumns(self.aggregator.buffer)
         super().__init__(optimizer, **kwargs)
 
     @property
@@ -133,18 +134,25 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         self.zero_grad()
         self.num_steps += 1
         self.advance_weighting(batch, measured, moved)
+        if self._look_again:
+            self._look_again, self._last_weights = False, {}
 
     def _solve(
         self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
     ) -> None:
         rows = self.rows(batch, members, loss_weights)
-        finite = self.finite_rows(members, rows)
+        finite = self.finite_rows(batch, members, rows)
         if not finite:
             return
         if len(finite) < len(members):
             rows = rows[[members.index(task) for task in finite]]
         self.write_shared(self.combine(self.aggregator, finite, rows, loss_weights, measured))
+        self._free_heads(batch.zero_rows)
         self._scale_heads()
+
+    def _free_heads(self, tasks: Sequence[str]) -> None:
+        """Tasks without a gradient at the shared parameters get no weight, which says nothing about their own ones."""
+        self._head_factors.update({task: 1.0 for task in tasks if self._head_factors.get(task) == 0})
 
     def _scale_heads(self) -> None:
         for task, factor in self._head_factors.items():
@@ -156,10 +164,13 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
     ) -> None:
         rows = torch.zeros(len(members), 0)
+        found: Found = {}
         for shares in batch.shares(members, keep=True):
             self.learn_parameters(members, shares)
             # The heads' own gradients and the backward from the features need no second pass through the heads, unless
             # a shared parameter also acts beside the features. The scaler's checks are left to the plain way.
+            if not self.split.shared.parameters and not self.split.nobodys():
+                self.watch.tensors = []  # nothing is shared that could be balanced
             one_pass = not self.precision.uses_scaler and self.watch.is_only_way(shares, self.split.shared.parameters)
             losses = {task: loss * loss_weights[task] for task, loss in shares.items()}
             if one_pass:
@@ -167,8 +178,12 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
                 batch.release(backwards=1)
                 shares.clear()
             if losses:
-                rows = self.watch.rows(members, losses, self.split.own if one_pass else lambda task: ())
-        gram = self.reducer.sum(gramian(rows).to(self._device))
+                own = self.split.own if one_pass else lambda task: []
+                rows = self.watch.rows(members, losses, own, self.split.others, found)
+        products = torch.cat([gramian(rows).reshape(-1), torch.zeros(1)]).to(self._device)
+        news = self.split.any_found(products, found)
+        gram = products[:-1].view(len(members), len(members))
+        added = self._learn_at_features(members, found, one_pass) if news else {}
         finite = torch.isfinite(gram.diagonal()).tolist()
         for task, is_finite in zip(members, finite):
             if not is_finite:
@@ -183,15 +198,44 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         weights = self.reducer.broadcast(self.aggregator.weights(gram[keep][:, keep], **options), self._device)
         weights = weights * self._factor(self.aggregator)
         self._remember(self.aggregator, members, weights, options['losses'])
+        batch.zero_rows = [task for task, square in zip(members, gram.diagonal()[keep].tolist()) if square == 0]
+        self._free_heads(batch.zero_rows)
         if not one_pass:
             self._reuse(batch, members, loss_weights)
             return
-        if rows.shape[1]:
-            self.watch.backward(
-                weighted_sum(rows if len(keep) == len(rows) else rows[keep], weights), self.split.shared.parameters
-            )
+        for parameter, gradients in added.items():
+            parameter.grad = None
+            weighted = [g * self._last_weights[task] for task, g in gradients.items() if task in members]
+            accumulate([parameter] * len(weighted), weighted)
+        behind = [p for p in self.split.shared.parameters if p not in added]
+        if rows.shape[1] and behind:
+            self.watch.backward(weighted_sum(rows if len(keep) == len(rows) else rows[keep], weights), behind)
         self._scale_heads()
         self.reducer.sum_gradients(self._trainable())
+
+    def _learn_at_features(
+        self, members: Sequence[str], found: Found, one_pass: bool
+    ) -> dict[nn.Parameter, dict[str, Tensor]]:
+        """Take note of what the heads' passes found; the tasks' gradients at parameters that are shared from now on.
+
+        Those that act through the features alone get theirs from the backward to come, and are left out.
+        """
+        before = {parameter: task for task in members for parameter in self.split.own(task)}
+        self.split.learn(found)
+        self._columns_changed()
+        shared, added = set(self.split.shared.parameters), {}
+        if not one_pass:
+            return {}
+        for task in members:
+            beside = {p: g for p, g in found.get(task, {}).items() if self.watch.acts_beside(task, p)}
+            mine = self.split.own(task)
+            accumulate(mine, [beside.get(p) for p in mine])
+            for parameter in beside.keys() & shared:
+                added.setdefault(parameter, {})[task] = beside[parameter]
+        for parameter, task in before.items():
+            if parameter in shared and parameter.grad is not None:
+                added.setdefault(parameter, {})[task] = parameter.grad
+        return added
 
     def _options(self, members: Sequence[str], loss_weights: dict[str, float], measured: Measurement) -> dict[str, Any]:
         """What aggregators may ask for beside the gradients."""
@@ -235,45 +279,44 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         return max(aggregator.rows_used, 1) if self.rescale == 'sum' and aggregator.scale == 'mean' else 1
 
     def _reuse(self, batch: StepBatch, members: list[str], loss_weights: dict[str, float]) -> None:
-        """One backward of the losses weighted as at the last solution."""
+        """One backward of the losses weighted as at the last solution.
+
+        Parameters that nobody was seen to use count as shared; a further user of known ones shows at the next solution.
+        """
+        news = False
         for shares in batch.shares(members):
             self.learn_parameters(members, shares)
             losses = {task: self.precision.scale(loss * loss_weights[task]) for task, loss in shares.items()}
             if not losses:
                 continue
             own = [parameter for task in losses for parameter in self.split.own(task)]
+            shared, unknown = self.split.shared.parameters, self.split.nobodys()
             if own:
                 # Only the part of the graph that leads to the tasks' own parameters is walked here.
                 total = sum_of(loss * self._head_factors.get(task, 1.0) for task, loss in losses.items())
                 accumulate(own, torch.autograd.grad(total, own, retain_graph=True, allow_unused=True))
-            shared = self.split.shared.parameters
-            total = sum_of(loss * self._last_weights[task] for task, loss in losses.items())
-            accumulate(shared, torch.autograd.grad(total, shared, allow_unused=True))
-        self.reducer.sum_gradients(self._trainable())
+            if shared or unknown:
+                total = sum_of(loss * self._last_weights[task] for task, loss in losses.items())
+                gradients = torch.autograd.grad(total, [*shared, *unknown], allow_unused=True)
+                accumulate([*shared, *unknown], gradients)
+                news |= any(gradient is not None for gradient in gradients[len(shared) :])
+        # Whose these are cannot be told in a sum of losses, so the next step is solved.
+        self._look_again = self.reducer.sum_gradients(self._trainable(), news)
 
     # ------------------------------------------------------------------ set-up, state
     def _bind(self) -> None:
         super()._bind()
         self.aggregator.bind(self.task_names)
 
-    def _layout_changed(self) -> None:
-        self._restart(self.aggregator)
-
-    def _restart(self, aggregator: Any) -> None:
-        if aggregator.stateful:
-            aggregator.bind(self.task_names)
-            print_log(
-                f'{type(aggregator).__name__}: a task that is present for the first time changes which parameters are '
-                'shared; what was kept of earlier gradients no longer fits and starts anew',
-                logger='current',
-                level=logging.WARNING,
-            )
+    def _columns_changed(self) -> None:
+        self.kept.fit(self.split.columns)
 
     def strategy_state(self) -> dict[str, Any]:
         """States of aggregator and weighting, the last weights and the counter."""
         return dict(
             **super().strategy_state(),
             aggregator=self.aggregator.state_dict(),
+            kept=self.kept.state_dict(),
             last_weights=dict(self._last_weights),
             head_factors=dict(self._head_factors),
             num_steps=self.num_steps,
@@ -283,6 +326,7 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         """Restore :meth:`strategy_state`."""
         super().load_strategy_state(state)
         self.aggregator.load_state_dict(state['aggregator'])
+        self.kept.load_state_dict(state.get('kept'))
         self._last_weights = {task: float(weight) for task, weight in state['last_weights'].items()}
         self._head_factors = {task: float(factor) for task, factor in state['head_factors'].items()}
         self.num_steps = int(state['num_steps'])

@@ -61,6 +61,8 @@ class StepOptimWrapper(OptimWrapper):
 
     method_name = ''
     """Key of the method in the catalogue; stored in checkpoints and compared on resume."""
+    maps_parameters = False
+    """Whether the strategy finds out itself, in step with all ranks, which parameters each task uses."""
 
     def __init__(
         self,
@@ -91,6 +93,8 @@ class StepOptimWrapper(OptimWrapper):
         self.generator = torch.Generator().manual_seed(self._settle_seed(seed))
         self.policy: ForwardPolicy | None = None
         self._attached: nn.Module | None = None
+        self._table: ParameterTable | None = None
+        self.zero_rows: dict[str, int] = {}
         self._capture = ForwardCapture(keep_noise=self.same_noise)
         self._request: Sequence[str] | None = None
         self._pending: list[Closure] = []
@@ -195,7 +199,7 @@ class StepOptimWrapper(OptimWrapper):
             self.precision,
             self.guard,
             self._device,
-            self.policy.parameters if self.policy is not None else None,
+            None if self.maps_parameters or self.policy is None else self.policy.parameters,
         )
         self._step_tasks(batch)
         self.guard.end_batch()
@@ -238,6 +242,18 @@ class StepOptimWrapper(OptimWrapper):
             self._clip_grad()
         return self.precision.step(self.optimizer, **kwargs)
 
+    def parameter_table(self) -> ParameterTable:
+        """Who uses which parameter of the model, or of the optimizer where no model was met."""
+        if self.policy is not None:
+            table = self.policy.parameters
+        else:
+            if self._table is None:
+                stepped = [p for group in self.optimizer.param_groups for p in group['params']]
+                self._table = ParameterTable(nn.ParameterList(stepped))
+            table = self._table
+        table.num_tasks = len(self.task_names)
+        return table
+
     def usable_tasks(self, measured: Measurement) -> list[str]:
         """Names of the tasks that take part: present on some rank, and finite."""
         return [task for task, usable in zip(self.task_names, measured.usable.tolist()) if usable]
@@ -261,6 +277,10 @@ class StepOptimWrapper(OptimWrapper):
         if any(weight != 1 for weight in weights.values()):
             for task, weight in weights.items():
                 self.message_hub.update_scalar(f'train/{task}.weight', weight)
+        for task in batch.zero_rows:
+            self.zero_rows[task] = self.zero_rows.get(task, 0) + 1
+        for task, count in self.zero_rows.items():
+            self.message_hub.update_scalar(f'train/zero_rows/{task}', count)
         for name, count in self.guard.total.items():
             self.message_hub.update_scalar(f'train/nonfinite/{name}', count)
         if self.precision.uses_scaler:
@@ -312,6 +332,7 @@ class StepOptimWrapper(OptimWrapper):
             max_iters=self._max_counts if self._max_counts > 0 else None,
             precision=self.precision.state_dict(),
             nonfinite=self.guard.state_dict(),
+            zero_rows=dict(self.zero_rows),
             strategy=self.strategy_state() if self.task_names is not None else {},
         )
         return state
@@ -334,6 +355,7 @@ class StepOptimWrapper(OptimWrapper):
         self.generator.set_state(mtl['generator'].cpu().to(torch.uint8))
         self.precision.load_state_dict(mtl['precision'])
         self.guard.load_state_dict(mtl['nonfinite'])
+        self.zero_rows = {task: int(count) for task, count in mtl.get('zero_rows', {}).items()}
         if self.task_names is None and self._saved_tasks is None:
             return
         # The Runner restores the optimizer before the wrapper meets the model, which may be what knows the tasks.

@@ -83,12 +83,16 @@ class PerturbedOptimWrapper(GradientAggregationOptimWrapper):
         """
         taken: list[str] = []
         rows: list[Tensor] = []
-        for task, direction in zip(members, directions):
-            with self.moved([*self.split.shared.parameters, *self.split.own(task)], direction):
-                usable = task in self.usable_tasks(batch.measure([task]))
-                if not usable:
-                    batch.release()
-                    continue
-                rows.append(self.rows(batch, [task], weights)[0])
-                taken.append(task)
+        self.settled = True
+        try:
+            for task, direction in zip(members, directions):
+                with self.moved([*self.split.shared.parameters, *self.split.own(task)], direction):
+                    usable = task in self.usable_tasks(batch.measure([task]))
+                    if not usable:
+                        batch.release()
+                        continue
+                    rows.append(self.rows(batch, [task], weights)[0])
+                    taken.append(task)
+        finally:
+            self.settled = False
         return taken, torch.stack(rows) if rows else torch.empty(0)

@@ -45,6 +45,10 @@ class ReleasedTaskGroupOptimWrapper(SelectiveTaskGroupOptimWrapper):
     def zero_grad(self, **kwargs: Any) -> None:
         """Clear gradients to zero: once a head has had one, the optimizer steps it every time."""
         super().zero_grad(**{'set_to_none': False, **kwargs})
+        for group in self.optimizer.param_groups:
+            for parameter in group['params']:
+                if not parameter.requires_grad:  # what is frozen stands still
+                    parameter.grad = None
 
     def _rounds(self, order: list[list[int]]) -> list[list[int]]:
         return order * 2 if len(self.groups) == 1 else order

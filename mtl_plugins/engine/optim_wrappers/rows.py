@@ -15,7 +15,7 @@ from mtl_plugins.registry import WEIGHTINGS
 
 from ..methods import build_part
 from ..step_batch import Measurement, StepBatch
-from ..task_gradients import ParameterSplit, accumulate
+from ..task_gradients import Found, ParameterSplit, SharedLayout, accumulate, add_found, caught, refuse_complex
 from .base import StepOptimWrapper
 from .weighted_sum import refuse_grad_norms, task_weights
 
@@ -38,6 +38,8 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         ValueError: If ``row_dtype`` is unknown, or the weighting needs gradient norms.
     """
 
+    maps_parameters = True
+
     def __init__(
         self, optimizer: Optimizer, weighting: dict[str, Any] | None = None, row_dtype: str = 'fp32', **kwargs: Any
     ) -> None:
@@ -47,9 +49,19 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         refuse_grad_norms(self.weighting, type(self).__name__)
         self.row_dtype = ROW_DTYPES[row_dtype]
         self.split: ParameterSplit | None = None
+        self.settled = False
         self._said_memory = False
         self._saved_parameters: dict[str, list[str]] = {}
         super().__init__(optimizer, **kwargs)
+
+    def attach(self, model: nn.Module) -> None:
+        """As the base; complex parameters are refused.
+
+        Raises:
+            UserError: See :func:`mtl_plugins.engine.task_gradients.refuse_complex`.
+        """
+        super().attach(model)
+        refuse_complex(self._trainable())
 
     def begin(self, batch: StepBatch) -> tuple[Measurement, list[str], dict[str, float]]:
         """Measure all tasks with graph: the measurement, the usable tasks, and the factors on their losses.
@@ -69,6 +81,10 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
     def rows(self, batch: StepBatch, members: Sequence[str], loss_weights: Mapping[str, float]) -> Tensor:
         """Averaged gradients of the members' weighted losses.
 
+        Where a gradient arrives at a parameter that its task was not known to reach, on any rank, the rows that come
+        back are laid out anew, unless they are to be compared with earlier rows of this step (``settled``): what only
+        shows there is left to the next batch.
+
         Args:
             batch: Freshly measured with a graph for ``members``.
             members: Usable tasks.
@@ -78,48 +94,83 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
             ``[K, D]`` on the optimizer's device, without loss scale. The gradients of the members' own parameters are
             in their ``.grad``, with loss scale, ready for the step.
         """
-        rows = None
+        flat = rows = None
+        found: Found = {}
         for shares in batch.shares(members, backwards=len(members)):
             if rows is None:
-                self.learn_parameters(members, shares)
-                rows = torch.zeros(len(members), self.split.shared.width, dtype=self.row_dtype, device=self._device)
+                if not self.settled:
+                    self.learn_parameters(members, shares)
+                width = self.split.shared.width
+                # The last number tells the other ranks that something was found.
+                flat = torch.zeros(len(members) * width + 1, dtype=self.row_dtype, device=self._device)
+                rows = flat[:-1].view(len(members), width)
                 self._say_memory(rows)
             # The last head goes first, as in a backward of the sum, so that memory peaks no higher than there.
             present = [task for task in reversed(members) if task in shares]
             for task in present:
                 # The graph of a head is freed when its row is taken, that of the shared part with the last row.
                 loss = self.precision.scale(shares.pop(task) * loss_weights[task])
-                self._differentiate(task, loss, rows[members.index(task)], retain_graph=task != present[-1])
+                self._differentiate(task, loss, rows[members.index(task)], found, retain_graph=task != present[-1])
                 del loss
-        self.reducer.sum(rows)
+        if self.split.any_found(flat, found) and not self.settled:
+            rows = self._lay_out_anew(members, rows, found)
         # Only what this call added: gradients of other tasks may lie there, summed already.
         self.reducer.sum_gradients([parameter for task in members for parameter in self.split.own(task)])
         return rows.div_(self.precision.loss_scale) if self.precision.uses_scaler else rows
 
-    def _differentiate(self, task: str, loss: Tensor, row: Tensor, retain_graph: bool) -> None:
-        """Add the gradient of ``loss`` to the task's row and to the ``.grad`` of its own parameters."""
-        shared, own = self.split.shared, self.split.own(task)
-        wanted = [*shared.parameters, *own]
+    def _differentiate(self, task: str, loss: Tensor, row: Tensor, found: Found, retain_graph: bool) -> None:
+        """Add the gradient of ``loss`` to the task's row, to the ``.grad`` of its own parameters, and to ``found``."""
+        shared, own, others = self.split.shared, self.split.own(task), self.split.others(task)
+        wanted = [*shared.parameters, *own, *others]
+        if not wanted:
+            return
         if shared.matches(row):
-            with shared.collect(row):
+            with shared.collect(row), caught(others, found.setdefault(task, {})):
                 loss.backward(inputs=wanted, retain_graph=retain_graph)
             return
         gradients = torch.autograd.grad(loss, wanted, retain_graph=retain_graph, allow_unused=True)
-        shared.add_to_row(row, gradients[: len(shared.parameters)])
-        accumulate(own, gradients[len(shared.parameters) :])
+        first, last = len(shared.parameters), len(wanted) - len(others)
+        shared.add_to_row(row, gradients[:first])
+        accumulate(own, gradients[first:last])
+        add_found(found.setdefault(task, {}), others, gradients[last:])
 
-    def finite_rows(self, members: Sequence[str], rows: Tensor) -> list[str]:
+    def _lay_out_anew(self, members: Sequence[str], rows: Tensor, found: Found) -> Tensor:
+        """The rows with columns for parameters that turned out to be shared; rank-averaged as those that were there."""
+        before, own = self.split.shared, {task: set(self.split.own(task)) for task in members}
+        self.split.learn(found)
+        self._columns_changed()
+        known = set(before.parameters)
+        added = SharedLayout([p for p in self.split.shared.parameters if p not in known])
+        parts = torch.zeros(len(members), added.width, dtype=rows.dtype, device=rows.device)
+        for row, task in zip(parts, members):
+            gradients = found.get(task, {})
+            added.add_to_row(row, [p.grad if p in own[task] else gradients.get(p) for p in added.parameters])
+            mine = self.split.own(task)
+            accumulate(mine, [gradients.get(p) for p in mine])
+        for parameter in added.parameters:
+            parameter.grad = None
+        self.reducer.sum(parts)
+        columns = dict(zip(before.parameters, rows.split(before.sizes, dim=1)))
+        columns.update(zip(added.parameters, parts.split(added.sizes, dim=1)))
+        return torch.cat([columns[p] for p in self.split.shared.parameters], dim=1)
+
+    def finite_rows(self, batch: StepBatch, members: Sequence[str], rows: Tensor) -> list[str]:
         """Members whose gradients are finite; the others are reported and lose those of their own parameters.
+
+        Rows that are exactly zero are noted in ``batch``.
 
         With fp16 one bad gradient makes the whole step overflow, which the scaler then skips: the list is empty, and
         no method sees the step.
         """
-        flags = _finite(rows)
+        lengths = _lengths(rows)
+        flags = torch.isfinite(lengths)
         for index, task in enumerate(members):
             for parameter in self.split.own(task):
                 if parameter.grad is not None:
                     flags[index] &= torch.isfinite(parameter.grad).all()
-        finite = flags.tolist()
+        finite, none = torch.stack([flags, lengths == 0]).tolist()
+        # The squares of small numbers vanish, so that the last word is theirs.
+        batch.zero_rows = [task for task, zero, row in zip(members, none, rows) if zero and not bool(row.any())]
         if all(finite):
             return list(members)
         if self.precision.uses_scaler:
@@ -142,16 +193,15 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         self.split.shared.write(update * self.precision.loss_scale if self.precision.uses_scaler else update)
 
     def learn_parameters(self, members: Sequence[str], shares: Mapping[str, Tensor]) -> None:
-        """Find out which parameters are shared, for tasks that are present for the first time."""
+        """Find out which of the parameters that are trainable now are shared."""
         if self.split is None:
-            model = self.policy.model if self.policy is not None else nn.ParameterList(self._trainable())
-            table = self.policy.parameters if self.policy is not None else None
-            self.split = ParameterSplit(model, self._trainable(), self.reducer, table, self._saved_parameters)
-        if self.split.update(members, [shares]):
-            self._layout_changed()
+            self.split = ParameterSplit(self.parameter_table(), self.reducer, self._saved_parameters)
+        self.split.follow(self._trainable())
+        self.split.update(members, shares)
+        self._columns_changed()
 
-    def _layout_changed(self) -> None:
-        """Called when a task that appears for the first time changes which parameters are shared."""
+    def _columns_changed(self) -> None:
+        """Called whenever the columns of the rows may have changed, before a method sees rows."""
 
     def advance_weighting(self, batch: StepBatch, measured: Measurement, moved: bool) -> None:
         """Tell the weighting that a step is over; a step that was skipped leaves its state alone."""
@@ -187,12 +237,12 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         self.split = None
 
 
-def _finite(rows: Tensor) -> Tensor:
-    """Which rows hold neither NaN nor infinity, without a mask or a copy as large as the rows."""
-    if rows.dtype == torch.float32:
-        finite = torch.isfinite(torch.linalg.vector_norm(rows, dim=1))
-        if bool(finite.all()):
-            return finite
+def _lengths(rows: Tensor) -> Tensor:
+    """A length per row that is finite where the row is, without a mask or a copy as large as the rows."""
+    if rows.dtype == torch.float32 or not rows.shape[1]:
+        lengths = torch.linalg.vector_norm(rows, dim=1)
+        if bool(torch.isfinite(lengths).all()):
+            return lengths
     # Squares of large finite numbers overflow, and those of 16 bits would be taken from a copy in 32 bits: there, and
     # for rows of 16 bits from the start, the largest magnitude has the word.
-    return torch.isfinite(torch.linalg.vector_norm(rows, float('inf'), dim=1))
+    return torch.linalg.vector_norm(rows, float('inf'), dim=1)

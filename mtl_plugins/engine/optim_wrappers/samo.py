@@ -15,6 +15,7 @@ from mtl_plugins.registry import OPTIM_WRAPPERS
 
 from ..nonfinite import all_finite
 from ..step_batch import StepBatch
+from ..task_gradients import Found, add_found
 from .perturbation import TINY, PerturbedOptimWrapper
 
 
@@ -91,7 +92,7 @@ class SAMOOptimWrapper(PerturbedOptimWrapper):
             shared = self.ascent(self.split.shared.parameters, mixed)
             directions.append([*shared, *self.ascent(self.split.own(task), own[task])])
         taken, rows = self.perturbed_rows(batch, members, directions, weights)
-        finite = self.finite_rows(taken, rows) if taken else []
+        finite = self.finite_rows(batch, taken, rows) if taken else []
         if finite:
             rows = rows[[taken.index(task) for task in finite]]
             self.write_shared(self.combine(self.aggregator, finite, rows, weights, measured))
@@ -103,12 +104,21 @@ class SAMOOptimWrapper(PerturbedOptimWrapper):
     def _mean_gradient(self, batch: StepBatch, members: list[str], weights: dict[str, float]) -> list[Tensor]:
         """Gradient of the mean loss: one tensor per shared parameter; the own parts are left in ``.grad``."""
         share = {task: weights[task] / len(members) for task in members}
+        found: Found = {}
         for shares in batch.shares(members):
             self.learn_parameters(members, shares)
+            for task, loss in shares.items():
+                # A sum of losses does not tell whose gradient arrives; what nobody reaches costs nothing to ask for.
+                others = self.split.others(task)
+                if others:
+                    gradients = torch.autograd.grad(loss, others, retain_graph=True, allow_unused=True)
+                    add_found(found.setdefault(task, {}), others, gradients)
             if shares:
                 total = sum(loss * share[task] for task, loss in shares.items())
                 self.precision.scale(total).backward()
-        self.reducer.sum_gradients(self._trainable())
+        if self.reducer.sum_gradients(self._trainable(), any(found.values())):
+            self.split.learn(found)
+            self._columns_changed()
         return [
             torch.zeros_like(p) if p.grad is None else p.grad / self.precision.loss_scale
             for p in self.split.shared.parameters

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import AGGREGATORS, OPTIM_WRAPPERS
 
+from ..kept_columns import KeptColumns
 from ..methods import build_part
 from ..step_batch import Measurement, StepBatch
 from .perturbation import TINY, PerturbedOptimWrapper
@@ -52,6 +53,7 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
     ) -> None:
         # Methods with state keep one for each part.
         self.flat_aggregator = build_part(AGGREGATORS, aggregator or dict(type='Sum'), 'aggregator')
+        self.kept_flat = KeptColumns(self.flat_aggregator.buffer)
         self.adaptive = bool(adaptive)
         super().__init__(optimizer, aggregator, rho, **kwargs)
 
@@ -79,7 +81,7 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
         if not members:
             return
         rows = self.rows(batch, members, loss_weights)
-        finite = self.finite_rows(members, rows)
+        finite = self.finite_rows(batch, members, rows)
         if finite:
             rows = rows[[members.index(task) for task in finite]]
             self._write(batch, finite, rows, loss_weights, measured)
@@ -98,7 +100,7 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
             for task, row in zip(members, rows)
         ]
         taken, moved_rows = self.perturbed_rows(batch, members, directions, weights)
-        finite = self.finite_rows(taken, moved_rows) if taken else []
+        finite = self.finite_rows(batch, taken, moved_rows) if taken else []
         if not finite:
             return
         rows = rows[[members.index(task) for task in finite]]
@@ -110,15 +112,17 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
         super()._bind()
         self.flat_aggregator.bind(self.task_names)
 
-    def _layout_changed(self) -> None:
-        super()._layout_changed()
-        self._restart(self.flat_aggregator)
+    def _columns_changed(self) -> None:
+        super()._columns_changed()
+        self.kept_flat.fit(self.split.columns)
 
     def strategy_state(self) -> dict[str, Any]:
         """As the base, with the flat part's aggregator."""
-        return dict(**super().strategy_state(), flat_aggregator=self.flat_aggregator.state_dict())
+        flat = dict(flat_aggregator=self.flat_aggregator.state_dict(), kept_flat=self.kept_flat.state_dict())
+        return dict(**super().strategy_state(), **flat)
 
     def load_strategy_state(self, state: dict[str, Any]) -> None:
         """Restore :meth:`strategy_state`."""
         super().load_strategy_state(state)
         self.flat_aggregator.load_state_dict(state['flat_aggregator'])
+        self.kept_flat.load_state_dict(state.get('kept_flat'))

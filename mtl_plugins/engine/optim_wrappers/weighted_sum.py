@@ -12,9 +12,10 @@ from mtl_plugins.errors import UserError, UserRuntimeError
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import OPTIM_WRAPPERS, WEIGHTINGS
 
-from ..grad_norms import gradient_norms, last_shared_layer
+from ..grad_norms import gradient_norms
 from ..methods import build_part
 from ..step_batch import Measurement, StepBatch
+from ..task_gradients import ParameterSplit
 from .base import StepOptimWrapper
 
 
@@ -48,6 +49,8 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
             raise UserError(f'passes must be an integer >= 1, but got {passes!r}')
         self.weighting = build_part(WEIGHTINGS, weighting or dict(type='EqualWeighting'), 'weighting')
         self.passes = passes
+        self.maps_parameters = self.weighting.needs_grad_norms
+        self._split: ParameterSplit | None = None
         self.shared_layer = shared_layer
         if self.weighting.needs_grad_norms and kwargs.get('accumulative_counts', 1) != 1:
             raise UserError(
@@ -91,12 +94,13 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
             raise UserRuntimeError(
                 f'{type(self.weighting).__name__} needs a model; call attach(model) before step_tasks()'
             )
-        table, model = self.policy.parameters, self.policy.model
-        if not table.seen >= set(members):
-            for shares in batch.shares(members, keep=True):
-                table.observe(shares)
-            table.merge(self.reducer.gather_objects(table.export()))
-        norms = gradient_norms(batch, members, last_shared_layer(model, table, self.shared_layer), self.reducer)
+        if self._split is None:
+            self._split = ParameterSplit(self.parameter_table(), self.reducer)
+        self._split.follow(self._trainable())
+        for shares in batch.shares(members, keep=True):
+            self._split.update(members, shares)
+        norms = gradient_norms(batch, members, self._split, self.shared_layer)
+        batch.zero_rows = [task for task, norm in norms.items() if norm == 0]
         values = torch.tensor([norms.get(task, 0.0) for task in self.task_names], dtype=torch.float64)
         losses = torch.nan_to_num(measured.losses, nan=0.0)
         self.weighting.observe_grad_norms(values, losses, measured.usable)

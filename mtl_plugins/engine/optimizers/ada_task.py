@@ -34,8 +34,8 @@ class AdaTask(Optimizer):
     Differences from the authors' program: it has Adam only, accepts ``weight_decay`` and ``amsgrad`` without using
     them, takes the learning rate of the last parameter group for all, and fails on a shared parameter without gradient.
     Here each group has its own settings, the decay :math:`\lambda \theta` is shared equally among the present tasks,
-    and an absent task's accumulators and step counter stay as they are. A parameter that turns out to be shared when a
-    task is present for the first time starts with fresh accumulators.
+    and an absent task's accumulators and step counter stay as they are. When a parameter that one task used turns out
+    to be shared, its accumulators go on as that task's, and the others' start from zero.
 
     Args:
         params: Parameters or groups.
@@ -89,6 +89,7 @@ class AdaTask(Optimizer):
         task_grads: Mapping[nn.Parameter, Tensor] | None = None,
         task_ids: Sequence[int] = (),
         num_tasks: int = 0,
+        former_owners: Mapping[nn.Parameter, int] | None = None,
     ) -> Tensor | None:
         """Move all parameters once.
 
@@ -97,6 +98,8 @@ class AdaTask(Optimizer):
             task_grads: Shared parameter -> gradients ``[K_present, *shape]`` of the present tasks.
             task_ids: Numbers of the present tasks, in the order of the first axis of the gradients.
             num_tasks: Number of all tasks K.
+            former_owners: Parameter -> number of the task that it belonged to before it was shared, whose accumulators
+                go on as that task's.
 
         Returns:
             The loss, if there is a closure.
@@ -105,12 +108,14 @@ class AdaTask(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        task_grads = task_grads or {}
+        task_grads, owners = task_grads or {}, former_owners or {}
         self.update_squares = {}
         ids = torch.as_tensor(list(task_ids), dtype=torch.long)
         for group in self.param_groups:
             for parameter in group['params']:
                 if parameter in task_grads:
+                    if parameter in owners and len(self.state[parameter].get('step', ())) == 1 < num_tasks:
+                        self._hand_over(parameter, owners[parameter], num_tasks, group)
                     self._step(parameter, task_grads[parameter], ids.to(parameter.device), num_tasks, group)
                 elif parameter.grad is not None:
                     only = torch.zeros(1, dtype=torch.long, device=parameter.device)
@@ -119,7 +124,6 @@ class AdaTask(Optimizer):
 
     def _step(self, parameter: Tensor, grads: Tensor, ids: Tensor, num_tasks: int, group: dict[str, Any]) -> None:
         state = self.state[parameter]
-        # A parameter becomes shared, or ceases to be, when a task is present for the first time; it then starts anew.
         if not state or len(state['step']) != num_tasks:
             state.clear()
             state.update(self._new_state(parameter, num_tasks, group))
@@ -129,6 +133,13 @@ class AdaTask(Optimizer):
         if self.record_updates and num_tasks > 1:
             self.update_squares[parameter] = ids, (group['lr'] * steps).square().flatten(1).sum(1)
         parameter.sub_(steps.sum(0), alpha=group['lr'])
+
+    def _hand_over(self, parameter: Tensor, owner: int, num_tasks: int, group: dict[str, Any]) -> None:
+        """Make room for all tasks in the accumulators of a parameter that was one task's."""
+        alone, together = self.state[parameter], self._new_state(parameter, num_tasks, group)
+        for name, values in together.items():
+            values[owner] = alone[name][0]
+        self.state[parameter] = together
 
     @staticmethod
     def _new_state(parameter: Tensor, num_tasks: int, group: dict[str, Any]) -> dict[str, Tensor]:

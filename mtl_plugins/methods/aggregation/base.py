@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mtl_plugins.methods.naming import check_tasks
 
+from .buffers import TaskBuffer
 from .rows import LENGTHS, column_blocks, narrowed, within
 
 
@@ -60,6 +61,8 @@ class Aggregator(ABC):
         self.fallbacks = 0
         #: Number of rows that the last call made use of, which is what ``scale`` refers to.
         self.rows_used = 0
+        #: Its memory of earlier gradients, a row per task, whose columns whoever changes those of ``G`` has to move.
+        self.buffer: TaskBuffer | None = None
         #: Weights of the last call, float64 of shape (K,) on the CPU; None if the update is no weighted sum.
         self.last_weights: Tensor | None = None
         if tasks is not None:

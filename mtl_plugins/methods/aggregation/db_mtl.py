@@ -49,6 +49,7 @@ class DBMTL(RowAggregator):
         self._buffer = TaskBuffer('DBMTL')
         self._counts: list[int] = []
         super().__init__(tasks)
+        self.buffer = self._buffer
         self.beta = float(beta)
         self.beta_sigma = float(beta_sigma)
 

@@ -44,6 +44,7 @@ class ExcessMTL(RowAggregator):
         self._first = torch.zeros(0, dtype=torch.float64)
         self._logits = torch.zeros(0, dtype=torch.float64)
         super().__init__(tasks)
+        self.buffer = self._squares
         self.eta = float(eta)
 
     def bind(self, tasks: Sequence[str] | int) -> None:

@@ -57,6 +57,7 @@ class MoCo(RowAggregator):
         self._shares = np.zeros(0)
         self._count = 0
         super().__init__(tasks)
+        self.buffer = self._buffer
         self.beta, self.beta_sigma = float(beta), float(beta_sigma)
         self.gamma, self.gamma_sigma = float(gamma), float(gamma_sigma)
         self.rho = float(rho)

@@ -23,7 +23,8 @@ class EMTL(Weighting):
     variance of the contributions; neither its objective nor a program could be consulted, so this class takes the
     point at which that variance is zero. Results with it are not results of the paper.
 
-    Losses and norms below 1e-20 count as 1e-20.
+    Losses and norms below 1e-20 count as 1e-20. A task without any gradient there (norm 0) has no contribution to
+    balance: its weight is 1, and the others' are those that they would have without it.
 
     Args:
         tasks: Task names in the order of the K losses, or their number; None if :meth:`bind` tells them later.
@@ -51,7 +52,12 @@ class EMTL(Weighting):
         self._check_sign(losses, rows)
         if self._norms is None or bool(self._norms[rows].isnan().any()):
             raise RuntimeError('EMTL: call observe_grad_norms() with the norms of all present tasks before weights()')
-        return to_sum(self._norms[rows].clamp_min(TINY) / losses.clamp_min(TINY))
+        norms = self._norms[rows]
+        weights = torch.ones_like(norms)
+        touching = norms > 0
+        if bool(touching.any()):
+            weights[touching] = to_sum(norms[touching].clamp_min(TINY) / losses[touching].clamp_min(TINY))
+        return weights
 
     def _after_step(self, before: Tensor, after: Tensor | None, rows: Tensor) -> None:
         # The norms belong to one batch: the next one must bring its own.
