@@ -305,12 +305,8 @@ class FromScratch:
                 ]
                 directions[task] = dict(zip(self.columns, unit(row, method.rho)))
         else:
-            share = 1 / len(self.present)
-            mean = [
-                share
-                * sum((gradients[t][n] for t in self.present if gradients[t][n] is not None), torch.zeros(p.shape))
-                for n, p in zip(self.columns, shared)
-            ]
+            total = self.rows(gradients, self.columns).sum(0) / len(self.present)
+            mean = [part.view_as(p) for p, part in zip(shared, total.split([p.numel() for p in shared]))]
             for task in self.present:
                 noise = [torch.randn(p.shape, generator=method.generator) for p in shared]
                 values = []

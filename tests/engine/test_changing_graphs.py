@@ -1,4 +1,4 @@
-"""Every method of the catalogue while parameters freeze, are skipped or get new users: the step is that from scratch."""
+"""Every method while parameters freeze, are skipped or get new users: the step is the one from scratch."""
 
 import pytest
 
