@@ -51,6 +51,7 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
         self.passes = passes
         self.maps_parameters = self.weighting.needs_grad_norms
         self._split: ParameterSplit | None = None
+        self._saved_parameters: dict[str, list[str]] = {}
         self.shared_layer = shared_layer
         if self.weighting.needs_grad_norms and kwargs.get('accumulative_counts', 1) != 1:
             raise UserError(
@@ -95,7 +96,7 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
                 f'{type(self.weighting).__name__} needs a model; call attach(model) before step_tasks()'
             )
         if self._split is None:
-            self._split = ParameterSplit(self.parameter_table(), self.reducer)
+            self._split = ParameterSplit(self.parameter_table(), self.reducer, self._saved_parameters)
         self._split.follow(self._trainable())
         for shares in batch.shares(members, keep=True):
             self._split.update(members, shares)
@@ -106,12 +107,16 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
         self.weighting.observe_grad_norms(values, losses, measured.usable)
 
     def strategy_state(self) -> dict[str, Any]:
-        """The weighting's state."""
-        return dict(weighting=self.weighting.state_dict())
+        """The weighting's state, and for gradient norms which task uses which parameters."""
+        used = self._split.export() if self._split is not None else self._saved_parameters
+        state = dict(weighting=self.weighting.state_dict())
+        return dict(**state, parameters=used) if self.maps_parameters else state
 
     def load_strategy_state(self, state: dict[str, Any]) -> None:
         """Restore :meth:`strategy_state`."""
         self.weighting.load_state_dict(state['weighting'])
+        self._saved_parameters = {task: list(names) for task, names in state.get('parameters', {}).items()}
+        self._split = None
 
 
 def refuse_grad_norms(weighting: Any, wrapper: str) -> None:
