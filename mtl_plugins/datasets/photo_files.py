@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,13 +13,17 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.dist import get_rank
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserRuntimeError
 
 from .cache import CacheError, default_cache_dir, fingerprint
+from .files.jpeg import jpeg_header
+from .files.pictures import PictureError, decode_picture, open_picture, pixel_limit, to_rgb, upright_size
+from .files.png import DamagedFileError
+from .files.source import JPEG, UnreadableFileError, read_bytes
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
 
@@ -77,7 +82,7 @@ def find_bundled_photos() -> list[PhotoFile]:
 
 
 def find_photos(root: str | os.PathLike) -> list[PhotoFile]:
-    """All image files below a folder, ordered by name; hidden files and folders are left out.
+    """All image files below a folder, ordered by name; see :func:`picture_paths`.
 
     Raises:
         FileNotFoundError: If there is no such folder.
@@ -89,20 +94,38 @@ def find_photos(root: str | os.PathLike) -> list[PhotoFile]:
             f'PhotosDataset: root={str(root)!r} is not a folder; set it to a folder of photographs'
         )
     found = []
-    for folder, subfolders, names in os.walk(base, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not name.startswith('.')]
-        for name in names:
-            if name.lower().endswith(SUFFIXES) and not name.startswith('.'):
-                path = Path(folder, name)
-                state = path.stat() if path.exists() else None  # a dangling link is reported as unreadable later
-                stamp = (state.st_size, state.st_mtime_ns) if state else (0, 0)
-                found.append(PhotoFile(path.relative_to(base).as_posix(), str(path), stamp))
+    for path in picture_paths(base):
+        state = path.stat() if path.exists() else None  # a dangling link is reported as unreadable later
+        stamp = (state.st_size, state.st_mtime_ns) if state else (0, 0)
+        found.append(PhotoFile(path.relative_to(base).as_posix(), str(path), stamp))
     if not found:
         raise UserError(
             f'PhotosDataset: no photographs in root={str(root)!r}; looked in it and all its folders for files that '
             f'end in {", ".join(SUFFIXES)}'
         )
     return sorted(found, key=lambda photo: photo.name)
+
+
+def picture_paths(folder: Path) -> Iterator[Path]:
+    """Everything below a folder that is called like a picture, also behind links, in order.
+
+    Hidden files and folders are left out. A link to a folder that it lies in itself is not followed.
+    """
+    yield from _picture_paths(folder, ())
+
+
+def _picture_paths(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    state = folder.stat()
+    own = (state.st_dev, state.st_ino)
+    if own in above:
+        return
+    with os.scandir(folder) as entries:
+        listed = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith('.'))
+    for name, is_folder in listed:
+        if is_folder:
+            yield from _picture_paths(folder / name, (*above, own))
+        elif name.lower().endswith(SUFFIXES):
+            yield folder / name
 
 
 def read_photo(path: str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
@@ -113,37 +136,52 @@ def read_photo(path: str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
         size: Resize to this (height, width).
 
     Returns:
-        ``(H, W, 3)`` uint8 in RGB. Transparency is dropped; 16-bit greys are scaled to 8 bits.
+        ``(H, W, 3)`` uint8 in RGB, see :func:`~mtl_plugins.datasets.files.pictures.decode_picture`.
 
     Raises:
-        UnreadablePhotoError: If the file cannot be decoded completely.
+        UnreadablePhotoError: If the file cannot be decoded completely, or has values whose range is not known.
     """
-    try:
-        with Image.open(path) as image:
-            # The JPEG decoder may leave out detail that the resizing would remove anyway.
-            image.draft(None, (2 * max(size), 2 * max(size)))
-            rgb = _to_rgb(ImageOps.exif_transpose(image))
-            return np.asarray(rgb.resize(size[::-1], Image.Resampling.LANCZOS))
-    except Exception as error:  # decoders raise nearly anything, from OSError to SyntaxError and struct.error
-        raise UnreadablePhotoError(f'cannot read {path}: {type(error).__name__}: {error}') from error
+    with _named(path):
+        data = read_bytes(path, _EXPECTED)
+        if data.startswith(JPEG):
+            jpeg_header(data)
+            with open_picture(data) as image:
+                # The decoder may leave out detail that the resizing would remove anyway.
+                image.draft(None, (2 * max(size), 2 * max(size)))
+                rgb = to_rgb(ImageOps.exif_transpose(image))
+        else:
+            rgb = Image.fromarray(np.ascontiguousarray(decode_picture(data).bgr[..., ::-1]))
+        return np.asarray(rgb.resize(size[::-1], Image.Resampling.LANCZOS))
 
 
 def load_photo(path: str | os.PathLike) -> np.ndarray:
-    """Decode a photograph at its own size and turn it upright; else as :func:`read_photo`."""
+    """Decode a photograph at its own size, exactly as data sets read their images, but in RGB.
+
+    Raises:
+        UnreadablePhotoError: See :func:`read_photo`.
+    """
+    with _named(path):
+        return np.ascontiguousarray(decode_picture(read_bytes(path, _EXPECTED)).bgr[..., ::-1])
+
+
+_EXPECTED = 'a picture'
+
+
+@contextlib.contextmanager
+def _named(path: str | os.PathLike) -> Iterator[None]:
+    """Turn whatever a decoder raises into an error with the name of the file."""
     try:
-        with Image.open(path) as image:
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
-    except Exception as error:  # see read_photo
-        raise UnreadablePhotoError(f'cannot read {path}: {type(error).__name__}: {error}') from error
+        yield
+    except Exception as error:  # decoders raise nearly anything, from OSError to SyntaxError and struct.error
+        raise UnreadablePhotoError(f'cannot read {path}: {_reason(error)}') from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith('I'):
-        # Pillow would clip 16-bit greys at 255.
-        return Image.fromarray((np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8)).convert('RGB')
-    if 'transparency' in image.info:
-        image = image.convert('RGBA')
-    return image.convert('RGB')
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnreadableFileError):
+        return f'expected {error.expected}, but found {error.found}'
+    if isinstance(error, (PictureError, DamagedFileError)):
+        return f'expected {_EXPECTED}, but found {error}'
+    return f'{type(error).__name__}: {error}'
 
 
 @dataclass(frozen=True)
@@ -166,7 +204,7 @@ def scan_photos(photos: Sequence[PhotoFile], cache_dir: str | os.PathLike | None
         CacheError: If the outcome cannot be stored.
     """
     base = default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
-    key = fingerprint(dict(scan=1, files=[[photo.name, *photo.stamp] for photo in photos]))
+    key = fingerprint(dict(scan=2, limit=pixel_limit(), files=[[photo.name, *photo.stamp] for photo in photos]))
     path = base / f'photos-scan-{key}.json'
     try:
         stored = json.loads(path.read_text())
@@ -196,12 +234,13 @@ def scan_photos(photos: Sequence[PhotoFile], cache_dir: str | os.PathLike | None
 def _look(photo: PhotoFile) -> tuple[int, int] | str:
     """Upright (height, width) of a photograph, or the reason why it cannot be used."""
     try:
-        with Image.open(photo.path) as image:
-            width, height = image.size
-            on_its_side = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        data = read_bytes(photo.path, _EXPECTED)
+        if not data.startswith(JPEG):
+            return decode_picture(data).bgr.shape[:2]
+        with open_picture(data) as image:
             # A coarse decode reads the whole file: it finds truncation as well as a full one does, in less time.
             image.draft(None, (64, 64))
             image.load()
-    except Exception as error:  # see read_photo
-        return f'{type(error).__name__}: {error}'
-    return (width, height) if on_its_side else (height, width)
+        return upright_size(data)
+    except Exception as error:  # see _named
+        return _reason(error)

@@ -21,7 +21,7 @@ from .photo_files import PhotoFile, UnreadablePhotoError, find_bundled_photos, f
 from .photo_targets import NOISE_TASK, OFFERED_TASKS, SELF_TASKS, add_noise, photo_targets
 from .transforms.fields import as_size
 
-VERSION = 1
+VERSION = 2
 """Part of the cache's fingerprint: raise it whenever the same arguments give other pixels or targets."""
 MANY = 30
 """From this number of photographs on, ``split_by='auto'`` deals them out whole."""

@@ -289,9 +289,9 @@ def test_unusable_files_are_skipped_with_a_reason(folder, broken, tmp_path):
     for name, reason in (
         ('cut.jpg', 'truncated'),
         ('cut.png', ''),
-        ('text.jpg', 'cannot identify'),
-        ('empty.png', 'cannot identify'),
-        ('lost.jpg', 'No such file'),
+        ('text.jpg', 'unknown content'),
+        ('empty.png', 'an empty file'),
+        ('lost.jpg', 'no such file'),
         ('tiny.png', r'20 x 30 pixels (height x width) are too few'),
     ):
         assert reason in dataset.skipped[name]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from mtl_plugins.datasets.photo_files import SUFFIXES, UnreadablePhotoError, load_photo
+from mtl_plugins.datasets.photo_files import SUFFIXES, UnreadablePhotoError, load_photo, picture_paths
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.gif')
@@ -123,11 +123,7 @@ class Inputs:
         self._parts.append(Entry(name, f'array {number}', partial(np.ascontiguousarray, bgr)))
 
     def _add_folder(self, folder: Path) -> None:
-        found = [
-            path
-            for path in sorted(folder.rglob('*'))
-            if path.suffix.lower() in SUFFIXES and not any(p.startswith('.') for p in path.relative_to(folder).parts)
-        ]
+        found = list(picture_paths(folder))
         if not found:
             raise UserError(
                 f'there is no picture in {folder}; looked in it and its folders for files that end in '

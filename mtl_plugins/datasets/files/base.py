@@ -15,10 +15,15 @@ from mmengine.logging import print_log
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
 from mtl_plugins.task_specs import get_task_spec
 
+from ..transforms.fields import target_key
+from ..transforms.resizing import has_labels
 from .folders import missing_files
+from .loading import LoadSampleFiles
 from .reader import SampleReader
 
 _SHOWN = 5
+_LOOKED_AT = 32
+"""Samples that are read, if need be, to find out whether a task has labels."""
 
 
 class FilesDataset(BaseDataset):
@@ -107,6 +112,13 @@ class FilesDataset(BaseDataset):
             **kwargs,
         )
 
+    def full_init(self) -> None:
+        """List the samples, see :class:`mmengine.dataset.BaseDataset`, and look whether each task has labels at all."""
+        new = not self._fully_initialized
+        super().full_init()
+        if new:
+            self._warn_of_unlabelled_tasks()
+
     # What subclasses provide.
 
     def find_root(self, data_root: str) -> Path:
@@ -167,6 +179,33 @@ class FilesDataset(BaseDataset):
             'num_classes': {task: len(names) for task, names in self._only(self.CLASSES).items()},
             'channels': self._only(self.CHANNELS),
         }
+
+    def _warn_of_unlabelled_tasks(self) -> None:
+        """Read samples, evenly spaced, until each task has shown a label; nearly always one sample is enough."""
+        unlabelled = list(self.tasks)
+        looked_at = range(0, len(self), max(1, -(-len(self) // _LOOKED_AT)))
+        for index in looked_at:
+            if not unlabelled:
+                return
+            info = self.get_data_info(index)
+            info['files'] = {task: files for task, files in info['files'].items() if task in unlabelled}
+            try:
+                sample = LoadSampleFiles().transform(info)
+            except Exception:  # whoever loads this sample is told what is wrong with it
+                return
+            unlabelled = [
+                task
+                for task in unlabelled
+                if target_key(task) not in sample or not has_labels(get_task_spec(task), sample[target_key(task)])
+            ]
+        if unlabelled:
+            print_log(
+                f'{self._title}: not one pixel is labelled for {", ".join(unlabelled)} in the {len(looked_at)} of '
+                f'{len(self)} samples that were looked at. Such a task is not trained and has no score; leave it '
+                f'out of tasks, or repair its files. {self._verify}',
+                logger='current',
+                level=30,
+            )
 
     @property
     def _title(self) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from mtl_plugins.errors import UserFileNotFoundError
 
+from .source import read_text
+
 
 class FolderNotFoundError(UserFileNotFoundError):
     """There is no such data set where it was looked for.
@@ -60,10 +62,14 @@ def find_folder(
 
 
 def read_lines(path: str | os.PathLike) -> list[str]:
-    """The non-empty lines of a text file without surrounding blanks, whatever its line ends (LF, CRLF or lone CR)."""
-    # Universal newlines, which lone CRs need; utf-8-sig drops the mark that some editors put in front.
-    with open(path, encoding='utf-8-sig', newline=None) as file:
-        return [line.strip() for line in file.read().split('\n') if line.strip()]
+    """The non-empty lines of a text file without surrounding blanks, whatever its line ends (LF, CRLF or lone CR).
+
+    Raises:
+        FileNotFoundError: If it is missing.
+        UnreadableFileError: If it is no text in UTF-8.
+    """
+    lines = read_text(path, 'a list of lines').replace('\r\n', '\n').replace('\r', '\n').split('\n')
+    return [line.strip() for line in lines if line.strip()]
 
 
 def missing_files(paths: Iterable[str]) -> set[str]:

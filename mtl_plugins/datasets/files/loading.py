@@ -15,6 +15,7 @@ from mtl_plugins.task_specs import get_task_spec
 from ..transforms.fields import sample_name, target_key
 from ..transforms.geometry import resize_nearest
 from .normals import unit_or_zero
+from .sizes import check_aspect
 
 
 @TRANSFORMS.register_module()
@@ -22,11 +23,12 @@ class LoadSampleFiles(BaseTransform):
     """Read the image and the targets of one sample from the data set's files.
 
     The data set hands over ``reader`` (a :class:`~mtl_plugins.datasets.files.SampleReader`) and ``files``, the files
-    per task; a task without files is left out for this sample. A target of another size than its image is resized to
-    it: by nearest neighbour, normals bicubically with their lengths restored.
+    per task; a task without files is left out for this sample. A target of another size than its image, but of the same
+    proportions, is resized to it: by nearest neighbour, normals bicubically with their lengths restored.
 
     Raises:
         KeyError: If the data set hands over no reader.
+        UserError: If a target has other proportions than its image.
         UnreadableFileError: If a file is missing or damaged; the message names it.
     """
 
@@ -46,6 +48,13 @@ class LoadSampleFiles(BaseTransform):
         for task in results['files']:
             target = reader.read_target(task, results)
             if target.shape[:2] != size:
+                check_aspect(
+                    target.shape[:2],
+                    size,
+                    f"{sample_name(results)}: the target of task '{task}'",
+                    results['files'][task],
+                    str(results.get('img_path') or ''),
+                )
                 target = resize_target(target, size, get_task_spec(task).kind)
             results[target_key(task)] = target
             results['seg_fields'].append(target_key(task))

@@ -8,59 +8,65 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import cv2
 import numpy as np
 import scipy.io
-from PIL import Image
+from mmengine.logging import print_log
 
-from mtl_plugins.errors import UserError
+from .jpeg import jpeg_header
+from .pictures import SWAPPING, Picture, PictureError, check_pixels, decode_picture, open_picture, orientation_of
+from .png import GREY, PALETTE, DamagedFileError, PngHeader, png_header
+from .source import JPEG, PNG, WRONG_FORMAT, UnreadableFileError, fail, kind_of, read_bytes
 
-_PNG = b'\x89PNG\r\n\x1a\n'
-_PNG_END = b'\x00\x00\x00\x00IEND\xaeB`\x82'
-_JPEG = b'\xff\xd8'
-_JPEG_END = b'\xff\xd9'
-_TAIL = 4096
-"""Some programs append a few bytes behind the end of an image; the end mark is looked for in this many."""
-_GREY, _PALETTE = 0, 3
-_COLOUR_TYPES = {_GREY: 'grey', 2: 'RGB', _PALETTE: 'palette', 4: 'grey with alpha', 6: 'RGB with alpha'}
+__all__ = [
+    'UnreadableFileError', 'fail', 'read_colours', 'read_indices', 'read_mat', 'read_npy', 'read_png16', 'read_rgb',
+]  # fmt: skip
 
-
-class UnreadableFileError(UserError):
-    """A file of a data set is missing, damaged or of another kind than it should be; the message names it.
-
-    Attributes:
-        expected: What the file should be; empty if unknown.
-        found: What it is.
-    """
-
-    expected: str = ''
-    found: str = ''
-
-
-def fail(path: str | os.PathLike, expected: str, found: str) -> NoReturn:
-    """Raise :class:`UnreadableFileError` for ``path``."""
-    error = UnreadableFileError(
-        f'{os.fspath(path)}: expected {expected}, but found {found}. Restore the file from the archive (or load the '
-        'data set with allow_missing=True after removing it); tools/datasets/verify.py lists all damaged files'
-    )
-    error.expected, error.found = expected, found
-    raise error
+_TURNED: list[str] = []
+"""The first image of this process that was turned without a change of its size."""
 
 
 def read_rgb(path: str | os.PathLike) -> np.ndarray:
-    """Read a colour image (PNG, JPEG, ...) as ``(H, W, 3)`` uint8 in **BGR** order, the order of the pipeline.
+    """Read a colour image (PNG, JPEG, WebP, BMP, TIFF, ...) as ``(H, W, 3)`` uint8 in **BGR**, the pipeline's order.
 
-    Rotation tags (EXIF) are ignored, since labels belong to the pixels as they are stored.
+    The image is turned upright as its EXIF orientation says, as in inference; labels belong to the upright image. See
+    :func:`~.pictures.decode_picture` for greys, 16 bits and all else.
 
     Raises:
-        UnreadableFileError: If the file is missing, truncated or no image.
+        UnreadableFileError: If the file is missing, truncated, no image, or has values whose range is not known.
     """
     expected = 'a colour image'
-    data = _bytes(path, expected)
-    _check_complete(data, path, expected)
-    return _decode(data, path, expected, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    picture = _picture(read_bytes(path, expected), path, expected)
+    height, width = picture.bgr.shape[:2]
+    # A turn that swaps height and width shows in the sizes of the labels, if these were drawn on what is stored.
+    if picture.orientation != 1 and (picture.orientation not in SWAPPING or height == width):
+        _say_turned(os.fspath(path), picture.orientation)
+    return picture.bgr
+
+
+def _picture(data: bytes, path: str | os.PathLike, expected: str) -> Picture:
+    try:
+        return decode_picture(data)
+    except PictureError as error:
+        fail(path, expected, str(error), error.kind)
+    except DamagedFileError as error:
+        fail(path, expected, str(error))
+
+
+def _say_turned(path: str, orientation: int) -> None:
+    """Once per process: sizes cannot tell whether labels belong to the turned image."""
+    if _TURNED:
+        return
+    _TURNED.append(path)
+    print_log(
+        f'{path} was turned upright as its EXIF orientation {orientation} says, and so are others like it; their sizes '
+        'cannot tell whether the labels were drawn on the upright image. If they were drawn on what is stored, remove '
+        'the EXIF entry from these files',
+        logger='current',
+        level=30,
+    )
 
 
 def read_colours(path: str | os.PathLike, alpha: bool = False) -> np.ndarray:
@@ -74,13 +80,15 @@ def read_colours(path: str | os.PathLike, alpha: bool = False) -> np.ndarray:
         UnreadableFileError: If the file is missing, truncated, or has another depth or number of channels.
     """
     expected = 'an image of 3 channels and 8 bits'
-    data = _bytes(path, expected)
-    _check_complete(data, path, expected)
-    if data.startswith(_PNG) and _png_kind(data) not in ((8, 2), (8, 6))[: 1 + alpha]:
-        fail(path, expected, _png_text(data))
+    data = read_bytes(path, expected)
+    if not data.startswith((PNG, JPEG)):
+        fail(path, expected, kind_of(data))
+    png = _checked(data, path, expected)
+    if png and (png.bits, png.colour_type) not in ((8, 2), (8, 6))[: 1 + alpha]:
+        fail(path, expected, str(png), WRONG_FORMAT)
     image = _decode(data, path, expected, cv2.IMREAD_UNCHANGED)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4)[: 1 + alpha]:
-        fail(path, expected, f'{image.dtype} of shape {image.shape}')
+        fail(path, expected, f'{image.dtype} of shape {image.shape}', WRONG_FORMAT)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGB)
 
 
@@ -93,15 +101,14 @@ def read_indices(path: str | os.PathLike) -> np.ndarray:
         UnreadableFileError: If the file is missing, truncated, or another kind of image.
     """
     expected = 'a PNG of 8-bit grey values or palette indices'
-    data = _bytes(path, expected)
-    if not data.startswith(_PNG):
-        fail(path, expected, _kind(data))
-    _check_complete(data, path, expected)
-    bits, colour_type = _png_kind(data)
-    if (bits, colour_type) == (8, _GREY):
+    data = read_bytes(path, expected)
+    if not data.startswith(PNG):
+        fail(path, expected, kind_of(data))
+    png = _checked(data, path, expected)
+    if (png.bits, png.colour_type) == (8, GREY):
         return _decode(data, path, expected, cv2.IMREAD_GRAYSCALE)
-    if colour_type != _PALETTE:
-        fail(path, expected, _png_text(data))
+    if png.colour_type != PALETTE:
+        fail(path, expected, str(png), WRONG_FORMAT)
     # OpenCV has no way to get at the indices of a palette image.
     return _guarded(path, expected, lambda: _palette_indices(data))
 
@@ -113,12 +120,12 @@ def read_png16(path: str | os.PathLike) -> np.ndarray:
         UnreadableFileError: If the file is missing, truncated, or another kind of image.
     """
     expected = 'a PNG of 16-bit grey values'
-    data = _bytes(path, expected)
-    if not data.startswith(_PNG):
-        fail(path, expected, _kind(data))
-    _check_complete(data, path, expected)
-    if _png_kind(data) != (16, _GREY):
-        fail(path, expected, _png_text(data))
+    data = read_bytes(path, expected)
+    if not data.startswith(PNG):
+        fail(path, expected, kind_of(data))
+    png = _checked(data, path, expected)
+    if (png.bits, png.colour_type) != (16, GREY):
+        fail(path, expected, str(png), WRONG_FORMAT)
     return _decode(data, path, expected, cv2.IMREAD_UNCHANGED)
 
 
@@ -129,12 +136,12 @@ def read_npy(path: str | os.PathLike) -> np.ndarray:
         UnreadableFileError: If the file is missing, truncated, or holds anything but numbers.
     """
     expected = 'a .npy file with an array of numbers'
-    data = _bytes(path, expected)
+    data = read_bytes(path, expected)
     if not data.startswith(b'\x93NUMPY'):
-        fail(path, expected, _kind(data))
+        fail(path, expected, kind_of(data))
     array = _guarded(path, expected, lambda: np.load(io.BytesIO(data), allow_pickle=False))
     if array.dtype.kind not in 'biuf':
-        fail(path, expected, f'data type {array.dtype}')
+        fail(path, expected, f'data type {array.dtype}', WRONG_FORMAT)
     return array
 
 
@@ -150,7 +157,7 @@ def read_mat(path: str | os.PathLike, key: str, simplify_cells: bool = False) ->
         UnreadableFileError: If the file is missing, damaged, of version 7.3, or lacks the variable.
     """
     expected = f"a MATLAB file (version 5 to 7) with the variable '{key}'"
-    data = _bytes(path, expected)
+    data = read_bytes(path, expected)
     if data.startswith((b'MATLAB 7.3', b'\x89HDF')):
         fail(path, expected, 'version 7.3 (HDF5), which no release of this data set uses')
     content = _guarded(
@@ -163,19 +170,6 @@ def read_mat(path: str | os.PathLike, key: str, simplify_cells: bool = False) ->
     return content[key]
 
 
-def _bytes(path: str | os.PathLike, expected: str) -> bytes:
-    try:
-        with open(path, 'rb') as file:
-            data = file.read()
-    except FileNotFoundError:
-        fail(path, expected, 'no such file')
-    except OSError as error:
-        fail(path, expected, f'that it cannot be read ({error})')
-    if not data:
-        fail(path, expected, 'an empty file')
-    return data
-
-
 def _guarded(path: str | os.PathLike, expected: str, read: Callable[[], Any]) -> Any:
     try:
         return read()
@@ -186,41 +180,26 @@ def _guarded(path: str | os.PathLike, expected: str, read: Callable[[], Any]) ->
 def _decode(data: bytes, path: str | os.PathLike, expected: str, flags: int) -> np.ndarray:
     image = _guarded(path, expected, lambda: cv2.imdecode(np.frombuffer(data, np.uint8), flags))
     if image is None:
-        fail(path, expected, f'{_kind(data)} that cannot be decoded (damaged or truncated)')
+        fail(path, expected, f'{kind_of(data)} that cannot be decoded (damaged or truncated)')
     return image
 
 
 def _palette_indices(data: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(data)) as image:
+    with open_picture(data) as image:
         return np.array(image, np.uint8)
 
 
-def _check_complete(data: bytes, path: str | os.PathLike, expected: str) -> None:
-    """Look for the end mark: several decoders return the part of a truncated image that they could read."""
-    for begin, end in ((_PNG, _PNG_END), (_JPEG, _JPEG_END)):
-        if data.startswith(begin) and end not in data[-_TAIL:]:
-            fail(path, expected, f'{_kind(data)} that is truncated after {len(data)} bytes')
-
-
-def _png_kind(data: bytes) -> tuple[int, int]:
-    """Bits per channel and colour type, from the header."""
-    return (data[24], data[25]) if len(data) > 25 else (0, -1)
-
-
-def _png_text(data: bytes) -> str:
-    bits, colour_type = _png_kind(data)
-    return f'a PNG of {bits} bits, {_COLOUR_TYPES.get(colour_type, "damaged header")}'
-
-
-def _kind(data: bytes) -> str:
-    for begin, name in (
-        (_PNG, 'a PNG'),
-        (_JPEG, 'a JPEG'),
-        (b'\x93NUMPY', 'a .npy file'),
-        (b'MATLAB', 'a MATLAB file'),
-        (b'version https://git-lfs', 'a Git LFS pointer instead of the file'),
-        (b'<', 'a web page or XML'),
-    ):
-        if data.startswith(begin):
-            return name
-    return f'unknown content (first bytes {data[:8]!r})'
+def _checked(data: bytes, path: str | os.PathLike, expected: str) -> PngHeader | None:
+    """Refuse what decoders take without a word: truncated, turned and huge images; returns the header of a PNG."""
+    try:
+        header = (png_header if data.startswith(PNG) else jpeg_header)(data)
+        check_pixels(header.size)
+        orientation = orientation_of(data) if header.has_metadata else 1
+    except PictureError as error:
+        fail(path, expected, str(error), error.kind)
+    except DamagedFileError as error:
+        fail(path, expected, str(error))
+    if orientation != 1:
+        # Turning the pixels would not do for normals, and it is not known whether a program has looked at the entry.
+        fail(path, expected, f'the EXIF orientation {orientation}; store the target upright, without this entry')
+    return header if isinstance(header, PngHeader) else None

@@ -8,26 +8,20 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
 from ..files import UnreadableFileError, missing_files, read_fixture_marker, read_lines
 from ..files.axes import OURS
 from ..verification.axes import AxesFinding
 from ..verification.base import CheckJob, LayoutCheck, Problem
-from ..verification.files import check_ids, check_jpeg, check_npy, check_png, check_target
+from ..verification.files import check_decodes, check_ids, check_jpeg, check_npy, check_png, check_target, reason
 from ..verification.kinds import make_problem
 from . import layout
-from .decoding import EDGE_THRESHOLD, decode, read_stored, read_target
+from .decoding import read_target
 from .prepare import read_provenance
 
-FARTHEST = 20.0
-"""Metres. The camera sees about 10 m far; more means another unit."""
-NORMAL_TOLERANCE = 0.1
 FOCAL = 519.0
 """Focal length of the camera in pixels; cutting the border has not changed it."""
 _MEASURED = 5
 _CERTAIN = 0.6
-_DTYPES = ('float32', 'float64')
 
 
 class NYUDv2Check(LayoutCheck):
@@ -170,8 +164,8 @@ class NYUDv2Check(LayoutCheck):
                 ids[split] = read_lines(self.root / path)
             except FileNotFoundError:
                 problems.append(make_problem('missing file', path, f'it lists the samples of the split {split}'))
-            except (OSError, UnicodeDecodeError) as error:
-                problems.append(make_problem('unreadable file', path, str(error)))
+            except (OSError, ValueError) as error:
+                problems.append(make_problem('unreadable file', path, reason(error)))
         return ids, problems
 
 
@@ -202,49 +196,16 @@ def check_sample(
 
 def _check_image(root: Path, path: str, size: tuple[int, int]) -> list[Problem]:
     if path.endswith('.png'):
-        return check_png(root, path, size=size, channels=3, bits=8)
+        return check_png(root, path, size=size, channels=3, bits=8) or check_decodes(root, path, size=size)
     return check_jpeg(root, path, size=size)
 
 
 def _check_target(root: Path, path: str, task: str, size: tuple[int, int]) -> list[Problem]:
     ending = os.path.splitext(path)[1]
-    channels = 3 if task == 'normals' else 1
-    problems: list[Problem] = []
-    if ending == '.png':
-        problems = check_png(root, path, size=size, channels=channels, bits=8)
-    elif ending == '.jpg':
-        problems = check_jpeg(root, path, size=size, channels=channels)
-    elif ending == '.npy':
-        problems = check_npy(root, path, dtypes=_DTYPES)
-    if problems:
-        return problems
-    stored = None
-
-    def read() -> np.ndarray:
-        nonlocal stored
-        stored = read_stored(task, root / path)
-        return decode(task, stored, root / path)
-
+    if ending == '.npy':  # which may be longer than its header says
+        problems = check_npy(root, path, dtypes=None)
+        if problems:
+            return problems
     classes = len(layout.CLASSES) if task == 'semseg' else None
-    problems = check_target(root, path, task, read, size=size, num_classes=classes)
-    return problems if problems or stored is None else _check_stored(path, task, stored)
-
-
-def _check_stored(path: str, task: str, stored: np.ndarray) -> list[Problem]:
-    """What decoding hides: files whose values are those of another format or unit."""
-    wrong = None
-    if task == 'edge' and stored.dtype == np.uint8:
-        if 0 < stored.max() <= EDGE_THRESHOLD:
-            wrong = f'0 and 255, found at most {stored.max()}'
-    elif task == 'edge':
-        if not np.isin(stored, (0, 1)).all():
-            wrong = f'0 and 1, found {stored.min():g}..{stored.max():g}'
-    elif task == 'depth':
-        if np.nanmax(stored) > FARTHEST:
-            wrong = f'metres (about 0.7 to 10), found up to {np.nanmax(stored):g}'
-    elif task == 'normals' and stored.dtype != np.uint8:
-        length = np.linalg.norm(stored, axis=-1)
-        typical = np.median(length[length > 0])
-        if not abs(typical - 1) < NORMAL_TOLERANCE:
-            wrong = f'vectors of length 1 or 0, found a median length of {typical:.3g}'
-    return [] if wrong is None else [make_problem('values out of range', path, f'{task}: expected {wrong}')]
+    read = functools.partial(read_target, task, root / path)
+    return check_target(root, path, task, read, size=size, num_classes=classes)

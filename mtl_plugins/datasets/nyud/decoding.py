@@ -20,10 +20,18 @@ from ..files import (
 )
 from ..files.normals import unit_or_zero
 from ..files.reading import fail
+from ..files.source import OUT_OF_RANGE, WRONG_FORMAT
 from .layout import MAT_KEYS, Packaging
 
 EDGE_THRESHOLD = 127
 """8-bit edge maps hold 0 and 255; anything above this is an edge."""
+FARTHEST = 20.0
+"""Metres. The camera sees about 10 m far; more means another unit."""
+NORMAL_TOLERANCE = 0.1
+_FLOATS = ('float16', 'float32', 'float64')
+DTYPES = {'edge': ('bool', 'uint8', *_FLOATS), 'depth': _FLOATS, 'normals': ('uint8', *_FLOATS)}
+"""Task -> data types that its arrays may have; classes may have any that holds whole numbers."""
+_SAMPLED = 8
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95]
 # Normals lose more than pictures do when JPEG stores colour at half resolution.
 _JPEG_NORMALS = [cv2.IMWRITE_JPEG_QUALITY, 100, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
@@ -63,6 +71,8 @@ def read_stored(task: str, path: str | os.PathLike) -> np.ndarray:
     expected = '(H, W, 3)' if task == 'normals' else '(H, W)'
     if stored.ndim != expected.count(',') + 1 or (task == 'normals' and stored.shape[2] != 3) or not stored.size:
         fail(path, f'an array of shape {expected}', f'shape {stored.shape}')
+    if task in DTYPES and stored.dtype.name not in DTYPES[task]:
+        fail(path, f'data type {" or ".join(DTYPES[task])}', stored.dtype.name, WRONG_FORMAT)
     return stored
 
 
@@ -76,9 +86,14 @@ def read_target(task: str, path: str | os.PathLike) -> np.ndarray:
       see docs/data_preparation.md.
 
     Raises:
-        UnreadableFileError: If the file is missing, damaged or of another kind.
+        UnreadableFileError: If the file is missing, damaged or of another kind, or its values are those of another
+            format or unit.
     """
-    return decode(task, read_stored(task, path), path)
+    stored = read_stored(task, path)
+    wrong = _other_values(task, stored)
+    if wrong:
+        fail(path, *wrong, OUT_OF_RANGE)
+    return decode(task, stored, path)
 
 
 def decode(task: str, stored: np.ndarray, path: str | os.PathLike = '') -> np.ndarray:
@@ -92,6 +107,26 @@ def decode(task: str, stored: np.ndarray, path: str | os.PathLike = '') -> np.nd
     if task == 'depth':
         return np.asarray(stored, np.float32)
     return normals_from_bytes(stored) if stored.dtype == np.uint8 else unit_or_zero(stored)
+
+
+def _other_values(task: str, stored: np.ndarray) -> tuple[str, str] | None:
+    """What was expected and found, if values are those of another format or unit, which decoding would hide."""
+    if task == 'edge' and stored.dtype == np.uint8:
+        if 1 < stored.max() <= EDGE_THRESHOLD:
+            return 'edges of 0 and 255 (or 0 and 1)', f'at most {stored.max()}'
+    elif task == 'edge':
+        if not ((stored == 0) | (stored == 1)).all():
+            return 'edges of 0 and 1', f'{stored.min():g}..{stored.max():g}'
+    elif task == 'depth':
+        if (stored > FARTHEST).any():
+            return 'depth in metres (about 0.7 to 10)', f'up to {np.nanmax(stored):g}'
+    elif task == 'normals' and stored.dtype != np.uint8:
+        # Of some of the pixels: that is enough for another unit, and it is done for each sample of the training.
+        length = np.linalg.norm(stored[::_SAMPLED, ::_SAMPLED].astype(np.float64), axis=-1)
+        length = length[length > 0]
+        if length.size and not abs(np.median(length) - 1) < NORMAL_TOLERANCE:
+            return 'normals of length 1 or 0', f'a median length of {np.median(length):.3g}'
+    return None
 
 
 def write_image(path: str | os.PathLike, rgb: np.ndarray) -> None:
@@ -141,5 +176,6 @@ def _bytes(path: str | os.PathLike, stored: np.ndarray) -> np.ndarray:
     if stored.dtype == np.uint8:
         return stored
     if not np.isfinite(stored).all() or stored.min() < 0 or stored.max() > 255 or (stored != np.floor(stored)).any():
-        fail(path, 'whole numbers, 0 for not labelled or a class 1..40', f'values {stored.min():g}..{stored.max():g}')
+        found = f'values {stored.min():g}..{stored.max():g}'
+        fail(path, 'whole numbers, 0 for not labelled or a class 1..40', found, OUT_OF_RANGE)
     return stored.astype(np.uint8)

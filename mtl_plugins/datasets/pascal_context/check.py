@@ -9,21 +9,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ..files.folders import missing_files
 from ..files.normals import normals_from_bytes
-from ..files.reading import UnreadableFileError, read_colours, read_indices, read_mat
+from ..files.pictures import upright_size
+from ..files.reading import UnreadableFileError, read_colours
 from ..files.scenes import MARKER, read_fixture_marker
+from ..files.source import read_bytes
 from ..verification.base import CheckJob, LayoutCheck, Problem
-from ..verification.files import Size, check_ids, check_jpeg, check_png, check_size, check_target, reason
+from ..verification.files import Size, check_ids, check_jpeg, check_size, check_target, unreadable
 from ..verification.kinds import make_problem
 from . import layout
-from .classes import SEMSEG
-from .decoding import CONTEXT_CLASSES, LABEL_MAP
+from .decoding import LABEL_MAP, read_label_map
 from .part_lists import PartLists, read_part_lists
 from .parts import class_list, paint_parts, read_objects
-from .reader import read_saliency
+from .reader import read_saliency, read_semseg
 
 _LISTS_REMEDY = (
     'take the file from the archive again, or remove it: the loader then finds out from the annotations who is where'
@@ -43,6 +43,7 @@ class PascalContextCheck(LayoutCheck):
         super().__init__(layout.find_root(root))
         self.marker = read_fixture_marker(self.root)
         self.counts = layout.COUNTS if self.marker is None else self.marker['counts']
+        self.damaged_splits: dict[str, Problem] = {}
         self.ids = {split: self._ids(split) for split in self.counts}
         self.unknown, self.without_semseg = self._find_missing()
         self.lists: dict[str, PartLists] = {}
@@ -110,7 +111,10 @@ class PascalContextCheck(LayoutCheck):
     def _ids(self, split: str) -> list[str]:
         try:
             return layout.read_ids(self.root, split)
-        except (OSError, UnicodeDecodeError):
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
+            self.damaged_splits[split] = unreadable(layout.split_file(split), error)
             return []
 
     def _read_lists(self, split: str) -> str:
@@ -136,8 +140,11 @@ class PascalContextCheck(LayoutCheck):
 
     def _check_split(self, split: str) -> Iterable[Problem]:
         path, ids = layout.split_file(split), self.ids[split]
-        if not (self.root / path).is_file():
+        if not (self.root / path).exists():
             yield make_problem('missing file', path, f'the list of the images of split {split}')
+            return
+        if split in self.damaged_splits:
+            yield self.damaged_splits[split]
             return
         yield from check_ids(path, ids, self.counts[split])
         unknown = [identifier for identifier in dict.fromkeys(ids) if identifier in self.unknown]
@@ -185,45 +192,35 @@ def check_sample(root: Path, identifier: str, semseg: str, classes: list[int] | 
     normals, saliency = f'{layout.NORMALS}/{identifier}.png', f'{layout.SALIENCY}/{identifier}.png'
     size = _usual_size(root / path for path in (image, semseg, normals, saliency))
     problems = check_jpeg(root, image, size=size)
-    for path, task, read, channels, classes_of_task in (
-        (semseg, 'semseg', read_indices, 1, len(SEMSEG)),
-        (saliency, 'sal', read_saliency, 1, None),
-        (normals, 'normals', _read_normals, 3, None),
+    for path, task, read in (
+        (semseg, 'semseg', read_semseg),
+        (saliency, 'sal', read_saliency),
+        (normals, 'normals', _read_normals),
     ):
-        # A palette may have fewer bits per pixel.
-        bits = (1, 2, 4, 8) if task == 'semseg' else 8
-        problems += check_png(root, path, size=size, channels=channels, bits=bits) or check_target(
-            root, path, task, functools.partial(read, root / path), num_classes=classes_of_task
-        )
+        problems += check_target(root, path, task, functools.partial(read, root / path), size=size)
     return problems + _check_label_map(root, labels, size) + _check_parts(root, parts, size, classes)
 
 
 def _check_label_map(root: Path, path: str, size: Size | None) -> list[Problem]:
-    if not (root / path).is_file():
+    if not (root / path).exists():
         return []
     try:
-        labels = read_mat(root / path, LABEL_MAP)
+        labels = read_label_map(root / path)
     except UnreadableFileError as error:
-        return [_unreadable(path, error)]
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in 'iu':
-        found = getattr(labels, 'dtype', type(labels).__name__)
-        return [make_problem('wrong format', path, f'expected integers in {LABEL_MAP}, found {found}')]
+        return [unreadable(path, error)]
     problems = check_size(path, labels.shape, size)
-    if not problems and (labels.min() < 0 or labels.max() > CONTEXT_CLASSES):
-        detail = f'expected class ids 0..{CONTEXT_CLASSES}, found {labels.min()}..{labels.max()}'
-        problems.append(make_problem('values out of range', path, detail))
     if not labels.any():
         problems.append(make_problem('no labelled pixel', path, f'{LABEL_MAP} is 0 everywhere'))
     return problems
 
 
 def _check_parts(root: Path, path: str, size: Size | None, classes: list[int] | None) -> list[Problem]:
-    if not (root / path).is_file():
+    if not (root / path).exists():
         return []
     try:
         objects = read_objects(root / path)
     except UnreadableFileError as error:
-        return [_unreadable(path, error)]
+        return [unreadable(path, error)]
     try:
         target = paint_parts(objects)
     except ValueError as error:
@@ -249,10 +246,6 @@ def _usual_size(paths: Iterable[Path]) -> Size | None:
     """
     sizes: Counter[Size] = Counter()
     for path in paths:
-        with contextlib.suppress(OSError, ValueError, SyntaxError), Image.open(path) as image:
-            sizes[image.height, image.width] += 1
+        with contextlib.suppress(ValueError):
+            sizes[upright_size(read_bytes(path, 'a picture'))] += 1
     return max(sizes, key=sizes.__getitem__, default=None)
-
-
-def _unreadable(path: str, error: Exception) -> Problem:
-    return make_problem('unreadable file', path, reason(error))

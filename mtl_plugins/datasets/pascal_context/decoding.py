@@ -16,6 +16,7 @@ from mtl_plugins.evaluation.edges.thinning import thinned
 from mtl_plugins.task_specs import IGNORE_INDEX
 
 from ..files.reading import fail, read_mat
+from ..files.source import OUT_OF_RANGE, WRONG_FORMAT
 from .classes import NORMALS_CLASSES, voc_palette
 
 LABEL_MAP = 'LabelMap'
@@ -33,10 +34,14 @@ def read_label_map(path: str | os.PathLike) -> np.ndarray:
     expected = f'a map (H, W) of class ids 0..{CONTEXT_CLASSES}, the variable {LABEL_MAP}'
     labels = read_mat(path, LABEL_MAP)
     if not isinstance(labels, np.ndarray) or labels.ndim != 2 or labels.dtype.kind not in 'iuf' or labels.size == 0:
-        fail(path, expected, f'{getattr(labels, "dtype", type(labels).__name__)} of shape {np.shape(labels)}')
-    if labels.min() < 0 or not labels.max() <= CONTEXT_CLASSES:  # "not <=" also finds NaN
-        fail(path, expected, f'values from {labels.min()} to {labels.max()}')
-    return labels.astype(np.uint16)
+        found = f'{getattr(labels, "dtype", type(labels).__name__)} of shape {np.shape(labels)}'
+        fail(path, expected, found, WRONG_FORMAT)
+    if not labels.min() >= 0 or not labels.max() <= CONTEXT_CLASSES:  # "not" also finds NaN
+        fail(path, expected, f'values from {labels.min()} to {labels.max()}', OUT_OF_RANGE)
+    whole = labels.astype(np.uint16)
+    if labels.dtype.kind == 'f' and (whole != labels).any():
+        fail(path, expected, 'numbers that are not whole', WRONG_FORMAT)
+    return whole
 
 
 def label_edges(labels: np.ndarray) -> np.ndarray:

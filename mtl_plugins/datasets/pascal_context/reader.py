@@ -14,6 +14,8 @@ from ..files.derived import DerivedCache
 from ..files.normals import normals_from_bytes
 from ..files.reader import SampleReader
 from ..files.reading import fail, read_colours, read_indices
+from ..files.sizes import check_aspect
+from ..files.source import OUT_OF_RANGE
 from .classes import SEMSEG
 from .decoding import EDGE_RULES, mask_normals, read_label_map, saliency_from_bytes
 from .parts import ignore_without_parts, read_part_map
@@ -53,15 +55,17 @@ class PascalContextReader(SampleReader):
     def _human_parts(self, path: str, results: dict[str, Any]) -> np.ndarray:
         if results.get('person') is False:
             return np.full(results['img_shape'], IGNORE_INDEX, np.uint8)
-        return self.cache.get(_key(path, results), lambda: _part_map(path))
+        parts = self.cache.get(_key(path, results), lambda: _part_map(path))
+        return parts if parts.size > 1 else np.full(results['img_shape'], IGNORE_INDEX, np.uint8)
 
 
 def read_semseg(path: str | os.PathLike) -> np.ndarray:
     """The map of VOC's classes, ``(H, W)`` uint8 with 255 for "not labelled"."""
     labels = read_indices(path)
-    if ((labels >= len(SEMSEG)) & (labels != IGNORE_INDEX)).any():
-        bad = np.unique(labels[(labels >= len(SEMSEG)) & (labels != IGNORE_INDEX)])
-        fail(path, f'class ids 0..{len(SEMSEG) - 1} or {IGNORE_INDEX}', ', '.join(map(str, bad[:8])))
+    bad = labels[(labels >= len(SEMSEG)) & (labels != IGNORE_INDEX)]
+    if bad.size:
+        expected = f'class ids 0..{len(SEMSEG) - 1} or {IGNORE_INDEX} (not labelled)'
+        fail(path, expected, f'id {bad.max()} in {bad.size} pixels', OUT_OF_RANGE)
     return labels
 
 
@@ -69,6 +73,7 @@ def read_normals(path: str | os.PathLike, label_map: str | os.PathLike) -> np.nd
     """Unit normals, ``(H, W, 3)`` float32, zero where the class in ``label_map`` has none."""
     normals, labels = normals_from_bytes(read_colours(path)), read_label_map(label_map)
     if labels.shape != normals.shape[:2]:
+        check_aspect(labels.shape, normals.shape[:2], f'LabelMap of {label_map}', (), os.fspath(path))
         labels = cv2.resize(labels, normals.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     return mask_normals(normals, labels)
 
@@ -87,7 +92,7 @@ _READ = {'semseg': read_semseg, 'normals': read_normals, 'sal': read_saliency}
 
 
 def _part_map(path: str) -> np.ndarray:
-    """The map to be cached; one pixel, which is resized later, stands for a whole image that says nothing."""
+    """The map to be cached; one pixel stands for a whole image that says nothing."""
     target = read_part_map(path)
     return np.full((1, 1), IGNORE_INDEX, np.uint8) if target is None else ignore_without_parts(target)
 

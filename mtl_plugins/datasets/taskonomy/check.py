@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import read_fixture_marker
+from ..files import UnreadableFileError, read_fixture_marker
 from ..verification.axes import AxesFinding
 from ..verification.base import CheckJob, LayoutCheck, LazyJobs, Problem
-from ..verification.files import check_ids, check_png, check_target, reason
+from ..verification.files import check_decodes, check_ids, check_png, check_size, check_target, reason, unreadable
 from ..verification.kinds import make_problem
 from .axes import find_axes
-from .decoding import CODINGS, NO_DATA, UNITS_PER_METRE, decode, own_holes, read_codes
+from .decoding import NO_DATA, UNITS_PER_METRE, decode, own_holes, read_codes
 from .holes import Hole, find_holes
 from .index import Folder, Index, join, list_folders, point_and_view
 from .layout import (
@@ -32,15 +32,12 @@ from .layout import (
     find_root,
     read_splits,
 )
+from .reader import read_mask
 
 _NAMED = 100
 """Missing files of one folder that are named one by one; more are counted."""
 _TYPICAL_METRES = (0.05, 60.0)
 _TYPICAL_LENGTH = (0.9, 1.1)
-_ANY = (1, 3, 4)
-"""The papers leave open how these were stored; an alpha channel is dropped."""
-_CHANNELS = dict.fromkeys((RGB, 'normal', 'principal_curvature'), (3, 4))
-_CHANNELS |= dict.fromkeys((MASK, 'reshading', 'segment_unsup2d', 'segment_unsup25d'), _ANY)
 
 
 class TaskonomyCheck(LayoutCheck):
@@ -206,12 +203,13 @@ def check_sample(root: Path, domains: tuple[str, ...], files: tuple[str, ...], s
     """
     problems, stored = [], {}
     for domain, path in zip(domains, files):
-        bits = CODINGS[domain].bits if domain in TASKS else 8
-        channels = _CHANNELS.get(domain, 1)
-        found = check_png(root, path, size=size, channels=channels, bits=bits)
-        if not found and domain in TASKS:
-            found = _check_task(root, path, domain, size, stored)
-        problems += found
+        if domain in TASKS:
+            problems += _check_task(root, path, domain, size, stored)
+        elif domain == MASK:
+            problems += _check_mask(root, path, size)
+        else:
+            found = check_png(root, path, size=size, channels=(3, 4), bits=8)
+            problems += found or check_decodes(root, path, size=size)
     if {'depth_euclidean', 'depth_zbuffer'} <= stored.keys():
         problems += _check_depths(stored, dict(zip(domains, files)))
     return problems
@@ -227,6 +225,13 @@ def _check_task(
 
     problems = check_target(root, path, task, read, size=size)
     return problems if problems or task not in stored else _check_codes(path, task, stored[task])
+
+
+def _check_mask(root: Path, path: str, size: tuple[int, int]) -> list[Problem]:
+    try:
+        return check_size(path, read_mask(root / path).shape, size)
+    except UnreadableFileError as error:
+        return [unreadable(path, error)] if (root / path).exists() else []
 
 
 def _check_codes(path: str, task: str, codes: np.ndarray) -> list[Problem]:

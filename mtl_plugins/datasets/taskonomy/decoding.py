@@ -127,8 +127,8 @@ CODINGS: dict[str, Coding] = {
 def read_codes(task: str, path: str) -> np.ndarray:
     """The codes in a task's file: ``(H, W)`` uint16 for 16-bit tasks, else ``(H, W)`` or ``(H, W, 3)`` uint8 (RGB).
 
-    A grey file of a task of three channels is repeated, of a colour file of a task of one channel the first channel is
-    taken, and an alpha channel is dropped, since the papers leave open how these were stored.
+    A grey file of ``reshading`` is repeated, of a colour file of a task of one channel the first channel is taken, and
+    an alpha channel is dropped, since the papers leave open how these were stored.
 
     Raises:
         UnreadableFileError: If the file is missing, damaged, or has another number of bits.
@@ -136,7 +136,10 @@ def read_codes(task: str, path: str) -> np.ndarray:
     coding = CODINGS[task]
     if coding.bits == 16:
         return read_png16(path)
-    readers: Sequence[Callable[[str], np.ndarray]] = (read_indices, functools.partial(read_colours, alpha=True))
+    colours = functools.partial(read_colours, alpha=True)
+    if task in ('normal', 'principal_curvature'):  # whose channels differ in what they mean
+        return colours(path)
+    readers: Sequence[Callable[[str], np.ndarray]] = (read_indices, colours)
     readers = readers if coding.stored_channels == 1 else readers[::-1]
     try:
         return readers[0](path)

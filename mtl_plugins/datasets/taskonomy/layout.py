@@ -150,8 +150,8 @@ def read_splits(root: Path) -> Splits:
         return Splits(tuple((name, split) for split, names in TINY.items() for name in names), None)
     try:
         header, *lines = [[cell.strip() for cell in line.split(',')] for line in read_lines(path)] or [[]]
-    except UnicodeDecodeError as error:
-        raise _split_error(path, f'no text ({error})') from error
+    except UnreadableFileError as error:
+        raise _split_error(path, error.found) from error
     if header[:4] != ['id', *SPLITS]:
         raise _split_error(path, f'the columns {",".join(header) or "(none)"}')
     rows = []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ..files import NormalAxes, SampleReader, UnreadableFileError, read_colours, read_indices, read_rgb
+from ..files.sizes import check_aspect
+from ..transforms.fields import sample_name
 from ..transforms.resizing import resize_nearest
 from .decoding import NO_DATA, NORMAL_AXES, PICTURE_TASKS, decode, dilate, own_holes, read_codes
 from .layout import Z_BUFFER
@@ -48,11 +51,17 @@ class TaskonomyReader(SampleReader):
 
     def read_image(self, results: dict[str, Any]) -> np.ndarray:
         """The image: ``(H, W, 3)`` uint8, BGR."""
-        return self._resized(read_rgb(results['img_path']))
+        image = read_rgb(results['img_path'])
+        results.setdefault(_MEMORY, {})['image'] = image.shape[:2]
+        return self._resized(image)
 
     def read_target(self, task: str, results: dict[str, Any]) -> np.ndarray:
         """A target: ``(H, W)`` or ``(H, W, C)`` float32, see :func:`~.decoding.decode`."""
         codes = self._codes(task, results['files'][task], results)
+        size = results.get(_MEMORY, {}).get('image')
+        if size is not None:  # before anything is resized
+            owner = f"{sample_name(results)}: the target of task '{task}'"
+            check_aspect(codes.shape[:2], size, owner, results['files'][task], results['img_path'])
         valid = self._valid(task, codes, results) if self.masks else None
         if task == next(reversed(results['files'])):
             results.pop(_MEMORY, None)
@@ -96,7 +105,7 @@ class TaskonomyReader(SampleReader):
         memory = results.setdefault(_MEMORY, {})
         if 'holes' not in memory:
             if results.get('mask_path'):
-                memory['holes'] = _read_mask(results['mask_path']) == 0
+                memory['holes'] = read_mask(results['mask_path']) == 0
             elif results.get('zbuffer_path'):
                 memory['holes'] = self._codes(Z_BUFFER, results['zbuffer_path'], results) == NO_DATA
             else:
@@ -110,7 +119,7 @@ class TaskonomyReader(SampleReader):
         return np.array(image.resize(self.size[::-1], Image.Resampling.BILINEAR))
 
 
-def _read_mask(path: str) -> np.ndarray:
+def read_mask(path: str | os.PathLike) -> np.ndarray:
     """A mask of valid pixels ``(H, W)`` uint8, stored as grey values or as colours."""
     try:
         return read_indices(path)

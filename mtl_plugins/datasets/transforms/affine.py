@@ -15,7 +15,7 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import TaskSpec
 
-from .fields import iter_targets
+from .fields import check_sizes, iter_targets
 
 INTERPOLATIONS = {'bilinear': cv2.INTER_LINEAR, 'bicubic': cv2.INTER_CUBIC}
 BORDERS = ('ignore', 'zero')
@@ -82,6 +82,7 @@ class MultiTaskRandomAffine(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Turn and zoom ``img`` and all targets."""
+        check_sizes(results, type(self).__name__)
         angle, scale = self.draw()
         matrix = source_matrix(results['img'].shape[:2], angle, scale)
         height, width = results['img'].shape[:2]

@@ -15,6 +15,10 @@ from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec
 from .fields import iter_targets, sample_name
 
 NORMAL_TOLERANCE = 0.02
+FARTHEST = 10_000.0
+"""Metres. What is further is a code of some program for "not known" or for the sky, or another unit."""
+LARGEST = 1e12
+"""Values of regression targets beyond this are codes too: their squares, summed over an image, leave float32."""
 _LOOK = (
     'Look at the label with tools/datasets/browse.py CONFIG, and mend the file, what reads it, or the settings of its '
     'task (num_classes, channels, unit)'
@@ -38,8 +42,8 @@ class CheckTargets(BaseTransform):
         once: False checks a sample each time.
 
     Raises:
-        ValueError: When applied to a bad sample. The message names the sample, the task, what was expected and what
-            was found.
+        ValueError: When applied to a bad sample. The message names the sample, the task, what was
+            expected and what was found.
     """
 
     def __init__(self, num_classes: Mapping[str, int] | None = None, once: bool = True) -> None:
@@ -124,9 +128,10 @@ def _check_binary(target: np.ndarray, _: int | None) -> tuple[str, str] | None:
 
 
 def _check_depth(target: np.ndarray, _: int | None) -> tuple[str, str] | None:
-    bad = target[(target < 0) | np.isinf(target)]
+    bad = target[(target < 0) | (target > FARTHEST)]
     if bad.size:
-        return 'finite metres of 0 or more (0 or NaN: not known)', f'value {bad.min():g} in {bad.size} pixels'
+        expected = f'finite metres of 0 or more and up to {FARTHEST:g} (0 or NaN: not known)'
+        return expected, f'value {bad.min():g} in {bad.size} pixels'
     return None
 
 
@@ -140,9 +145,10 @@ def _check_normals(target: np.ndarray, _: int | None) -> tuple[str, str] | None:
 
 
 def _check_regression(target: np.ndarray, _: int | None) -> tuple[str, str] | None:
-    bad = target[np.isinf(target)]
+    bad = target[np.abs(target) > LARGEST]
     if bad.size:
-        return 'finite values (NaN: not known)', f'value {bad[0]} in {bad.size} pixels'
+        expected = 'finite values' if np.isinf(bad).any() else f'values of at most {LARGEST:g}'
+        return f'{expected} (NaN: not known)', f'value {bad[0]:g} in {bad.size} pixels'
     return None
 
 

@@ -33,6 +33,34 @@ def iter_targets(results: dict[str, Any]) -> Iterator[tuple[str, TaskSpec]]:
         yield key, get_task_spec(key[len(PREFIX) :])
 
 
+def check_sizes(results: dict[str, Any], owner: str, resized: bool = False) -> None:
+    """Refuse targets that do not fit their image, before they are moved along with it.
+
+    Args:
+        results: The sample.
+        owner: Class of the transform, for the message.
+        resized: Whether the transform gives all of them one size: then another size of the same proportions will do.
+
+    Raises:
+        UserError: If a target has another size (or other proportions) than ``img``.
+    """
+    # Here, since the data sets of files, to which this function belongs, import this module.
+    from ..files.sizes import check_aspect
+
+    size = results['img'].shape[:2]
+    for key, spec in iter_targets(results):
+        found = results[key].shape[:2]
+        if found == size:
+            continue
+        title = f"{owner}: {sample_name(results)}: the target of task '{spec.key}'"
+        check_aspect(found, size, title, (), str(results.get('img_path') or ''))
+        if not resized:
+            raise UserError(
+                f'{title} is {found[0]} x {found[1]} (height x width), but its image is {size[0]} x {size[1]}; let '
+                'mtl_plugins.MultiTaskResize come before'
+            )
+
+
 def sample_name(results: dict[str, Any]) -> str:
     """How error messages name a sample."""
     name = results.get('img_path') or f'number {results.get("sample_idx", "?")}'

@@ -15,7 +15,7 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import IGNORE_INDEX, get_task_spec
 
-from .fields import as_size, iter_targets, target_key
+from .fields import as_size, check_sizes, iter_targets, target_key
 from .resizing import resize_linear, resize_nearest
 
 
@@ -48,6 +48,7 @@ class MultiTaskRandomScale(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Scale ``img`` and all targets; sets ``img_shape`` and ``scale_factor`` (width, height)."""
+        check_sizes(results, type(self).__name__, resized=True)
         factor = self.draw()
         height, width = results['img'].shape[:2]
         size = max(int(height * factor), 1), max(int(width * factor), 1)
@@ -120,6 +121,7 @@ class MultiTaskRandomCrop(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Crop ``img`` and all targets; sets ``img_shape``."""
+        check_sizes(results, type(self).__name__)
         window = self.choose(results['img'].shape[:2], results.get(target_key(self.cat_task)))
         results['img'] = results['img'][window]
         for key, _ in iter_targets(results):

@@ -10,7 +10,7 @@ from mmcv.transforms import BaseTransform
 
 from mtl_plugins.registry import TRANSFORMS
 
-from .fields import as_size, iter_targets
+from .fields import as_size, check_sizes, iter_targets
 
 
 @TRANSFORMS.register_module()
@@ -43,6 +43,8 @@ class MultiTaskPad(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Pad ``img`` and, if wanted, all targets; sets ``img_shape``, ``pad_shape`` and ``pad_offset``."""
+        if self.pad_targets:
+            check_sizes(results, type(self).__name__)
         shape = results['img'].shape[:2]
         padded = tuple(max(have, want) for have, want in zip(shape, self.size))
         offset = tuple((new - old) // 2 if self.centred else 0 for old, new in zip(shape, padded))

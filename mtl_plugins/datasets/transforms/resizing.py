@@ -12,9 +12,9 @@ from PIL import Image
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
-from mtl_plugins.task_specs import TaskSpec
+from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec
 
-from .fields import as_size, iter_targets
+from .fields import as_size, check_sizes, iter_targets
 
 TARGETS = ('nearest', 'bilinear')
 SMALLEST_WEIGHT = 1e-6
@@ -128,6 +128,11 @@ def labelled(spec: TaskSpec, target: np.ndarray) -> np.ndarray:
     return finite
 
 
+def has_labels(spec: TaskSpec, target: np.ndarray) -> bool:
+    """Whether any pixel of a target of any kind carries a label."""
+    return bool((target != IGNORE_INDEX).any() if spec.is_categorical else labelled(spec, target).any())
+
+
 @TRANSFORMS.register_module()
 class MultiTaskResize(BaseTransform):
     """Resize image and targets to one size, as Taskonomy's are to 256 x 256.
@@ -157,14 +162,15 @@ class MultiTaskResize(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Resize ``img`` and all targets; sets ``img_shape`` and ``scale_factor`` (width, height)."""
+        check_sizes(results, type(self).__name__, resized=True)
         height, width = results['img'].shape[:2]
         if (height, width) != self.size:
             results['img'] = resize_linear(results['img'], self.size, self.antialias)
-            for key, spec in iter_targets(results):
-                if self.targets == 'nearest' or spec.is_categorical:
-                    results[key] = resize_nearest(results[key], self.size)
-                else:
-                    results[key] = resize_valid(spec, results[key], self.size, self.antialias)
+        for key, spec in iter_targets(results):
+            if self.targets == 'nearest' or spec.is_categorical:
+                results[key] = resize_nearest(results[key], self.size)
+            else:
+                results[key] = resize_valid(spec, results[key], self.size, self.antialias)
         results['img_shape'] = self.size
         results['scale_factor'] = (self.size[1] / width, self.size[0] / height)
         return results

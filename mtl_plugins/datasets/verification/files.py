@@ -5,17 +5,17 @@ Each returns the problems it finds. A file that is not there is no problem here:
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from mtl_plugins.datasets.files.reading import UnreadableFileError
+from mtl_plugins.datasets.files.pictures import PictureError, decode_picture, open_picture
+from mtl_plugins.datasets.files.source import UNREADABLE, UnreadableFileError, read_bytes
 from mtl_plugins.datasets.transforms.checks import value_problem
-from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec, get_task_spec
+from mtl_plugins.datasets.transforms.resizing import has_labels
+from mtl_plugins.task_specs import IGNORE_INDEX, get_task_spec
 
 from .base import Problem
 from .headers import DamagedFileError, read_npy_header, read_png_header
@@ -70,12 +70,12 @@ def check_png(
 
 
 def check_jpeg(root: Path, path: str, *, size: Size | None = None, channels: int | None = 3) -> list[Problem]:
-    """Check that a file is a JPEG of the expected size and number of channels that decodes to its end."""
+    """Check that a file is a JPEG of the expected size and number of channels that the loader can read."""
     return _check_decoded(root, path, 'JPEG', size, channels)
 
 
 def check_decodes(root: Path, path: str, *, size: Size | None = None) -> list[Problem]:
-    """Check that an image file decodes to its end, and that it has the expected (height, width) if one is given."""
+    """Check that the loader can read an image, and that upright it has the expected (height, width), if any."""
     return _check_decoded(root, path, None, size, None)
 
 
@@ -84,9 +84,12 @@ def check_npy(
     path: str,
     *,
     shape: Sequence[int] | None = None,
-    dtypes: Sequence[str] = ('float32', 'float64'),
+    dtypes: Sequence[str] | None = ('float32', 'float64'),
 ) -> list[Problem]:
-    """Check that an ``.npy`` file is complete and holds an array of the expected shape and one of the data types."""
+    """Check that an ``.npy`` file is complete and holds an array of the expected shape and one of the data types.
+
+    None for either accepts any.
+    """
     try:
         header = read_npy_header(root / path)
     except FileNotFoundError:
@@ -136,7 +139,7 @@ def check_values(
     wrong = value_problem(target, spec, num_classes)
     if wrong is not None:
         return [make_problem('values out of range', path, f'{task}: expected {wrong[0]}, found {wrong[1]}')]
-    if not allow_unlabelled and not _is_labelled(spec, target):
+    if not allow_unlabelled and not has_labels(spec, target):
         return [make_problem('no labelled pixel', path, f'{task}: {_UNLABELLED[spec.kind]}')]
     return []
 
@@ -157,18 +160,18 @@ def check_target(
         root: Folder of the dataset.
         path: The file that is read, relative to the root.
         task: Key of the task.
-        read: Returns the target as the loader gives it. Its ValueError (UnreadableFileError is one) or OSError becomes
-            the problem 'unreadable file'.
+        read: Returns the target as the loader gives it. Its ValueError or OSError becomes the problem 'unreadable
+            file', and an UnreadableFileError one of its own kind.
         size: Expected (height, width); None accepts any.
         num_classes: See :func:`check_values`.
         allow_unlabelled: See :func:`check_values`.
     """
-    if not (root / path).is_file():
+    if not (root / path).exists():
         return []
     try:
         target = read()
     except (ValueError, OSError) as error:
-        return [make_problem('unreadable file', path, reason(error))]
+        return [unreadable(path, error)]
     problems = check_size(path, target.shape[:2], size)
     values = check_values(path, task, target, num_classes=num_classes, allow_unlabelled=allow_unlabelled)
     return problems + values
@@ -205,30 +208,29 @@ _UNLABELLED = {
 
 def _check_decoded(root: Path, path: str, kind: str | None, size: Size | None, channels: int | None) -> list[Problem]:
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of what it can repair (odd EXIF data and the like), which is no damage of the picture.
-            warnings.simplefilter('ignore')
-            with Image.open(root / path) as image:
-                image.load()
-                found_size, found_kind, bands = (image.height, image.width), image.format, len(image.getbands())
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        data = read_bytes(root / path, 'a picture')
+        picture = decode_picture(data)
+    except UnreadableFileError as error:
+        return [unreadable(path, error)] if (root / path).exists() else []
+    except PictureError as error:
+        return [make_problem(error.kind, path, f'expected a picture, found {error}')]
+    except (OSError, ValueError) as error:
         return [make_problem('unreadable file', path, reason(error))]
-    problems = check_size(path, found_size, size)
-    if kind is not None and found_kind != kind:
-        problems.append(make_problem('wrong format', path, f'expected a {kind} file, found {found_kind}'))
+    problems = check_size(path, picture.bgr.shape[:2], size)
+    if kind is None:
+        return problems
+    with open_picture(data) as image:
+        found, bands = image.format, len(image.getbands())
+    if found != kind:
+        problems.append(make_problem('wrong format', path, f'expected a {kind} file, found {found}'))
     elif channels is not None and bands != channels:
         problems.append(make_problem('wrong format', path, f'expected {channels} channel(s), found {bands}'))
     return problems
 
 
-def _is_labelled(spec: TaskSpec, target: np.ndarray) -> bool:
-    if spec.is_categorical:
-        return bool((target != IGNORE_INDEX).any())
-    if spec.kind in ('depth', 'normals'):
-        return bool((np.nan_to_num(target) != 0).any())
-    return not np.isnan(target).all()
+def unreadable(path: str, error: Exception) -> Problem:
+    """The problem that a reading function of the loader names by its error."""
+    return make_problem(getattr(error, 'kind', UNREADABLE), path, reason(error))
 
 
 def reason(error: Exception) -> str:

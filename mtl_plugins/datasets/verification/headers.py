@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from mtl_plugins.errors import UserError
+from mtl_plugins.datasets.files.png import DamagedFileError, PngHeader, png_header
+from mtl_plugins.datasets.files.source import PNG, kind_of, special_file
 
-_PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
-# Colour type of the header -> name, channels as stored (a palette stores one index per pixel).
-_PNG_COLOURS = {0: ('grey', 1), 2: ('RGB', 3), 3: ('palette', 1), 4: ('grey + alpha', 2), 6: ('RGB + alpha', 4)}
-
-
-class DamagedFileError(UserError):
-    """A file is truncated, altered, or not of the expected format."""
-
-
-@dataclass(frozen=True)
-class PngHeader:
-    """Size, channels as stored, bits per channel and the name of the colour type of a PNG file."""
-
-    size: tuple[int, int]
-    channels: int
-    bits: int
-    colours: str
+__all__ = ['DamagedFileError', 'NpyHeader', 'PngHeader', 'read_npy_header', 'read_png_header']
 
 
 @dataclass(frozen=True)
@@ -40,42 +22,19 @@ class NpyHeader:
 
 
 def read_png_header(path: Path) -> PngHeader:
-    """Read the header of a PNG file and check that all its chunks are there, each with the right checksum.
-
-    Decoders return the upper part of a truncated file without a word; this does not.
+    """See :func:`~mtl_plugins.datasets.files.png.png_header`.
 
     Raises:
+        FileNotFoundError: If the file is missing.
         DamagedFileError: If the file is no PNG, or is truncated or altered.
     """
-    with open(path, 'rb') as file:
-        if file.read(len(_PNG_SIGNATURE)) != _PNG_SIGNATURE:
-            raise DamagedFileError('expected a PNG file, but it does not begin like one')
-        header = None
-        while True:
-            name, data = _read_chunk(file)
-            if header is None:
-                if name != b'IHDR' or len(data) != 13:
-                    raise DamagedFileError('expected a PNG file, but its first chunk is not the header')
-                width, height, bits, colour_type = struct.unpack('>IIBB', data[:10])
-                if colour_type not in _PNG_COLOURS:
-                    raise DamagedFileError(f'the header names the unknown colour type {colour_type}')
-                colours, channels = _PNG_COLOURS[colour_type]
-                header = PngHeader((height, width), channels, bits, colours)
-            if name == b'IEND':
-                return header
-
-
-def _read_chunk(file: BinaryIO) -> tuple[bytes, bytes]:
-    start = file.read(8)
-    if len(start) < 8:
-        raise DamagedFileError('the PNG file is truncated: it has no end chunk')
-    length, name = struct.unpack('>I4s', start)
-    data, checksum = file.read(length), file.read(4)
-    if len(data) < length or len(checksum) < 4:
-        raise DamagedFileError('the PNG file is truncated in the middle of its data')
-    if struct.unpack('>I', checksum)[0] != zlib.crc32(data, zlib.crc32(name)):
-        raise DamagedFileError('the PNG file was altered: the checksum of its data is wrong')
-    return name, data
+    special = special_file(path)
+    if special:
+        raise DamagedFileError(f'expected a PNG file, found {special}')
+    data = path.read_bytes()
+    if not data.startswith(PNG):
+        raise DamagedFileError(f'expected a PNG file, found {kind_of(data) if data else "an empty file"}')
+    return png_header(data)
 
 
 def read_npy_header(path: Path) -> NpyHeader:
@@ -84,6 +43,9 @@ def read_npy_header(path: Path) -> NpyHeader:
     Raises:
         DamagedFileError: If the file is no ``.npy`` file, holds Python objects, or is truncated.
     """
+    special = special_file(path)
+    if special:
+        raise DamagedFileError(f'expected a .npy file of numpy, found {special}')
     with open(path, 'rb') as file:
         try:
             version = np.lib.format.read_magic(file)

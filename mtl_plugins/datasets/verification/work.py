@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtl_plugins.datasets.files.source import special_file
+
 from .base import CheckJob, Problem
 from .files import reason
 from .kinds import make_problem
@@ -70,6 +72,10 @@ def run_job(root: Path, job: CheckJob, content: bool = True, stamps: bool = True
     problems: list[Problem] = []
     found: dict[str, Stamp] = {}
     for path in job.paths:
+        special = special_file(root / path)
+        if special:
+            problems.append(make_problem('unreadable file', path, f'expected a file, found {special}'))
+            continue
         try:
             if stamps:
                 found[path] = stamp_file(root / path)

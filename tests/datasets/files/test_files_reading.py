@@ -66,15 +66,17 @@ def test_images_are_bgr_and_colour_targets_rgb(tmp_path, colours):
     assert read_colours(path).flags.writeable
 
 
-def test_jpeg_images_and_rotation_tags_are_ignored(tmp_path):
+def test_jpeg_images_are_turned_upright_and_targets_that_would_have_to_be_are_refused(tmp_path):
     smooth = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 256, (24, 32, 3), np.uint8), (9, 9), 4)
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     Image.fromarray(smooth).save(tmp_path / 'a.jpg', quality=98, subsampling=0, exif=exif)
     image = read_rgb(tmp_path / 'a.jpg')
-    assert image.shape == smooth.shape
-    assert np.abs(image[..., ::-1].astype(int) - smooth).mean() < 3
-    np.testing.assert_array_equal(read_colours(tmp_path / 'a.jpg'), image[..., ::-1])
+    assert np.abs(image[..., ::-1].astype(int) - np.rot90(smooth, -1)).mean() < 3
+    with pytest.raises(UnreadableFileError, match='EXIF orientation 6; store the target upright'):
+        read_colours(tmp_path / 'a.jpg')
+    Image.fromarray(smooth).save(tmp_path / 'b.jpg', quality=98, subsampling=0)
+    np.testing.assert_array_equal(np.rot90(read_colours(tmp_path / 'b.jpg'), -1), image[..., ::-1])
 
 
 @pytest.mark.parametrize('colour_table', [False, True])

@@ -122,7 +122,7 @@ def test_values_out_of_range(copies):
     labels[3, 4] = 41
     png(root / 'segmentation' / '0001.png', labels)
     png(root / 'segmentation' / '0002.png', np.full(SIZE, 255, np.uint8))  # not-labelled of another convention
-    png(root / 'edge' / '0001.png', np.eye(*SIZE, dtype=np.uint8))
+    png(root / 'edge' / '0001.png', np.eye(*SIZE, dtype=np.uint8) * np.uint8(100))
     depth = np.load(root / 'depth' / '0001.npy')
     np.save(root / 'depth' / '0001.npy', depth * 1000)
     np.save(root / 'depth' / '0002.npy', -depth)
@@ -137,7 +137,7 @@ def test_values_out_of_range(copies):
     ]
     details = {problem.path: problem.detail for problem in check(root)}
     assert 'metres' in details['depth/0001.npy']
-    assert 'found at most 1' in details['edge/0001.png']
+    assert 'found at most 100' in details['edge/0001.png']
     assert '40' in details['segmentation/0001.png']
 
 
@@ -264,7 +264,8 @@ def test_axes_that_cannot_be_measured(copies):
     root = copies('mtlp')
     rng = np.random.default_rng(0)
     for path in (root / 'normals').iterdir():
-        np.save(path, rng.normal(size=(*SIZE, 3)))
+        vectors = rng.normal(size=(*SIZE, 3))
+        np.save(path, vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
     assert 'cannot be told' in NYUDv2Check(root).describe()['normals']
     shutil.rmtree(root / 'normals')
     assert NYUDv2Check(root).describe()['normals'] == 'axes not measured'

@@ -233,7 +233,7 @@ def test_splits_of_other_systems_are_fine_and_absent_ones_are_not(copy):
     path.unlink()
     assert ('missing file', 'ImageSets/Context/train.txt') in {found[:2] for found in problems_of(copy)}
     path.write_bytes(b'\xff\xfe\xfa\x00')
-    assert ('empty split', 'ImageSets/Context/train.txt') in {found[:2] for found in problems_of(copy)}
+    assert ('unreadable file', 'ImageSets/Context/train.txt') in {found[:2] for found in problems_of(copy)}
 
 
 @pytest.mark.parametrize('change', ['absent', 'damaged', 'other ids', 'other classes'])

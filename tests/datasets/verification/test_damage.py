@@ -100,7 +100,7 @@ def nyud_cases(packaging: str) -> Iterator[Case]:
     yield values(stand, files['depth'], damages.spot(-1))
     yield values(stand, files['depth'], damages.scale(1000))
     if endings['edge'] == '.png':
-        yield values(stand, files['edge'], damages.scale(1 / 255))
+        yield values(stand, files['edge'], damages.scale(0.4))
     else:
         yield values(stand, files['edge'], damages.scale(255))
     if endings['normals'] == '.npy':
