@@ -359,11 +359,11 @@ def test_codes_of_the_nearest_pixels(make, masks):
 def test_the_depth_that_is_mask_and_task_is_read_once(make, monkeypatch):
     read = []
     monkeypatch.setattr(reader_module, 'read_codes', lambda task, path: read.append(path) or read_codes(task, path))
-    make()[0]
-    assert len(read) == len(set(read)) == 11
-    read.clear()
-    make(tasks=['reshading', 'normal'])[0]
-    assert len(read) == len(set(read)) == 3
+    for tasks in (None, ['reshading', 'normal']):
+        dataset = make(tasks=tasks)
+        read.clear()
+        dataset[0]
+        assert len(read) == len(set(read)) == (3 if tasks else 11)
 
 
 def test_masks_of_another_size_are_named(make, root):
