@@ -1,5 +1,7 @@
 """Mixed precision on the CPU: equal to fp32 within the type's accuracy, overflow handled per step."""
 
+import math
+
 import pytest
 import torch
 
@@ -79,3 +81,61 @@ def test_scaler_state_survives_a_round_trip():
 def test_unknown_precision_is_refused():
     with pytest.raises(ValueError, match=r"precision must be one of \['fp32', 'bf16', 'fp16'\], but got 'fp8'"):
         Precision('fp8')
+
+
+@pytest.mark.parametrize(
+    ('name', 'dtype'), [('fp32', torch.float32), ('bf16', torch.bfloat16), ('fp16', torch.float16)]
+)
+def test_autocast_and_scaling_go_by_the_name(name, dtype):
+    precision = Precision(name, init_scale=2.0**10)
+    with precision.autocast('cpu'):
+        assert torch.is_autocast_enabled('cpu') == (name != 'fp32')
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+    assert precision.uses_scaler == (name == 'fp16')
+    assert precision.loss_scale == 1.0, 'nothing was scaled yet'
+    assert precision.scale(torch.tensor(3.0)).item() == 3.0 * (2.0**10 if name == 'fp16' else 1)
+    assert precision.loss_scale == (2.0**10 if name == 'fp16' else 1.0)
+
+
+def stepped(precision, gradient):
+    """Step one weight, from 0 and at rate 1; whether it counted as a step, and where the weight is."""
+    weight = torch.nn.Parameter(torch.zeros(()))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    precision.scale(weight * gradient).backward()
+    precision.unscale_(optimizer)
+    return precision.step(optimizer), weight.item()
+
+
+def test_the_scale_grows_with_good_steps_and_shrinks_with_an_overflow():
+    precision = Precision('fp16', init_scale=4.0, growth_interval=2)
+    seen = []
+    for gradient in (0.5, 0.5, math.inf, 0.5, 0.5):
+        seen.append((*stepped(precision, gradient), precision.loss_scale))
+    assert seen == [(True, -0.5, 4.0), (True, -0.5, 8.0), (False, 0.0, 4.0), (True, -0.5, 4.0), (True, -0.5, 8.0)]
+
+
+def test_the_scalers_state_waits_for_its_first_use_and_is_taken_at_any_time():
+    trained = Precision('fp16', init_scale=4.0, growth_interval=2)
+    for _ in range(3):
+        stepped(trained, 0.5)
+    saved = trained.state_dict()
+    assert saved['scaler']['scale'] == 8.0
+
+    waiting = Precision('fp16')
+    waiting.load_state_dict(saved)
+    assert waiting.state_dict() == saved, 'a checkpoint before the first step must not lose it'
+    used = Precision('fp16', init_scale=2.0, growth_interval=2)
+    stepped(used, 0.5)
+    used.load_state_dict(saved)
+    for resumed in (waiting, used):
+        stepped(resumed, 0.5)
+        assert resumed.loss_scale == 16.0, 'three good steps before, one after: the second doubling'
+
+    for name in ('fp32', 'bf16'):
+        other = Precision(name)
+        other.load_state_dict(saved)
+        assert other.state_dict() == dict(name=name, scaler=None)
+        fresh = Precision('fp16', init_scale=2.0)
+        fresh.load_state_dict(other.state_dict())
+        stepped(fresh, 0.5)
+        assert fresh.loss_scale == 2.0
