@@ -24,7 +24,7 @@ from .plain_yaml import plain_yaml
 from .run_numbers import settle_numbers
 
 KEPT_BY_METHOD = ('clip_grad', 'paramwise_cfg', 'constructor', 'accumulative_counts', 'precision', 'tasks')
-KEPT_BY_METHOD += ('bn_stats', 'nonfinite', 'seed')
+KEPT_BY_METHOD += ('bn_stats', 'nonfinite', 'num_valid', 'seed')
 """Entries of ``optim_wrapper`` that another method takes over; ``optimizer`` is merged, all else is the method's."""
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from mmengine.config import Config
-from mmengine.runner import Runner
-
-from mtl_plugins.engine.hooks import EpochLengthHook
 
 
 def save_plain_checkpoints(cfg: Config) -> None:
@@ -31,9 +28,3 @@ def draw_into(cfg: Config, folder: str) -> None:
     """Switch that hook on, as MMSegmentation's own ``--show-dir`` does: ``<folder>/vis_data/vis_image/*.png``."""
     cfg.default_hooks.visualization.update(draw=True)
     cfg.visualizer.update(save_dir=folder)
-
-
-def tell_epoch_length(runner: Runner) -> None:
-    """Register the hook without which DWA, STCH and GradNorm would not know how long an epoch is."""
-    if not any(isinstance(hook, EpochLengthHook) for hook in runner.hooks):
-        runner.register_hook(EpochLengthHook())

@@ -33,7 +33,7 @@ from .arguments import (
 )
 from .configs import load_config
 from .datasets import broken_cover
-from .foreign_hooks import save_plain_checkpoints, tell_epoch_length
+from .foreign_hooks import save_plain_checkpoints
 from .log_services import SERVICES, log_to
 from .refusals import refusals_of
 from .sync_bn import refuse_sync_bn_on_cpu
@@ -131,7 +131,6 @@ def build_runner(cfg: Config) -> Runner:
         print_log(warning, level=logging.WARNING)  # the logger of the run does not exist yet
     with refusals_of(cfg):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    tell_epoch_length(runner)
     for kind in (LoadReportHook, TargetCheckHook):
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())

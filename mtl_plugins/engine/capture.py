@@ -12,7 +12,7 @@ from torch import nn
 from mtl_plugins.errors import UserRuntimeError, UserTypeError
 
 from .closure import CapturedForward
-from .losses import detached
+from .losses import LossTable
 from .noise import NoiseState
 
 
@@ -23,11 +23,11 @@ class ForwardCapture:
     variables do not pin the activations while the step strategy runs further forwards.
 
     Args:
-        keep_noise: Whether to remember the random state just before the forward.
+        losses: Tells losses from counts.
     """
 
-    def __init__(self, keep_noise: bool) -> None:
-        self._keep_noise = keep_noise
+    def __init__(self, losses: LossTable) -> None:
+        self._losses = losses
         self._noise: NoiseState | None = None
         self._captured: CapturedForward | None = None
 
@@ -37,7 +37,7 @@ class ForwardCapture:
         self._captured = self._noise = None
 
         def before(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-            if kwargs.get('mode') == 'loss' and self._keep_noise:
+            if kwargs.get('mode') == 'loss':
                 self._noise = NoiseState(device)
 
         def after(module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
@@ -54,7 +54,7 @@ class ForwardCapture:
                     f'{type(output).__name__}'
                 )
             self._captured = CapturedForward(args, kwargs, output, self._noise)
-            return detached(output)
+            return self._losses.detached(output)
 
         handles = [
             model.register_forward_pre_hook(before, with_kwargs=True),

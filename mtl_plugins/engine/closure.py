@@ -101,7 +101,7 @@ class CapturedForward:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     loss_dict: Mapping[str, Tensor | Sequence[Tensor]]
-    noise: NoiseState | None
+    noise: NoiseState
 
 
 class TaskClosure:
@@ -116,13 +116,17 @@ class TaskClosure:
         captured: The forward made by ``train_step``; handed out by the first call that it can serve.
         request: The tasks that had a graph in it (None: all).
         grad: Whether its graph is of use; if not, it is dropped at once.
+
+    Attributes:
+        noise: The random state that the forward of the last call began with, so that it can be repeated.
     """
 
     def __init__(
         self, policy: ForwardPolicy, captured: CapturedForward, request: Sequence[str] | None, grad: bool
     ) -> None:
         self._policy = policy
-        self._args, self._kwargs, self._noise = captured.args, captured.kwargs, captured.noise
+        self._args, self._kwargs = captured.args, captured.kwargs
+        self.noise = self._noise = captured.noise
         self._constant: set[str] = set()
         losses = policy.losses.collect(captured.loss_dict)
         self._look(losses, policy.asked(request))
@@ -136,9 +140,10 @@ class TaskClosure:
         """Measure all present tasks; see the class."""
         if self._first is not None:
             first, self._first = self._first, None
-            if self._serves(active, grad):
-                return self._trim(first, active, grad)
-        return self._trim(self._run(active, grad), active, grad)
+            # Where it cannot serve, the forward that replaces it sees the same noise: its losses are in the log.
+            losses = first if self._serves(active, grad) else self._run(active, grad, replay=True)
+            return self._trim(losses, active, grad)
+        return self._trim(self._run(active, grad, replay=self._policy.same_noise), active, grad)
 
     def _serves(self, active: Sequence[str] | None, grad: bool) -> bool:
         if not grad:
@@ -147,12 +152,13 @@ class TaskClosure:
             return False
         return self._first_request is None or (active is not None and set(active) <= self._first_request)
 
-    def _run(self, active: Sequence[str] | None, grad: bool) -> TaskLosses:
+    def _run(self, active: Sequence[str] | None, grad: bool, replay: bool) -> TaskLosses:
         self.num_forwards += 1
         policy = self._policy
         with ExitStack() as stack:
-            if policy.same_noise and self._noise is not None:
+            if replay:
                 stack.enter_context(self._noise.replay())
+            self.noise = NoiseState(policy.device)
             asked = policy.asked(active)
             stack.enter_context(policy.forward_context(active, grad=grad, first=False))
             losses = policy.losses.collect(policy.model(*self._args, **self._kwargs))

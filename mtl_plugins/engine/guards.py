@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -15,29 +17,48 @@ _SHARDED = (
     'ColossalAIModelWrapper',
 )
 
+_COMPILED = (
+    '{} compiles {}, which makes several forwards and backwards here, watched by hooks. Remove it and compile the '
+    'backbone instead (torch.compile(model.backbone))'
+)
+
 
 def bare_model(model: nn.Module) -> nn.Module:
-    """The model itself: unwraps DDP, and refuses what multi-task steps cannot work with.
+    """The model itself: unwraps DDP, and refuses what multi-task steps cannot work with, also inside of it.
 
     Raises:
-        TypeError: For FSDP, DeepSpeed and other sharding wrappers, for a compiled ``train_step``, and for
-            ``detect_anomalous_params=True``.
+        TypeError: For FSDP, DeepSpeed and other sharding wrappers, for DDP around parts of the model, for what
+            :func:`refuse_compiled` refuses, and for ``detect_anomalous_params=True``.
     """
-    bases = {base.__name__ for base in type(model).__mro__}
-    sharded = bases.intersection(_SHARDED)
-    if sharded:
-        raise UserTypeError(
-            f'multi-task steps run several forwards and backwards per batch, which {sorted(sharded)[0]} does not '
-            'support. Use one process or DDP (model_wrapper_cfg=dict(type="MMDistributedDataParallel"))'
-        )
+    core = model.module if isinstance(model, DistributedDataParallel) else model
+    for place, module in chain([('', model)], core.named_modules()):
+        inside = f' (around {place})' if place else ''
+        kinds = [base.__name__ for base in type(module).__mro__ if base.__name__ in _SHARDED]
+        if kinds:
+            raise UserTypeError(
+                f'multi-task steps run several forwards and backwards per batch, which {sorted(kinds)[0]}{inside} does '
+                'not support. Use one process or DDP (model_wrapper_cfg=dict(type="MMDistributedDataParallel"))'
+            )
+        if module is not model and isinstance(module, DistributedDataParallel):
+            raise UserTypeError(
+                f'{type(module).__name__}{inside} exchanges gradients in every backward, and a multi-task step makes '
+                'several. Wrap the whole model instead: model_wrapper_cfg=dict(type="MMDistributedDataParallel")'
+            )
     if getattr(model, 'detect_anomalous_params', False):
         raise UserTypeError(
             'detect_anomalous_params=True inspects the loss that train_step returns, which is detached in multi-task '
             'training. Remove it from model_wrapper_cfg; tools/doctor.py lists unused parameters instead'
         )
-    if hasattr(getattr(model, 'train_step', None), '_torchdynamo_orig_callable'):
-        raise UserTypeError(
-            'cfg.compile compiles the whole train_step, which makes several forwards and backwards here. '
-            'Remove cfg.compile and compile the backbone instead (torch.compile(model.backbone))'
-        )
-    return model.module if isinstance(model, DistributedDataParallel) else model
+    refuse_compiled(model)
+    return core
+
+
+def refuse_compiled(model: nn.Module) -> None:
+    """Raise a TypeError if the whole step or the whole model is compiled; parts of the model may be."""
+    core = model.module if isinstance(model, DistributedDataParallel) else model
+    for each in (model, core):
+        for what in ('train_step', 'forward'):
+            if hasattr(getattr(each, what, None), '_torchdynamo_orig_callable'):
+                raise UserTypeError(_COMPILED.format('cfg.compile', f'the whole {what}'))
+        if getattr(each, '_compiled_call_impl', None) is not None:
+            raise UserTypeError(_COMPILED.format('model.compile()', 'the whole model'))

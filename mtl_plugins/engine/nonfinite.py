@@ -11,6 +11,19 @@ from torch import Tensor
 
 from mtl_plugins.errors import UserError, UserRuntimeError
 
+_WORDS = {
+    'loss': "the loss of task '{}'",
+    'gradient': "the gradient of task '{}' (its loss is finite)",
+    'moved': "the loss of task '{}' at weights moved in this batch, by a step or perturbation (before, it was finite)",
+    'unknown': "the loss or gradient of task '{}'",
+}
+_ADVICE = {
+    'loss': 'Look at the labels and loss of that task',
+    'gradient': 'Look for square roots, logarithms and divisions at 0 in the losses and heads',
+    'moved': 'Look at the length of the steps (learning rate, clip_grad, rho)',
+    'unknown': 'Look at the labels and loss of that task',
+}
+
 
 class NonFiniteError(UserRuntimeError):
     """Raised when a task's loss, or the gradient, was not finite for too many batches in a row."""
@@ -36,22 +49,36 @@ class NonFiniteGuard:
         self.check_grads = bool(check_grads)
         self.total: dict[str, int] = {}
         self._in_a_row: dict[str, int] = {}
+        self._kinds: dict[str, str] = {}
         self._this_batch: set[str] = set()
 
-    def report(self, name: str) -> None:
-        """Note that ``name`` (a task, or :attr:`GRADIENT`) was not finite in this batch."""
+    def report(self, name: str, kind: str = 'loss') -> None:
+        """Note that something was not finite in this batch.
+
+        Args:
+            name: A task, or :attr:`GRADIENT` for the summed gradient that was to be stepped.
+            kind: What of the task: its ``'loss'``, its ``'gradient'`` though the loss was finite, or the loss at
+                ``'moved'`` weights, after a step or a perturbation within the batch, though it was finite before.
+        """
         if name in self._this_batch:
             return
         self._this_batch.add(name)
+        self._kinds[name] = kind
         self.total[name] = self.total.get(name, 0) + 1
         if self.total[name] == 1:
-            what = 'the gradient' if name == self.GRADIENT else f"the loss of task '{name}'"
             print_log(
-                f'{what} is not finite; it is left out of this batch. Later cases are counted (nonfinite/{name}); '
-                f'training stops after {self.patience} batches in a row',
+                f'{self.describe(name)} is not finite; it is left out of this batch. Later cases are counted '
+                f'(nonfinite/{name}); training stops after {self.patience} batches in a row',
                 logger='current',
                 level=30,
             )
+
+    def describe(self, name: str) -> str:
+        """What was not finite the last time."""
+        return 'the gradient' if name == self.GRADIENT else _WORDS[self._kind(name)].format(name)
+
+    def _kind(self, name: str) -> str:
+        return 'gradient' if name == self.GRADIENT else self._kinds.get(name, 'unknown')
 
     def end_batch(self) -> None:
         """Close the batch.
@@ -63,20 +90,21 @@ class NonFiniteGuard:
         self._this_batch = set()
         for name, times in self._in_a_row.items():
             if times > self.patience:
-                what = 'the gradient' if name == self.GRADIENT else f"the loss of task '{name}'"
                 raise NonFiniteError(
-                    f'{what} was not finite for {times} batches in a row (nonfinite.patience={self.patience}). Look at '
-                    'the labels and loss of that task, lower the learning rate, or use precision="bf16" or "fp32"'
+                    f'{self.describe(name)} was not finite for {times} batches in a row '
+                    f'(nonfinite.patience={self.patience}). {_ADVICE[self._kind(name)]}, lower the learning rate, '
+                    'or use precision="bf16" or "fp32"'
                 )
 
     def state_dict(self) -> dict[str, Any]:
         """Plain state."""
-        return dict(total=dict(self.total), in_a_row=dict(self._in_a_row))
+        return dict(total=dict(self.total), in_a_row=dict(self._in_a_row), kinds=dict(self._kinds))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore :meth:`state_dict`."""
         self.total = {name: int(n) for name, n in state['total'].items()}
         self._in_a_row = {name: int(n) for name, n in state['in_a_row'].items()}
+        self._kinds = dict(state.get('kinds', {}))
 
 
 def all_finite(gradients: Sequence[Tensor]) -> bool:

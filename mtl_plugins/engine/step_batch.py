@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from mtl_plugins.errors import UserError
+
 from .closure import TaskClosure
 from .losses import TaskLosses
+from .noise import NoiseState
 from .nonfinite import NonFiniteGuard
 from .parameters import ParameterTable
 from .precision import Precision
 from .reduction import Reducer
+from .silent_tasks import SilentTasks
 
 Closure = Callable[..., Mapping[str, Tensor]]
 
@@ -43,6 +48,7 @@ class StepBatch:
 
     With several micro-batches the counts of later ones are not known when earlier ones are differentiated, so every
     measurement first runs all of them; their graphs are not kept. Only one micro-batch's activations are ever held.
+    The forward that is then differentiated sees the noise (dropout and drop-path masks) of the one that was measured.
 
     Args:
         closures: One per micro-batch: ``closure(active, grad=...) -> {task: loss}``.
@@ -52,6 +58,7 @@ class StepBatch:
         guard: Is told about non-finite tasks.
         device: Where the vectors for the all-reduce live.
         parameters: Looks once at each task's graph; None skips that.
+        silent: Looks at losses of exactly zero; None skips that.
 
     Attributes:
         device: As given.
@@ -70,6 +77,7 @@ class StepBatch:
         guard: NonFiniteGuard,
         device: torch.device,
         parameters: ParameterTable | None = None,
+        silent: SilentTasks | None = None,
     ) -> None:
         self._closures = list(closures)
         self.tasks = tuple(tasks)
@@ -78,13 +86,17 @@ class StepBatch:
         self._guard = guard
         self.device = device
         self._parameters = parameters
+        self._silent = silent
         self._excluded: set[str] = set()
+        self._was_finite: set[str] = set()
         self._constant: list[set[str]] = [set() for _ in self._closures]
         self._held: TaskLosses | None = None
+        self._noise: list[NoiseState | None] = [None for _ in self._closures]
         #: Tasks whose valid elements changed between two forwards, so that their losses cannot be compared: an idle
         #: head turned out to be without a graph.
         self.recounted: set[str] = set()
         self._local_counts: list[list[float]] = []
+        self._zero: list[list[float]] = []
         self._totals: list[float] = []
         self.num_measurements = 0
         self.num_backwards = 0
@@ -109,16 +121,25 @@ class StepBatch:
         for index, closure in enumerate(self._closures):
             # Captured forwards know which losses have no graph; other closures tell in a forward with graph.
             looks = self.num_measurements == 1 and not isinstance(closure, TaskClosure)
+            begun = None if single else NoiseState(self._device)
             losses = self._run(index, active, grad and (single or looks))
+            self._noise[index] = getattr(closure, 'noise', begun)
             vectors.append(self._vector(losses))
             if single and grad:
                 self._held = losses
             del losses
         counts = torch.stack([vector[0] for vector in vectors])
+        zero = torch.stack([(vector[0] > 0) & (vector[1] == 0) for vector in vectors]).double()
         summed = self._reducer.sum(torch.stack(vectors).sum(0))
-        numbers = torch.cat([counts, summed]).tolist()
+        numbers = torch.cat([counts, zero, summed]).tolist()
         before = self._totals
-        self._local_counts, (self._totals, loss_sums) = numbers[:-2], numbers[-2:]
+        size = len(self._closures)
+        self._local_counts, self._zero = numbers[:size], numbers[size : 2 * size]
+        self._totals, loss_sums, silent = numbers[2 * size :]
+        self._check_counts()
+        for task, ranks in zip(self.tasks, silent):
+            if ranks and self._silent is not None:
+                self._silent.warn(task)
         self.recounted.update(task for task, old, new in zip(self.tasks, before, self._totals) if old != new)
         return self._judge(loss_sums)
 
@@ -152,7 +173,7 @@ class StepBatch:
         self.num_backwards += 0 if keep else backwards
         active = [task for task in self.tasks if task in members]
         for index in range(len(self._closures)):
-            losses = self._held if self._held is not None else self._run(index, active, grad=True)
+            losses = self._held if self._held is not None else self._run_again(index, active)
             self._held = losses if keep and len(self._closures) == 1 else None
             shares = {}
             for k, task in enumerate(self.tasks):
@@ -162,6 +183,7 @@ class StepBatch:
                     shares[task] = losses[task] if factor == 1.0 else losses[task] * factor
             if self._parameters is not None:
                 self._parameters.observe({task: losses[task] for task in shares})
+            self._look_for_silent(index, losses, shares)
             # Whoever takes a share out of the mapping must hold the last reference to that task's part of the graph.
             del losses
             yield shares
@@ -174,6 +196,11 @@ class StepBatch:
         """
         self._held = None
         self.num_backwards += backwards
+
+    def _run_again(self, index: int, active: Sequence[str]) -> TaskLosses:
+        noise = self._noise[index]
+        with nullcontext() if noise is None else noise.replay():
+            return self._run(index, active, grad=True)
 
     def _run(self, index: int, active: Sequence[str] | None, grad: bool) -> TaskLosses:
         """Losses of one micro-batch, with what its forwards showed to be constant."""
@@ -188,11 +215,26 @@ class StepBatch:
         return losses
 
     def _vector(self, losses: TaskLosses) -> Tensor:
-        """``[2, K]`` float64 on the model's device: valid elements, and loss times valid elements."""
+        """``[3, K]`` float64 on the model's device: valid elements, loss times valid elements, found to be silent."""
         counts = torch.stack([self._number(losses.count(task)) for task in self.tasks])
         zero = self._number(0.0)
-        values = torch.stack([losses[t].detach().double().reshape(()) if t in losses else zero for t in self.tasks])
-        return torch.stack([counts, torch.where(counts > 0, counts * values, zero)])
+        values = torch.stack([self._number(losses[t]) if t in losses else zero for t in self.tasks])
+        one = self._number(1.0)
+        silent = [one if self._silent is not None and self._silent.found(task) else zero for task in self.tasks]
+        return torch.stack([counts, torch.where(counts > 0, counts * values, zero), torch.stack(silent)])
+
+    def _check_counts(self) -> None:
+        for counts in self._local_counts:
+            for task, count in zip(self.tasks, counts):
+                if not 0 <= count < float('inf'):
+                    raise UserError(
+                        f"the number of labels of task '{task}' must be >= 0, but the model reports {count}"
+                    )
+
+    def _look_for_silent(self, index: int, losses: TaskLosses, shares: Mapping[str, Tensor]) -> None:
+        for k, task in enumerate(self.tasks):
+            if self._zero[index][k] and task in shares and self._silent is not None and self._silent.wants(task):
+                self._silent.look(task, losses[task])
 
     def _number(self, value: Tensor | float) -> Tensor:
         # torch.full fills on the device; torch.tensor would copy from the host and wait for it.
@@ -207,8 +249,10 @@ class StepBatch:
         finite = torch.isfinite(losses)
         for task, is_present, is_finite in zip(self.tasks, present.tolist(), finite.tolist()):
             if is_present and not is_finite:
-                self._guard.report(task)
+                self._guard.report(task, 'moved' if task in self._was_finite else 'loss')
                 self._excluded.add(task)
+            elif is_present:
+                self._was_finite.add(task)
         allowed = torch.tensor([task not in self._excluded for task in self.tasks])
         usable = present & finite & allowed
         return Measurement(losses.where(usable, torch.full((), float('nan'), dtype=torch.float64)), usable)

@@ -23,6 +23,7 @@ KEPT = dict(
     tasks=['semseg', 'depth'],
     bn_stats='every',
     nonfinite=dict(patience=3),
+    num_valid=dict(semseg='pixels'),
     seed=7,
 )
 

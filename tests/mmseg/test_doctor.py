@@ -41,7 +41,7 @@ def test_tasks_and_parameters_are_explained(name, tmp_path, capsys):
         assert re.search(rf'{re.escape(key)} {task} [\d.]+ not reported', text)
         assert re.search(rf'{task} alone \d+ [\d,]+ {re.escape(place)}', text), text
     assert re.search(r' shared \d+ [\d,]+ backbone\.', text)
-    assert "method 'CAGrad' on 2 tasks: 1 forward, 2 backward per batch" in text
+    assert "method 'cagrad' on 2 tasks: 1 forward, 2 backward per batch" in text
 
 
 def test_missing_data_and_how_to_give_them(capsys):

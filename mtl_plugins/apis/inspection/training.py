@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mtl_plugins.engine.batch_norm import batch_norms
 from mtl_plugins.engine.hooks.cost import cost_line
-from mtl_plugins.engine.losses import NUM_VALID_SUFFIX, LossTable, is_loss_key
+from mtl_plugins.engine.losses import LossTable, is_loss_key
 from mtl_plugins.engine.optim_wrappers import StepOptimWrapper
 from mtl_plugins.engine.parameters import ParameterTable
 from mtl_plugins.errors import UserRuntimeError
@@ -64,6 +64,8 @@ def run_steps(step: Step, model: nn.Module, wrapper: OptimWrapper, batch: Any, d
         NonFiniteLossError: If a loss or the gradient is not finite.
     """
     model.train()
+    if isinstance(wrapper, StepOptimWrapper):
+        wrapper.notes_one_task = False  # said below, as a note
     counts = getattr(wrapper, '_accumulative_counts', 1)
     with first_losses(model) as losses, PeakMemory(device) as memory:
         _train(model, wrapper, batch, counts)
@@ -103,7 +105,8 @@ def first_losses(model: nn.Module) -> Iterator[dict[str, Any]]:
         if kwargs.get('mode') == 'loss' and isinstance(output, Mapping) and not found:
             for key, value in output.items():
                 parts = value if isinstance(value, (list, tuple)) else [value]
-                found[key] = sum(float(part.detach().float().mean()) for part in parts if isinstance(part, Tensor))
+                parts = [part.detach().float() for part in parts if isinstance(part, Tensor) and part.numel()]
+                found[key] = sum(float(part.mean() if is_loss_key(key) else part.sum()) for part in parts)
 
     handle = model.register_forward_hook(after, with_kwargs=True)
     try:
@@ -114,14 +117,12 @@ def first_losses(model: nn.Module) -> Iterator[dict[str, Any]]:
 
 def _show_losses(step: Step, losses: dict[str, float], wrapper: OptimWrapper) -> None:
     table = loss_table(wrapper)
-    valid = {table.task_of(key): value for key, value in losses.items() if key.endswith(NUM_VALID_SUFFIX)}
+    valid = table.collect(losses).num_valid
     rows = []
-    for key, value in losses.items():
-        if key.endswith(NUM_VALID_SUFFIX) or not is_loss_key(key):
-            continue
+    for key in table.loss_keys(losses):
         task = table.task_of(key)
-        count = f'{valid[task]:,.0f}' if task in valid else 'not reported'
-        rows.append((key, task, f'{value:.4g}', count))
+        count = f'{float(valid[task]):,.0f}' if task in valid else 'not reported'
+        rows.append((key, task, f'{losses[key]:.4g}', count))
         if valid.get(task) == 0:
             step.note(f"task '{task}' has no valid element in this batch")
     if rows:
@@ -129,6 +130,8 @@ def _show_losses(step: Step, losses: dict[str, float], wrapper: OptimWrapper) ->
     absent = [task for task in table.tasks or () if task not in {row[1] for row in rows}]
     if absent:
         step.note(f'no loss in this batch for {", ".join(absent)}')
+    if isinstance(wrapper, StepOptimWrapper) and len(wrapper.task_names) == 1:
+        step.note(wrapper.one_task_note())
 
 
 def loss_table(wrapper: OptimWrapper) -> LossTable:
@@ -144,9 +147,10 @@ def _check_finite(losses: dict[str, float], wrapper: OptimWrapper) -> None:
             'range, an image without any label and a loss that divides by 0) and at its loss'
         )
     if isinstance(wrapper, StepOptimWrapper) and wrapper.guard.total:
+        found = ', '.join(map(wrapper.guard.describe, wrapper.guard.total))
         raise NonFiniteLossError(
-            'the losses are finite, but the gradient is not. Look for square roots, logarithms and divisions at 0 in '
-            'the losses'
+            f'the losses are finite, but what follows from them is not: {found}. Look for square roots, logarithms and '
+            'divisions at 0 in the losses, and at the learning rate'
         )
 
 

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from mtl_plugins.errors import UserError
 
+from ..method_names import key_of_former
 from .optimizer_settings import differences, group_settings, settings_in_state, wrapper_settings
 
 _WORDS = {
@@ -43,9 +44,12 @@ def describe_run(runner: Any) -> dict[str, Any]:
         # The wrapper learns them from the model, which it has not met yet when a checkpoint is loaded.
         tasks = getattr(getattr(runner.model, 'module', runner.model), 'tasks', None)
     method = getattr(optim_wrapper, 'method_name', None)
+    former = getattr(optim_wrapper, 'former_method_name', method)
     return dict(
         tasks=None if tasks is None else list(tasks),
-        method=type(optim_wrapper).__name__ if method is None else str(method),
+        # Earlier versions named methods by classes; what they wrote is compared by that name.
+        method=type(optim_wrapper).__name__ if method is None else str(former),
+        method_key=None if method is None else str(method),
         world_size=int(runner.world_size),
         batch_size=_batch_size(runner.train_dataloader),
     )
@@ -116,6 +120,8 @@ def check_resume_compatibility(
     for key, words in _WORDS.items():
         saved, now = meta_saved.get(key), meta_now.get(key)
         if saved is not None and now is not None and _comparable(saved) != _comparable(now):
+            if key == 'method':
+                saved, now = _method(meta_saved), _method(meta_now)
             differences.append(f'{words}: {_show(saved)} in {checkpoint}, {_show(now)} now')
     differences += further
     if differences:
@@ -124,6 +130,10 @@ def check_resume_compatibility(
             'old settings, or start a new run from these weights: drop --resume and set load_from=PATH '
             '(--cfg-options load_from=PATH)'
         )
+
+
+def _method(meta: Mapping[str, Any]) -> str:
+    return meta.get('method_key') or key_of_former(meta['method'])
 
 
 def _comparable(value: Any) -> Any:

@@ -26,6 +26,7 @@ class TaskKPIHook(Hook):
 
     # After the evaluator has its results, before checkpoints.
     priority = 'NORMAL'
+    brings_kpis = True
 
     def __init__(self, kpis: Mapping[str, str]) -> None:
         if not kpis:

@@ -99,10 +99,9 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         super().__init__(optimizer, **kwargs)
 
     @property
-    def method_name(self) -> str:
-        """Names of the aggregator and, if there is one, of the loss weighting."""
-        names = [type(self.weighting).__name__, type(self.aggregator).__name__]
-        return '+'.join(name for name in names if name != 'EqualWeighting')
+    def method_parts(self) -> tuple[str, ...]:
+        """The loss weighting and the aggregator."""
+        return type(self.weighting).__name__, type(self.aggregator).__name__
 
     def cost_per_batch(self) -> StepCost:
         """One forward, K backwards over the shared part (on average over the interval)."""
@@ -187,7 +186,7 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         finite = torch.isfinite(gram.diagonal()).tolist()
         for task, is_finite in zip(members, finite):
             if not is_finite:
-                self.guard.report(task)
+                self.guard.report(task, 'gradient')
                 self.drop_own(task)
         keep = [index for index, is_finite in enumerate(finite) if is_finite]
         members = [members[index] for index in keep]

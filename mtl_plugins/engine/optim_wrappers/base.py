@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -22,15 +24,20 @@ from ..capture import ForwardCapture
 from ..checkpoints.optimizer_settings import wrapper_settings
 from ..checkpoints.stock_resume import warn_of_length, warn_of_settings
 from ..closure import ForwardPolicy, TaskClosure
-from ..guards import bare_model
+from ..guards import bare_model, refuse_compiled
 from ..losses import LossTable
+from ..method_names import former_name, key_of_former, method_key
 from ..nonfinite import NonFiniteGuard, all_finite
+from ..one_task import one_task_note
 from ..parameters import ParameterTable
 from ..precision import Precision, precision_entry
 from ..reduction import Reducer
+from ..running import prepare_weighting, runner_around
+from ..silent_tasks import SilentTasks
 from ..step_batch import Closure, Measurement, StepBatch
 
-STATE_VERSION = 1
+STATE_VERSION = 2
+"""Version 1 named methods by classes."""
 
 
 class StepOptimWrapper(OptimWrapper):
@@ -44,6 +51,8 @@ class StepOptimWrapper(OptimWrapper):
         optimizer: The optimizer that is stepped.
         tasks: Names of the tasks and how loss keys map to them, see :class:`mtl_plugins.engine.losses.LossTable`.
             None: the model's ``tasks`` if it has some, else the loss keys of the first batch.
+        num_valid: Entries of the model's output that count the labels behind the losses, where they have names of
+            their own; see :class:`mtl_plugins.engine.losses.LossTable`.
         precision: ``'fp32'`` (the default), ``'bf16'`` or ``'fp16'``, or a dict of
             :class:`mtl_plugins.engine.precision.Precision`.
         accumulative_counts: Batches per optimizer step; exact for every strategy (see
@@ -59,8 +68,8 @@ class StepOptimWrapper(OptimWrapper):
         ValueError: If an argument is out of range.
     """
 
-    method_name = ''
-    """Key of the method in the catalogue; stored in checkpoints and compared on resume."""
+    method_parts: tuple[str, ...] = ()
+    """Names of the classes of :mod:`mtl_plugins.methods` that the step is made of, the loss weighting first."""
     maps_parameters = False
     """Whether the strategy finds out itself, in step with all ranks, which parameters each task uses."""
 
@@ -77,17 +86,21 @@ class StepOptimWrapper(OptimWrapper):
         seed: int | None = None,
         loss_scale: str | float | dict[str, Any] | None = None,
         dtype: str | None = None,
+        num_valid: Mapping[str, str | Sequence[str]] | None = None,
     ) -> None:
         if not isinstance(accumulative_counts, int) or accumulative_counts < 1:
             raise UserError(f'accumulative_counts must be an integer >= 1, but got {accumulative_counts!r}')
         super().__init__(optimizer, accumulative_counts, dict(clip_grad) if clip_grad else None)
-        self.losses = LossTable(tasks)
+        self.losses = LossTable(tasks, num_valid)
         entry = precision_entry(precision, loss_scale, dtype)
         with refusing('precision'):
             self.precision = Precision(**entry) if isinstance(entry, Mapping) else Precision(entry)
         self.bn_stats = check_policy(bn_stats)
         self.same_noise = bool(same_noise)
         self.guard = NonFiniteGuard(**(nonfinite or {}))
+        self.silent = SilentTasks()
+        #: Whether a run with one task only is still to be told what that means.
+        self.notes_one_task = True
         self.reducer = Reducer()
         self.seed = seed
         self.generator = torch.Generator().manual_seed(self._settle_seed(seed))
@@ -95,7 +108,7 @@ class StepOptimWrapper(OptimWrapper):
         self._attached: nn.Module | None = None
         self._table: ParameterTable | None = None
         self.zero_rows: dict[str, int] = {}
-        self._capture = ForwardCapture(keep_noise=self.same_noise)
+        self._capture = ForwardCapture(self.losses)
         self._request: Sequence[str] | None = None
         self._pending: list[Closure] = []
         self._saved_tasks: tuple[str, ...] | None = None
@@ -112,6 +125,16 @@ class StepOptimWrapper(OptimWrapper):
         return self.losses.tasks
 
     @property
+    def method_name(self) -> str:
+        """Key of the method, as ``--method`` takes it; stored in checkpoints and compared on resume."""
+        return method_key(type(self), self.method_parts)
+
+    @property
+    def former_method_name(self) -> str:
+        """The method as checkpoints of version 1 name it."""
+        return former_name(type(self), self.method_parts) if self.method_parts else self.method_name
+
+    @property
     def at_step_boundary(self) -> bool:
         """Whether no micro-batch waits for its optimizer step, so that a checkpoint loses nothing."""
         return not self._pending
@@ -122,9 +145,15 @@ class StepOptimWrapper(OptimWrapper):
         Raises:
             TypeError: See :func:`mtl_plugins.engine.guards.bare_model`.
         """
+        # The Runner compiles train_step after the wrapper has met the model.
+        refuse_compiled(model)
+        model = getattr(model, '_orig_mod', model)
         if self._attached is model:
             return
         core = bare_model(model)
+        runner = runner_around()
+        if runner is not None:
+            prepare_weighting(getattr(self, 'weighting', None), runner, self._accumulative_counts)
         if self.task_names is None and getattr(core, 'tasks', None):
             self._settle_tasks(tuple(core.tasks))
         self.policy = ForwardPolicy(
@@ -200,7 +229,11 @@ class StepOptimWrapper(OptimWrapper):
             self.guard,
             self._device,
             None if self.maps_parameters or self.policy is None else self.policy.parameters,
+            self.silent,
         )
+        if self.notes_one_task and len(self.task_names) == 1:
+            print_log(self.one_task_note(), logger='current', level=logging.WARNING)
+        self.notes_one_task = False
         self._step_tasks(batch)
         self.guard.end_batch()
         self._log(batch)
@@ -212,6 +245,10 @@ class StepOptimWrapper(OptimWrapper):
     def cost_per_batch(self) -> StepCost:
         """Work per optimizer step as things stand now; for the cost line before training and for the ETA."""
         return StepCost(forwards=1, backwards=1, steps=1)
+
+    def one_task_note(self) -> str:
+        """What a user should know if the run has one task only, with tasks that could be made of its losses."""
+        return one_task_note(self.task_names[0], self.method_name, self.losses.seen_keys)
 
     def first_request(self) -> Sequence[str] | None:
         """Tasks whose losses the forward of ``train_step`` must have a graph for (None: all)."""
@@ -370,10 +407,14 @@ class StepOptimWrapper(OptimWrapper):
                 self.load_strategy_state(state)
 
     def _check_state(self, mtl: dict[str, Any]) -> None:
-        if mtl['method'] != self.method_name:
+        saved = mtl['method']
+        former = mtl.get('version', 1) < 2
+        if saved != (self.former_method_name if former else self.method_name):
+            key = key_of_former(saved) if former else saved
             raise UserError(
-                f"the checkpoint was trained with method '{mtl['method']}', this run uses '{self.method_name}'; "
-                'resuming would mix them. Start a new run from its weights: load_from=CHECKPOINT without --resume'
+                f"the checkpoint was trained with method '{key}', this run uses '{self.method_name}'; resuming would "
+                f'mix them. Go on with --method {key}, or start a new run from its weights: load_from=CHECKPOINT '
+                'without --resume'
             )
         saved = tuple(mtl['tasks'])
         if saved and self.task_names is not None and saved != self.task_names:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+import torch
+from mmengine.logging import print_log
+from torch import nn
 from torch.optim import Optimizer
 
 from mtl_plugins.registry import OPTIM_WRAPPERS
@@ -49,6 +53,27 @@ class ReleasedTaskGroupOptimWrapper(SelectiveTaskGroupOptimWrapper):
             for parameter in group['params']:
                 if not parameter.requires_grad:  # what is frozen stands still
                     parameter.grad = None
+
+    def strategy_state(self) -> dict[str, Any]:
+        """As the base, and which parameters have had a gradient: the optimizer steps them every time."""
+        return dict(**super().strategy_state(), stepped=[p.grad is not None for p in self._parameters()])
+
+    def load_strategy_state(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`strategy_state`."""
+        super().load_strategy_state(state)
+        if 'stepped' not in state:
+            print_log(
+                'the checkpoint was written by a version that did not keep which parameters have had a gradient: heads '
+                'stand still until their group steps, where the uninterrupted run would have moved them by momentum',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return
+        for parameter, stepped in zip(self._parameters(), state['stepped']):
+            parameter.grad = torch.zeros_like(parameter) if stepped else None
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group['params']]
 
     def _rounds(self, order: list[list[int]]) -> list[list[int]]:
         return order * 2 if len(self.groups) == 1 else order

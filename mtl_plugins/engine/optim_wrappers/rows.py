@@ -179,7 +179,7 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
             return []
         for task, is_finite in zip(members, finite):
             if not is_finite:
-                self.guard.report(task)
+                self.guard.report(task, 'gradient')
                 self.drop_own(task)
         return [task for task, is_finite in zip(members, finite) if is_finite]
 

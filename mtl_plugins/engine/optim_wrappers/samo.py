@@ -63,12 +63,6 @@ class SAMOOptimWrapper(PerturbedOptimWrapper):
         self.beta, self.mu, self.layerwise = float(beta), float(mu), bool(layerwise)
         super().__init__(optimizer, aggregator, rho, **kwargs)
 
-    @property
-    def method_name(self) -> str:
-        """``samo``, and the aggregator if it is not the plain sum."""
-        name = type(self.aggregator).__name__
-        return 'samo' if name == 'Sum' else f'samo+{name}'
-
     def cost_per_batch(self) -> StepCost:
         """1 + K forwards with graph, 2 K without, 1 + K backwards."""
         tasks = len(self.task_names) if self.task_names else 1

@@ -57,12 +57,6 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
         self.adaptive = bool(adaptive)
         super().__init__(optimizer, aggregator, rho, **kwargs)
 
-    @property
-    def method_name(self) -> str:
-        """``f_mtl``, and the aggregator if it is not the plain sum."""
-        name = type(self.aggregator).__name__
-        return 'f_mtl' if name == 'Sum' else f'f_mtl+{name}'
-
     def cost_per_batch(self) -> StepCost:
         """1 + K forwards, 2 K backwards."""
         tasks = len(self.task_names) if self.task_names else 1

@@ -61,10 +61,9 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
         super().__init__(optimizer, **kwargs)
 
     @property
-    def method_name(self) -> str:
-        """``'gd'`` for constant weights, else the name of the weighting."""
-        name = type(self.weighting).__name__
-        return 'gd' if name == 'EqualWeighting' else name
+    def method_parts(self) -> tuple[str, ...]:
+        """The weighting."""
+        return (type(self.weighting).__name__,)
 
     def cost_per_batch(self) -> StepCost:
         """``passes`` forwards and backwards; a weighting that wants the losses after the step adds a forward."""

@@ -30,8 +30,8 @@ class Weighting(ABC):
         tasks: Task names in the order of the K losses, or their number; None if :meth:`bind` tells them later.
 
     Attributes:
-        accumulates_exactly: Whether micro-batches give the same update as the joint batch, given the joint losses in
-            :meth:`after_step`.
+        accumulates_exactly: Whether gradient accumulation gives the update of the large batch, given the joint losses
+            in :meth:`weights` and :meth:`after_step`; a training step refuses to accumulate otherwise.
         needs_after_step: Whether :meth:`after_step` wants the losses after the step, which costs one more forward.
         needs_grad_norms: Whether :meth:`observe_grad_norms` has to be called before :meth:`weights`.
         needs_kpis: Whether :meth:`update_kpis` has to be called from time to time.
@@ -39,7 +39,7 @@ class Weighting(ABC):
             ``'mean'``, one; ``'raw'``, neither.
     """
 
-    accumulates_exactly: bool = False
+    accumulates_exactly: bool = True
     needs_after_step: bool = False
     needs_grad_norms: bool = False
     needs_kpis: bool = False

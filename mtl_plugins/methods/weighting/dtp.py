@@ -44,7 +44,6 @@ class DTP(Weighting):
         ValueError: If an argument is out of range or ``gamma`` names an unknown task.
     """
 
-    accumulates_exactly = True
     _shown = ('kpi', 'gamma', 'alpha', 'limits', 'normalise')
 
     def __init__(

@@ -33,6 +33,7 @@ class EMTL(Weighting):
         ValueError: From :meth:`weights`, if a loss is negative.
     """
 
+    accumulates_exactly = False
     needs_grad_norms = True
 
     def __init__(self, tasks: Sequence[str] | int | None = None) -> None:

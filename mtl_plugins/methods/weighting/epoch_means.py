@@ -35,8 +35,9 @@ class EpochMeans:
         """
         if owner.epoch_length is None:
             raise RuntimeError(
-                f'{type(owner).__name__} averages over epochs: call set_epoch_length(iterations) before training, as '
-                "dict(type='mtl_plugins.EpochLengthHook') in custom_hooks does"
+                f'{type(owner).__name__} averages over epochs, and nobody told how many iterations one takes: call '
+                'set_epoch_length(iterations) before training (optim_wrapper.weighting has it), which in a Runner of '
+                'MMEngine happens by itself if the length of the data set is known'
             )
         state['epoch_sum'][rows] += losses
         state['epoch_count'][rows] += 1

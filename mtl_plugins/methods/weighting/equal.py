@@ -22,8 +22,6 @@ class EqualWeighting(Weighting):
         ValueError: If a weight is negative or not finite, or names an unknown task.
     """
 
-    accumulates_exactly = True
-
     def __init__(self, weights: Mapping[str, float] | None = None, tasks: Sequence[str] | int | None = None) -> None:
         self.constants = {str(task): float(weight) for task, weight in (weights or {}).items()}
         for task, weight in self.constants.items():

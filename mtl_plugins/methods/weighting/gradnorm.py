@@ -48,6 +48,7 @@ class GradNorm(Weighting):
             :meth:`after_step`, if a loss is negative.
     """
 
+    accumulates_exactly = False
     needs_grad_norms = True
     _shown = ('alpha', 'lr', 'form', 'reference', 'floor', 'optimizer')
 

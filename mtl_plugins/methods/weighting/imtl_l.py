@@ -34,7 +34,6 @@ class IMTLL(Weighting):
         ValueError: If an argument is out of range.
     """
 
-    accumulates_exactly = True
     scale = 'raw'
     _shown = ('lr', 'optimizer')
 

@@ -25,7 +25,6 @@ class RLW(Weighting):
         tasks: Task names in the order of the K losses, or their number; None if :meth:`bind` tells them later.
     """
 
-    accumulates_exactly = True
     scale = 'mean'
 
     def __init__(self, tasks: Sequence[str] | int | None = None) -> None:

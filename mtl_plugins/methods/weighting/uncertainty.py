@@ -46,7 +46,6 @@ class UncertaintyWeighting(Weighting):
         ValueError: If an argument is out of range or ``form`` names an unknown task.
     """
 
-    accumulates_exactly = True
     scale = 'raw'
     _shown = ('form', 'lr', 'initial', 'optimizer')
 

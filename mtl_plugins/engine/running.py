@@ -1,0 +1,55 @@
+"""What a loss weighting has to know about the run around it, also in Runners of other projects."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+from mmengine.dist import get_world_size
+from mmengine.runner import FlexibleRunner, Runner
+
+from mtl_plugins.errors import UserError
+
+
+def runner_around() -> Any:
+    """The Runner that this call happens in, None without one.
+
+    MMEngine hands its Runner to hooks, not to optimizer wrappers. That the wrapper knows it nevertheless is what makes
+    ``custom_imports`` and ``optim_wrapper.type`` enough, without a hook of ours.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        caller = frame.f_locals.get('self')
+        if isinstance(caller, Runner | FlexibleRunner):
+            return caller
+        frame = frame.f_back
+    return None
+
+
+def prepare_weighting(weighting: Any, runner: Any, counts: int) -> None:
+    """Tell a weighting how many steps an epoch takes: ceil(images / (batch size * processes)) over ``counts``.
+
+    Args:
+        weighting: The weighting, or None.
+        runner: The Runner whose training begins.
+        counts: Batches per optimizer step.
+
+    Raises:
+        ValueError: If the weighting waits for metrics that nobody brings, so that its weights would stay equal.
+    """
+    if weighting is None:
+        return
+    if getattr(weighting, 'needs_kpis', False) and not any(getattr(h, 'brings_kpis', False) for h in runner.hooks):
+        raise UserError(
+            f"{type(weighting).__name__} with kpi='metric' follows metrics, but nobody brings them: add "
+            "dict(type='mtl_plugins.TaskKPIHook', kpis=dict(<task>='<task>/<metric in percent>', ...)) to "
+            "custom_hooks, or use weighting.kpi='loss'"
+        )
+    loader = runner.train_dataloader
+    size = loader.batch_size or getattr(getattr(loader, 'batch_sampler', None), 'batch_size', None) or 1
+    try:
+        images = len(loader.dataset)
+    except TypeError:  # a stream without an end; a weighting that needs the number says so at its first step
+        return
+    weighting.set_epoch_length(max(1, math.ceil(math.ceil(images / (size * get_world_size())) / counts)))

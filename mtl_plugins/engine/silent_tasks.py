@@ -1,0 +1,71 @@
+"""Tasks without labels whose model does not say so: a loss of exactly zero with a gradient of exactly zero."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor
+
+LOOKS = 3
+"""Losses of zero per task that turn out to have a gradient after all, before no further one is looked at."""
+
+
+class SilentTasks:
+    """Warns, once per task, where "no label here" seems to be reported as a loss of zero.
+
+    A loss that is not zero costs nothing; one that is zero costs a backward of that loss until the task is settled.
+    """
+
+    def __init__(self) -> None:
+        self._settled: dict[str, int] = {}
+        self._found: set[str] = set()
+
+    def wants(self, task: str) -> bool:
+        """Whether a loss of zero of this task is still to be looked at."""
+        return self._settled.get(task, 0) < LOOKS
+
+    def look(self, task: str, loss: Tensor) -> None:
+        """Look at the gradient of a loss that is zero; its graph stays."""
+        leaves = _leaves(loss)
+        gradients = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True) if leaves else ()
+        if any(gradient is not None and bool(gradient.any()) for gradient in gradients):
+            self._settled[task] = self._settled.get(task, 0) + 1
+            return
+        self._found.add(task)
+        self.warn(task)
+
+    def found(self, task: str) -> bool:
+        """Whether it was found on this rank."""
+        return task in self._found
+
+    def warn(self, task: str) -> None:
+        """Say it, unless it has been said."""
+        if not self.wants(task):
+            return
+        self._settled[task] = LOOKS
+        print_log(
+            f"the loss of task '{task}' and its gradient are exactly zero in this batch. If that means that the batch "
+            'has no label for the task, let the model say so: methods that look at losses (famo, gls, ...) otherwise '
+            f"follow a task that is not there. Name the entry of the model's output that counts its labels in "
+            f"optim_wrapper.num_valid=dict({task}='KEY'), or return '{task}.num_valid'",
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def _leaves(loss: Tensor) -> list[Tensor]:
+    found: list[Tensor] = []
+    seen: set[torch.autograd.graph.Node | None] = {None}
+    stack = [loss.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        variable = getattr(node, 'variable', None)
+        if variable is not None:
+            found.append(variable)
+        stack.extend(parent for parent, _ in node.next_functions)
+    return found
