@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from mtl_plugins import signals
 from mtl_plugins.compat import missing_packages, repair_stack
 from mtl_plugins.user_errors import report, wants_traceback
 
@@ -43,6 +44,8 @@ def run(command: str, argv: Sequence[str]) -> int:
         # Torch's profiler, which tells the memory on a CPU, announces each of its steps.
         os.environ.setdefault('KINETO_LOG_LEVEL', '99')
         os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')
+    if command in signals.COMMANDS:
+        signals.leave_on_signals()
     try:
         if not missing_packages():
             repair_stack()

@@ -13,6 +13,7 @@ import functools
 import logging
 import os
 import warnings
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
@@ -131,12 +132,15 @@ def prepare_cpu_ddp(cfg: Any, launcher: str) -> None:
     ``device_ids=[LOCAL_RANK]``, which DDP refuses for CPU modules. So the process group is made here (the Runner then
     skips its own), and the model wrapper gets an explicit ``device_ids=None``.
 
+    Of ``env_cfg.dist_cfg``, everything but the names of backends holds here too, ``timeout`` (seconds) above all.
+
     Args:
         cfg: The run's config; ``model_wrapper_cfg`` is completed in place.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
 
     Raises:
-        ValueError: If ``launcher`` is not ``'pytorch'`` on a machine without CUDA.
+        ValueError: If ``launcher`` is not ``'pytorch'`` on a machine without CUDA, or
+            ``timeout`` is no number of seconds.
     """
     import torch
     import torch.distributed as dist
@@ -150,9 +154,24 @@ def prepare_cpu_ddp(cfg: Any, launcher: str) -> None:
     if not dist.is_initialized():
         from mtl_plugins.engine.hooks.preemption import close_gloo_at_exit
 
-        dist.init_process_group('gloo')
+        dist.init_process_group('gloo', **_group_settings(cfg))
         close_gloo_at_exit()
     wrapper = dict(cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel'))
     wrapper.setdefault('device_ids', None)
     wrapper.setdefault('broadcast_buffers', False)
     cfg.model_wrapper_cfg = wrapper
+
+
+def _group_settings(cfg: Any) -> dict[str, Any]:
+    """What ``env_cfg.dist_cfg`` says about a process group of gloo."""
+    settings = dict((cfg.get('env_cfg') or {}).get('dist_cfg') or {})
+    for name in ('backend', 'init_backend', 'port'):
+        settings.pop(name, None)
+    timeout = settings.get('timeout')
+    if timeout is None:
+        settings.pop('timeout', None)
+    elif isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < float('inf'):
+        raise UserError(f'env_cfg.dist_cfg.timeout must be a number of seconds above 0, but got {timeout!r}')
+    else:
+        settings['timeout'] = timedelta(seconds=timeout)
+    return settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import statistics
@@ -10,12 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
 
 import mtl_plugins
 from mtl_plugins.engine.hooks import EXIT_PREEMPTED
 from mtl_plugins.engine.hooks.environment import collect_environment, git_state
+from mtl_plugins.engine.work_folder import naming
 from mtl_plugins.evaluation.baselines import make_baselines, save_baselines
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
@@ -66,7 +69,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = args.out or beside / f'{stem}.baselines.json'
     root = args.work_dir or Path('work_dirs', 'baselines', stem)
     tasks = args.tasks or list((cfg.get('model') or {}).get('heads') or {})
-    runs = plan_runs(cfg, tasks or [''], args.seeds, root)
+    with naming(root):
+        return _train_and_save(cfg, tasks or [''], root, out, args, argv)
+
+
+def _train_and_save(
+    cfg: Config, tasks: Sequence[str], root: Path, out: Path, args: argparse.Namespace, argv: Sequence[str]
+) -> int:
+    runs = plan_runs(cfg, tasks, args.seeds, root)
     console = Console(soft_wrap=True, highlight=False)
     todo = [run for run in runs if run.value() is None]
     console.print(f'{len(runs)} runs in {root}, {len(runs) - len(todo)} of them finished before', markup=False)
@@ -83,7 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if failed:
         console.print(f'{out} is not written; start again after the repair, or leave tasks out with --tasks')
         return 1
-    save_baselines(_record(runs, args.config, argv), out)
+    with naming(out, '--out'):
+        save_baselines(_record(runs, args.config, argv), out)
     console.print(f'baselines: {out}', markup=False)
     return 0
 

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from rich.console import Console
 
 from mtl_plugins.engine.hooks import EXIT_PREEMPTED
+from mtl_plugins.engine.work_folder import claim, naming
 from mtl_plugins.errors import UserError
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
@@ -83,6 +84,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error('CONFIG and --methods are needed to train (--report-only does without)')
     args.seeds = args.seeds or [0]
     cfg = load_config(args.config, args.cfg_options, data_root=args.data_root)
+    with naming(root), claim(path.parent, f'{path.name}.lock', '--results'):
+        return _train_and_report(cfg, path, root, args, console)
+
+
+def _train_and_report(cfg: Config, path: Path, root: Path, args: argparse.Namespace, console: Console) -> int:
     store = RecordStore(path, comparison_header(cfg, Path(args.config).name))
     plan = functools.partial(_plan, cfg, args.methods, args.seeds, root, store, not args.no_single_task)
     failed: list[ComparisonRun] = []

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -22,7 +23,7 @@ from mtl_plugins.task_specs import get_task_specs
 
 from .arguments import folder_to_write
 from .configs import configs_root, load_config
-from .train import build_runner
+from .train import build_runner, claim_work_dir
 
 CONFIG = 'rooms/stgu_vit-micro_8b-demo_rooms-96.py'
 UNTRAINED = 'untrained.json'
@@ -38,6 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     begin = time.time()
     cfg = load_config(configs_root() / CONFIG, work_dir=args.work_dir)
+    with claim_work_dir(cfg):
+        _train_and_tell(cfg, begin)
+    return 0
+
+
+def _train_and_tell(cfg: Config, begin: float) -> None:
     work_dir = Path(cfg.work_dir)
     checkpoint = _unfinished(work_dir, cfg.train_cfg.max_iters)
     if checkpoint is not None:
@@ -58,7 +65,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f'predictions                  {panels}/')
     print(f'untrained, for comparison    {work_dir}/panels/iter_000000/')
     print(f'{(time.time() - begin) / 60:.1f} minutes. Next: the quick start in README.md')
-    return 0
 
 
 def summary(

@@ -16,6 +16,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from mtl_plugins.engine.checkpoints import safe_loading
+from mtl_plugins.engine.checkpoints.init_files import check_init_files
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
 from .arguments import add_data_root, add_precision, add_tasks
@@ -23,6 +24,7 @@ from .configs import load_config
 from .inspection import data, running, setting, training
 from .inspection.hints import hint_for
 from .inspection.report import Report, Step, StepFailed
+from .pretrained_weights import fetching
 
 
 def build_parser() -> ConfigArgumentParser:
@@ -124,12 +126,15 @@ class Examination:
 
     def build_model(self, step: Step) -> nn.Module:
         """The model with its first weights, in training mode, on the device."""
-        model = MODELS.build(self.cfg.model)
+        with fetching(self.cfg):
+            model = MODELS.build(self.cfg.model)
         if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
             model = revert_sync_batchnorm(model)
             step.say('SyncBatchNorm is examined as BatchNorm: here is one process')
         if hasattr(model, 'init_weights'):
-            model.init_weights()
+            check_init_files(model)
+            with fetching(self.cfg):
+                model.init_weights()
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         step.summary = f'{type(model).__name__}, {trainable:,} trainable parameters, on {self.device}'
         tasks = getattr(model, 'tasks', None)

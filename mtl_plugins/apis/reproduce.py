@@ -14,6 +14,7 @@ from rich.console import Console
 from mtl_plugins.datasets.nyud.prepare import read_provenance
 from mtl_plugins.engine.checkpoints import write_atomically
 from mtl_plugins.engine.hooks import EXIT_PREEMPTED
+from mtl_plugins.engine.work_folder import naming
 from mtl_plugins.evaluation.result_table import render_text
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
@@ -90,10 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     failed = []
     if args.run:
-        for run in runs:
-            run.prepare()
         try:
-            with terminating_like_ctrl_c():
+            with naming(args.work_dir), terminating_like_ctrl_c():
+                for run in runs:
+                    run.prepare()
                 failed = _train([run for run in runs if not run.finished()], args.jobs, console)
         except KeyboardInterrupt:
             console.print('stopped; start the same command again to go on')

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process
 
-from mtl_plugins.engine.checkpoints import safe_loading
+from mtl_plugins.engine.checkpoints import safe_loading, write_atomically
+from mtl_plugins.engine.work_folder import naming
 from mtl_plugins.errors import UserFileNotFoundError
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
@@ -64,11 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             dict(type='mtl_plugins.PredictionPanelHook', num_panels=args.num_panels, show_dir=str(args.show_dir))
         )
     cfg.custom_hooks = hooks
-    with safe_loading(args.trust_checkpoint):
+    with safe_loading(args.trust_checkpoint), naming(cfg.work_dir):
         runner = build_runner(cfg)
         with refusals_of(cfg):
             metrics = runner.test()
     if args.out and is_main_process():
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.out).write_text(json.dumps({name: float(value) for name, value in metrics.items()}, indent=2) + '\n')
+        text = json.dumps({name: float(value) for name, value in metrics.items()}, indent=2) + '\n'
+        with naming(args.out, '--out'):
+            write_atomically(text.encode(), args.out)
     return 0

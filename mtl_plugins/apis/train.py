@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import AbstractContextManager
 
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mtl_plugins.compat import prepare_cpu_ddp
 from mtl_plugins.engine.checkpoints import find_newest_loadable, register_safe_loaders, safe_loading
-from mtl_plugins.engine.hooks import LoadReportHook, MetricsFileHook, TargetCheckHook
-from mtl_plugins.engine.hooks.metrics_file import FILE_NAME, read_metrics
+from mtl_plugins.engine.hooks import LoadReportHook, PreemptionHook, TargetCheckHook
+from mtl_plugins.engine.work_folder import claim, naming
 from mtl_plugins.errors import UserError
 from mtl_plugins.methods.catalogue import format_catalogue
 from mtl_plugins.registry import RUNNERS
@@ -35,12 +34,14 @@ from .configs import load_config
 from .datasets import broken_cover
 from .foreign_hooks import save_plain_checkpoints
 from .log_services import SERVICES, log_to
+from .pretrained_weights import fetching
 from .refusals import refusals_of
 from .sync_bn import refuse_sync_bn_on_cpu
 
+_RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 EPILOG = (
-    'exit codes: 0 finished, 1 error, 2 wrong arguments, 75 stopped by SIGTERM or SIGUSR1 after saving a checkpoint '
-    '(start again with --resume)'
+    'exit codes: 0 finished, 1 error (also: finished, but the last state or the metrics could not be saved), 2 wrong '
+    'arguments, 75 stopped by SIGTERM or SIGUSR1 after saving what there was (start again with --resume)'
 )
 
 
@@ -92,16 +93,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     log_to(cfg, args.log_to)
     cfg.launcher = args.launcher
-    with safe_loading(args.trust_checkpoint):
+    with safe_loading(args.trust_checkpoint), claim_work_dir(cfg):
         if args.resume or (cfg.get('resume') is True and not cfg.get('load_from') and not args.resume_from):
             resume_newest(cfg)
         elif args.resume_from:
             cfg.resume, cfg.load_from = True, args.resume_from
         runner = build_runner(cfg)
-        with refusals_of(cfg):
+        if not any(isinstance(hook, PreemptionHook) for hook in runner.hooks):
+            runner.register_hook(PreemptionHook())
+        with refusals_of(cfg), fetching(cfg):
             runner.train()
-        if _lacks_last_validation(runner):
-            runner.val_loop.run()
     return 0
 
 
@@ -129,12 +130,23 @@ def build_runner(cfg: Config) -> Runner:
     warning = broken_cover(cfg.get('train_dataloader'), int(os.environ.get('WORLD_SIZE', 1)))
     if warning:
         print_log(warning, level=logging.WARNING)  # the logger of the run does not exist yet
-    with refusals_of(cfg):
+    with refusals_of(cfg), fetching(cfg):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     for kind in (LoadReportHook, TargetCheckHook):
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())
     return runner
+
+
+def claim_work_dir(cfg: Config) -> AbstractContextManager[None]:
+    """Hold the work dir of a config while the training lasts; the first process of a job does.
+
+    Raises:
+        FolderInUseError: If another process trains there.
+        UnwritableFolderError: If nothing can be written there.
+    """
+    rank = os.environ.get(_RANKS.get(cfg.get('launcher', 'none'), ''), '0')
+    return claim(cfg.work_dir) if rank == '0' else naming(cfg.work_dir)
 
 
 def resume_newest(cfg: Config) -> None:
@@ -149,15 +161,3 @@ def resume_newest(cfg: Config) -> None:
         cfg.resume = False
         return
     cfg.resume, cfg.load_from = True, checkpoint
-
-
-def _lacks_last_validation(runner: Runner) -> bool:
-    """Whether the run was stopped between its last iteration and the validation after it, which a resume leaves out."""
-    if runner.val_loop is None or runner.iter < runner.max_iters:
-        return False
-    if not any(isinstance(hook, MetricsFileHook) for hook in runner.hooks):
-        return False
-    done = [entry['iter'] for entry in read_metrics(Path(runner.work_dir) / FILE_NAME)]
-    decision = [runner.iter not in done]
-    broadcast_object_list(decision)  # the file may be on the disk of rank 0 alone
-    return decision[0]

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mtl_plugins.errors import UserError, UserRuntimeError
+from mtl_plugins.signals import ignore_signals
 
 from .npz import read_npz
 
@@ -186,7 +187,7 @@ class SampleCache:
     def _fan_out(self, render: Render, indices: Sequence[int], num_workers: int) -> Iterator[int]:
         # 'spawn': a fork of a process in which torch has started threads may hang.
         context = multiprocessing.get_context('spawn')
-        with ProcessPoolExecutor(min(num_workers, len(indices)), mp_context=context) as pool:
+        with ProcessPoolExecutor(min(num_workers, len(indices)), context, ignore_signals) as pool:
             try:
                 futures = [pool.submit(_render_and_write, self, render, index) for index in indices]
                 for future in as_completed(futures):

@@ -128,7 +128,7 @@ def build_runner(
         loader = dict(data, num_workers=0, dataset=Numbers(), sampler=dict(type='DefaultSampler', shuffle=False))
         validation = dict(val_dataloader=loader, val_cfg=dict(), val_evaluator=Evaluator([NoisyMetric()]))
     torch.manual_seed(0)
-    return Runner(
+    settings = dict(
         model=DropoutModel(width=width),
         work_dir=str(work_dir),
         train_dataloader=dict(data, dataset=Numbers(), sampler=sampler or SAMPLER),
@@ -148,9 +148,8 @@ def build_runner(
         experiment_name=f'run{os.getpid()}_{next(_counter)}',
         log_level='WARNING',
         launcher=launcher,
-        **validation,
-        **kwargs,
     )
+    return Runner(**{**settings, **validation, **kwargs})
 
 
 def release(runner):

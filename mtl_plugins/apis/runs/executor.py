@@ -42,6 +42,9 @@ def execute(runs: Sequence[TrainingRun], jobs: int, console: Console) -> None:
                 while waiting and len(running) < jobs:
                     running.append(waiting.popleft())
                     running[-1].start(environment)
+                    other = running[-1].waits_for()
+                    if other:
+                        console.print(f'{running[-1].name}: waits for {other}', markup=False)
                 ended = [run for run in running if run.poll()]
                 for run in ended:
                     running.remove(run)

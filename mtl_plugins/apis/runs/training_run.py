@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,11 @@ from mmengine.config import Config
 import mtl_plugins
 from mtl_plugins.engine.checkpoints import write_atomically
 from mtl_plugins.engine.hooks.metrics_file import FILE_NAME, read_metrics
+from mtl_plugins.engine.work_folder import holder
 from mtl_plugins.errors import UserError
+from mtl_plugins.signals import EXIT_PREEMPTED, PARENT
 
+from .log_errors import error_line
 from .settings import decisive_settings, first_difference, without_workers
 
 SETTINGS_FILE = 'settings.json'
@@ -54,6 +58,9 @@ class TrainingRun:
         self.max_iters = (cfg.get('train_cfg') or {}).get('max_iters')
         self.error = ''
         self._process: subprocess.Popen | None = None
+        self._environment: Mapping[str, str] = {}
+        self._leash = -1
+        self._printed_before = 0
 
     @property
     def log(self) -> Path:
@@ -101,26 +108,51 @@ class TrainingRun:
         return 'finished'
 
     def start(self, environment: Mapping[str, str]) -> None:
-        """Start training in a process of its own, from its newest checkpoint if there is one."""
+        """Start training in a process of its own, from its newest checkpoint if there is one.
+
+        If another process is at work in the folder, such as a training whose command was killed and which saves its
+        state just now, the start waits for its end; see :meth:`waits_for`.
+        """
+        self._environment = environment
+        if not self.waits_for():
+            self._launch(environment)
+
+    def waits_for(self) -> str:
+        """The process that has to end before this one can start, in words; empty if there is none."""
+        return holder(self.folder) if self._process is None else ''
+
+    def _launch(self, environment: Mapping[str, str]) -> None:
         package_root = str(Path(mtl_plugins.__file__).parents[1])
         paths = [package_root, *filter(None, [environment.get('PYTHONPATH')])]
+        # The training notices by its standard input when this process dies, however that comes about.
+        reading, self._leash = os.pipe()
         with self.log.open('ab') as log:
+            self._printed_before = log.tell()
             # In a session of its own, so that Ctrl-C does not kill it before it could save.
             self._process = subprocess.Popen(
                 self.command,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env={**environment, 'PYTHONPATH': os.pathsep.join(paths)},
+                stdin=reading,
+                env={**environment, 'PYTHONPATH': os.pathsep.join(paths), PARENT: str(os.getpid())},
                 start_new_session=True,
             )
+        os.close(reading)
 
     def poll(self) -> bool:
         """Whether the process has ended; if so, :attr:`error` says what went wrong, or is empty."""
-        code = self._process.poll()
-        if code is None:
-            return False
-        self._process = None
+        if self._process is None:
+            if self.waits_for():
+                return False
+            if self.metrics() is None:
+                self._launch(self._environment)
+                return False
+            code = 0  # the other process has finished the training
+        else:
+            code = self._process.poll()
+            if code is None:
+                return False
+        self._end()
         self.error = self._exit_problem(code) or self.conclude()
         return True
 
@@ -135,6 +167,13 @@ class TrainingRun:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             self._process.wait()
+            self._end()
+
+    def _end(self) -> None:
+        self._process = None
+        if self._leash >= 0:
+            os.close(self._leash)
+        self._leash = -1
 
     def iteration(self) -> int:
         """The last iteration that was logged."""
@@ -155,6 +194,13 @@ class TrainingRun:
     def _exit_problem(self, code: int) -> str:
         if not code:
             return ''
-        lines = self.log.read_text(encoding='utf-8', errors='replace').split('\n')
-        last = next((line.strip() for line in reversed(lines) if line.strip()), 'no output')
-        return f'exit code {code}: {last} (all output: {self.log})'
+        with self.log.open('rb') as file:
+            file.seek(self._printed_before)
+            reason = error_line(file.read().decode('utf-8', 'replace'))
+        if code == EXIT_PREEMPTED:
+            what = 'it was stopped by a signal; the same command goes on with it'
+        elif code < 0:
+            what = f'it was killed by {signal.Signals(-code).name} after "{reason}"'
+        else:
+            what = f'exit code {code}: {reason}'
+        return f'{what} (all output: {self.log})'

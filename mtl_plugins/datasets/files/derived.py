@@ -18,6 +18,8 @@ import cv2
 import numpy as np
 from mmengine.logging import print_log
 
+from mtl_plugins.signals import ignore_signals
+
 from ..cache import CACHE_ENV, CacheError, default_cache_dir, exclusive, exhaust, fingerprint
 
 Build = Callable[[str], Any]
@@ -124,7 +126,7 @@ class DerivedCache:
     def _fan_out(self, keys: Sequence[str], build: Build, num_workers: int) -> Iterator[int]:
         # 'spawn': a fork of a process in which torch has started threads may hang.
         context = multiprocessing.get_context('spawn')
-        with ProcessPoolExecutor(min(num_workers, len(keys)), mp_context=context) as pool:
+        with ProcessPoolExecutor(min(num_workers, len(keys)), context, ignore_signals) as pool:
             try:
                 futures = [pool.submit(self._store, key, build) for key in keys]
                 for future in as_completed(futures):

@@ -7,15 +7,18 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from mmengine.fileio import LocalBackend, register_backend
+
+from mtl_plugins.errors import UserError
 
 BACKEND_NAME = 'mtl_atomic'
 _CHUNK = 1 << 22
 _TEMPORARY_SUFFIX = '.mtl-part'
 
 
-class CheckpointWriteError(OSError):
+class CheckpointWriteError(OSError, UserError):
     """A file could not be written; the target and everything written earlier are untouched.
 
     Attributes:
@@ -30,6 +33,7 @@ class CheckpointWriteError(OSError):
         except OSError:
             self.bytes_free = None
         self.bytes_needed = bytes_needed
+        self._arguments = (cause, reason, path, bytes_needed)
         free = 'an unknown number of' if self.bytes_free is None else f'{self.bytes_free:,}'
         super().__init__(
             cause,
@@ -38,6 +42,9 @@ class CheckpointWriteError(OSError):
             'choose another work_dir',
             str(path),
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._arguments  # for the way to other processes
 
 
 def write_atomically(data: bytes | memoryview, path: str | Path) -> None:

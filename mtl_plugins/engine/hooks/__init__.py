@@ -4,10 +4,12 @@ from .affinity import AffinityHook
 from .conflicts import GradientConflictHook
 from .cost import CostHook
 from .dominance import DominanceHook
+from .due_validation import DueValidationHook
 from .environment import EnvironmentStampHook
 from .epoch_length import EpochLengthHook
 from .load_report import LoadReportHook
 from .metrics_file import MetricsFileHook
+from .outputs import OutputsHook
 from .preemption import EXIT_PREEMPTED, PreemptionHook, TrainingPreempted
 from .progress import RichProgressHook
 from .rank_check import RankMismatchError, RankSyncCheckHook
@@ -21,11 +23,13 @@ __all__ = [
     'AffinityHook',
     'CostHook',
     'DominanceHook',
+    'DueValidationHook',
     'EnvironmentStampHook',
     'EpochLengthHook',
     'GradientConflictHook',
     'LoadReportHook',
     'MetricsFileHook',
+    'OutputsHook',
     'PlainStateHook',
     'PreemptionHook',
     'RNGStateHook',

@@ -14,6 +14,7 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 
 from ..optim_wrappers import SelectiveTaskGroupOptimWrapper
+from .outputs import append_line, going_on_without
 
 
 @HOOKS.register_module()
@@ -48,8 +49,9 @@ class AffinityHook(Hook):
             return
         self._entries = self._earlier_entries(runner) if runner.iter > 0 else []
         self._log = Path(runner.log_dir) / 'affinity.jsonl'
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        self._log.write_text(''.join(json.dumps(entry) + '\n' for entry in self._entries))
+        with going_on_without(runner, self._log):
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            self._log.write_text(''.join(json.dumps(entry) + '\n' for entry in self._entries))
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
@@ -69,8 +71,7 @@ class AffinityHook(Hook):
             num_groups=len(wrapper.groups),
         )
         self._entries.append(entry)
-        with self._log.open('a') as log:
-            log.write(json.dumps(entry) + '\n')
+        append_line(runner, self._log, json.dumps(entry))
         names = wrapper.task_names
         runner.visualizer.add_scalars(
             {f'affinity/{s}->{t}': matrix[i][j] for i, s in enumerate(names) for j, t in enumerate(names)},
@@ -79,12 +80,14 @@ class AffinityHook(Hook):
 
     def before_val(self, runner: Any) -> None:
         """Redraw the pictures."""
-        self._draw(runner)
+        with going_on_without(runner, 'the pictures of affinity and groups'):
+            self._draw(runner)
 
     def after_train(self, runner: Any) -> None:
         """Redraw the pictures and say where they are."""
-        if self._draw(runner):
-            runner.logger.info(f'affinity and groups: {runner.work_dir}/affinity.png, {runner.work_dir}/groups.png')
+        with going_on_without(runner, 'the pictures of affinity and groups'):
+            if self._draw(runner):
+                runner.logger.info(f'affinity and groups: {runner.work_dir}/affinity.png, {runner.work_dir}/groups.png')
 
     def _draw(self, runner: Any) -> bool:
         if not self._entries:

@@ -17,6 +17,7 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 
 from ..guards import bare_model
+from .outputs import append_line, going_on_without
 
 
 @HOOKS.register_module()
@@ -66,7 +67,8 @@ class GradientConflictHook(Hook):
         self._probe = GramProbe(bare_model(runner.model), runner.optim_wrapper)
         if is_main_process():
             self._log = Path(runner.log_dir) / 'conflicts.jsonl'
-            self._log.parent.mkdir(parents=True, exist_ok=True)
+            with going_on_without(runner, self._log):
+                self._log.parent.mkdir(parents=True, exist_ok=True)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Measure if it is due; all ranks together."""
@@ -81,8 +83,7 @@ class GradientConflictHook(Hook):
             tasks=list(tasks),
             gram={layer: _upper_triangle(matrix) for layer, matrix in products.items()},
         )
-        with self._log.open('a') as log:
-            log.write(json.dumps(entry, allow_nan=False) + '\n')
+        append_line(runner, self._log, json.dumps(entry, allow_nan=False))
         runner.visualizer.add_scalars(_scalars(tasks, products), step=runner.iter)
 
     def after_train(self, runner: Any) -> None:

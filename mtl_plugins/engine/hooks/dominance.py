@@ -15,6 +15,7 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 
 from ..optim_wrappers import AdaTaskOptimWrapper
+from .outputs import append_line, going_on_without
 
 
 @HOOKS.register_module()
@@ -67,7 +68,8 @@ class DominanceHook(Hook):
         self._names = {id(parameter): name for name, parameter in model.named_parameters()}
         wrapper.optimizer.record_updates = True
         self._log = Path(runner.log_dir) / 'dominance.jsonl'
-        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with going_on_without(runner, self._log):
+            self._log.parent.mkdir(parents=True, exist_ok=True)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
@@ -87,8 +89,7 @@ class DominanceHook(Hook):
             layers = self.layers()
             shares = {name: _shares(values) for name, values in layers.items()}
             entry = dict(iter=runner.iter + 1, tasks=list(wrapper.task_names), AU=layers, rAU=shares)
-            with self._log.open('a') as log:
-                log.write(json.dumps(entry) + '\n')
+            append_line(runner, self._log, json.dumps(entry))
 
     def layers(self) -> dict[str, list[float]]:
         """AU of every task, by layer."""
@@ -114,7 +115,9 @@ class DominanceHook(Hook):
         from mtl_plugins.visualization import draw_dominance
 
         shares = {name: _shares(values) for name, values in self.layers().items()}
-        draw_dominance(shares, runner.optim_wrapper.task_names, path=Path(runner.work_dir) / 'dominance.png')
+        path = Path(runner.work_dir) / 'dominance.png'
+        with going_on_without(runner, path):
+            draw_dominance(shares, runner.optim_wrapper.task_names, path=path)
         return True
 
 

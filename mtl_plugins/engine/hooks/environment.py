@@ -19,6 +19,8 @@ from mmengine.hooks import Hook
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.version import __version__
 
+from .outputs import going_on_without
+
 FILE_NAME = 'environment.json'
 _DISTRIBUTIONS = (
     'torch',
@@ -54,9 +56,10 @@ class EnvironmentStampHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Write the file."""
         folder = Path(runner.work_dir) / runner.timestamp
-        folder.mkdir(parents=True, exist_ok=True)
         stamp = collect_environment(seed=runner.seed)
-        (folder / FILE_NAME).write_text(json.dumps(stamp, indent=2) + '\n', encoding='utf-8')
+        with going_on_without(runner, folder / FILE_NAME):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / FILE_NAME).write_text(json.dumps(stamp, indent=2) + '\n', encoding='utf-8')
 
 
 def collect_environment(seed: int | None = None) -> dict[str, Any]:

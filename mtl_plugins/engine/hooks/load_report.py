@@ -21,6 +21,7 @@ from mtl_plugins.engine.checkpoints.fitting import (
     other_shapes,
     tasks_without_weights,
 )
+from mtl_plugins.engine.checkpoints.init_files import check_init_files
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 
@@ -52,6 +53,11 @@ class LoadReportHook(Hook):
         if mismatch not in MISMATCH:
             raise UserError(f"LoadReportHook: mismatch must be 'raise' or 'skip', but got {mismatch!r}")
         self.mismatch = mismatch
+
+    def before_run(self, runner: Any) -> None:
+        """Check the files that parts of the model are to begin with, see :func:`check_init_files`."""
+        if not runner._resume and hasattr(runner.optim_wrapper, 'update_params'):  # training, from the beginning
+            check_init_files(runner.model.module if is_model_wrapper(runner.model) else runner.model)
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Load the weights, and leave to MMEngine, which loads next, exactly what the model has then.

@@ -19,6 +19,8 @@ from mmengine.hooks import Hook
 from mtl_plugins.engine.checkpoints import write_atomically
 from mtl_plugins.registry import HOOKS
 
+from .outputs import METRICS, outputs_of
+
 FILE_NAME = 'metrics.json'
 COST = 'mtl_cost'
 """Key in the message hub."""
@@ -41,6 +43,7 @@ class MetricsFileHook(Hook):
     priority = 'NORMAL'
 
     def __init__(self) -> None:
+        self._unwritten = False
         self._entries: list[dict[str, Any]] = []
         self._spent = dict(forwards=0, backwards=0, seconds=0.0)
         self._began: float | None = None
@@ -55,7 +58,7 @@ class MetricsFileHook(Hook):
         if runner.iter > 0:
             self._spent.update(runner.message_hub.runtime_info.get(COST, {}))
         if len(self._entries) < len(found):
-            self._write(path)
+            self._write(runner)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Start the clock, which runs on from here over the loading of data, until the next validation."""
@@ -88,15 +91,30 @@ class MetricsFileHook(Hook):
             cost={**self._spent, 'seconds': round(self._spent['seconds'], 3), 'memory_mib': _peak_memory_mib()},
         )
         self._entries = [*(old for old in self._entries if old['iter'] < runner.iter), entry]
-        self._write(Path(runner.work_dir) / FILE_NAME)
+        self._write(runner)
+
+    def after_train(self, runner: Any) -> None:
+        """Try once more what could not be written; :class:`OutputsHook` raises if that fails again."""
+        if self._unwritten:
+            self._write(runner)
 
     def _stop_clock(self) -> None:
         if self._began is not None:
             self._spent['seconds'] += time.perf_counter() - self._began
             self._began = None
 
-    def _write(self, path: Path) -> None:
-        write_atomically((json.dumps(self._entries, indent=1, allow_nan=False) + '\n').encode(), path)
+    def _write(self, runner: Any) -> None:
+        text = json.dumps(self._entries, indent=1, allow_nan=False) + '\n'
+        try:
+            write_atomically(text.encode(), Path(runner.work_dir) / FILE_NAME)
+        except OSError as error:
+            outputs_of(runner).lost[METRICS] = error
+            runner.logger.error(f'The metrics were not written: {error}. The next validation tries again.')
+            self._unwritten = True
+        else:
+            if self._unwritten:
+                outputs_of(runner).lost.pop(METRICS, None)
+            self._unwritten = False
 
 
 def _peak_memory_mib() -> float:

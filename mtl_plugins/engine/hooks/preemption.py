@@ -20,26 +20,7 @@ from mmengine.hooks import CheckpointHook, Hook
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
-
-EXIT_PREEMPTED = 75
-
-
-class TrainingPreempted(SystemExit):
-    """Training ended early on a signal, after its checkpoint was saved; uncaught, it ends the process with its code.
-
-    Attributes:
-        code (int): Exit code.
-        signal_name (str): Name of the signal, such as ``'SIGTERM'``.
-        checkpoint (str | None): The checkpoint to resume from; None if the run has none.
-    """
-
-    def __init__(self, code: int, signal_name: str, checkpoint: str | None) -> None:
-        super().__init__(code)
-        self.signal_name = signal_name
-        self.checkpoint = checkpoint
-
-    def __str__(self) -> str:
-        return f'{self.signal_name}: stopped with exit code {self.code}; resume from {self.checkpoint}'
+from mtl_plugins.signals import EXIT_PREEMPTED, TrainingPreempted, leaving, parent_is_gone
 
 
 @HOOKS.register_module()
@@ -52,7 +33,11 @@ class PreemptionHook(Hook):
 
     One process's signal stops all of them after the same iteration: the processes agree by a maximum over one integer
     per iteration. During validation a signal takes effect at once if the present iteration is already saved, otherwise
-    at the end of the validation. SIGINT (Ctrl-C) is left alone. The former handlers come back after training.
+    at the end of the validation. SIGINT (Ctrl-C) is left alone. The former handlers come back after training. If the
+    state cannot be saved, the run ends with that error instead.
+
+    A training that ``compare``, ``baselines`` or ``reproduce`` started stops in the same way (as if by SIGHUP) when
+    that command has died.
 
     Slurm gives notice with ``#SBATCH --signal=USR1@120``; Kubernetes and ``torchrun`` send SIGTERM and allow 30 s.
 
@@ -74,6 +59,7 @@ class PreemptionHook(Hook):
         self._former: dict[int, Any] = {}
         self._received = 0
         self._agreed: tuple[int, int] = (-1, 0)
+        self._training = False
         self._loop_code: Any = None
         self._process = 0
         self._ending: mmap.mmap | None = None
@@ -81,7 +67,7 @@ class PreemptionHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Install the handlers."""
         self.restore()
-        self._received, self._agreed = 0, (-1, 0)
+        self._received, self._agreed, self._training = 0, (-1, 0), True
         if threading.current_thread() is not threading.main_thread():
             runner.logger.warning('PreemptionHook does nothing: only the main thread can handle signals.')
             return
@@ -90,9 +76,10 @@ class PreemptionHook(Hook):
         self._loop_code = type(runner.train_loop).run.__code__
         self._process = os.getpid()
         self._shield_workers(runner)
-        for name in self.signals:
-            number = getattr(signal, name)
-            self._former[number] = signal.signal(number, self._handle)
+        numbers = [getattr(signal, name) for name in self.signals]
+        for number in {*numbers, *leaving()}:
+            handler = self._handle if number in numbers else signal.SIG_DFL
+            self._former[number] = signal.signal(number, handler)
         atexit.register(self.restore)
         close_gloo_at_exit()
 
@@ -121,12 +108,13 @@ class PreemptionHook(Hook):
 
     def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Stop in the middle of a validation if there is nothing left to save."""
-        if self._received and self._agreed[0] >= 0 and self._saved(runner, runner.iter):
+        self._notice()
+        if self._received and self._training and self._saved(runner, runner.iter):
             self._leave(runner, self._received)
 
     def after_train(self, runner: Any) -> None:
         """Bring the former handlers back."""
-        self._agreed = (-1, 0)
+        self._training = False
         self.restore()
 
     after_run = after_train
@@ -168,13 +156,18 @@ class PreemptionHook(Hook):
                 former = former.former if isinstance(former, _WorkerShield) else former
                 loader.worker_init_fn = _WorkerShield(former, numbers, self._ending)
 
+    def _notice(self) -> None:
+        if not self._received and parent_is_gone():
+            self._received = signal.SIGHUP
+
     def _agree(self) -> int:
+        self._notice()
         flag = torch.tensor([self._received], dtype=torch.int32)
         all_reduce(flag, 'max')
         return int(flag)
 
     def _stop_in_validation(self, runner: Any) -> None:
-        if self._agreed[0] >= 0:  # a validation within training
+        if self._training:
             number = self._agree()
             if number:
                 self._agreed = (runner.iter, number)

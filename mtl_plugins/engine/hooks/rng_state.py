@@ -106,6 +106,8 @@ class RNGStateHook(Hook):
 
     def before_val(self, runner: Any) -> None:
         """Collect for a checkpoint of the best model, and keep the training's random numbers aside."""
+        if self._to_restore is not None:
+            set_rng_state(self._to_restore)  # a validation that is made up before the first iteration
         if _is_training(runner):
             self.collect(runner)
         self._outside = get_rng_state()

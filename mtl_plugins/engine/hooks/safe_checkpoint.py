@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import broadcast_object_list, is_main_process, master_only
 from mmengine.hooks import CheckpointHook, Hook
 
 from mtl_plugins.engine.checkpoints import (
@@ -21,6 +21,7 @@ from mtl_plugins.engine.checkpoints import (
     to_plain,
     write_atomically,
 )
+from mtl_plugins.engine.checkpoints.best_files import best_files, score_of
 from mtl_plugins.engine.checkpoints.newest import POINTER
 from mtl_plugins.engine.checkpoints.resume_guard import describe_settings, optimizer_differences
 from mtl_plugins.engine.checkpoints.resume_schedules import (
@@ -29,8 +30,12 @@ from mtl_plugins.engine.checkpoints.resume_schedules import (
     describe_schedules,
     length_changes,
 )
+from mtl_plugins.engine.work_folder import claim
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
+
+from .due_validation import DueValidationHook
+from .outputs import BEST, STATE, OutputsHook, going_on_without, outputs_of, register_once
 
 META_KEY = 'mtl'
 SETTINGS_KEY = 'mtl_settings'
@@ -82,7 +87,12 @@ class SafeCheckpointHook(CheckpointHook):
     * Files are written atomically (backend ``mtl_atomic``), the ``last_checkpoint`` pointer too.
     * What ``max_keep_ckpts`` and ``save_best`` make superfluous is removed after the new file is complete, not before.
     * A failed save (disk full) is reported; training goes on, the bookkeeping stays at the last good file. One more
-      attempt is made at the end of training, and its failure is an error.
+      attempt is made at the end of training, and its failure is an error. So is a best model that could not be saved,
+      unless a later one was at least as good.
+    * After a resume, a validation that was due at the checkpoint and did not come about is made up
+      (:class:`DueValidationHook`), and best models that a killed run left beside the known one are compared with it:
+      the better one stays.
+    * No second process trains in the same folder meanwhile; see :func:`mtl_plugins.engine.work_folder.claim`.
     * Files hold plain data only, so ``torch.load(weights_only=True)`` reads them.
     * Resuming with other tasks, method, process count, batch size or settings of the optimizer is refused; the length
       of the run and its schedules may be others and are those of the present config.
@@ -99,16 +109,24 @@ class SafeCheckpointHook(CheckpointHook):
                 kwargs['backend_args'] = dict(backend=BACKEND_NAME)
         super().__init__(*args, **kwargs)
         self.strict = strict
-        self._failure: OSError | None = None
+        self._missed_best: tuple[int, dict[str, Any]] | None = None
+        self._unsettled = False
+        self._claims = contextlib.ExitStack()
         self._outdated: list[str] = []
         self._left_behind: list[str] = []
         self._built_with: dict[str, Any] | None = None
         self._best_by = [list(self.save_best or []), list(getattr(self, 'rules', None) or [])]
 
     def before_run(self, runner: Any) -> None:
-        """Register the hook that makes checkpoints plain, after all others."""
-        if not any(isinstance(hook, PlainStateHook) for hook in runner.hooks):
-            runner.register_hook(PlainStateHook())
+        """Claim the folder for a training, and register the hooks that come after all others.
+
+        Raises:
+            FolderInUseError: If another process trains in the folder.
+        """
+        if runner._train_loop is not None and not isinstance(runner._train_loop, Mapping) and is_main_process():
+            self._claims.enter_context(claim(runner.work_dir))
+        for kind in (PlainStateHook, OutputsHook, DueValidationHook):
+            register_once(runner, kind)
         self._settings(runner)
 
     def before_train(self, runner: Any) -> None:
@@ -124,11 +142,21 @@ class SafeCheckpointHook(CheckpointHook):
                 'checkpoint between two optimizer steps would lose the micro-batches in between'
             )
         super().before_train(runner)
-        self._failure = None
-        if not is_main_process() or '://' in str(self.out_dir):
+        self._missed_best = None
+        if '://' in str(self.out_dir):
             return
-        for path in remove_stale_temporaries(self.out_dir):
-            runner.logger.info(f'Removed {path}, which a killed run left unfinished.')
+        step = runner.epoch if self.by_epoch else runner.iter
+        resumed = Path(str(self.out_dir), self.filename_tmpl.format(step))
+        if runner._resume and runner._load_from in (None, str(resumed)) and resumed.is_file():
+            self.last_ckpt = str(resumed)
+            self._unsettled = bool(self.save_best)
+            self._settle_best(runner)
+        if not is_main_process():
+            return
+        self._claims.enter_context(claim(self.out_dir))
+        for folder in {str(self.out_dir), runner.work_dir}:
+            for path in remove_stale_temporaries(folder):
+                runner.logger.info(f'Removed {path}, which a killed run left unfinished.')
         for name in self._left_behind:
             path = Path(self.out_dir) / name
             if path.is_file():
@@ -182,24 +210,25 @@ class SafeCheckpointHook(CheckpointHook):
             runner.logger.warning(f'Resuming at iteration {checkpoint["meta"]["iter"]}: {words}.')
 
     def after_train(self, runner: Any) -> None:
-        """Try once more if the last save failed.
-
-        Raises:
-            OSError: If it fails again.
-        """
-        if self._failure is not None:
+        """Try once more what could not be saved; :class:`OutputsHook` raises if that fails again."""
+        lost = outputs_of(runner).lost
+        if BEST in lost and self._missed_best is not None and self._missed_best[0] == runner.iter:
+            self._save_best_checkpoint(runner, self._missed_best[1])
+        if STATE in lost:
             self._save_checkpoint_with_step(
                 runner, runner.epoch if self.by_epoch else runner.iter, dict(epoch=runner.epoch, iter=runner.iter)
             )
-            if self._failure is not None:
-                runner.logger.error('Training is complete, but its last state could not be saved.')
-                raise self._failure
-        super().after_train(runner)
+        with going_on_without(runner, 'the published model'):
+            super().after_train(runner)
+
+    def after_run(self, runner: Any) -> None:
+        """Free the folder."""
+        self._claims.close()
 
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict) -> None:
         # MMEngine's version with another order: save, point to the file, and only then remove old ones.
         name = self.filename_tmpl.format(step)
-        with self._reporting(runner) as remove_later:
+        with self._reporting(runner, STATE) as remove_later:
             if self.max_keep_ckpts > 0:
                 steps = [kept for kept in self.keep_ckpt_ids if kept != step] + [step]
                 for old in steps[: -self.max_keep_ckpts]:
@@ -224,16 +253,69 @@ class SafeCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(self, runner: Any, metrics: dict) -> None:
         if not self.save_best:
             return
-        with self._reporting(runner) as remove_later:
+        if 'auto' in self.key_indicators:
+            self._init_rule(self.rules, [next(iter(metrics))])
+        self._settle_best(runner)
+        lost = outputs_of(runner).lost
+        missed, reason = self._missed_best, lost.get(BEST)
+        with self._reporting(runner, BEST) as remove_later:
             backend, self.file_backend = self.file_backend, _DeferredRemoval(self.file_backend, remove_later)
             try:
                 super()._save_best_checkpoint(runner, metrics)
             finally:
                 self.file_backend = backend
+        better = missed is None or self._as_good(metrics, missed[1])
+        if BEST in lost and better:
+            self._missed_best = (runner.iter, metrics)
+        elif better:
+            self._missed_best = None
+        elif reason is not None:
+            lost[BEST] = reason  # what could be saved now is not as good as what could not be saved then
+
+    def _as_good(self, metrics: dict, others: dict) -> bool:
+        pairs = ((key, metrics.get(key), others.get(key)) for key in self.key_indicators)
+        return all(b is None or (a is not None and (a == b or self.is_better_than[key](a, b))) for key, a, b in pairs)
+
+    def _settle_best(self, runner: Any) -> None:
+        """After a resume: of the best models in the folder, which a killed run may have left, keep the best."""
+        if not self._unsettled or 'auto' in self.key_indicators:  # 'auto' is known after a validation
+            return
+        self._unsettled = False
+        single = len(self.key_indicators) == 1
+        for key in self.key_indicators:
+            score_name, file_name = (f'best_{part}' if single else f'best_{part}_{key}' for part in ('score', 'ckpt'))
+            info = runner.message_hub.runtime_info
+            best, score = info.get(file_name), info.get(score_name)
+            if is_main_process():
+                for path in best_files(self.out_dir, key, self.filename_tmpl):
+                    if best is not None and path.name == Path(best).name:
+                        continue
+                    found = score_of(path, score_name)
+                    if found is None:
+                        runner.logger.warning(f'{path} is left alone, since it does not say how good it is.')
+                        continue
+                    loser = str(path)
+                    if score is None or self.is_better_than[key](found, score):
+                        loser, best, score = best, str(path), found
+                        runner.logger.info(f'The best model so far, which a killed run left, is {path}.')
+                    if loser is not None:
+                        runner.logger.info(f'Removed {loser}, for {best} is better.')
+                        self._remove(runner, [loser])
+            decision = [best, score]
+            broadcast_object_list(decision)
+            for name, value in zip((file_name, score_name), decision):
+                if value is not None:
+                    runner.message_hub.update_info(name, value)
+            if single:
+                self.best_ckpt_path = decision[0]
+            else:
+                self.best_ckpt_path_dict[key] = decision[0]
 
     @contextlib.contextmanager
-    def _reporting(self, runner: Any) -> Iterator[Any]:
+    def _reporting(self, runner: Any, what: str) -> Iterator[Any]:
         """Around one save: on success remove what it replaces, on failure undo the bookkeeping and report.
+
+        Only the first process writes, so it tells the others whether it could.
 
         Yields:
             Callable: Takes the path of a file to be removed after the save.
@@ -245,21 +327,29 @@ class SafeCheckpointHook(CheckpointHook):
         infos = {
             key: value for key, value in info.items() if key in _INFOS or key.startswith(('best_ckpt', 'best_score'))
         }
+        lost = outputs_of(runner).lost
+        failure: list[OSError | None] = [None]
         try:
-            yield self._outdated.append
-            if is_main_process():
-                self._remove(runner, self._outdated)
-            self._failure = None
-        except OSError as error:
+            try:
+                yield self._outdated.append
+            except OSError as error:
+                failure = [error]
+            broadcast_object_list(failure)
+            error = failure[0]
+            if error is None:
+                if is_main_process():
+                    self._remove(runner, self._outdated)
+                lost.pop(what, None)
+                return
             vars(self).update(own)
             for key in [key for key in info if key in _INFOS or key.startswith(('best_ckpt', 'best_score'))]:
                 if key in infos:
                     info[key] = infos[key]
                 else:
                     del info[key]
-            self._failure = error
+            lost[what] = error
             if self.strict:
-                raise
+                raise error
             runner.logger.error(
                 f'NO CHECKPOINT WAS SAVED at iteration {runner.iter}: {error}. The last good one is '
                 f'{self.last_ckpt or "none of this run"}; training goes on and the next save is tried as planned '

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import timm
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit, initialize
 from timm.layers import use_reentrant_ckpt
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -45,7 +45,8 @@ class TimmViT(BaseModule):
         with_cp: Recompute activations in the backward pass (non-reentrant activation checkpointing) to save memory.
         dynamic_img_size: Accept inputs of other sizes than ``img_size`` by resizing the position embedding; each side
             must be a multiple of the patch size.
-        init_cfg: See :class:`mmengine.model.BaseModule`.
+        init_cfg: See :class:`mmengine.model.BaseModule`; it has the last word. ``dict(type='Pretrained',
+            checkpoint=...)`` is another way to name the file of ``pretrained``.
         **timm_kwargs: Further arguments of the timm model: ``embed_dim``, ``depth``, ``num_heads``, ``patch_size``, ...
 
     Raises:
@@ -69,7 +70,14 @@ class TimmViT(BaseModule):
         self.model_name = model_name
         self.pretrained = pretrained
         self.pretrained_grid = None if pretrained_grid is None else tuple(pretrained_grid)
-        self._awaits_weights = bool(pretrained)
+        entries = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or ())
+        self._loaded_init = [entry for entry in entries if entry.get('type') in ('Pretrained', PretrainedInit)]
+        self._drawn_init = [entry for entry in entries if entry not in self._loaded_init]
+        if len(self._loaded_init) + bool(pretrained) > 1:
+            raise UserError(
+                f'TimmViT: weights are to come from pretrained={pretrained!r} and from init_cfg={init_cfg}; leave one'
+            )
+        self._awaits_weights = bool(pretrained or self._loaded_init)
         self._timm_kwargs = dict(
             timm_kwargs,
             img_size=img_size if isinstance(img_size, int) else tuple(img_size),
@@ -122,7 +130,7 @@ class TimmViT(BaseModule):
         """
         if self._awaits_weights:
             raise UserRuntimeError(
-                f'TimmViT: pretrained={self.pretrained!r} was asked for, but the weights are still random. Call '
+                f'TimmViT: {self._wanted()} was asked for, but the weights are still random. Call '
                 'init_weights() on the model (the Runner does), load a checkpoint, or set pretrained=False'
             )
         self._check_size(x)
@@ -138,7 +146,7 @@ class TimmViT(BaseModule):
         """Draw random weights, or load the pretrained ones; only the first call has an effect.
 
         Raises:
-            FileNotFoundError: If ``pretrained`` is a path without a file.
+            FileNotFoundError: If ``pretrained`` or ``init_cfg`` names a file that is not there.
             ValueError: If the file does not hold weights of this model.
             RuntimeError: If timm's hub cannot deliver the weights.
         """
@@ -150,8 +158,21 @@ class TimmViT(BaseModule):
             load_local_weights(self.vit, self.pretrained, self.pretrained_grid)
         else:
             self.vit.init_weights()
+        if self._drawn_init:
+            initialize(self, self._drawn_init)
+        for entry in self._loaded_init:
+            load_local_weights(
+                self.vit,
+                entry['checkpoint'],
+                self.pretrained_grid,
+                'init_cfg.checkpoint',
+                entry.get('prefix') or '',
+            )
         self._awaits_weights = False
         self.is_init = True
+
+    def _wanted(self) -> str:
+        return f'init_cfg={self.init_cfg}' if self._loaded_init else f'pretrained={self.pretrained!r}'
 
     def _build_vit(self, pretrained: bool) -> VisionTransformer:
         if not timm.is_model(self.model_name):
