@@ -1,5 +1,6 @@
 """A disk that is full for a while, or to the end: what goes on, what is tried again, what is an error."""
 
+import contextlib
 import errno
 import json
 import logging
@@ -161,6 +162,8 @@ def test_logs_and_pictures_end_no_run_and_warn_once(tmp_path, monkeypatch, capsy
     monkeypatch.setattr('mtl_plugins.engine.hooks.environment.Path.write_text', full)
 
     class FullLog(Hook):
+        priority = 'LOWEST'
+
         def before_train(self, runner):
             runner.logger.addHandler(handler)
 
@@ -169,7 +172,8 @@ def test_logs_and_pictures_end_no_run_and_warn_once(tmp_path, monkeypatch, capsy
     next(hook for hook in runner.hooks if type(hook).__name__ == 'LoggerHook').interval = 1
     runner.train()
     runner.logger.removeHandler(handler)
-    handler.stream = None  # what is left in its buffer has nowhere to go
+    with contextlib.suppress(OSError):
+        handler.close()
     printed = capsys.readouterr()
     assert 'Logging error' not in printed.err
     for what in ('the output of LocalVisBackend', 'the log /dev/full', 'environment.json'):
