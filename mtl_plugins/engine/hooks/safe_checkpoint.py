@@ -21,7 +21,7 @@ from mtl_plugins.engine.checkpoints import (
     to_plain,
     write_atomically,
 )
-from mtl_plugins.engine.checkpoints.best_files import best_files, score_of
+from mtl_plugins.engine.checkpoints.best_files import settle_best
 from mtl_plugins.engine.checkpoints.newest import POINTER
 from mtl_plugins.engine.checkpoints.resume_guard import describe_settings, optimizer_differences
 from mtl_plugins.engine.checkpoints.resume_schedules import (
@@ -278,38 +278,10 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _settle_best(self, runner: Any) -> None:
         """After a resume: of the best models in the folder, which a killed run may have left, keep the best."""
-        if not self._unsettled or 'auto' in self.key_indicators:  # 'auto' is known after a validation
-            return
-        self._unsettled = False
-        single = len(self.key_indicators) == 1
-        for key in self.key_indicators:
-            score_name, file_name = (f'best_{part}' if single else f'best_{part}_{key}' for part in ('score', 'ckpt'))
-            info = runner.message_hub.runtime_info
-            best, score = info.get(file_name), info.get(score_name)
-            if is_main_process():
-                for path in best_files(self.out_dir, key, self.filename_tmpl):
-                    if best is not None and path.name == Path(best).name:
-                        continue
-                    found = score_of(path, score_name)
-                    if found is None:
-                        runner.logger.warning(f'{path} is left alone, since it does not say how good it is.')
-                        continue
-                    loser = str(path)
-                    if score is None or self.is_better_than[key](found, score):
-                        loser, best, score = best, str(path), found
-                        runner.logger.info(f'The best model so far, which a killed run left, is {path}.')
-                    if loser is not None:
-                        runner.logger.info(f'Removed {loser}, for {best} is better.')
-                        self._remove(runner, [loser])
-            decision = [best, score]
-            broadcast_object_list(decision)
-            for name, value in zip((file_name, score_name), decision):
-                if value is not None:
-                    runner.message_hub.update_info(name, value)
-            if single:
-                self.best_ckpt_path = decision[0]
-            else:
-                self.best_ckpt_path_dict[key] = decision[0]
+        if self._unsettled and 'auto' not in self.key_indicators:  # 'auto' is known after a validation
+            self._unsettled = False
+            for path in settle_best(self, runner):
+                self._remove(runner, [path])
 
     @contextlib.contextmanager
     def _reporting(self, runner: Any, what: str) -> Iterator[Any]:
