@@ -21,6 +21,7 @@ from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
 from .arguments import add_data_root, add_precision, add_tasks
 from .configs import load_config
+from .foreign_hooks import save_plain_checkpoints
 from .inspection import data, running, setting, training
 from .inspection.hints import hint_for
 from .inspection.report import Report, Step, StepFailed
@@ -91,6 +92,7 @@ class Examination:
                 args.config, args.cfg_options, args.method, args.precision, data_root=args.data_root, tasks=args.tasks
             )
             setting.show_config(step, self.cfg, args.config)
+            save_plain_checkpoints(self.cfg)
         cfg = self.cfg
         init_default_scope(cfg.get('default_scope') or 'mmengine')
         seed = (cfg.get('randomness') or {}).get('seed')
@@ -102,6 +104,7 @@ class Examination:
             batch = data.take_batch(step, loader)
         with report.step('model') as step:
             model = self.build_model(step)
+            setting.load_start(step, model, cfg)
             data.compare_tasks(step, model, loader.dataset)
         with report.step('optimizer') as step:
             wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
@@ -118,11 +121,14 @@ class Examination:
                 running.show_validation(step, model, val_loader, cfg.val_evaluator)
         if cfg.get('test_dataloader'):
             with report.step('test data') as step:
-                data.show_dataset(step, data.build_dataset(cfg, 'test_dataloader'), cfg.test_dataloader)
+                dataset = data.build_dataset(cfg, 'test_dataloader')
+                data.show_dataset(step, dataset, cfg.test_dataloader)
+                if cfg.get('test_evaluator'):
+                    running.check_evaluator(step, model, dataset, cfg.test_evaluator, 'test_evaluator')
         with report.step('schedules') as step:
             running.show_schedules(step, cfg, wrapper, len(loader))
         with report.step('hooks') as step:
-            running.show_hooks(step, cfg)
+            running.show_hooks(step, cfg, model, wrapper, loader.dataset)
 
     def build_model(self, step: Step) -> nn.Module:
         """The model with its first weights, in training mode, on the device."""

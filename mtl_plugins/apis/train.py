@@ -33,10 +33,12 @@ from .arguments import (
 from .configs import load_config
 from .datasets import broken_cover
 from .foreign_hooks import save_plain_checkpoints
+from .inspection.setting import check_start
 from .log_services import SERVICES, log_to
 from .pretrained_weights import fetching
 from .refusals import refusals_of
 from .sync_bn import refuse_sync_bn_on_cpu
+from .task_checks import TaskCheckHook
 
 _RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 EPILOG = (
@@ -121,6 +123,7 @@ def build_runner(cfg: Config) -> Runner:
             'cfg.compile compiles the whole train_step, which makes several forwards and backwards in multi-task '
             'training. Remove it, and compile the backbone instead (torch.compile(model.backbone))'
         )
+    check_start(cfg)
     register_safe_loaders()
     refuse_sync_bn_on_cpu(cfg)
     prepare_cpu_ddp(cfg, cfg.get('launcher', 'none'))
@@ -132,7 +135,7 @@ def build_runner(cfg: Config) -> Runner:
         print_log(warning, level=logging.WARNING)  # the logger of the run does not exist yet
     with refusals_of(cfg), fetching(cfg):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    for kind in (LoadReportHook, TargetCheckHook):
+    for kind in (LoadReportHook, TargetCheckHook, TaskCheckHook):
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())
     return runner

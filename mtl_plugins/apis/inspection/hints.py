@@ -11,6 +11,7 @@ from typing import Any
 from mmengine import registry as roots
 from mmengine.config import Config
 from mmengine.registry import Registry
+from mmengine.runner import Runner
 
 from mtl_plugins.errors import message_of
 
@@ -18,6 +19,7 @@ _UNREGISTERED = re.compile(r"^'?(?P<name>[\w.]+) is not in the (?P<scope>\w+)::(
 _ARGUMENT = re.compile(r"(?P<owner>\w+)?\.?__init__\(\) got an unexpected keyword argument '(?P<name>\w+)'")
 _MISSING = re.compile(r"(?P<owner>\w+)?\.?__init__\(\) missing \d+ required [\w-]+ arguments?: '(?P<name>\w+)'")
 _PATH = re.compile(r'(?:[\w.-]+)?(?:/[\w.@ -]+)+|[\w.-]+\.(?:pth|txt|json|py|pt|safetensors)')
+_LOADERS = ('train_dataloader.', 'val_dataloader.', 'test_dataloader.')
 _NETWORK = ('urlopen error', 'Max retries', 'ConnectionError', 'Temporary failure in name resolution', 'LocalEntryNot')
 
 
@@ -96,8 +98,10 @@ def _missing_file(error: BaseException, text: str, cfg: Config | None) -> str:
         return ''
     path = getattr(error, 'filename', None) or next(iter(_PATH.findall(text)), '')
     place = where_in_config(cfg, str(path), paths=True) if path else ''
-    if place.startswith(('train_dataloader', 'val_dataloader', 'test_dataloader')):
+    if place.startswith(_LOADERS) and place.endswith(('.root', '.data_root')):
         return f'the data are not where {place} says; correct it, or give the folder of your data: --data-root DIR'
+    if place.partition('.')[0] not in inspect.signature(Runner).parameters and place:
+        return f'the path comes from {place}, a variable of the config file; correct it there'
     if place:
         return f'the path comes from {place}; correct it there or with --cfg-options {place}=PATH'
     return ''
@@ -216,5 +220,5 @@ def where_in_config(cfg: Config | None, text: str, *, keys: bool = False, paths:
         return ''
     # Entries of the run first: variables of the config file, such as data_root, are only copied from.
     content = cfg.to_dict()
-    known = [key for key in content if isinstance(content[key], (dict, list))]
-    return search({key: content[key] for key in [*known, *(set(content) - set(known))]}, '')
+    read = [key for key in inspect.signature(Runner).parameters if key in content]
+    return search({key: content[key] for key in [*read, *(key for key in content if key not in read)]}, '')

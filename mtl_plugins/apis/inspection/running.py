@@ -14,6 +14,9 @@ from mmengine.registry import EVALUATOR, HOOKS, PARAM_SCHEDULERS, VISUALIZERS
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mtl_plugins.apis.task_checks import check_hooks, check_tasks
+from mtl_plugins.engine.hooks import SafeCheckpointHook
+
 from .report import Step
 
 
@@ -25,10 +28,22 @@ def build_evaluator(evaluator: Any) -> Evaluator:
     return Evaluator(evaluator)
 
 
+def check_evaluator(step: Step, model: nn.Module, dataset: Any, evaluator: Any, place: str) -> Evaluator:
+    """Build an evaluator for a data set, and compare its tasks with those of the model.
+
+    Raises:
+        UserError: If it measures what the model does not predict.
+    """
+    judge = build_evaluator(evaluator)
+    judge.dataset_meta = getattr(dataset, 'metainfo', None) or {}
+    for note in check_tasks(model, judge, place):
+        step.note(note)
+    return judge
+
+
 def show_validation(step: Step, model: nn.Module, loader: DataLoader, evaluator: Any) -> None:
     """Predict one batch and hand it to the metrics."""
-    judge = build_evaluator(evaluator)
-    judge.dataset_meta = getattr(loader.dataset, 'metainfo', None) or {}
+    judge = check_evaluator(step, model, loader.dataset, evaluator, 'val_evaluator')
     if hasattr(model, 'eval'):
         model.eval()
     batch = next(iter(loader))
@@ -45,13 +60,21 @@ def show_validation(step: Step, model: nn.Module, loader: DataLoader, evaluator:
         step.note(f'no baseline for {", ".join(missing)}: delta_m will be nan')
 
 
-def show_hooks(step: Step, cfg: Config) -> None:
-    """Build all hooks without running them."""
+def show_hooks(step: Step, cfg: Config, model: nn.Module, wrapper: OptimWrapper, dataset: Any) -> None:
+    """Build all hooks without running them.
+
+    Raises:
+        UserError: If they do not fit the tasks or the accumulation of gradients.
+    """
     if cfg.get('visualizer'):
         # Some hooks look for the visualizer. Backends are left out: some connect to a server.
         VISUALIZERS.build({**cfg.visualizer, 'name': f'doctor-{uuid.uuid4().hex[:8]}', 'vis_backends': None})
     configs = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
     hooks = [HOOKS.build(dict(hook)) for hook in configs if hook]
+    check_hooks(model, hooks, getattr(dataset, 'metainfo', None))
+    for hook in hooks:
+        if isinstance(hook, SafeCheckpointHook):
+            hook.check_interval(wrapper)
     step.summary = f'{len(hooks)}'
     step.say(', '.join(type(hook).__name__ for hook in hooks))
 

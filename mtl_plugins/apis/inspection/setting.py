@@ -6,7 +6,11 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import nn
 
+from mtl_plugins.engine.checkpoints import safe_loading
+from mtl_plugins.engine.hooks import LoadReportHook
 from mtl_plugins.engine.hooks.environment import collect_environment
 from mtl_plugins.errors import UserError, UserFileNotFoundError
 
@@ -45,9 +49,38 @@ def show_config(step: Step, cfg: Config, path: str) -> None:
             'cfg.compile compiles the whole train_step, which multi-task steps cannot have; remove it (the backbone '
             'alone may be compiled)'
         )
-    start = cfg.get('load_from')
-    if start and '://' not in start and not Path(start).is_file():
-        raise UserFileNotFoundError(f'load_from={start}: there is no such file')
+    check_start(cfg)
     kept = sorted(Path(cfg.work_dir).glob('*.pth'))
     if kept:
         step.note(f'the work dir already holds checkpoints ({len(kept)}); --resume goes on from the newest')
+
+
+def check_start(cfg: Config) -> None:
+    """Refuse a start from a file that is not there.
+
+    Raises:
+        FileNotFoundError: See above.
+    """
+    start = cfg.get('load_from')
+    if isinstance(start, str) and '://' not in start and not Path(start).is_file():
+        raise UserFileNotFoundError(f'load_from={start}: there is no such file')
+
+
+def load_start(step: Step, model: nn.Module, cfg: Config) -> None:
+    """Load what training would start from, into the model.
+
+    Raises:
+        UserError: If it cannot be loaded, or does not fit.
+    """
+    start = cfg.get('load_from')
+    if not start or cfg.get('resume'):
+        return
+    hooks = [hook for hook in cfg.get('custom_hooks') or () if str(hook.get('type')).endswith('LoadReportHook')]
+    with safe_loading():
+        checkpoint = CheckpointLoader.load_checkpoint(start, map_location='cpu', logger='silent')
+    hook = LoadReportHook(**{name: value for name, value in (hooks[0] if hooks else {}).items() if name == 'mismatch'})
+    fit = hook.fit(model, checkpoint, start)
+    step.say(f'starts from {start}: {len(fit.loaded)} tensors of it')
+    for what, names in (('not in it', fit.new), ('in it, not in the model', fit.dropped)):
+        if names:
+            step.note(f'{len(names)} tensors are {what}, such as {names[0]}')

@@ -69,16 +69,8 @@ class LoadReportHook(Hook):
         if runner._resume:
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        saved, source = _weights(checkpoint), str(runner._load_from)
-        shapes = other_shapes(saved, model.state_dict())
-        if shapes and self.mismatch == 'raise':
-            raise CheckpointMismatchError(mismatch_message(shapes, source, OPTION))
-        fit = load_weights(model, saved)
-        if not fit.loaded:
-            raise CheckpointMismatchError(
-                f'load_from={source}: none of its {len(saved)} tensors fits the model (it has {_example(saved)}, the '
-                f'model {_example(model.state_dict())}); is it a checkpoint of another model?'
-            )
+        source = str(runner._load_from)
+        fit = self.fit(model, checkpoint, source)
         self._report(runner, model, checkpoint, fit, source)
         tasks = _tasks(runner, model)
         untrained = tasks_without_weights(fit, tasks)
@@ -91,6 +83,24 @@ class LoadReportHook(Hook):
         if 'state_dict' not in checkpoint:
             checkpoint.clear()
         checkpoint['state_dict'] = model.state_dict()
+
+    def fit(self, model: Any, checkpoint: Mapping[str, Any], source: str) -> WeightFit:
+        """Load all weights that fit.
+
+        Raises:
+            CheckpointMismatchError: If shapes differ and ``mismatch`` is ``'raise'``, or nothing fits at all.
+        """
+        saved = _weights(checkpoint)
+        shapes = other_shapes(saved, model.state_dict())
+        if shapes and self.mismatch == 'raise':
+            raise CheckpointMismatchError(mismatch_message(shapes, source, OPTION))
+        fit = load_weights(model, saved)
+        if not fit.loaded:
+            raise CheckpointMismatchError(
+                f'load_from={source}: none of its {len(saved)} tensors fits the model (it has {_example(saved)}, the '
+                f'model {_example(model.state_dict())}); is it a checkpoint of another model?'
+            )
+        return fit
 
     def _report(self, runner: Any, model: Any, checkpoint: Mapping, fit: WeightFit, source: str) -> None:
         if not is_main_process():

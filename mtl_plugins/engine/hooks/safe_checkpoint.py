@@ -135,12 +135,7 @@ class SafeCheckpointHook(CheckpointHook):
         Raises:
             ValueError: If checkpoints would fall between two optimizer steps of gradient accumulation.
         """
-        counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
-        if not self.by_epoch and self.interval > 0 and self.interval % counts:
-            raise UserError(
-                f'checkpoint.interval={self.interval} is no multiple of optim_wrapper.accumulative_counts={counts}: a '
-                'checkpoint between two optimizer steps would lose the micro-batches in between'
-            )
+        self.check_interval(runner.optim_wrapper)
         super().before_train(runner)
         self._missed_best = None
         if '://' in str(self.out_dir):
@@ -163,6 +158,19 @@ class SafeCheckpointHook(CheckpointHook):
                 path.unlink()
                 runner.logger.info(f'Removed {path}, which a killed run had replaced but not removed.')
         self._left_behind = []
+
+    def check_interval(self, optim_wrapper: Any) -> None:
+        """Refuse checkpoints between two optimizer steps of gradient accumulation.
+
+        Raises:
+            UserError: See above.
+        """
+        counts = getattr(optim_wrapper, '_accumulative_counts', 1)
+        if not self.by_epoch and self.interval > 0 and self.interval % counts:
+            raise UserError(
+                f'checkpoint.interval={self.interval} is no multiple of optim_wrapper.accumulative_counts={counts}: a '
+                'checkpoint between two optimizer steps would lose the micro-batches in between'
+            )
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Store what resuming compares, and which files the new one replaces."""

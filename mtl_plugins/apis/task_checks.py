@@ -1,0 +1,79 @@
+"""Whether heads, metrics and pictures are about the same tasks: asked before a run, not at its first validation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop
+
+from mtl_plugins.errors import UserError
+
+
+def check_tasks(model: Any, evaluator: Any, place: str) -> list[str]:
+    """Compare what is predicted with what is measured.
+
+    Args:
+        model: Its ``tasks`` are what it predicts; a model without them is not examined.
+        evaluator: Knows its data set already.
+        place: Where it stands in the config, for messages.
+
+    Returns:
+        What is no error: heads that are not measured.
+
+    Raises:
+        UserError: If a task is measured that the model does not predict.
+    """
+    heads = tuple(getattr(model, 'tasks', None) or ())
+    measured = [task for task in (getattr(metric, 'task', None) for metric in evaluator.metrics) if task]
+    judged = dict.fromkeys([*(getattr(evaluator, 'tasks', None) or ()), *measured])
+    if not heads or not judged:
+        return []
+    without = [task for task in judged if task not in heads]
+    if without:
+        raise UserError(
+            f'{place} measures {", ".join(without)}, but the model has heads for {", ".join(heads)} only. Leave it out '
+            f'of {place} (tasks, metrics), or add it to model.heads'
+        )
+    silent = [task for task in heads if task not in judged]
+    return [f'{place} measures nothing of {", ".join(silent)}'] if silent else []
+
+
+def check_hooks(model: Any, hooks: Iterable[Any], dataset_meta: Mapping[str, Any] | None) -> None:
+    """Refuse hooks that name tasks which neither the model nor the data have.
+
+    Raises:
+        UserError: See above.
+    """
+    known = {*(getattr(model, 'tasks', None) or ()), *((dataset_meta or {}).get('tasks') or ())}
+    for hook in hooks:
+        named = getattr(hook, 'tasks', None)
+        unknown = [task for task in named if task not in known] if isinstance(named, list | tuple) else []
+        if known and unknown:
+            raise UserError(
+                f'{type(hook).__name__}: tasks names {", ".join(map(str, unknown))}, but model and data have '
+                f'{", ".join(sorted(known))}'
+            )
+
+
+class TaskCheckHook(Hook):
+    """Makes these checks when a run has built its loops and has not begun."""
+
+    priority = 'HIGHEST'
+
+    def before_run(self, runner: Any) -> None:
+        """Check the loops that this run has.
+
+        Raises:
+            UserError: See :func:`check_tasks` and :func:`check_hooks`.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for place, loop in (('val_evaluator', runner._val_loop), ('test_evaluator', runner._test_loop)):
+            if not isinstance(loop, BaseLoop) or not hasattr(loop, 'evaluator'):
+                continue
+            for note in check_tasks(model, loop.evaluator, place):
+                runner.logger.log(logging.WARNING, note)
+            check_hooks(model, runner.hooks, getattr(loop.dataloader.dataset, 'metainfo', None))
