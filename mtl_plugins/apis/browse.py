@@ -22,6 +22,7 @@ from mtl_plugins.visualization.painters import paint
 
 from .arguments import add_data_root, folder_to_write, positive
 from .configs import load_config
+from .refusals import refusals_of
 
 SMALLEST = 160
 GAP, HEADING = 8, 22
@@ -52,9 +53,10 @@ def build_dataset(cfg: Config, split: str) -> Any:
     if not loader:
         raise UserError(f'the config has no {split}_dataloader; choose another --split')
     init_default_scope(cfg.get('default_scope', 'mtl_plugins'))
-    dataset = DATASETS.build(loader['dataset'])
-    if hasattr(dataset, 'full_init'):
-        dataset.full_init()
+    with refusals_of(cfg):
+        dataset = DATASETS.build(loader['dataset'])
+        if hasattr(dataset, 'full_init'):
+            dataset.full_init()
     return dataset
 
 
@@ -90,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         cfg = load_config(args.config, args.cfg_options, data_root=args.data_root)
         dataset = build_dataset(cfg, args.split)
-    except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
+    except (UserError, FileNotFoundError) as error:
         parser.error(str(error))
     out = Path(args.out or Path('work_dirs', 'browse', Path(args.config).stem, args.split))
     out.mkdir(parents=True, exist_ok=True)

@@ -21,8 +21,9 @@ from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 from mtl_plugins.visualization.parts import PartBar, draw_parts
 
 from .arguments import folder_to_write, positive
-from .configs import read_config
+from .configs import load_config
 from .measuring import image_size
+from .refusals import refusals_of
 
 
 @dataclass(frozen=True)
@@ -118,16 +119,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse ``argv`` and print the table; returns the exit code."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    cfg = read_config(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options)
     if not cfg.get('model'):
         parser.error(f'{args.config} has no model')
     size = tuple(args.size) if args.size else image_size(cfg)
     if size is None:
         parser.error('the config does not tell the size of the images; give --size H W')
     init_default_scope(cfg.get('default_scope', 'mtl_plugins'))
-    parts = model_cost(cfg.model, size, max(args.depth or 0, 2))
+    with refusals_of(cfg):
+        parts = model_cost(cfg.model, size, max(args.depth or 0, 2))
     listed = [part for part in parts if not part.name or part.name.count('.') < args.depth] if args.depth else None
     main_ones = main_parts(parts)
     whole = parts[0]

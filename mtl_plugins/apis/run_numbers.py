@@ -1,4 +1,4 @@
-"""The numbers of a config that every run has, checked before anything is built from it."""
+"""What every config has in common, shapes and numbers, checked before anything is built from it."""
 
 from __future__ import annotations
 
@@ -79,12 +79,53 @@ _RULES = {
 """Place in the config -> what stands there must be, if anything does; ``*`` is every entry."""
 
 
+_DICT, _LIST, _NOTHING = (dict, 'a dict'), (list | tuple, 'a list'), (type(None), 'None')
+_SHAPES = {
+    **{f'{loader}{part}': (_DICT, _NOTHING) for loader in _LOADERS for part in ('', '.dataset', '.sampler')},
+    'train_cfg': (_DICT, _NOTHING),
+    'val_cfg': (_DICT, _NOTHING),
+    'test_cfg': (_DICT, _NOTHING),
+    'model': (_DICT,),
+    'model.backbone': (_DICT,),
+    'model.heads': (_DICT,),
+    'model.heads.*': (_DICT,),
+    'model.data_preprocessor': (_DICT, _NOTHING),
+    'optim_wrapper': (_DICT, _NOTHING),
+    'optim_wrapper.optimizer': (_DICT,),
+    'optim_wrapper.clip_grad': (_DICT, _NOTHING),
+    'param_scheduler': (_DICT, _LIST, _NOTHING),
+    'param_scheduler.*': (_DICT, _LIST),
+    'default_hooks': (_DICT, _NOTHING),
+    'default_hooks.*': (_DICT, _NOTHING),
+    'custom_hooks': (_LIST, _NOTHING),
+    'custom_hooks.*': (_DICT,),
+    'val_evaluator': (_DICT, _LIST, _NOTHING),
+    'test_evaluator': (_DICT, _LIST, _NOTHING),
+    'randomness': (_DICT,),
+    'env_cfg': (_DICT,),
+    'visualizer': (_DICT, _NOTHING),
+    'log_processor': (_DICT,),
+    'work_dir': ((str, 'text'), _NOTHING),
+    'load_from': ((str, 'text'), _NOTHING),
+    'default_scope': ((str, 'text'), _NOTHING),
+    'resume': ((bool, 'True or False'), (str, 'text'), _NOTHING),
+}
+"""Place in the config -> what it may be, if it is there."""
+
+
 def settle_numbers(cfg: Config) -> None:
-    """Refuse numbers that no run can have, and leave out what only a loader with worker processes takes.
+    """Refuse shapes and numbers that no run can have, and leave out what only a loader with worker processes takes.
 
     Raises:
-        UserError: For the first number that is none or out of range.
+        UserError: For the first entry of another shape, and the first number that is none or out of range.
     """
+    for pattern, shapes in _SHAPES.items():
+        for place, value in _entries(cfg._cfg_dict, pattern.split('.')):
+            wanted = ' or '.join(name for _, name in shapes)
+            # A class or an object of a pure Python config builds itself.
+            plain = isinstance(value, int | float | str | list | tuple | dict | None)
+            if plain and not any(isinstance(value, kind) for kind, _ in shapes):
+                raise UserError(f'{place} must be {wanted}, but is {value!r}')
     for pattern, number in _RULES.items():
         for place, value in _entries(cfg._cfg_dict, pattern.split('.')):
             if not number.accepts(value):

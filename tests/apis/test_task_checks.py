@@ -29,7 +29,7 @@ def outcome(command, arguments, capsys, monkeypatch, tmp_path):
     ('change', 'said'),
     [
         ('val_evaluator.tasks=[semseg,depth,normals]', 'val_evaluator measures normals, but the model has heads for'),
-        ('custom_hooks=[{type: mtl_plugins.PredictionPanelHook, tasks: [human_parts]}]', 'but model and data have depth,'),
+        ('custom_hooks=[{type: mtl_plugins.PredictionPanelHook, tasks: [human_parts]}]', 'but model and data have'),
         ('val_evaluator.tasks=[semseg,dept]', "unknown task 'dept'"),
         ('load_from=there.pth', 'none of its 1 tensors fits the model'),
     ],

@@ -28,6 +28,8 @@ from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
 from mtl_plugins.models import MultiTaskSegmentor
 from mtl_plugins.registry import DATASETS, MODELS
 
+from ..refusals import refusals_of
+
 DEFAULT_DIVISOR = 32
 """For backbones that do not say it: what networks with maps down to 1/32 of the image need."""
 
@@ -91,7 +93,8 @@ def load_model(cfg: Config, weights: str | os.PathLike | None, device: str | tor
     checkpoint = None if weights is None else _read(weights)
     if checkpoint is not None:
         _leave_out_heads(cfg, checkpoint['state_dict'], str(weights))
-    model = MODELS.build(cfg.model)
+    with refusals_of(cfg):
+        model = MODELS.build(cfg.model)
     if not isinstance(model, MultiTaskSegmentor):
         raise UserError(
             f'inference and export are for models of type mtl_plugins.MultiTaskSegmentor, but the config has '

@@ -20,6 +20,7 @@ from mtl_plugins.apis.inspection.memory import tensor_bytes
 from mtl_plugins.engine.optim_wrappers import SelectiveTaskGroupOptimWrapper, StepOptimWrapper
 from mtl_plugins.errors import UserError
 
+from ..refusals import refusals_of
 from .memory import peak_memory
 from .timing import Spread, ratio, time_systems
 
@@ -86,7 +87,9 @@ def build_model(cfg: Config, device: torch.device) -> nn.Module:
     if backbone.get('pretrained'):
         backbone['pretrained'] = False
     backbone.pop('init_cfg', None)
-    return revert_sync_batchnorm(MODELS.build(settings)).to(device).train()
+    with refusals_of(cfg):
+        model = MODELS.build(settings)
+    return revert_sync_batchnorm(model).to(device).train()
 
 
 def build_steps(

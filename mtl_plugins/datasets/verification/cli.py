@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_plugins.datasets.files.folders import FolderNotFoundError
+from mtl_plugins.errors import UserError
 
 from .base import LayoutCheck
 from .kinds import make_problem
@@ -66,14 +67,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.jobs < 1 or args.show < 0:
         parser.error('--jobs must be 1 or more, and --show 0 or more')
+    for option, path in (('--json', args.json), ('--manifest', args.manifest)):
+        if path is not None and (not path.name or path.is_dir()):
+            parser.error(f'{option}: expected a file to write, but got {str(path)!r}')
     if (args.no_hash or args.quick) and (args.manifest or args.update_manifest):
         parser.error('--manifest and --update-manifest need the hashes that --no-hash and --quick leave out')
     if not args.root.is_dir():
         parser.error(f'there is no folder {args.root}')
     try:
         check_class = get_layout_check(args.dataset)
-    except (KeyError, ImportError, TypeError) as error:
-        parser.error(str(error.args[0]) if error.args else str(error))
+    except (UserError, ImportError) as error:
+        parser.error(str(error))
     try:
         report = run(args, check_class)
     except (ManifestError, VerificationError) as error:
