@@ -121,7 +121,7 @@ class StepBatch:
         for index, closure in enumerate(self._closures):
             # Captured forwards know which losses have no graph; other closures tell in a forward with graph.
             looks = self.num_measurements == 1 and not isinstance(closure, TaskClosure)
-            begun = None if single else NoiseState(self._device)
+            begun = None if single else NoiseState(self.device)
             losses = self._run(index, active, grad and (single or looks))
             self._noise[index] = getattr(closure, 'noise', begun)
             vectors.append(self._vector(losses))

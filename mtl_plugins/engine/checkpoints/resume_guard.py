@@ -49,9 +49,9 @@ def describe_run(runner: Any) -> dict[str, Any]:
         tasks=None if tasks is None else list(tasks),
         # Earlier versions named methods by classes; what they wrote is compared by that name.
         method=type(optim_wrapper).__name__ if method is None else str(former),
-        method_key=None if method is None else str(method),
         world_size=int(runner.world_size),
         batch_size=_batch_size(runner.train_dataloader),
+        **({} if method is None else dict(method_key=str(method))),
     )
 
 
