@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mtl_plugins.engine.checkpoints import write_atomically
 from mtl_plugins.errors import UserError
 from mtl_plugins.task_specs import get_task_spec
+from mtl_plugins.utils.json_files import read_json
 
 from .configs import set_method, set_tasks
 from .runs import TrainingRun
@@ -87,7 +88,7 @@ class BaselineRun(TrainingRun):
     def value(self) -> float | None:
         """The baseline if the run is finished, else None."""
         try:
-            return float(json.loads((self.folder / 'result.json').read_text(encoding='utf-8'))['value'])
+            return float(read_json(self.folder / 'result.json')['value'])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

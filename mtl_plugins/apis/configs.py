@@ -18,6 +18,7 @@ from mtl_plugins.methods.naming import near_matches
 from mtl_plugins.registry import OPTIMIZERS
 
 from .config_files import configs_root, find_config, name_classes
+from .config_sources import check_config_text
 from .datasets import keep_tasks, leaf_datasets, set_data_root
 from .overrides import override
 from .plain_yaml import plain_yaml
@@ -84,6 +85,7 @@ def read_config(path: str | os.PathLike) -> Config:
         UserError: If there is no such file, or whatever running it raised.
     """
     file = find_config(path)
+    check_config_text(file)
     try:
         with plain_yaml():
             return Config.fromfile(str(file))

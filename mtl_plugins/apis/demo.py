@@ -20,6 +20,7 @@ from mtl_plugins.engine.hooks.metrics_file import FILE_NAME, read_metrics
 from mtl_plugins.evaluation import delta_m, load_baselines, relative_changes
 from mtl_plugins.evaluation.result_table import UNKNOWN, format_value
 from mtl_plugins.task_specs import get_task_specs
+from mtl_plugins.utils.json_files import read_json
 
 from .arguments import folder_to_write
 from .configs import configs_root, load_config
@@ -55,7 +56,7 @@ def _train_and_tell(cfg: Config, begin: float) -> None:
         untrained = {name: float(value) for name, value in runner.val().items()}
         write_atomically(json.dumps(untrained).encode(), work_dir / UNTRAINED)
     runner.train()
-    untrained = json.loads((work_dir / UNTRAINED).read_text())
+    untrained = read_json(work_dir / UNTRAINED)
     trained = read_metrics(work_dir / FILE_NAME)[-1]['metrics']
     baselines = cfg.val_evaluator.get('baselines')
     Console().print(summary(cfg.tasks, untrained, trained, load_baselines(baselines)['tasks'] if baselines else {}))

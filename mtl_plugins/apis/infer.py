@@ -14,8 +14,12 @@ from .inference import MultiTaskInferencer
 
 EPILOG = (
     'Files below --out: panels/NAME.png (all tasks side by side), TASK/NAME.png or .npy (raw predictions), VIDEO.mp4 '
-    '(panels of a video), predictions.json (what is what, units, skipped inputs).'
+    '(panels of a video), predictions.json (what is what, units, skipped inputs). Exit code: 0 all inputs were '
+    'predicted, 1 some or all of them could not be read (each is named), or another error, 2 wrong usage, 130 '
+    'interrupted.'
 )
+INCOMPLETE = 1
+"""Exit code when inputs were skipped."""
 
 
 def build_parser() -> ConfigArgumentParser:
@@ -81,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         **{name: value for name, value in optional.items() if value is not None},
     )
     _report(result, inferencer.tasks)
-    return 0
+    return INCOMPLETE if result['skipped'] else 0
 
 
 def _resize(text: str) -> str | tuple[int, int]:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserRuntimeError
+from mtl_plugins.utils.json_files import parse_json
 
 from .cache import CacheError, default_cache_dir, fingerprint
 from .files.jpeg import jpeg_header
@@ -207,7 +208,7 @@ def scan_photos(photos: Sequence[PhotoFile], cache_dir: str | os.PathLike | None
     key = fingerprint(dict(scan=2, limit=pixel_limit(), files=[[photo.name, *photo.stamp] for photo in photos]))
     path = base / f'photos-scan-{key}.json'
     try:
-        stored = json.loads(path.read_text())
+        stored = parse_json(path.read_bytes(), str(path))
         return Scan({name: tuple(size) for name, size in stored['sizes'].items()}, dict(stored['problems']))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # not scanned yet, or a damaged file: it is replaced below

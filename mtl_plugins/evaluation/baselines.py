@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError
+from mtl_plugins.utils.json_files import parse_json
 
 VERSION = 1
 _ENTRY = {'metric': str, 'value': (int, float), 'higher_is_better': bool}
@@ -62,11 +63,7 @@ def load_baselines(path: str | os.PathLike) -> dict[str, Any]:
             f'baselines: no file {path}; make one with `python tools/analysis/single_task_baselines.py CONFIG`, or set '
             'baselines=None to go without delta_m'
         )
-    try:
-        record = json.loads(path.read_text(encoding='utf-8'))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f'baselines: {path} is not a JSON file: {error}') from error
-    return validate_baselines(record, str(path))
+    return validate_baselines(parse_json(path.read_bytes(), f'baselines: {path}'), str(path))
 
 
 def save_baselines(record: Mapping[str, Any], path: str | os.PathLike) -> None:

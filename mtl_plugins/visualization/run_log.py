@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError
+from mtl_plugins.utils.json_files import parse_json
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class RunLog:
             if not line.strip():
                 continue
             try:
-                entries.append(self.parse(json.loads(line)))
+                entries.append(self.parse(parse_json(line, 'it')))
             except (ValueError, TypeError) as error:
                 # Only a line without its newline can be half written.
                 if number == len(lines):

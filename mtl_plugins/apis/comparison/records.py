@@ -13,6 +13,7 @@ from mtl_plugins.engine.checkpoints import write_atomically
 from mtl_plugins.engine.hooks.environment import FILE_NAME as STAMP
 from mtl_plugins.engine.hooks.metrics_file import FILE_NAME, read_metrics
 from mtl_plugins.errors import UserError, UserFileNotFoundError
+from mtl_plugins.utils.json_files import parse_json, read_json
 from mtl_plugins.visualization.affinity_log import read_run
 
 VERSION = 1
@@ -78,7 +79,7 @@ class RecordStore:
 
     def _load(self, whole: bool) -> None:
         try:
-            content = json.loads(self.path.read_text(encoding='utf-8'))
+            content = parse_json(self.path.read_bytes(), str(self.path))
             runs = content.pop('runs')
             self.records = {(run['variant'], run['seed'], run['task']): run for run in runs}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -160,7 +161,7 @@ def _groups(folder: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]
 def _environment(folder: Path) -> dict[str, Any]:
     """Commit, versions and machine of the last start."""
     stamps = sorted(folder.glob(f'*/{STAMP}'))
-    stamp = json.loads(stamps[-1].read_text(encoding='utf-8')) if stamps else {}
+    stamp = read_json(stamps[-1]) if stamps else {}
     git = stamp.get('mtl_plugins_git') or {}
     return dict(
         commit=f'{git.get("commit", "unknown")[:12]}{" with changes" if git.get("dirty") else ""}',

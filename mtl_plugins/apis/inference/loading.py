@@ -135,8 +135,26 @@ def _read(weights: str | os.PathLike) -> dict[str, Any]:
         raise UserError(f'{weights} holds {type(checkpoint).__name__} instead of a dict of weights')
     if 'state_dict' not in checkpoint:
         checkpoint = dict(state_dict=checkpoint)
-    state = {key.removeprefix('module.'): value for key, value in checkpoint['state_dict'].items()}
+    weighty = isinstance(checkpoint['state_dict'], Mapping) and any(
+        isinstance(value, torch.Tensor) for value in checkpoint['state_dict'].values()
+    )
+    if not weighty or not all(isinstance(key, str) for key in checkpoint['state_dict']):
+        raise UserError(
+            f'{weights} holds no weights: expected a dict of names and tensors, or one under state_dict, as trainings '
+            f'save it, but found {_held(checkpoint["state_dict"])}'
+        )
+    state = {
+        key.removeprefix('module.'): value
+        for key, value in checkpoint['state_dict'].items()
+        if isinstance(value, torch.Tensor)
+    }
     return {**checkpoint, 'state_dict': state}
+
+
+def _held(content: Any) -> str:
+    if not isinstance(content, Mapping):
+        return type(content).__name__
+    return f'a dict with {", ".join(map(repr, list(content)[:5]))}' if content else 'an empty dict'
 
 
 def _dataset_meta(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,11 +11,17 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from PIL import Image
 
+from mtl_plugins.datasets.files.source import special_file
 from mtl_plugins.datasets.photo_files import SUFFIXES, UnreadablePhotoError, load_photo, picture_paths
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.gif')
+EXACT = ('.mp4', '.avi', '.mov', '.m4v', '.gif')
+"""Containers that tell the number of their frames."""
+SHORTEST_DELAY, DEFAULT_DELAY = 10, 100
+"""Milliseconds; delays of a GIF up to the first are shown as the second, as browsers do."""
 ORDERS = ('bgr', 'rgb')
 
 
@@ -29,6 +35,7 @@ class Video:
         fps: Frames per second that are taken.
         step: Every ``step``-th frame is taken.
         frames: How many that will be, as far as the file tells.
+        promised: How many frames the file says that it has, 0 if it does not say so.
     """
 
     path: str
@@ -36,6 +43,7 @@ class Video:
     fps: float
     step: int
     frames: int
+    promised: int = 0
 
 
 class Entry(NamedTuple):
@@ -91,7 +99,7 @@ class Inputs:
     def __iter__(self) -> Iterator[Entry]:
         for part in self._parts:
             if isinstance(part, Video):
-                yield from _frames(part)
+                yield from (_gif_frames if _is_gif(part.path) else _frames)(part)
             else:
                 yield part
 
@@ -107,8 +115,11 @@ class Inputs:
             raise UserFileNotFoundError(f'input {one} does not exist')
         elif path.is_dir():
             self._add_folder(path)
+        elif special_file(path):
+            raise UserError(f'input {one}: expected a picture, folder or video, but found {special_file(path)}')
         elif path.suffix.lower() in VIDEO_SUFFIXES:
-            self._parts.append(_open_video(path, self._unique(path.stem, path.suffix), self.fps))
+            opened = _open_gif if _is_gif(path) else _open_video
+            self._parts.append(opened(path, self._unique(path.stem, path.suffix), self.fps))
         else:
             self._add_file(path, path.stem)
 
@@ -143,6 +154,10 @@ class Inputs:
         return unique
 
 
+def _is_gif(path: str | os.PathLike) -> bool:
+    return Path(path).suffix.lower() == '.gif'
+
+
 def _load_bgr(path: Path) -> np.ndarray:
     return np.ascontiguousarray(load_photo(path)[..., ::-1])
 
@@ -157,8 +172,62 @@ def _open_video(path: Path, name: str, fps: float | None) -> Video:
     if not opened:
         raise UserError(f'cannot read the video {path}: damaged, empty, or of a format that OpenCV does not know')
     own = own if own > 0 else 25.0  # some containers do not tell
+    return _video(path, name, own, max(count, 0), fps)
+
+
+def _video(path: Path, name: str, own: float, count: int, fps: float | None) -> Video:
     step = 1 if fps is None else max(1, round(own / fps))
-    return Video(str(path), name, own / step, step, max(1, -(-max(count, 0) // step)))
+    return Video(str(path), name, own / step, step, max(1, -(-count // step)), count)
+
+
+def _open_gif(path: Path, name: str, fps: float | None) -> Video:
+    """Pillow reads what OpenCV's decoders leave out: frames without a delay, which viewers show for a tenth second."""
+    try:
+        with Image.open(path) as gif:
+            count = getattr(gif, 'n_frames', 1)
+            delays = []
+            for index in range(count):
+                gif.seek(index)
+                delays.append(gif.info.get('duration') or 0)
+    except Exception as error:  # damaged input makes decoders raise nearly anything
+        raise UserError(f'cannot read the video {path}: damaged, empty, or no GIF ({error})') from error
+    shown = [delay if delay > SHORTEST_DELAY else DEFAULT_DELAY for delay in delays]
+    return _video(path, name, 1000 * len(shown) / sum(shown), count, fps)
+
+
+def _gif_frames(video: Video) -> Iterator[Entry]:
+    with Image.open(video.path) as gif:
+        for index in range(0, video.promised, video.step):
+            try:
+                gif.seek(index)
+                frame = np.asarray(gif.convert('RGB'))[..., ::-1]
+            except Exception:  # see _open_gif
+                yield from _shortfall(video, index)
+                return
+            yield _frame(video, index, True, frame)
+    if not Path(video.path).read_bytes().rstrip(b'\0').endswith(b';'):
+        yield _broken(video, f'the file ends after frame {video.promised - 1} without an end mark: it is truncated')
+
+
+def _frame(video: Video, index: int, ok: bool, frame: np.ndarray) -> Entry:
+    load = partial(_checked, ok, frame, index)
+    return Entry(f'{video.name}/{index:06d}', f'{video.path}, frame {index}', load, video)
+
+
+def _shortfall(video: Video, found: int) -> Iterator[Entry]:
+    """An entry that says so if a video ends before it should."""
+    # Where a container tells the time instead, the number is reckoned from that, and may be off by one.
+    least = video.promised - (Path(video.path).suffix.lower() not in EXACT)
+    if found < least:
+        text = f'only {found} of {video.promised} frames can be read: it is damaged or truncated behind them'
+        yield _broken(video, text)
+
+
+def _broken(video: Video, text: str) -> Entry:
+    def load() -> np.ndarray:
+        raise UnreadablePhotoError(text)
+
+    return Entry(f'{video.name}/end', video.path, load, video)
 
 
 def _frames(video: Video) -> Iterator[Entry]:
@@ -169,10 +238,8 @@ def _frames(video: Video) -> Iterator[Entry]:
             index += 1
             if index % video.step:
                 continue
-            ok, frame = capture.retrieve()
-            yield Entry(
-                f'{video.name}/{index:06d}', f'{video.path}, frame {index}', partial(_checked, ok, frame, index), video
-            )
+            yield _frame(video, index, *capture.retrieve())
+        yield from _shortfall(video, index + 1)
     finally:
         capture.release()
 

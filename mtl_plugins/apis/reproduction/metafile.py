@@ -13,6 +13,7 @@ from mtl_plugins.engine.checkpoints import write_atomically
 from mtl_plugins.engine.hooks.environment import FILE_NAME
 from mtl_plugins.errors import UserError
 from mtl_plugins.task_specs import get_task_spec
+from mtl_plugins.utils.json_files import read_json
 
 from .fill import FilledRow
 from .plan import RowRuns, RunOptions, config_of
@@ -86,7 +87,7 @@ def _entry(table: PublishedTable, plan: RowRuns, filled: FilledRow, options: Run
 def _stamp(folder: Path) -> dict[str, Any] | None:
     """What the last start of a run was made with."""
     stamps = sorted(folder.glob(f'*/{FILE_NAME}'))
-    return json.loads(stamps[-1].read_text(encoding='utf-8')) if stamps else None
+    return read_json(stamps[-1]) if stamps else None
 
 
 def _commit(stamp: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from mtl_plugins.engine.hooks.metrics_file import FILE_NAME, read_metrics
 from mtl_plugins.engine.work_folder import holder
 from mtl_plugins.errors import UserError
 from mtl_plugins.signals import EXIT_PREEMPTED, PARENT
+from mtl_plugins.utils.json_files import parse_json, read_json
 
 from .log_errors import error_line
 from .settings import decisive_settings, first_difference, without_workers
@@ -82,7 +83,7 @@ class TrainingRun:
         settings = decisive_settings(self.cfg)
         path = self.folder / SETTINGS_FILE
         if path.is_file():
-            old = json.loads(path.read_text(encoding='utf-8'))
+            old = read_json(path)
             change = first_difference(without_workers(old), without_workers(settings))
             if change:
                 raise UserError(
@@ -186,7 +187,7 @@ class TrainingRun:
             file.seek(max(0, logs[-1].stat().st_size - 8192))
             for line in reversed(file.read().splitlines()):
                 try:
-                    return int(json.loads(line)['iter'])
+                    return int(parse_json(line, str(logs[-1]))['iter'])
                 except (ValueError, KeyError, TypeError):
                     continue
         return 0

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.utils.json_files import parse_json
 
 from ..rendering import TASKS
 from ..rooms import render_room, rooms_cache
@@ -113,8 +114,9 @@ def _marker(dataset: str, counts: Mapping[str, int], size: tuple[int, int], extr
 def read_fixture_marker(root: str | os.PathLike) -> dict[str, Any] | None:
     """The content of ``<root>/fixture.json``, or None where there is none of ours: then the data are the real ones."""
     try:
-        content = json.loads((Path(root) / MARKER).read_text())
+        content = parse_json((Path(root) / MARKER).read_bytes(), MARKER)
     except (OSError, ValueError):
         return None
     ours = isinstance(content, dict) and content.get('rendered_by') == 'mtl_plugins'
-    return content if ours and content.get('format') == FORMAT else None
+    whole = ours and isinstance(content.get('counts'), dict) and isinstance(content.get('size'), list)
+    return content if whole and content.get('format') == FORMAT else None

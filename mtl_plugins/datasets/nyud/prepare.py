@@ -12,6 +12,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.utils.json_files import parse_json
 from mtl_plugins.version import __version__
 
 from . import layout
@@ -94,7 +95,7 @@ def read_provenance(root: str | os.PathLike) -> dict[str, Any] | None:
     """What :func:`prepare_nyuv2` noted about the folder, given itself or its parent; None if it did not make it."""
     for folder in (Path(root), Path(root, layout.PACKAGINGS['atrc'].root)):
         try:
-            content = json.loads((folder / PROVENANCE).read_text())
+            content = parse_json((folder / PROVENANCE).read_bytes(), PROVENANCE)
         except (OSError, ValueError):
             continue
         if isinstance(content, dict) and content.get('format') == FORMAT:

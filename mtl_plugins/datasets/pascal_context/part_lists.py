@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.utils.json_files import parse_json
 
 from ..cache import fingerprint
 from ..files.derived import DerivedCache
@@ -31,7 +31,7 @@ def read_part_lists(root: Path, split: str) -> PartLists:
     """
     path = root / part_list_file(split)
     try:
-        lists = json.loads(path.read_text(encoding='utf-8-sig'))
+        lists = parse_json(path.read_bytes(), str(path))
     except ValueError as error:
         raise UserError(f'{path}: expected JSON with the classes of the objects per image, but found {error}') from None
     right = isinstance(lists, dict) and all(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mtl_plugins.datasets.cache import default_cache_dir, fingerprint
 from mtl_plugins.errors import UserError
+from mtl_plugins.utils.json_files import parse_json
 
 from .base import Problem
 from .work import Stamp
@@ -77,7 +78,7 @@ def load_manifest(path: Path, dataset: str) -> Manifest | None:
     """
     remedy = 'delete it to start anew, or choose another file by --manifest'
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = parse_json(path.read_bytes(), str(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

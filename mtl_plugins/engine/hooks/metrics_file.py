@@ -18,6 +18,7 @@ from mmengine.hooks import Hook
 
 from mtl_plugins.engine.checkpoints import write_atomically
 from mtl_plugins.registry import HOOKS
+from mtl_plugins.utils.json_files import parse_json
 
 from .outputs import METRICS, outputs_of
 
@@ -140,7 +141,7 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
         The entries, with an empty ``cost`` where there was none; an empty list if the file is absent or foreign.
     """
     try:
-        entries = json.loads(Path(path).read_text(encoding='utf-8'))
+        entries = parse_json(Path(path).read_bytes(), str(path))
         return [
             dict(iter=int(entry['iter']), metrics=dict(entry['metrics']), cost=dict(entry.get('cost') or {}))
             for entry in entries

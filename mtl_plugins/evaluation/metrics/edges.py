@@ -173,7 +173,10 @@ def read_image_ids(ids: str | os.PathLike | Sequence[str]) -> frozenset[str]:
                 f'EdgeMetric: image_ids names the file {path}, which does not exist; give the path of a text file with '
                 'one image id per line, or a list of ids'
             )
-        found = [line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines() if line.strip()]
+        # Here, since the data sets import the edges of this package.
+        from mtl_plugins.datasets.files.folders import read_lines
+
+        found = read_lines(path)
     else:
         path, found = 'the list', [str(identifier) for identifier in ids]
     unique = frozenset(found)

@@ -1,0 +1,128 @@
+"""What inference finds and reads: folders behind links, videos that end early, GIFs of other programs."""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from mtl_plugins.apis import infer
+from mtl_plugins.apis.inference.sources import Inputs
+from mtl_plugins.datasets.photo_files import UnreadablePhotoError, find_photos
+from mtl_plugins.errors import UserError
+
+FRAMES = 12
+
+
+def picture(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((20, 30, 3), 99, np.uint8)).save(path)
+    return path
+
+
+def read(inputs):
+    """Frames that can be read, and the reasons of the others."""
+    frames, reasons = [], []
+    for entry in inputs:
+        try:
+            frames.append(entry.load())
+        except UnreadablePhotoError as error:
+            reasons.append(f'{entry.source}: {error}')
+    return frames, reasons
+
+
+def test_folders_are_searched_as_the_data_set_does_behind_links_and_without_end(tmp_path):
+    root, elsewhere = tmp_path / 'root', tmp_path / 'elsewhere'
+    picture(root / 'a.png')
+    picture(root / 'sub' / 'b.PNG')
+    picture(elsewhere / 'c.png')
+    picture(elsewhere / 'deep' / 'd.jpg')
+    picture(root / '.hidden' / 'e.png')
+    (root / 'link').symlink_to(elsewhere)
+    (root / 'file.png').symlink_to(elsewhere / 'c.png')
+    (elsewhere / 'back').symlink_to(root)  # a cycle over two folders
+    (root / 'sub' / 'self').symlink_to(root / 'sub')
+    (root / 'folder.png').mkdir()
+    found = [photo.name for photo in find_photos(root)]
+    assert found == ['a.png', 'file.png', 'link/c.png', 'link/deep/d.jpg', 'sub/b.PNG']
+    assert [entry.name for entry in Inputs(root)] == [os.path.splitext(name)[0] for name in found]
+
+
+def test_a_pipe_called_like_a_picture_is_named(tmp_path):
+    picture(tmp_path / 'a.png')
+    os.mkfifo(tmp_path / 'b.png')
+    frames, reasons = read(Inputs(tmp_path))
+    assert len(frames) == 1
+    assert reasons[0].endswith('but found a named pipe (FIFO) instead of a file')
+    with pytest.raises(UserError, match=r'b\.png: expected a picture, folder or video, but found a named pipe'):
+        Inputs(tmp_path / 'b.png')
+
+
+def video(path, codec):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 10, (64, 48))
+    rng = np.random.default_rng(0)
+    for _ in range(FRAMES):
+        writer.write(rng.integers(0, 255, (48, 64, 3), np.uint8))
+    writer.release()
+    return path
+
+
+@pytest.mark.parametrize(('suffix', 'codec'), [('.avi', 'MJPG'), ('.mkv', 'mp4v')])
+@pytest.mark.parametrize('fps', [None, 5])
+def test_a_truncated_video_says_how_many_frames_are_there(tmp_path, suffix, codec, fps):
+    path = video(tmp_path / f'v{suffix}', codec)
+    frames, reasons = read(Inputs(path, fps=fps))
+    assert (len(frames), reasons) == (FRAMES if fps is None else FRAMES // 2, [])
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
+    frames, reasons = read(Inputs(path, fps=fps))
+    assert 0 < len(frames) < FRAMES
+    assert len(reasons) == 1
+    assert f'of {FRAMES} frames can be read' in reasons[0]
+    assert str(path) in reasons[0]
+    if fps is None:
+        assert f'only {len(frames)} of {FRAMES}' in reasons[0]
+
+
+@pytest.mark.parametrize('delay', [0, 10, 40, 500])
+def test_gifs_give_all_frames_whatever_their_delays(tmp_path, delay):
+    path = tmp_path / 'a.gif'
+    frames = [Image.fromarray(np.full((20, 30, 3), 40 * number, np.uint8)) for number in range(5)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=500, loop=0)
+    data = path.read_bytes()
+    control = b'\x21\xf9\x04'
+    for place in [at for at in range(len(data)) if data[at : at + 3] == control]:
+        data = data[: place + 4] + (delay // 10).to_bytes(2, 'little') + data[place + 6 :]
+    assert data.count(control) >= 5
+    path.write_bytes(data)
+    inputs = Inputs(path)
+    entries = list(inputs)
+    assert len(entries) == len(inputs) == 5
+    assert [int(entry.load().mean().round()) for entry in entries] == [0, 40, 80, 120, 160]
+    assert entries[0].video.fps == pytest.approx(1000 / (delay if delay > 10 else 100))
+    path.write_bytes(data[: len(data) * 3 // 4])
+    frames, reasons = read(Inputs(path))
+    assert 0 < len(frames) < 5
+    assert 'truncated' in ' '.join(reasons)
+    path.write_bytes(b'GIF89a' + b'\xff' * 20)
+    with pytest.raises(UserError, match='cannot read the video'):
+        Inputs(path)
+
+
+@pytest.mark.parametrize(('skipped', 'code'), [([], 0), ([('a.png', 'damaged')], 1)])
+def test_the_exit_code_tells_whether_all_inputs_were_read(monkeypatch, capsys, skipped, code):
+    class Fake:
+        tasks = ('depth',)
+
+        def __init__(self, *args, **kwargs):
+            pass
+
+        def __call__(self, *args, **kwargs):
+            return dict(sources=['b.png'], outputs=[], skipped=skipped)
+
+    monkeypatch.setattr(infer, 'MultiTaskInferencer', Fake)
+    assert infer.main(['config.py', 'model.pth', 'photos', '--out', 'out']) == code
+    assert ('a.png: damaged' in capsys.readouterr().err) == bool(code)
+    assert 'Exit code' in infer.EPILOG

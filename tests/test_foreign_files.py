@@ -1,0 +1,140 @@
+"""Text, JSON and checkpoints of other programs: one sentence with the name of the file, whatever is in them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from mtl_plugins.apis.configs import load_config
+from mtl_plugins.apis.inference.loading import _read
+from mtl_plugins.datasets.files import read_fixture_marker, read_lines
+from mtl_plugins.datasets.pascal_context.layout import part_list_file
+from mtl_plugins.datasets.pascal_context.part_lists import read_part_lists
+from mtl_plugins.datasets.verification.manifest import load_manifest
+from mtl_plugins.engine.hooks.metrics_file import read_metrics
+from mtl_plugins.errors import UserError
+from mtl_plugins.evaluation.baselines import load_baselines
+from mtl_plugins.evaluation.metrics.edges import read_image_ids
+from mtl_plugins.utils.json_files import read_json
+
+DEEP = '[' * 100_000
+LISTS = {
+    'UTF-16': '0001\n0002\n'.encode('utf-16'),
+    'UTF-16, big-endian': '\ufeff0001\n'.encode('utf-16-be'),
+    'UTF-16 without mark': '0001\n0002\n'.encode('utf-16-le'),
+    'Latin 1': 'Küche\n'.encode('latin-1'),
+    'binary': bytes(range(256)),
+    'a PNG': b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR',
+}
+
+
+@pytest.mark.parametrize('content', LISTS.values(), ids=LISTS)
+@pytest.mark.parametrize('read', [read_lines, read_image_ids])
+def test_lists_that_are_no_text_are_refused(tmp_path, read, content):
+    path = tmp_path / 'train.txt'
+    path.write_bytes(content)
+    with pytest.raises(UserError, match='UTF-8') as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize('read', [read_lines, read_image_ids])
+def test_lists_with_a_byte_order_mark_are_read(tmp_path, read):
+    path = tmp_path / 'train.txt'
+    path.write_bytes('\ufeff0001\r\n0002\r\n'.encode())
+    assert sorted(read(path)) == ['0001', '0002']
+
+
+JSON = {
+    'nested too deeply': DEEP,
+    'no JSON': '{"a": ',
+    'a list': '[1, 2]',
+    'a number': '3',
+    'nothing': '',
+    'another object': '{"a": {"b": []}}',
+    'UTF-16': '{"a": 1}'.encode('utf-16'),
+}
+
+
+@pytest.mark.parametrize('content', JSON.values(), ids=JSON)
+def test_json_of_another_kind_is_named_or_left_alone(tmp_path, content):
+    path = tmp_path / 'x.json'
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    lists = tmp_path / part_list_file('train')
+    lists.parent.mkdir(parents=True)
+    lists.write_bytes(path.read_bytes())
+    (tmp_path / 'fixture.json').write_bytes(path.read_bytes())
+    for read in (load_baselines, lambda path: load_manifest(path, 'nyud')):
+        with pytest.raises(UserError) as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+    try:
+        assert isinstance(read_json(path), dict)
+    except UserError as error:
+        assert str(path) in str(error)  # noqa: PT017
+    if content != JSON['another object']:
+        with pytest.raises(UserError) as caught:
+            read_part_lists(tmp_path, 'train')
+        assert str(lists) in str(caught.value)
+    assert read_fixture_marker(tmp_path) is None
+    assert read_metrics(path) == []
+
+
+@pytest.mark.parametrize('missing', ['counts', 'size'])
+def test_a_marker_without_its_entries_is_none_of_ours(tmp_path, missing):
+    content = dict(rendered_by='mtl_plugins', format=1, counts=dict(train=1), size=[3, 4])
+    (tmp_path / 'fixture.json').write_text(json.dumps(content))
+    assert read_fixture_marker(tmp_path)
+    (tmp_path / 'fixture.json').write_text(json.dumps({**content, missing: None}))
+    assert read_fixture_marker(tmp_path) is None
+
+
+@pytest.mark.parametrize('place', ['own', 'base', 'base of base'])
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'latin-1'])
+def test_configs_that_are_no_plain_utf8_are_named(tmp_path, place, encoding):
+    names = {'own': ('own.py',), 'base': ('base.py', 'own.py'), 'base of base': ('first.py', 'base.py', 'own.py')}[
+        place
+    ]
+    for number, name in enumerate(names):
+        text = f'x{number} = 1  # ü\n' + (f'_base_ = ["{names[number - 1]}"]\n' if number else '')
+        (tmp_path / name).write_text(text, encoding=encoding if number == 0 else 'utf-8')
+    with pytest.raises(UserError, match='UTF-8') as caught:
+        load_config(tmp_path / 'own.py')
+    assert str(tmp_path / names[0]) in str(caught.value)
+
+
+@pytest.mark.parametrize('value', ['C:\\data', 'C:\\new\\table', '\\\\server\\share', 'a\nb'])
+@pytest.mark.parametrize('base', [False, True])
+def test_values_of_the_environment_that_would_be_altered_are_named(tmp_path, monkeypatch, value, base):
+    (tmp_path / 'a.py').write_text("data_root = '{{$MTL_TEST_ROOT:/default}}/images'\n")
+    (tmp_path / 'b.py').write_text("_base_ = 'a.py'\n")
+    config = tmp_path / ('b.py' if base else 'a.py')
+    assert load_config(config).data_root == '/default/images'
+    monkeypatch.setenv('MTL_TEST_ROOT', value)
+    with pytest.raises(UserError, match=r'a\.py: the environment variable MTL_TEST_ROOT='):
+        load_config(config)
+    monkeypatch.setenv('MTL_TEST_ROOT', 'C:/data')
+    assert load_config(config).data_root == 'C:/data/images'
+
+
+CHECKPOINTS = {
+    'a list': [1, 2],
+    'a tensor': torch.ones(3),
+    'a number': 3,
+    'an empty dict': {},
+    'a dict without weights': {'epoch': 3, 'meta': {}},
+    'weights that are a list': {'state_dict': [torch.ones(2)]},
+    'weights that are empty': {'state_dict': {}},
+    'weights that are none': {'state_dict': None},
+    'names that are numbers': {'state_dict': {0: torch.ones(2)}},
+}
+
+
+@pytest.mark.parametrize('content', CHECKPOINTS.values(), ids=CHECKPOINTS)
+def test_checkpoints_without_weights_are_named(tmp_path, content):
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(UserError) as caught:
+        _read(tmp_path / 'a.pth')
+    assert str(tmp_path / 'a.pth') in str(caught.value)
