@@ -59,3 +59,26 @@ def test_unclaimed_loss_is_an_error_with_near_matches():
 def test_bad_task_lists_are_refused(tasks, error, message):
     with pytest.raises(error, match=message):
         LossTable(tasks)
+
+
+def test_tensors_and_lists_are_averaged_as_the_log_averages_them():
+    """MMEngine's ``parse_losses`` takes the mean of a tensor and the sum of the means of a list."""
+    losses = LossTable(['a', 'b']).collect(
+        {
+            'a.loss': torch.tensor([1.0, 3.0]),
+            'a.loss_other': torch.tensor(5.0),
+            'b.losses': [torch.tensor([1.0, 2.0]), torch.tensor(4.0)],
+            'b.accuracy': torch.tensor(99.0),
+        }
+    )
+    assert {task: loss.item() for task, loss in losses.items()} == {'a': 7.0, 'b': 5.5}
+
+
+def test_names_are_fixed_before_a_loss_is_unclaimed_and_the_known_ones_are_listed():
+    assert set(LossTable().collect({'x.loss': one(), 'y.loss': one()})) == {'x', 'y'}
+    with pytest.raises(
+        ValueError, match=r"loss key 'semsg\.loss' \(near: semseg\)\. Known tasks: semseg, depth\..*semsg"
+    ):
+        LossTable(['semseg', 'depth']).collect({'semsg.loss': one()})
+    with pytest.raises(ValueError, match=r"loss key 'q\.loss'\. Known prefixes: decode\."):
+        LossTable(dict(semseg='decode')).collect({'q.loss': one()})
