@@ -42,6 +42,7 @@ def test_the_mean_over_all_pairs_decides_between_groups_of_unequal_size():
     similarity = symmetric(5, {(0, 1): 0.9, (0, 2): 0.8, (1, 2): 0.8, (3, 4): 0.35}, other=-0.5)
     similarity[3, :3] = similarity[:3, 3] = 0.3
     assert merge_groups(similarity, [[t] for t in range(5)], threshold=0.3) == [[0, 1, 2], [3, 4]]
+    assert merge_groups(similarity, [[0, 1, 2], [3], [4]], max_groups=2) == [[0, 1, 2], [3, 4]]
     similarity[3, :3] = similarity[:3, 3] = 0.4
     assert merge_groups(similarity, [[t] for t in range(5)], threshold=0.3) == [[0, 1, 2, 3], [4]]
 
