@@ -11,7 +11,7 @@ from mtl_plugins.engine import MultiTaskOptimWrapper
 from mtl_plugins.engine.batch_norm import batch_norms, frozen_statistics
 from mtl_plugins.engine.capture import ForwardCapture
 from mtl_plugins.engine.closure import ForwardPolicy, TaskClosure
-from mtl_plugins.engine.losses import LossTable, detached
+from mtl_plugins.engine.losses import LossTable
 from mtl_plugins.engine.noise import NoiseState
 from mtl_plugins.engine.parameters import ParameterTable
 from mtl_plugins.engine.precision import Precision
@@ -27,9 +27,9 @@ def policy_of(model, **kwargs):
     )
 
 
-def captured(policy, request=None, grad=True, keep_noise=False):
+def captured(policy, request=None, grad=True):
     """What a wrapper hands to its strategy: the forward of ``train_step`` and the closure that goes on from there."""
-    capture = ForwardCapture(keep_noise=keep_noise)
+    capture = ForwardCapture(policy.losses)
     with policy.forward_context(request, grad=True, first=True), capture.watch(policy.model, CPU):
         policy.model(**toy_batch(0), mode='loss')
     return TaskClosure(policy, capture.take(), request, grad)
@@ -78,7 +78,7 @@ def test_nothing_stays_behind_after_a_forward_or_an_error_in_it(fails):
         pass
 
     model = make_model(batch_norm=True, dropout=0.3)
-    closure = captured(policy_of(model, precision='bf16', same_noise=True), keep_noise=True)
+    closure = captured(policy_of(model, precision='bf16', same_noise=True))
     statistics = {name: buffer.clone() for name, buffer in model.named_buffers()}
     before, inside = surroundings(model), []
 
@@ -135,14 +135,19 @@ def test_replayed_noise_is_the_same_and_the_outer_stream_goes_on():
 def test_only_a_policy_of_the_same_noise_replays_it(same_noise):
     model = make_model(dropout=0.5)
     torch.manual_seed(5)
-    closure = captured(policy_of(model, same_noise=same_noise), keep_noise=True)
+    closure = captured(policy_of(model, same_noise=same_noise))
     losses = [closure(grad=False)['a'].item() for _ in range(3)]
     assert (len(set(losses)) == 1) == same_noise
+    # The forward that replaces the one of `train_step` repeats it in either case: its losses are in the log.
+    torch.manual_seed(5)
+    repeated = captured(policy_of(model, same_noise=same_noise), ('a',))
+    assert repeated(('b',))['a'].item() == losses[0]
+    assert repeated.num_forwards == 2
 
 
 def test_capture_watches_the_losses_only_and_hands_them_out_once():
     model = make_model()
-    capture = ForwardCapture(keep_noise=False)
+    capture = ForwardCapture(LossTable())
     with capture.watch(model, CPU):
         free = model(**toy_batch(1), mode='tensor')
         assert all(value.requires_grad for key, value in free.items() if 'loss' in key), 'other modes are not touched'
@@ -151,7 +156,6 @@ def test_capture_watches_the_losses_only_and_hands_them_out_once():
     assert not any(value.requires_grad for value in shown.values())
     taken = capture.take()
     assert all(taken.loss_dict[key].requires_grad and torch.equal(taken.loss_dict[key], shown[key]) for key in shown)
-    assert taken.noise is None
     with pytest.raises(RuntimeError, match='without a model'):
         capture.take()
 
@@ -171,7 +175,7 @@ def test_losses_of_an_earlier_forward_are_not_taken_for_those_of_this_one():
 def test_a_model_that_returns_no_dict_is_refused(output):
     model = make_model()
     model.forward = lambda *args, **kwargs: output
-    capture = ForwardCapture(keep_noise=False)
+    capture = ForwardCapture(LossTable())
     with (
         capture.watch(model, CPU),
         pytest.raises(TypeError, match=f'dict of losses .*, but got {type(output).__name__}'),
@@ -181,7 +185,9 @@ def test_a_model_that_returns_no_dict_is_refused(output):
 
 def test_the_log_gets_every_loss_without_graph_and_no_count():
     weight = torch.ones((), requires_grad=True)
-    out = detached({'a.loss': weight * 2, 'b.losses': [weight * 3, 4.0], 'b.acc': weight * 5, 'a.num_valid': weight})
+    out = LossTable().detached(
+        {'a.loss': weight * 2, 'b.losses': [weight * 3, 4.0], 'b.acc': weight * 5, 'a.num_valid': weight}
+    )
     assert list(out) == ['a.loss', 'b.losses', 'b.acc']
     values = [out['a.loss'], *out['b.losses'], out['b.acc']]
     assert [value.item() for value in values] == [2.0, 3.0, 4.0, 5.0]

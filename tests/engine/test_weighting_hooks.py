@@ -27,7 +27,7 @@ def test_length_of_an_epoch(accumulative_counts, expected):
 
 def test_an_epoch_is_counted_in_batches_of_all_processes(monkeypatch):
     run = runner(dict(type='DWA'))
-    monkeypatch.setattr('mtl_plugins.engine.hooks.epoch_length.get_world_size', lambda: 2)
+    monkeypatch.setattr('mtl_plugins.engine.running.get_world_size', lambda: 2)
     EpochLengthHook().before_train(run)
     assert run.optim_wrapper.weighting.epoch_length == 2
     run.train_dataloader.batch_size = None  # a loader with a batch sampler of its own kind
