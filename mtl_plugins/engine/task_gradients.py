@@ -41,13 +41,18 @@ class SharedLayout:
         lay in ``.grad`` before lies there again afterwards.
         """
         before = [parameter.grad for parameter in self.parameters]
-        for parameter, part in zip(self.parameters, row.split(self.sizes)):
-            parameter.grad = part.view_as(parameter)
+        # A row is in the order of contiguous tensors; what lies in memory otherwise is added to it afterwards.
+        direct = [parameter.is_contiguous() for parameter in self.parameters]
+        for parameter, part, is_direct in zip(self.parameters, row.split(self.sizes), direct):
+            parameter.grad = part.view_as(parameter) if is_direct else None
         try:
             yield
         finally:
+            apart = [None if is_direct else p.grad for p, is_direct in zip(self.parameters, direct)]
             for parameter, gradient in zip(self.parameters, before):
                 parameter.grad = gradient
+        if not all(direct):
+            self.add_to_row(row, apart)
 
     def add_to_row(self, row: Tensor, gradients: Sequence[Tensor | None]) -> None:
         """Add one gradient per parameter (None stands for zero) to ``row``, in place."""

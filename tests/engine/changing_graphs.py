@@ -13,7 +13,7 @@ from torch import nn
 from .all_methods import ROWS, build
 from .toy import TASKS, toy_batch
 
-STEPS = 5
+STEPS = 4
 LR = 0.02
 
 
@@ -29,13 +29,14 @@ class Changing(BaseModel):
         self.tasks = tuple(tasks)
         self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Tanh())
         self.block = nn.Conv2d(4, 4, 1)
+        self.features = nn.Identity()
         self.heads = nn.ModuleDict(
             {t: nn.ModuleDict(dict(first=nn.Conv2d(4, 4, 1), last=nn.Conv2d(4, 1, 1))) for t in self.tasks}
         )
 
     def forward(self, inputs, targets, mode='tensor', skip=False, second=False, apart=(), constant=()):
         features = self.stem(inputs)
-        features = features if skip else features + torch.tanh(self.block(features))
+        features = self.features(features if skip else features + torch.tanh(self.block(features)))
         out = {}
         for task, target in targets.items():
             first = self.heads['a' if second and task == 'b' else task]['first']
@@ -72,7 +73,7 @@ def prepare(model, scenario, number):
             part.requires_grad_(number >= 2)
     if scenario == 'freeze':
         for part in (model.stem[0], model.heads['c']['first']):
-            part.requires_grad_(number < 2 or number == 4)
+            part.requires_grad_(number != 2)
 
 
 def micro(scenario, number, part=0, parts=1):
@@ -119,9 +120,11 @@ class FromScratch:
     Args:
         key: The method.
         scenario: What the graphs do.
+        at_features: Whether the weights come from the gradients at the features.
     """
 
-    def __init__(self, key, scenario):
+    def __init__(self, key, scenario, at_features=False):
+        self.at_features = at_features
         self.key, self.scenario = key, scenario
         self.model = make(scenario)
         self.names = dict(self.model.named_parameters())
@@ -174,7 +177,12 @@ class FromScratch:
             moved = self._ada_task(scaled)
         elif kind == 'gradient aggregation':
             losses = torch.tensor([every[self.tasks.index(t)] * factors[t] for t in self.present]).double()
-            update, head = self.aggregate(self.rows(scaled, self.columns), losses)
+            rows = self.rows(scaled, self.columns)
+            if self.at_features:
+                _, head = self.aggregate(self.rows_at_features(factors), losses)
+                update = self.weights.to(rows) @ rows
+            else:
+                update, head = self.aggregate(rows, losses)
             moved = self.spread(update, {t: self.own(scaled, t, head.get(t, 1.0)) for t in self.present})
         else:
             moved = self._perturbed(scaled, factors)
@@ -223,6 +231,24 @@ class FromScratch:
         ]
         return torch.stack(rows)
 
+    def rows_at_features(self, factors):
+        """The tasks' gradients at the output of ``features``; zeros where nothing is shared that they could balance."""
+        seen = []
+
+        def keep(module, args, output):
+            seen.append(output if output.requires_grad else output.detach().requires_grad_())
+            return seen[-1]
+
+        handle = self.model.features.register_forward_hook(keep)
+        losses = self.losses()
+        handle.remove()
+        found = [
+            torch.autograd.grad(loss * factors[t], seen[0], retain_graph=True, allow_unused=True)[0]
+            for t, loss in losses.items()
+        ]
+        zeros = torch.zeros_like(seen[0])
+        return torch.stack([(zeros if g is None or not self.columns else g).reshape(-1) for g in found])
+
     def own(self, gradients, task, factor=1.0):
         return {
             n: gradients[task][n] * factor
@@ -246,7 +272,7 @@ class FromScratch:
         if buffer is not None and buffer.data is not None:
             memory.update(zip(self.columns, (part.clone() for part in buffer.data.split(widths, dim=1))))
         scale = max(aggregator.rows_used, 1) if aggregator.scale == 'mean' else 1
-        weights = None if aggregator.last_weights is None else aggregator.last_weights * scale
+        self.weights = weights = None if aggregator.last_weights is None else aggregator.last_weights * scale
         factors = aggregator.head_weights(weights, losses)
         factors = [1.0] * len(rows) if factors is None else factors.tolist()
         zero = (rows == 0).all(1).tolist()
@@ -354,10 +380,10 @@ def unit(tensors, length):
 ROUGH = {'sdmgrad': 1e-2, 'samo': 1e-2, 'ada_task': 1e-2}
 
 
-def check(key, scenario, found, parts=1, upto=STEPS):
+def check(key, scenario, found, parts=1, **options):
     """Compare a run's steps with those from scratch."""
-    reference = FromScratch(key, scenario)
-    for number in range(upto):
+    reference = FromScratch(key, scenario, **options)
+    for number in range(STEPS):
         before, after = found['weights'][number], found['weights'][number + 1]
         batches = [micro(scenario, number, part, parts) for part in range(parts)]
         moved = reference.move(number, batches, before, found['groups'][number])

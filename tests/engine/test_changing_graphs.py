@@ -1,9 +1,15 @@
 """Every method while parameters freeze, are skipped or get new users: the step is the one from scratch."""
 
-import pytest
+import copy
 
-from .all_methods import ROWS
-from .changing_graphs import SCENARIOS, check, micro, run
+import pytest
+import torch
+
+from mtl_plugins.registry import AGGREGATORS
+
+from .all_methods import ROWS, build, read_fragment
+from .changing_graphs import LR, SCENARIOS, STEPS, check, make, micro, prepare, run, snapshot
+from .runs import differences
 from .two_ranks import launch
 
 CASES = [(key, scenario) for key in ROWS for scenario in SCENARIOS]
@@ -34,3 +40,95 @@ def test_so_it_is_on_two_ranks(ranks, key, scenario):
         assert all((here[name] == there[name]).all() for name in here)
     assert first['groups'] == second['groups']
     check(key, scenario, first, parts=2)
+
+
+AT_FEATURES = [
+    key
+    for key, row in ROWS.items()
+    if row.kind == 'gradient aggregation'
+    and (kind := AGGREGATORS.get(read_fragment(key)['aggregator']['type'])).features_level
+    and kind.gramian_only
+]
+
+
+@pytest.mark.parametrize('key', AT_FEATURES)
+@pytest.mark.parametrize('scenario', SCENARIOS)
+def test_so_it_is_at_the_features(key, scenario):
+    """A second user's parameter is a head's, so that it acts beside the features."""
+    options = dict(level='features', features='features')
+    found = run(key, scenario, batches=lambda number: [micro(scenario, number)], **options)
+    check(key, scenario, found, at_features=True)
+
+
+@pytest.mark.parametrize('scenario', SCENARIOS)
+@pytest.mark.parametrize('level', ['parameters', 'features'])
+def test_nothing_stands_still_between_two_solutions(scenario, level):
+    options = dict(interval=3, level=level, features='features')
+    found = run('mgda', scenario, batches=lambda number: [micro(scenario, number)], **options)
+    before, after = found['weights'][-2:]
+    still = {name for name in before if torch.equal(before[name], after[name])}
+    unused = {'second user': 'heads.b.first', 'one task': ('heads.b', 'heads.c')}.get(scenario, '-')
+    assert {name for name in still if not name.startswith(unused)} == set()
+
+
+def train(model, wrapper, numbers, scenario='freeze'):
+    for number in numbers:
+        prepare(model, scenario, number)
+        torch.manual_seed(number)
+        model.train_step(micro(scenario, number), wrapper)
+
+
+@pytest.mark.parametrize('key', ROWS)
+def test_a_run_resumes_exactly_while_something_is_frozen(key):
+    """What belongs to the frozen parameters comes back with them."""
+    whole = make('freeze')
+    wrapper = build(key, whole, lr=LR)
+    train(whole, wrapper, range(STEPS - 1))
+    saved = copy.deepcopy(dict(model=whole.state_dict(), optimizer=wrapper.state_dict()))
+    other = make('freeze')
+    other.load_state_dict(saved['model'])
+    prepare(other, 'freeze', STEPS - 2)
+    resumed = build(key, other, lr=LR)
+    resumed.load_state_dict(saved['optimizer'])
+    for model, each in ((whole, wrapper), (other, resumed)):
+        train(model, each, [STEPS - 2, STEPS - 1])
+    assert differences(snapshot(whole), snapshot(other)) == []
+    assert differences(wrapper.state_dict(), resumed.state_dict()) == []
+
+
+@pytest.mark.parametrize('key', ROWS)
+def test_states_without_names_of_columns_still_resume(key):
+    """As the release before wrote them."""
+    results = []
+    for strip in (False, True):
+        model = make('zero row')
+        wrapper = build(key, model, lr=LR)
+        train(model, wrapper, range(2), 'zero row')
+        state = copy.deepcopy(wrapper.state_dict())
+        if strip:
+            del state['mtl']['zero_rows']
+            for name in ('kept', 'kept_flat'):
+                state['mtl']['strategy'].pop(name, None)
+        resumed = build(key, model, lr=LR)
+        resumed.load_state_dict(state)
+        train(model, resumed, range(2, 4), 'zero row')
+        results.append(snapshot(model))
+    assert differences(*results) == []
+
+
+@pytest.mark.parametrize('key', ['nash_mtl', 'excess_mtl', 'emtl', 'mgda'])
+def test_heads_without_a_shared_parameter_train_as_under_gd(key):
+    """With everything shared frozen, every method is ordinary training, and the log counts it."""
+    moves = []
+    for method in (key, 'gd'):
+        model = make('zero row')
+        for part in (model.stem, model.block):
+            part.requires_grad_(False)
+        wrapper = build(method, model, lr=LR)
+        train(model, wrapper, range(3), 'zero row')
+        moves.append(snapshot(model))
+        assert wrapper.zero_rows == (dict.fromkeys('abc', 3) if method == key else {})
+        if method == key:
+            assert wrapper.message_hub.get_scalar('train/zero_rows/a').current() == 3
+    for name, value in moves[0].items():
+        torch.testing.assert_close(value, moves[1][name], rtol=1e-5, atol=1e-6)
