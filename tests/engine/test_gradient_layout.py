@@ -90,13 +90,13 @@ COMPARING = [key for key, row in ROWS.items() if row.kind != 'loss weighting' an
 def test_complex_parameters_are_refused_before_training(key):
     model = complex_model()
     wrapper = build(key, model)
-    with pytest.raises(UserError, match='complex .*torch.view_as_real'):
+    with pytest.raises(UserError, match='is complex'):
         wrapper.attach(model)
     model.phase.requires_grad_(False)
     wrapper = build(key, model)
     model.train_step(toy_batch(0), wrapper)
     model.phase.requires_grad_(True)
-    with pytest.raises(UserError, match='complex .*torch.view_as_real'):
+    with pytest.raises(UserError, match='is complex'):
         model.train_step(toy_batch(1), wrapper)
 
 
