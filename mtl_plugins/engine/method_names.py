@@ -19,9 +19,9 @@ def method_key(wrapper: type, parts: Sequence[str]) -> str:
     """
     parts = [part for part in parts if part != _PLAIN]
     names = [base.__name__ for base in wrapper.__mro__]
-    rows = [row for row in list_methods() if row.wrapper in names]
-    for row in sorted(rows, key=lambda row: names.index(row.wrapper)):
-        if sorted(part for part in row.parts if part != _PLAIN) == sorted(parts):
+    strategy = next((name for name in names if any(row.wrapper == name for row in list_methods())), None)
+    for row in list_methods():
+        if row.wrapper == strategy and sorted(part for part in row.parts if part != _PLAIN) == sorted(parts):
             return row.key
     own = {row.parts[0]: row.key for row in list_methods() if len(row.parts) == 1 and row.wrapper not in _FORMER}
     return '+'.join([_FORMER[name] for name in names if name in _FORMER] + [own.get(part, part) for part in parts])
