@@ -17,6 +17,7 @@ from torch import nn
 
 from mtl_plugins.engine.checkpoints import safe_loading
 from mtl_plugins.engine.checkpoints.init_files import check_init_files
+from mtl_plugins.engine.hooks.class_weights import settle_class_weights
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
 from .arguments import add_data_root, add_precision, add_tasks
@@ -106,6 +107,7 @@ class Examination:
             model = self.build_model(step)
             setting.load_start(step, model, cfg)
             data.compare_tasks(step, model, loader.dataset)
+            settle_class_weights(model, loader.dataset)
         with report.step('optimizer') as step:
             wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
             training.show_optimizer(step, wrapper)

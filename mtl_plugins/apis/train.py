@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 
 from mtl_plugins.compat import prepare_cpu_ddp
 from mtl_plugins.engine.checkpoints import find_newest_loadable, register_safe_loaders, safe_loading
-from mtl_plugins.engine.hooks import LoadReportHook, PreemptionHook, TargetCheckHook
+from mtl_plugins.engine.hooks import ClassWeightHook, LoadReportHook, PreemptionHook, TargetCheckHook
 from mtl_plugins.engine.work_folder import claim, naming
 from mtl_plugins.errors import UserError
 from mtl_plugins.methods.catalogue import format_catalogue
@@ -135,7 +135,7 @@ def build_runner(cfg: Config) -> Runner:
         print_log(warning, level=logging.WARNING)  # the logger of the run does not exist yet
     with refusals_of(cfg), fetching(cfg):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    for kind in (LoadReportHook, TargetCheckHook, TaskCheckHook):
+    for kind in (LoadReportHook, TargetCheckHook, TaskCheckHook, ClassWeightHook):
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())
     return runner

@@ -17,6 +17,7 @@ from torch import nn
 from mtl_plugins.apis.comparison import Variant
 from mtl_plugins.apis.configs import set_method, set_precision
 from mtl_plugins.apis.inspection.memory import tensor_bytes
+from mtl_plugins.engine.hooks.class_weights import equal_class_weights
 from mtl_plugins.engine.optim_wrappers import SelectiveTaskGroupOptimWrapper, StepOptimWrapper
 from mtl_plugins.errors import UserError
 
@@ -89,6 +90,7 @@ def build_model(cfg: Config, device: torch.device) -> nn.Module:
     backbone.pop('init_cfg', None)
     with refusals_of(cfg):
         model = MODELS.build(settings)
+    equal_class_weights(model)
     return revert_sync_batchnorm(model).to(device).train()
 
 

@@ -1,6 +1,7 @@
 """Hooks for observation and for the safety of runs; none of them is part of a method."""
 
 from .affinity import AffinityHook
+from .class_weights import ClassWeightHook
 from .conflicts import GradientConflictHook
 from .cost import CostHook
 from .dominance import DominanceHook
@@ -21,6 +22,7 @@ from .task_kpi import TaskKPIHook
 __all__ = [
     'EXIT_PREEMPTED',
     'AffinityHook',
+    'ClassWeightHook',
     'CostHook',
     'DominanceHook',
     'DueValidationHook',

@@ -47,6 +47,12 @@ def build_predictor(
     cfg.setdefault('in_channels', _channels_for(cfg, in_channels))
     if not is_decode_head:
         return MODELS.build(cfg)
+    dropped = cfg.get('loss_decode')
+    if isinstance(dropped, dict) and dropped.get('class_weight') is not None:
+        raise UserError(
+            f"head of task '{task}': predictor.loss_decode.class_weight would have no effect, since only the forward "
+            f'of a decode head is used; set loss=dict(..., class_weight=...) in the head of the task'
+        )
     # Neither is used here, but without them the head warns about its defaults.
     cfg.setdefault('loss_decode', dict(type='mmseg.CrossEntropyLoss', avg_non_ignore=True))
     if out_channels == 1:

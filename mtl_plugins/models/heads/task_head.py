@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -10,10 +11,10 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtl_plugins.errors import UserError
-from mtl_plugins.models.losses import valid_mask
+from mtl_plugins.models.losses import ClassWeights, valid_mask
 from mtl_plugins.registry import MODELS
 from mtl_plugins.task_specs import IGNORE_INDEX, get_task_spec
 
@@ -84,7 +85,15 @@ class TaskHead(BaseModule):
         self.loss_weight = loss_weight
         self.out_channels = output_channels(task, num_classes, channels)
         self.predictor = build_predictor(predictor, in_channels, self.out_channels, task)
-        self.criterion = MODELS.build(dict(self.spec.loss if loss is None else loss))
+        self.criterion = _build_loss(task, self.spec.loss if loss is None else loss)
+        weights = getattr(self.criterion, 'class_weight', None)
+        if isinstance(weights, ClassWeights):
+            weights.check(self.num_labels, f"head of task '{task}'")
+
+    @property
+    def num_labels(self) -> int:
+        """Values that the targets of a task of classes or of a binary one can have."""
+        return 2 if self.spec.kind == 'binary' else self.out_channels
 
     @property
     def target_channels(self) -> int:
@@ -146,7 +155,7 @@ class TaskHead(BaseModule):
         return decode_views(self.spec, views)
 
     def _check_labels(self, target: Tensor) -> None:
-        num_labels = 2 if self.spec.kind == 'binary' else self.out_channels
+        num_labels = self.num_labels
         wrong = ((target < 0) | (target >= num_labels)) & (target != IGNORE_INDEX)
         if wrong.any():
             raise UserError(
@@ -157,6 +166,21 @@ class TaskHead(BaseModule):
     def extra_repr(self) -> str:
         """Settings, for printing."""
         return f'task={self.task!r}, features={self.features!r}, loss_weight={self.loss_weight}'
+
+
+def _build_loss(task: str, cfg: dict[str, Any]) -> nn.Module:
+    """Build a loss, after looking whether it takes what it is given."""
+    cfg = dict(cfg)
+    kind = MODELS.get(cfg['type']) if isinstance(cfg.get('type'), str) else cfg.get('type')
+    if isinstance(kind, type):
+        parameters = inspect.signature(kind).parameters
+        unknown = [name for name in cfg if name != 'type' and name not in parameters]
+        if unknown and not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+            raise UserError(
+                f"head of task '{task}': the loss {kind.__name__} takes no {', '.join(unknown)}; it takes "
+                f'{", ".join(parameters) or "no arguments"}'
+            )
+    return MODELS.build(cfg)
 
 
 def output_channels(task: str, num_classes: int | None = None, channels: int | None = None) -> int:

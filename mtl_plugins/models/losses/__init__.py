@@ -2,6 +2,7 @@
 
 from .base import MaskedLoss, masked_mean
 from .bce import MaskedBCELoss
+from .class_weights import ClassWeights, median_frequency
 from .cosine import NormalsCosineLoss
 from .cross_entropy import BalancedCrossEntropyLoss, MaskedCrossEntropyLoss
 from .normals import NormalsL1Loss
@@ -9,6 +10,6 @@ from .regression import MaskedL1Loss, MaskedMSELoss
 from .validity import valid_mask
 
 __all__ = [
-    'BalancedCrossEntropyLoss', 'MaskedBCELoss', 'MaskedCrossEntropyLoss', 'MaskedL1Loss', 'MaskedLoss',
-    'MaskedMSELoss', 'NormalsCosineLoss', 'NormalsL1Loss', 'masked_mean', 'valid_mask',
+    'BalancedCrossEntropyLoss', 'ClassWeights', 'MaskedBCELoss', 'MaskedCrossEntropyLoss', 'MaskedL1Loss', 'MaskedLoss',
+    'MaskedMSELoss', 'NormalsCosineLoss', 'NormalsL1Loss', 'masked_mean', 'median_frequency', 'valid_mask',
 ]  # fmt: skip

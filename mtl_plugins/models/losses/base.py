@@ -37,6 +37,9 @@ class MaskedLoss(nn.Module, ABC):
     valid pixels; that is what gradient accumulation and several processes rely on.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Compare a prediction with its target.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,6 +12,7 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.registry import MODELS
 
 from .base import MaskedLoss
+from .class_weights import ClassWeights
 
 
 @MODELS.register_module()
@@ -24,26 +26,38 @@ class MaskedBCELoss(MaskedLoss):
     Args:
         pos_weight: Weight of positive pixels relative to negative ones, above 0.
         scale: Factor on the whole loss, above 0.
+        class_weight: Instead of ``pos_weight``: factors on negative and positive pixels, as two numbers, a file, or
+            ``'auto'``, see :class:`~mtl_plugins.models.losses.ClassWeights`.
 
     Raises:
-        ValueError: If an argument is not a number above 0.
+        ValueError: If an argument is not a number above 0, or ``class_weight`` is wrong or meets ``pos_weight``.
     """
 
-    def __init__(self, pos_weight: float = 1.0, scale: float = 1.0) -> None:
+    def __init__(
+        self, pos_weight: float = 1.0, scale: float = 1.0, class_weight: Sequence[float] | str | None = None
+    ) -> None:
         super().__init__()
         for name, value in (('pos_weight', pos_weight), ('scale', scale)):
-            if not (math.isfinite(value) and value > 0):
+            if not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
                 raise UserError(f'MaskedBCELoss: {name} must be a number above 0, but got {value!r}')
         self.pos_weight = pos_weight
         self.scale = scale
+        self.class_weight = ClassWeights(class_weight, 'MaskedBCELoss')
+        if self.class_weight and pos_weight != 1:
+            raise UserError(
+                f'MaskedBCELoss: give class_weight or pos_weight, not both, but got pos_weight={pos_weight!r} and '
+                f'class_weight={class_weight!r}'
+            )
 
     def elements(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Binary cross entropy per pixel, mean over channels."""
         target = target.to(pred.dtype)
         # Plain numbers as weights: BCE-with-logits wants pos_weight as a tensor, a copy to the device at each call.
-        loss = self.pos_weight * target * F.softplus(-pred) + (1 - target) * F.softplus(pred)
+        negative, positive = self.class_weight.tensor(pred) if self.class_weight else (1, self.pos_weight)
+        loss = positive * target * F.softplus(-pred) + negative * (1 - target) * F.softplus(pred)
         return self.scale * loss.mean(dim=1)
 
     def extra_repr(self) -> str:
         """Settings, for printing."""
-        return f'pos_weight={self.pos_weight}, scale={self.scale}'
+        weight = f'class_weight={self.class_weight!r}' if self.class_weight else f'pos_weight={self.pos_weight}'
+        return f'{weight}, scale={self.scale}'

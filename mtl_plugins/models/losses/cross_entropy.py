@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,6 +12,7 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.registry import MODELS
 
 from .base import MaskedLoss
+from .class_weights import ClassWeights
 
 AVERAGES = ('valid', 'all')
 
@@ -19,7 +22,21 @@ class MaskedCrossEntropyLoss(MaskedLoss):
     """Softmax cross entropy, mean over the labelled pixels.
 
     ``pred`` are logits ``(N, classes, H, W)``, ``target`` class indices ``(N, 1, H, W)`` of any integer type.
+
+    Args:
+        class_weight: Factor on the cross entropy of the pixels of each class: numbers, a ``.json``, ``.npy`` or
+            ``.txt`` file of them, or ``'auto'``, the median frequency of the training labels; see
+            :class:`~mtl_plugins.models.losses.ClassWeights`. The weighted sum is divided by the number of labelled
+            pixels and not by the sum of their weights (as ``torch.nn.CrossEntropyLoss`` does), so that the loss of a
+            joint batch stays the mean of its parts.
+
+    Raises:
+        UserError: If ``class_weight`` is none of these.
     """
+
+    def __init__(self, class_weight: Sequence[float] | str | None = None) -> None:
+        super().__init__()
+        self.class_weight = ClassWeights(class_weight, type(self).__name__)
 
     def target_channels(self, pred_channels: int) -> int:
         """One index map."""
@@ -27,7 +44,13 @@ class MaskedCrossEntropyLoss(MaskedLoss):
 
     def elements(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Cross entropy per pixel."""
-        return F.cross_entropy(pred, target[:, 0].long(), reduction='none')
+        labels = target[:, 0].long()
+        loss = F.cross_entropy(pred, labels, reduction='none')
+        return loss * self.class_weight.tensor(loss)[labels] if self.class_weight else loss
+
+    def extra_repr(self) -> str:
+        """Settings, for printing."""
+        return f'class_weight={self.class_weight!r}' if self.class_weight else ''
 
 
 @MODELS.register_module()
