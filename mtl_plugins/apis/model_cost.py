@@ -17,6 +17,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from mtl_plugins.apis.missing_packages import refuse_missing_packages
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 from mtl_plugins.visualization.parts import PartBar, draw_parts
 
@@ -60,6 +61,7 @@ def model_cost(model: Mapping[str, Any], size: Sequence[int], depth: int = 1) ->
     cfg = Config(dict(model=model)).model.to_dict()
     if cfg['backbone'].get('pretrained'):
         cfg['backbone']['pretrained'] = False
+    refuse_missing_packages(cfg)
     with torch.device('meta'):
         built = revert_sync_batchnorm(MODELS.build(cfg)).eval()
     counter = FlopCounterMode(display=False)

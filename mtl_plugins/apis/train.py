@@ -35,6 +35,7 @@ from .datasets import broken_cover
 from .foreign_hooks import save_plain_checkpoints
 from .inspection.setting import check_start
 from .log_services import SERVICES, log_to
+from .missing_packages import refuse_missing_packages
 from .pretrained_weights import fetching
 from .refusals import refusals_of
 from .sync_bn import refuse_sync_bn_on_cpu
@@ -125,6 +126,7 @@ def build_runner(cfg: Config) -> Runner:
         )
     check_start(cfg)
     register_safe_loaders()
+    refuse_missing_packages(cfg.get('model'))
     refuse_sync_bn_on_cpu(cfg)
     prepare_cpu_ddp(cfg, cfg.get('launcher', 'none'))
     save_plain_checkpoints(cfg)

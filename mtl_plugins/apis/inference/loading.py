@@ -28,6 +28,7 @@ from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
 from mtl_plugins.models import MultiTaskSegmentor
 from mtl_plugins.registry import DATASETS, MODELS
 
+from ..missing_packages import refuse_missing_packages
 from ..refusals import refusals_of
 
 DEFAULT_DIVISOR = 32
@@ -93,6 +94,7 @@ def load_model(cfg: Config, weights: str | os.PathLike | None, device: str | tor
     checkpoint = None if weights is None else _read(weights)
     if checkpoint is not None:
         _leave_out_heads(cfg, checkpoint['state_dict'], str(weights))
+    refuse_missing_packages(cfg.model)
     with refusals_of(cfg):
         model = MODELS.build(cfg.model)
     if not isinstance(model, MultiTaskSegmentor):

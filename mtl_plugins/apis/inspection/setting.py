@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
+from mtl_plugins.apis.missing_packages import refuse_missing_packages
 from mtl_plugins.engine.checkpoints import safe_loading
 from mtl_plugins.engine.hooks import LoadReportHook
 from mtl_plugins.engine.hooks.environment import collect_environment
@@ -41,6 +42,7 @@ def show_config(step: Step, cfg: Config, path: str) -> None:
     missing = [name for name in ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper') if not cfg.get(name)]
     if missing:
         raise UserError(f'the config has no {", no ".join(missing)}, which training needs')
+    refuse_missing_packages(cfg.model)
     length = cfg.train_cfg.get('max_iters') or cfg.train_cfg.get('max_epochs')
     unit = 'iterations' if cfg.train_cfg.get('max_iters') else 'epochs'
     step.say(f'{length} {unit}, seed {(cfg.get("randomness") or {}).get("seed")}, work dir {cfg.work_dir}')

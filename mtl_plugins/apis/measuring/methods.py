@@ -21,6 +21,7 @@ from mtl_plugins.engine.hooks.class_weights import equal_class_weights
 from mtl_plugins.engine.optim_wrappers import SelectiveTaskGroupOptimWrapper, StepOptimWrapper
 from mtl_plugins.errors import UserError
 
+from ..missing_packages import refuse_missing_packages
 from ..refusals import refusals_of
 from .memory import peak_memory
 from .timing import Spread, ratio, time_systems
@@ -88,6 +89,7 @@ def build_model(cfg: Config, device: torch.device) -> nn.Module:
     if backbone.get('pretrained'):
         backbone['pretrained'] = False
     backbone.pop('init_cfg', None)
+    refuse_missing_packages(settings)
     with refusals_of(cfg):
         model = MODELS.build(settings)
     equal_class_weights(model)
