@@ -29,7 +29,7 @@ HEADS = {'decode': 'decode.', 'aux': 'aux.'}
 THREE = {'decode': 'decode.', 'aux_0': 'aux_0.', 'aux_1': 'aux_1.'}
 
 # Config, what makes it narrow, and the losses that make the tasks.
-EVERYDAY = {
+MODEL = {
     'deeplabv3plus': (
         'deeplabv3plus/deeplabv3plus_r18-d8_4xb2-80k_cityscapes-512x1024.py',
         dict(
@@ -49,8 +49,6 @@ EVERYDAY = {
         dict(backbone=dict(channels=4, ppm_channels=8), decode_head=dict(in_channels=16, channels=8)),
         dict(context='decode.loss_context', spatial='decode.loss_spatial'),
     ),
-}
-SLOW = {
     'fastscnn': (
         'fastscnn/fast_scnn_8xb4-160k_cityscapes-512x1024.py',
         dict(decode_head=dict(channels=8), auxiliary_head=[dict(channels=8)] * 2),
@@ -73,7 +71,9 @@ SLOW = {
             decode_head=dict(kernel_update_head=[MASKS] * 3, kernel_generate_head=dict(in_channels=256, channels=16)),
             auxiliary_head=dict(in_channels=128, channels=8),
         ),
-        dict(s0='decode.loss_ce.s0', s1='decode.loss_ce.s1', s2='decode.loss_ce.s2', aux='aux.'),
+        dict(
+            s0='decode.loss_ce.s0', s1='decode.loss_ce.s1', s2='decode.loss_ce.s2', s3='decode.loss_ce.s3', aux='aux.'
+        ),
     ),
     'stdc': (
         'stdc/stdc1_4xb12-80k_cityscapes-512x1024.py',
@@ -108,12 +108,16 @@ SLOW = {
         None,  # one head, one loss
     ),
 }
-MODEL = {**EVERYDAY, **SLOW}
-NAMES = [*EVERYDAY, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 WRAPPERS = {
     'gd': dict(type='mtl_plugins.MultiTaskOptimWrapper'),
     'cagrad': dict(type='mtl_plugins.GradientAggregationOptimWrapper', aggregator=dict(type='CAGrad')),
 }
+QUICK = [('deeplabv3plus', 'gd'), ('deeplabv3plus', 'cagrad'), ('pidnet', 'cagrad'), ('ddrnet', 'gd')]
+CASES = [
+    pytest.param(name, method, marks=[] if (name, method) in QUICK else pytest.mark.slow)
+    for name in MODEL
+    for method in WRAPPERS
+]
 PACKAGES = {
     'maskformer/maskformer_r50-d32_8xb2-160k_ade20k-512x512.py': 'MaskFormerHead .* needs onedl-mmdetection',
     'mask2former/mask2former_r50_8xb2-90k_cityscapes-512x1024.py': 'Mask2FormerHead .* needs onedl-mmdetection',
@@ -194,10 +198,10 @@ def batch():
 
 @pytest.mark.filterwarnings('ignore:.*dropout. is deprecated in `FFN:DeprecationWarning')  # mmseg's own
 @pytest.mark.filterwarnings('ignore:.*build_pixel_sampler:UserWarning')
+@pytest.mark.filterwarnings('ignore:For binary segmentation:UserWarning')
 @pytest.mark.filterwarnings('ignore:.*align_corners.*:UserWarning')
 @pytest.mark.filterwarnings('ignore:.*avg_non_ignore.*:UserWarning')
-@pytest.mark.parametrize('method', WRAPPERS)
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(('name', 'method'), CASES)
 def test_trains_by_its_own_config(built, name, method):
     tasks, model = MODEL[name][2], built(name)
     before = {key: value.clone() for key, value in model.named_parameters()}
