@@ -1,6 +1,7 @@
 """``python -m mtl_plugins`` and the files in ``tools/``."""
 
 import ast
+import pickle
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from mmengine.registry import LOOPS
 
 from mtl_plugins.__main__ import COMMANDS, run
 from mtl_plugins.apis.refusals import refusals_of
-from mtl_plugins.errors import UserError
+from mtl_plugins.errors import UserError, UserFileNotFoundError, UserKeyError, UserTypeError, refusing
 from mtl_plugins.methods.naming import near_matches
 from mtl_plugins.user_errors import explain
 from tests.tools.tiny import ROOT, options
@@ -113,6 +114,47 @@ def test_an_error_python_raises_in_a_module_of_ours_is_a_bug():
     error = _caught(near_matches, 1, None)
     assert isinstance(error, TypeError)
     assert explain(error) is None
+
+
+def test_a_loss_that_a_method_cannot_take_is_one_line(tmp_path, monkeypatch, capsys):
+    def losses(self, *args, **kwargs):
+        return {f'{task}.loss': -1 * sum(p.sum() ** 2 for p in self.parameters()) for task in self.tasks}
+
+    monkeypatch.setattr('mtl_plugins.models.MultiTaskSegmentor.loss', losses)
+    assert run('train', [GD, '--work-dir', str(tmp_path / 'run'), '--method', 'gls', *options(1)]) == 1
+    assert 'train: error: GLS needs losses >= 0, but the loss of' in capsys.readouterr().err
+
+
+def test_what_comes_out_of_a_worker_process_is_its_sentence_alone():
+    from torch._utils import ExceptionWrapper
+
+    try:
+        raise UserKeyError('photo.png: no label', advice='draw one')
+    except UserKeyError:
+        wrapped = ExceptionWrapper(where='in DataLoader worker process 0')
+    assert explain(_caught(lambda _: wrapped.reraise())) == 'photo.png: no label'
+
+
+def test_the_family_is_of_pythons_classes_too():
+    for own, kind in [(UserTypeError, TypeError), (UserKeyError, KeyError), (UserFileNotFoundError, FileNotFoundError)]:
+        error = own("it's this", advice='mend it')
+        assert isinstance(error, kind)
+        assert isinstance(error, UserError)
+        assert explain(error) == "it's this\nmend it"
+        copied = pickle.loads(pickle.dumps(error))
+        assert (str(copied), copied.advice) == (str(error), 'mend it')
+
+
+@pytest.mark.parametrize('kind', [ValueError, TypeError, KeyError])
+def test_what_pure_code_refuses_becomes_the_users(kind):
+    def build(_):
+        with refusing('weighting'):
+            raise kind('too large')
+
+    error = _caught(build)
+    assert isinstance(error, UserError)
+    assert isinstance(error, kind)
+    assert explain(error) == 'weighting: too large'
 
 
 def test_an_interrupt_is_one_line(monkeypatch, capsys):

@@ -6,6 +6,10 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 
+class RefusedValueError(ValueError):
+    """A number of a step that a method cannot work with, and whoever chose the method can mend."""
+
+
 def near_matches(name: str, known: Iterable[str]) -> str:
     """Return the end of an error message about an unknown ``name``: its near matches, or else all known names."""
     known = [str(item) for item in known]

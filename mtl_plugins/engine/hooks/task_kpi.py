@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
-from mtl_plugins.errors import UserError, UserKeyError
+from mtl_plugins.errors import UserError, UserKeyError, refusing
 from mtl_plugins.registry import HOOKS
 
 
@@ -46,4 +46,5 @@ class TaskKPIHook(Hook):
         if missing:
             raise UserKeyError(f'TaskKPIHook: no metric {missing}; there are {sorted(metrics or {})}')
         values = {task: float(metrics[name]) / 100 for task, name in self.kpis.items()}
-        weighting.update_kpis({task: value for task, value in values.items() if math.isfinite(value)})
+        with refusing('TaskKPIHook'):
+            weighting.update_kpis({task: value for task, value in values.items() if math.isfinite(value)})

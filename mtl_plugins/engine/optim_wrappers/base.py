@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError, refusing
 from mtl_plugins.methods.catalogue import StepCost
+from mtl_plugins.methods.naming import RefusedValueError
 from mtl_plugins.version import __version__
 
 from ..batch_norm import check_policy
@@ -202,7 +203,10 @@ class StepOptimWrapper(OptimWrapper):
             raise UserError('multi-task optimizer wrappers take no step_kwargs and zero_kwargs in update_params()')
         grad = self._accumulative_counts == 1
         # No local variable for what was captured: it would pin the graph of the first forward during the whole step.
-        self.step_tasks(TaskClosure(self.policy, self._capture.take(), self._request, grad))
+        try:
+            self.step_tasks(TaskClosure(self.policy, self._capture.take(), self._request, grad))
+        except RefusedValueError as error:
+            raise UserError(str(error)) from error
 
     def step_tasks(self, closure: Closure) -> None:
         """Take the training step of one batch; every ``accumulative_counts``-th call moves the weights.

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mtl_plugins.methods.naming import check_tasks, near_matches
+from mtl_plugins.methods.naming import RefusedValueError, check_tasks, near_matches
 
 State = dict[str, Any]
 """Name -> a tensor with an entry per task, or a count."""
@@ -214,7 +214,7 @@ class Weighting(ABC):
         """Raise a ValueError if a loss is negative, for methods that are defined by its logarithm or ratio."""
         if bool((losses < 0).any()):
             worst = int(losses.argmin())
-            raise ValueError(
+            raise RefusedValueError(
                 f"{type(self).__name__} needs losses >= 0, but the loss of '{self.tasks[int(rows[worst])]}' is "
                 f'{float(losses[worst]):.6g}; add a constant to this loss or use another weighting'
             )
