@@ -27,7 +27,6 @@ from mtl_plugins.engine.hooks.safe_checkpoint import SafeCheckpointHook
 
 _counter = itertools.count()
 SAMPLER = dict(type='InfiniteSampler', shuffle=True, seed=3)
-WARMUP = dict(type='LinearLR', start_factor=0.1, by_epoch=False)
 
 
 class Numbers(Dataset):
@@ -108,9 +107,6 @@ def build_runner(
     width=8,
     rng_hook=True,
     launcher='none',
-    optim_wrapper=None,
-    param_scheduler='warmup',
-    train_cfg=None,
     sampler=None,
     **kwargs,
 ):
@@ -132,16 +128,16 @@ def build_runner(
         model=DropoutModel(width=width),
         work_dir=str(work_dir),
         train_dataloader=dict(data, dataset=Numbers(), sampler=sampler or SAMPLER),
-        train_cfg=train_cfg or dict(type='IterBasedTrainLoop', max_iters=iters, val_interval=val_interval or iters + 1),
-        optim_wrapper=optim_wrapper or dict(optimizer=dict(type='Adam', lr=0.01)),
-        param_scheduler=WARMUP | dict(end=iters) if param_scheduler == 'warmup' else param_scheduler,
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=iters, val_interval=val_interval or iters + 1),
+        optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.01)),
+        param_scheduler=dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=iters),
         default_hooks=dict(
             checkpoint=SafeCheckpointHook(**checkpoint),
             timer=dict(type='IterTimerHook'),
             logger=dict(type='LoggerHook', interval=1000, log_metric_by_epoch=False),
         ),
         custom_hooks=[*([RNGStateHook()] if rng_hook else []), *hooks],
-        randomness=kwargs.pop('randomness', dict(seed=7)),
+        randomness=dict(seed=7),
         load_from=None if resume_from is None else str(resume_from),
         resume=resume_from is not None,
         # MMEngine keeps message hubs and loggers by name for the life of the process.

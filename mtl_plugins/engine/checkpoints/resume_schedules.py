@@ -83,13 +83,19 @@ def _apply(
     meta = checkpoint['meta']
     wrapper = optimizers_of(runner)[name]
     iterations, epochs = (steps_taken(states, by_epoch) for by_epoch in (False, True))
-    new, groups = fast_forward(
-        schedules,
-        wrapper.param_groups,
-        int(meta['iter']) if iterations is None else iterations,
-        int(meta['epoch']) if epochs is None else epochs,
-        len(runner.train_dataloader),
-    )
+    try:
+        new, groups = fast_forward(
+            schedules,
+            wrapper.param_groups,
+            int(meta['iter']) if iterations is None else iterations,
+            int(meta['epoch']) if epochs is None else epochs,
+            len(runner.train_dataloader),
+        )
+    except ValueError as error:  # OneCycleLR cannot go beyond its end
+        raise ResumeMismatchError(
+            f'cannot resume: the schedules of this config ({"; ".join(words)}) do not reach iteration {meta["iter"]}: '
+            f'{error}. Give them at least the length of the run'
+        ) from error
     names = {schedule['param_name'] for schedule in [*states, *new]}
     for group, arrived in zip(_groups(state), groups):
         _move(group, arrived, names)
