@@ -145,6 +145,7 @@ def prepare_cpu_ddp(cfg: Any, launcher: str) -> None:
     import torch
     import torch.distributed as dist
 
+    settings = _group_settings(cfg) if launcher != 'none' else {}
     if launcher == 'none' or torch.cuda.is_available():
         return
     if launcher != 'pytorch':
@@ -154,7 +155,7 @@ def prepare_cpu_ddp(cfg: Any, launcher: str) -> None:
     if not dist.is_initialized():
         from mtl_plugins.engine.hooks.preemption import close_gloo_at_exit
 
-        dist.init_process_group('gloo', **_group_settings(cfg))
+        dist.init_process_group('gloo', **settings)
         close_gloo_at_exit()
     wrapper = dict(cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel'))
     wrapper.setdefault('device_ids', None)

@@ -1,6 +1,8 @@
+import socket
 import subprocess
 import sys
 import textwrap
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import torch
 from mmengine.config import Config
 
 from mtl_plugins import compat
+from mtl_plugins.errors import UserError
 
 
 def run_python(code, *blocked):
@@ -130,6 +133,38 @@ def test_ddp_on_cpu_gets_gloo_and_no_device(on_cpu):
     assert on_cpu == ['gloo']
     assert cfg.model_wrapper_cfg.device_ids is None
     assert cfg.model_wrapper_cfg.find_unused_parameters
+
+
+def test_the_settings_of_the_process_group_hold_on_the_cpu_too(monkeypatch):
+    made = []
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch.distributed, 'is_initialized', lambda: False)
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend, **more: made.append((backend, more)))
+    for settings in (dict(), dict(timeout=None), dict(backend='nccl', timeout=1.5, init_method='env://')):
+        compat.prepare_cpu_ddp(Config(dict(env_cfg=dict(dist_cfg=settings))), 'pytorch')
+    more = dict(timeout=timedelta(seconds=1.5), init_method='env://')
+    assert made == [('gloo', {}), ('gloo', {}), ('gloo', more)]
+
+
+@pytest.mark.parametrize('cuda', [False, True])
+@pytest.mark.parametrize('timeout', [0, -1, '30', True, [30], float('inf'), float('nan')])
+def test_a_time_limit_that_is_none_is_refused(timeout, cuda, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: cuda)
+    cfg = Config(dict(env_cfg=dict(dist_cfg=dict(timeout=timeout))))
+    with pytest.raises(UserError, match=r'env_cfg\.dist_cfg\.timeout must be a number of seconds above 0, but got'):
+        compat.prepare_cpu_ddp(cfg, 'pytorch')
+    compat.prepare_cpu_ddp(cfg, 'none')
+
+
+def test_a_rank_that_does_not_come_is_waited_for_as_long_as_is_said(monkeypatch):
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    for name, value in dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=port, RANK=0, WORLD_SIZE=2).items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(torch.distributed.DistError):
+        compat.prepare_cpu_ddp(Config(dict(env_cfg=dict(dist_cfg=dict(timeout=1)))), 'pytorch')
 
 
 def test_one_process_or_cuda_is_left_alone(on_cpu, monkeypatch):

@@ -1,0 +1,169 @@
+"""Files that a model is to begin with: honoured, or refused; and weights that a network does not bring."""
+
+import re
+import urllib.error
+
+import huggingface_hub.constants as hub_constants
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModule
+from torch import nn
+
+from mtl_plugins.apis.pretrained_weights import fetching
+from mtl_plugins.engine.checkpoints.init_files import check_init_files
+from mtl_plugins.engine.hooks import LoadReportHook
+from mtl_plugins.errors import UserError, UserFileNotFoundError, UserRuntimeError
+from mtl_plugins.models.backbones import hub
+from tests.engine.safety import DropoutModel, build_runner, release
+
+from .micro_vit import micro
+
+
+def pretrained(path, **options):
+    return dict(type='Pretrained', checkpoint=str(path), **options)
+
+
+class TestTimmViT:
+    @pytest.mark.parametrize('many', [False, True])
+    def test_a_file_that_is_not_there_is_an_error(self, many):
+        entry = pretrained('/nope.pth')
+        vit = micro(init_cfg=[entry] if many else entry)
+        with pytest.raises(RuntimeError, match=r'init_cfg=.*was asked for, but the weights are still random'):
+            vit(torch.randn(1, 3, 48, 32))
+        with pytest.raises(FileNotFoundError, match=r"TimmViT: init_cfg\.checkpoint='/nope\.pth' is not a file"):
+            vit.init_weights()
+
+    @pytest.mark.parametrize('prefix', ['', 'backbone.', 'teacher.'])
+    def test_the_file_is_loaded(self, prefix, tmp_path):
+        source = micro(seed=7)
+        torch.save(
+            dict(state_dict={f'{prefix}{name}': value for name, value in source.state_dict().items()}),
+            tmp_path / 'a.pth',
+        )
+        vit = micro(init_cfg=pretrained(tmp_path / 'a.pth', **(dict(prefix=prefix) if prefix else {})))
+        vit.init_weights()
+        assert all(torch.equal(value, vit.state_dict()[name]) for name, value in source.state_dict().items())
+
+    def test_a_file_that_does_not_fit_is_an_error(self, tmp_path):
+        torch.save(nn.Linear(2, 3).state_dict(), tmp_path / 'a.pth')
+        with pytest.raises(ValueError, match=r"init_cfg\.checkpoint='.*a\.pth' does not hold the weights"):
+            micro(init_cfg=pretrained(tmp_path / 'a.pth')).init_weights()
+
+    def test_other_settings_are_not_ignored(self):
+        vit = micro(init_cfg=dict(type='Constant', layer='Linear', val=0.25, bias=0.5))
+        vit.init_weights()
+        linear = [module for module in vit.modules() if isinstance(module, nn.Linear)]
+        assert linear
+        assert all((module.weight == 0.25).all() for module in linear)
+
+    def test_two_sources_are_refused(self):
+        with pytest.raises(UserError, match='from pretrained=True and from init_cfg'):
+            micro(pretrained=True, init_cfg=pretrained('a.pth'))
+
+
+class Part(BaseModule):
+    def __init__(self, init_cfg):
+        super().__init__(init_cfg)
+        self.layer = nn.Linear(2, 3)
+
+
+class Converting(Part):
+    def init_weights(self):
+        """Has its own way with names."""
+
+
+class Whole(BaseModule):
+    def __init__(self, part):
+        super().__init__()
+        self.part = part
+
+
+@pytest.mark.parametrize('cls', [Part, Converting])
+def test_any_part_of_a_model_names_its_missing_file(cls):
+    with pytest.raises(UserFileNotFoundError, match=r"model\.part\.init_cfg\.checkpoint='/nope\.pth' is not a file"):
+        check_init_files(Whole(cls(pretrained('/nope.pth'))))
+
+
+def test_a_file_of_another_model_is_refused(tmp_path):
+    torch.save(nn.Conv2d(1, 1, 1).state_dict(), tmp_path / 'a.pth')
+    refused = r'model\.part\.init_cfg\.checkpoint=.*none of its 2 tensors fits \(it has weight, the model layer'
+    with pytest.raises(UserError, match=refused):
+        check_init_files(Whole(Part(pretrained(tmp_path / 'a.pth'))))
+    check_init_files(Whole(Converting(pretrained(tmp_path / 'a.pth'))))
+
+
+@pytest.mark.parametrize('prefix', [None, 'neck', 'neck.'])
+def test_what_fits_in_part_is_accepted(prefix, tmp_path):
+    start = 'neck.' if prefix else 'module.'
+    torch.save(dict(state_dict={f'{start}layer.bias': torch.zeros(3), 'x': torch.ones(1)}), tmp_path / 'a.pth')
+    check_init_files(Part(pretrained(tmp_path / 'a.pth', **(dict(prefix=prefix) if prefix else {}))))
+
+
+def test_a_run_is_refused_before_it_trains(tmp_path):
+    runner = build_runner(tmp_path, [LoadReportHook()], iters=1)
+    runner.model.init_cfg = pretrained('/nope.pth')
+    assert isinstance(runner.model, DropoutModel)
+    with pytest.raises(UserFileNotFoundError, match=r"model\.init_cfg\.checkpoint='/nope\.pth'"):
+        runner.train()
+    release(runner)
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """No network; counts the questions."""
+    asked = []
+
+    def refuse(request, timeout):
+        asked.append(timeout)
+        raise urllib.error.URLError('no route to host')
+
+    monkeypatch.setattr(hub.urllib.request, 'urlopen', refuse)
+    monkeypatch.setattr(hub_constants, 'HF_HUB_OFFLINE', False)
+    hub.hub_answers.cache_clear()
+    yield asked
+    hub.hub_answers.cache_clear()
+
+
+def test_without_network_there_is_one_question_and_no_retry(offline, tmp_path, monkeypatch):
+    monkeypatch.setattr(hub_constants, 'HF_HUB_CACHE', str(tmp_path))
+    with pytest.raises(RuntimeError, match=r'The hub does not answer.*pretrained=<path>.*pretrained=False'):
+        micro(pretrained=True).init_weights()
+    assert len(offline) == 1
+    assert hub_constants.HF_HUB_OFFLINE
+
+
+def test_a_hub_that_refuses_is_there(offline, monkeypatch):
+    def refuse(request, timeout):
+        raise urllib.error.HTTPError(request.full_url, 403, 'no', {}, None)
+
+    monkeypatch.setattr(hub.urllib.request, 'urlopen', refuse)
+    assert hub.hub_answers()
+    assert not hub_constants.HF_HUB_OFFLINE
+
+
+MODELS = [
+    (dict(backbone=dict(type='mmseg.TIMMBackbone', model_name='a')), 'model.backbone.pretrained=False'),
+    (dict(a=[dict(backbone=dict(type='X', pretrained=True))]), 'model.a.0.backbone.pretrained=False'),
+    (dict(pretrained='open-mmlab://resnet50_v1c'), 'model.pretrained=None'),
+    (
+        dict(backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='https://x.org/a.pth'))),
+        'model.backbone.init_cfg.checkpoint=None',
+    ),
+]
+
+
+@pytest.mark.parametrize(('model', 'way'), MODELS)
+def test_weights_that_do_not_come_name_their_setting(model, way, offline):
+    with (
+        pytest.raises(UserRuntimeError, match=re.escape(f'(--cfg-options {way})')),
+        fetching(Config(dict(model=model))),
+    ):
+        raise urllib.error.URLError('no route to host')
+
+
+def test_other_errors_are_left_as_they_are(offline):
+    with pytest.raises(ZeroDivisionError), fetching(Config(dict(model=MODELS[0][0]))):
+        raise ZeroDivisionError
+    with pytest.raises(urllib.error.URLError), fetching(Config(dict(model=dict(type='X')))):
+        raise urllib.error.URLError('of something else')
