@@ -1,5 +1,7 @@
 """``clip_grad`` acts on the averaged gradient that is stepped, and on that without the loss scale of fp16."""
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -22,10 +24,12 @@ MECHANISMS = {
 CLIPS = {'norm': dict(max_norm=0.05), 'value': dict(type='value', clip_value=0.01)}
 
 
-def train(mechanism, precision, clip_grad):
-    key, options = mechanism
+@cache
+def train(mechanism, scaled, clip):
+    key, options = MECHANISMS[mechanism]
     model = make_model()
-    wrapper = build(key, model, precision=precision, clip_grad=clip_grad, **options)
+    precision = dict(precision='fp16', init_scale=2.0**10) if scaled else 'fp32'
+    wrapper = build(key, model, precision=precision, clip_grad=CLIPS.get(clip), **options)
     # What is scaled and unscaled by a power of two comes out bit by bit, as long as no 16-bit number is involved.
     wrapper.precision.autocast = lambda device: torch.autocast(device, enabled=False)
     lengths, step = [], wrapper.optimizer.step
@@ -45,9 +49,9 @@ def train(mechanism, precision, clip_grad):
 @pytest.mark.parametrize('kind', CLIPS)
 @pytest.mark.parametrize('mechanism', MECHANISMS)
 def test_the_clip_sees_no_loss_scale(mechanism, kind):
-    plain, steps = train(MECHANISMS[mechanism], 'fp32', CLIPS[kind])
-    scaled, scaled_steps = train(MECHANISMS[mechanism], dict(precision='fp16', init_scale=2.0**10), CLIPS[kind])
-    free, _ = train(MECHANISMS[mechanism], 'fp32', None)
+    plain, steps = train(mechanism, scaled=False, clip=kind)
+    scaled, scaled_steps = train(mechanism, scaled=True, clip=kind)
+    free, _ = train(mechanism, scaled=False, clip=None)
     if MECHANISMS[mechanism][1].get('level') == 'features':
         # Where losses are scaled it takes another way to the same gradient.
         torch.testing.assert_close(plain, scaled, rtol=1e-6, atol=1e-8)

@@ -7,12 +7,13 @@ import torch
 
 from mtl_plugins.engine import ReleasedTaskGroupOptimWrapper, SelectiveTaskGroupOptimWrapper
 
-from .all_methods import ROWS, build
+from .all_methods import ROWS, build, read_fragment
 from .runs import differences
 from .toy import TASKS, flat, make_model, toy_batch
 
 # fp16's scaler finds an overflow after the fact; elsewhere the guard looks before the step.
 SKIPPERS = {'overflow': dict(precision=dict(precision='fp16', init_scale=2.0**10)), 'guard': dict(precision='fp32')}
+ONE_PER_WRAPPER = {read_fragment(key)['type']: key for key in ROWS}.values()
 # Settled before the step: the turn that the batch belongs to, and what is drawn for it.
 BEFORE_THE_STEP = {'num_steps', 'num_regroupings_due', 'groups', 'waiting', 'grouper'}
 
@@ -73,13 +74,14 @@ def test_only_the_group_that_did_not_step_goes_without_credit(skipper):
         assert changed == [each != task for each in TASKS]
 
 
-@pytest.mark.parametrize('skipper', SKIPPERS)
-@pytest.mark.parametrize('key', ROWS)
+@pytest.mark.parametrize(
+    ('key', 'skipper'), [*((key, 'guard') for key in ROWS), *((key, 'overflow') for key in ONE_PER_WRAPPER)]
+)
 def test_the_whole_state_of_a_method_survives_a_skipped_batch(key, skipper):
     """All that a checkpoint keeps of the method and its optimizer."""
     model = make_model()
     wrapper = build(key, model, **SKIPPERS[skipper])
-    for number in range(3):
+    for number in range(2):
         torch.manual_seed(number)
         model.train_step(toy_batch(number), wrapper)
 
