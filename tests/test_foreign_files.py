@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from mmengine.runner import load_checkpoint
 
 from mtl_plugins.apis.configs import load_config
 from mtl_plugins.apis.inference.loading import _read
@@ -13,6 +14,7 @@ from mtl_plugins.datasets.files import read_fixture_marker, read_lines
 from mtl_plugins.datasets.pascal_context.layout import part_list_file
 from mtl_plugins.datasets.pascal_context.part_lists import read_part_lists
 from mtl_plugins.datasets.verification.manifest import load_manifest
+from mtl_plugins.engine.checkpoints.loaders import safe_loading
 from mtl_plugins.engine.hooks.metrics_file import read_metrics
 from mtl_plugins.errors import UserError
 from mtl_plugins.evaluation.baselines import load_baselines
@@ -130,6 +132,14 @@ CHECKPOINTS = {
     'weights that are none': {'state_dict': None},
     'names that are numbers': {'state_dict': {0: torch.ones(2)}},
 }
+
+
+@pytest.mark.parametrize('name', ['a list', 'a tensor', 'a number', 'weights that are a list', 'weights that are none'])
+def test_training_and_evaluation_name_them_too(tmp_path, name):
+    torch.save(CHECKPOINTS[name], tmp_path / 'a.pth')
+    with safe_loading(), pytest.raises(UserError, match='holds no weights') as caught:
+        load_checkpoint(torch.nn.Linear(1, 1), str(tmp_path / 'a.pth'))
+    assert str(tmp_path / 'a.pth') in str(caught.value)
 
 
 @pytest.mark.parametrize('content', CHECKPOINTS.values(), ids=CHECKPOINTS)

@@ -190,7 +190,7 @@ def _in_words(path: Path) -> str:
         return (
             f'process {content["pid"]} on {content["host"]} since {content["since"]} ({str(content["command"])[:300]})'
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return 'another process'
 
 

@@ -133,8 +133,6 @@ def _read(weights: str | os.PathLike) -> dict[str, Any]:
     """The checkpoint as a dict with ``state_dict``, whose keys carry no prefix of a wrapper."""
     with safe_loading():
         checkpoint = CheckpointLoader.load_checkpoint(str(weights), map_location='cpu', logger=_quiet())
-    if not isinstance(checkpoint, Mapping):
-        raise UserError(f'{weights} holds {type(checkpoint).__name__} instead of a dict of weights')
     if 'state_dict' not in checkpoint:
         checkpoint = dict(state_dict=checkpoint)
     weighty = isinstance(checkpoint['state_dict'], Mapping) and any(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -63,7 +63,7 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
     path = os.path.expanduser(filename)
     if not os.path.isfile(path):
         raise UserFileNotFoundError(f'no checkpoint at {path}: check load_from / the CHECKPOINT argument')
-    return safe_torch_load(path, map_location)
+    return _checked(safe_torch_load(path, map_location), path)
 
 
 def load_from_http(filename: str, map_location: Any = None, model_dir: str | None = None) -> Any:
@@ -79,13 +79,14 @@ def load_from_http(filename: str, map_location: Any = None, model_dir: str | Non
     if not os.path.exists(path):  # other machines of the job have their own disk
         os.makedirs(folder, exist_ok=True)
         download_url_to_file(filename, path, progress=False)
-    return safe_torch_load(path, map_location, name=f'{filename} (downloaded to {path})')
+    name = f'{filename} (downloaded to {path})'
+    return _checked(safe_torch_load(path, map_location, name=name), name)
 
 
 def load_from_ceph(filename: str, map_location: Any = None, backend: str = 'petrel') -> Any:
     """Load from Ceph/S3; see :func:`.safe_load.safe_torch_load`."""
     data = get_file_backend(filename, backend_args={'backend': backend}).get(filename)
-    return safe_torch_load(io.BytesIO(data), map_location, name=filename)
+    return _checked(safe_torch_load(io.BytesIO(data), map_location, name=filename), filename)
 
 
 def load_from_torchvision(filename: str, map_location: Any = None) -> Any:
@@ -114,6 +115,17 @@ def load_from_mmcls(filename: str, map_location: Any = None) -> Any:
 def load_from_pavi(filename: str, map_location: torch.device | str | None = None) -> Any:
     """Refuse: this private service has no safe loader."""
     raise UserError(f'cannot load {filename}: pavi:// is not supported. Download the file and give its local path')
+
+
+def _checked(content: Any, name: str) -> Mapping[str, Any]:
+    """Refuse what MMEngine would stumble over: a file that holds something else than names and values."""
+    state = content.get('state_dict', content) if isinstance(content, Mapping) else content
+    if not isinstance(state, Mapping):
+        place = ' under state_dict' if isinstance(content, Mapping) else ''
+        raise UserError(
+            f'{name} holds no weights: expected a dict of names and tensors{place}, but found {type(state).__name__}'
+        )
+    return content
 
 
 def _look_up(table: dict[str, str], filename: str) -> str:
