@@ -1,4 +1,4 @@
-"""What all step strategies share: entering the step, averaging over ranks, stepping the optimizer, state."""
+"""What all step strategies share: entering the step, averaging over ranks, stepping the optimizer."""
 
 from __future__ import annotations
 
@@ -11,23 +11,19 @@ from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError, refusing
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.methods.naming import RefusedValueError
-from mtl_plugins.version import __version__
 
 from ..batch_norm import check_policy
 from ..capture import ForwardCapture
-from ..checkpoints.optimizer_settings import wrapper_settings
-from ..checkpoints.stock_resume import warn_of_length, warn_of_settings
+from ..checkpoints.stock_resume import warn_of_length
 from ..closure import ForwardPolicy, TaskClosure
 from ..guards import bare_model, refuse_compiled
 from ..losses import LossTable
-from ..method_names import former_name, key_of_former, method_key
 from ..nonfinite import NonFiniteGuard, all_finite
 from ..one_task import one_task_note
 from ..parameters import ParameterTable
@@ -36,12 +32,10 @@ from ..reduction import Reducer
 from ..running import prepare_weighting, runner_around
 from ..silent_tasks import SilentTasks
 from ..step_batch import Closure, Measurement, StepBatch
-
-STATE_VERSION = 2
-"""Version 1 named methods by classes."""
+from .saved_state import SavedState, other_tasks
 
 
-class StepOptimWrapper(OptimWrapper):
+class StepOptimWrapper(SavedState):
     """Base of all step strategies: an MMEngine optimizer wrapper that sees the losses of single tasks.
 
     ``optim_context(model)`` catches the batch and the loss dict of the forward that ``train_step`` makes;
@@ -69,8 +63,6 @@ class StepOptimWrapper(OptimWrapper):
         ValueError: If an argument is out of range.
     """
 
-    method_parts: tuple[str, ...] = ()
-    """Names of the classes of :mod:`mtl_plugins.methods` that the step is made of, the loss weighting first."""
     maps_parameters = False
     """Whether the strategy finds out itself, in step with all ranks, which parameters each task uses."""
 
@@ -124,16 +116,6 @@ class StepOptimWrapper(OptimWrapper):
     def task_names(self) -> tuple[str, ...] | None:
         """The tasks in the order of all vectors and matrices; None before they are known."""
         return self.losses.tasks
-
-    @property
-    def method_name(self) -> str:
-        """Key of the method, as ``--method`` takes it; stored in checkpoints and compared on resume."""
-        return method_key(type(self), self.method_parts)
-
-    @property
-    def former_method_name(self) -> str:
-        """The method as checkpoints of version 1 name it."""
-        return former_name(type(self), self.method_parts) if self.method_parts else self.method_name
 
     @property
     def at_step_boundary(self) -> bool:
@@ -338,7 +320,7 @@ class StepOptimWrapper(OptimWrapper):
 
     def _settle_tasks(self, tasks: tuple[str, ...]) -> None:
         if self._saved_tasks is not None and self._saved_tasks != tasks:
-            raise UserError(_other_tasks(self._saved_tasks, tasks))
+            raise UserError(other_tasks(self._saved_tasks, tasks))
         self.losses.fix(tasks)
         with refusing('optim_wrapper'):
             self._bind()
@@ -351,83 +333,3 @@ class StepOptimWrapper(OptimWrapper):
         if seed is None:
             seed = self.reducer.gather_objects(torch.initial_seed())[0]
         return int(seed) % 2**63
-
-    # ------------------------------------------------------------------ state
-    def strategy_state(self) -> dict[str, Any]:
-        """What the strategy must carry over to a resumed run: plain tensors, numbers, strings, lists, dicts."""
-        return {}
-
-    def load_strategy_state(self, state: dict[str, Any]) -> None:
-        """Restore :meth:`strategy_state`."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """The optimizer's state, and under ``'mtl'`` the method's own."""
-        state = super().state_dict()
-        state['mtl'] = dict(
-            version=STATE_VERSION,
-            written_by=__version__,
-            method=self.method_name,
-            tasks=list(self.task_names or ()),
-            generator=self.generator.get_state(),
-            settings=wrapper_settings(self),
-            max_iters=self._max_counts if self._max_counts > 0 else None,
-            precision=self.precision.state_dict(),
-            nonfinite=self.guard.state_dict(),
-            zero_rows=dict(self.zero_rows),
-            strategy=self.strategy_state() if self.task_names is not None else {},
-        )
-        return state
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore :meth:`state_dict`.
-
-        Raises:
-            ValueError: If the state was written by another method or for other tasks; the message says how to go on.
-        """
-        state_dict = dict(state_dict)
-        mtl = state_dict.pop('mtl', None)
-        if mtl is None:
-            super().load_state_dict(state_dict)
-            return
-        self._check_state(mtl)
-        self._saved_length = warn_of_settings({**state_dict, 'mtl': mtl}, self)
-        super().load_state_dict(state_dict)
-        # The Runner maps checkpoints to the training device; generator states live on the CPU.
-        self.generator.set_state(mtl['generator'].cpu().to(torch.uint8))
-        self.precision.load_state_dict(mtl['precision'])
-        self.guard.load_state_dict(mtl['nonfinite'])
-        self.zero_rows = {task: int(count) for task, count in mtl.get('zero_rows', {}).items()}
-        if self.task_names is None and self._saved_tasks is None:
-            return
-        # The Runner restores the optimizer before the wrapper meets the model, which may be what knows the tasks.
-        self._strategy_to_load = mtl['strategy']
-        if self.task_names is not None:
-            self._load_strategy()
-
-    def _load_strategy(self) -> None:
-        if self._strategy_to_load is not None:
-            state, self._strategy_to_load = self._strategy_to_load, None
-            with refusing('the state of optim_wrapper in the checkpoint'):
-                self.load_strategy_state(state)
-
-    def _check_state(self, mtl: dict[str, Any]) -> None:
-        saved = mtl['method']
-        former = mtl.get('version', 1) < 2
-        if saved != (self.former_method_name if former else self.method_name):
-            key = key_of_former(saved) if former else saved
-            raise UserError(
-                f"the checkpoint was trained with method '{key}', this run uses '{self.method_name}'; resuming would "
-                f'mix them. Go on with --method {key}, or start a new run from its weights: load_from=CHECKPOINT '
-                'without --resume'
-            )
-        saved = tuple(mtl['tasks'])
-        if saved and self.task_names is not None and saved != self.task_names:
-            raise UserError(_other_tasks(saved, self.task_names))
-        self._saved_tasks = saved or None
-
-
-def _other_tasks(saved: Sequence[str], now: Sequence[str]) -> str:
-    return (
-        f'the checkpoint was trained on the tasks {list(saved)}, this run has {list(now)}; resuming would mix '
-        'their state. Start a new run from its weights: load_from=CHECKPOINT without --resume'
-    )

@@ -1,0 +1,116 @@
+"""What an optimizer wrapper of ours writes into a checkpoint, and when it takes it back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.optim import OptimWrapper
+
+from mtl_plugins.errors import UserError, refusing
+from mtl_plugins.version import __version__
+
+from ..checkpoints.optimizer_settings import wrapper_settings
+from ..checkpoints.stock_resume import warn_of_settings
+from ..method_names import former_name, key_of_former, method_key
+
+STATE_VERSION = 2
+"""Version 1 named methods by classes."""
+
+
+class SavedState(OptimWrapper):
+    """The part of :class:`.base.StepOptimWrapper` that deals with checkpoints."""
+
+    method_parts: tuple[str, ...] = ()
+    """Names of the classes of :mod:`mtl_plugins.methods` that the step is made of, the loss weighting first."""
+
+    @property
+    def method_name(self) -> str:
+        """Key of the method, as ``--method`` takes it; stored in checkpoints and compared on resume."""
+        return method_key(type(self), self.method_parts)
+
+    @property
+    def former_method_name(self) -> str:
+        """The method as checkpoints of version 1 name it."""
+        return former_name(type(self), self.method_parts) if self.method_parts else self.method_name
+
+    def strategy_state(self) -> dict[str, Any]:
+        """What the strategy must carry over to a resumed run: plain tensors, numbers, strings, lists, dicts."""
+        return {}
+
+    def load_strategy_state(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`strategy_state`."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimizer's state, and under ``'mtl'`` the method's own."""
+        state = super().state_dict()
+        state['mtl'] = dict(
+            version=STATE_VERSION,
+            written_by=__version__,
+            method=self.method_name,
+            tasks=list(self.task_names or ()),
+            generator=self.generator.get_state(),
+            settings=wrapper_settings(self),
+            max_iters=self._max_counts if self._max_counts > 0 else None,
+            precision=self.precision.state_dict(),
+            nonfinite=self.guard.state_dict(),
+            zero_rows=dict(self.zero_rows),
+            strategy=self.strategy_state() if self.task_names is not None else {},
+        )
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore :meth:`state_dict`.
+
+        Raises:
+            ValueError: If the state was written by another method or for other tasks; the message says how to go on.
+        """
+        state_dict = dict(state_dict)
+        mtl = state_dict.pop('mtl', None)
+        if mtl is None:
+            super().load_state_dict(state_dict)
+            return
+        self._check_state(mtl)
+        self._saved_length = warn_of_settings({**state_dict, 'mtl': mtl}, self)
+        super().load_state_dict(state_dict)
+        # The Runner maps checkpoints to the training device; generator states live on the CPU.
+        self.generator.set_state(mtl['generator'].cpu().to(torch.uint8))
+        self.precision.load_state_dict(mtl['precision'])
+        self.guard.load_state_dict(mtl['nonfinite'])
+        self.zero_rows = {task: int(count) for task, count in mtl.get('zero_rows', {}).items()}
+        if self.task_names is None and self._saved_tasks is None:
+            return
+        # The Runner restores the optimizer before the wrapper meets the model, which may be what knows the tasks.
+        self._strategy_to_load = mtl['strategy']
+        if self.task_names is not None:
+            self._load_strategy()
+
+    def _load_strategy(self) -> None:
+        if self._strategy_to_load is not None:
+            state, self._strategy_to_load = self._strategy_to_load, None
+            with refusing('the state of optim_wrapper in the checkpoint'):
+                self.load_strategy_state(state)
+
+    def _check_state(self, mtl: dict[str, Any]) -> None:
+        saved = mtl['method']
+        former = mtl.get('version', 1) < 2
+        if saved != (self.former_method_name if former else self.method_name):
+            key = key_of_former(saved) if former else saved
+            raise UserError(
+                f"the checkpoint was trained with method '{key}', this run uses '{self.method_name}'; resuming would "
+                f'mix them. Go on with --method {key}, or start a new run from its weights: load_from=CHECKPOINT '
+                'without --resume'
+            )
+        saved = tuple(mtl['tasks'])
+        if saved and self.task_names is not None and saved != self.task_names:
+            raise UserError(other_tasks(saved, self.task_names))
+        self._saved_tasks = saved or None
+
+
+def other_tasks(saved: Sequence[str], now: Sequence[str]) -> str:
+    """Why a checkpoint of other tasks is refused."""
+    return (
+        f'the checkpoint was trained on the tasks {list(saved)}, this run has {list(now)}; resuming would mix '
+        'their state. Start a new run from its weights: load_from=CHECKPOINT without --resume'
+    )
