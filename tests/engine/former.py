@@ -46,9 +46,9 @@ class Points(Dataset):
 class ThreeTasks(BaseModel):
     tasks = ('a', 'b', 'c')
 
-    def __init__(self):
+    def __init__(self, dropout):
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Dropout(0.2))
+        self.body = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Dropout(dropout))
         self.heads = nn.ModuleDict({task: nn.Linear(4, 1) for task in self.tasks})
 
     def forward(self, inputs, target, mode='tensor'):
@@ -68,7 +68,8 @@ def run(case, work_dir, resume_from=None):
     wrapper['optimizer'] = dict(type='Adam', lr=0.01) | wrapper.get('optimizer', {})
     torch.manual_seed(0)
     runner = Runner(
-        model=ThreeTasks(),
+        # Under accumulation version 0.1.0 drew other masks for the step than for what it logged; no later one does.
+        model=ThreeTasks(0.0 if 'accumulative_counts' in options else 0.2),
         work_dir=str(work_dir),
         train_dataloader=dict(
             batch_size=2,
