@@ -39,7 +39,7 @@ def test_the_readme_names_every_method_and_no_other():
 
 
 def test_the_readme_names_every_command():
-    (named,) = re.findall(r'python -m mtl_plugins (\w+(?:\|\w+)+)', (ROOT / 'README.md').read_text())
+    (named,) = re.findall(r'python -m mtl_plugins ([\w-]+(?:\|[\w-]+)+)', (ROOT / 'README.md').read_text())
     assert named.split('|') == list(COMMANDS)
 
 
