@@ -102,8 +102,21 @@ def test_groups_without_a_labelled_task_are_passed_over():
     assert torch.equal(flat(model.heads['a']), flat(make_model().heads['a']))
     assert not torch.equal(flat(model), before)
     assert (wrapper.affinity.matrix != 0).nonzero().tolist() == [[1, 1]]
+    backwards = MessageHub.get_current_instance().get_scalar('train/backwards')
+    assert backwards.current() == 1
     model.train_step(toy_batch(0, tasks=()), wrapper)
     assert wrapper.num_steps == 2
+
+
+def test_effects_on_a_task_whose_labels_were_counted_anew_are_taken_back():
+    model = make_model()
+    wrapper = stgu(model, grouper=SINGLES, probe_interval=1, affinity=dict(type='ProximalAffinity', decay=0.5))
+    model.train_step(toy_batch(0), wrapper)
+    before, step = wrapper.affinity.matrix, wrapper._step_group
+    wrapper._step_group = lambda batch, group: (step(batch, group), batch.recounted.add('b'))[0]
+    model.train_step(toy_batch(1), wrapper)
+    changed = wrapper.affinity.matrix != before
+    assert changed.tolist() == [[True, False, True]] * 3
 
 
 def test_all_ranks_take_the_groups_of_rank_0():

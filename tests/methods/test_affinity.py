@@ -119,6 +119,23 @@ def test_a_loss_counts_only_if_both_forwards_count_it():
         assert torch.equal(affinity.matrix, before), 'no member of the group counts'
 
 
+def test_what_a_batch_said_about_a_task_can_be_taken_back():
+    affinity = ProximalAffinity(3, decay=0.5)
+    affinity.observe([0, 1], vector(2.0, 1.0, 1.0), vector(1.0, 0.5, 0.25))
+    before = affinity.matrix
+    affinity.start_batch()
+    affinity.measure(vector(2.0, 1.0, 1.0), [0])
+    affinity.measure(vector(1.5, 0.9, 0.8), [1])
+    affinity.measure(vector(1.4, 0.7, 0.6))
+    new = affinity.matrix
+    affinity.forget([])
+    assert torch.equal(affinity.matrix, new)
+    affinity.forget([1])
+    assert torch.equal(affinity.matrix[:, 1], before[:, 1])
+    assert torch.equal(affinity.matrix[:, [0, 2]], new[:, [0, 2]])
+    assert (new[:2] != before[:2]).all()
+
+
 def test_an_empty_group_only_measures():
     for nobody in (None, [], ()):
         affinity = ProximalAffinity(2, decay=0.5)
