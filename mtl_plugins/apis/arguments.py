@@ -148,7 +148,8 @@ def _whole(text: str, low: int, high: float = math.inf) -> int:
         value = None
     if value is None or not low <= value <= high:
         limits = f'{low} or more' if high == math.inf else f'{low} to {high}'
-        raise argparse.ArgumentTypeError(f'expected a whole number, {limits}, but got {text!r}')
+        found = f'a whole number, {limits}, but got {text!r}' if value is None else f'{limits}, but got {value}'
+        raise argparse.ArgumentTypeError(f'expected {found}')
     return value
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import logging
+import os
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
@@ -61,13 +61,18 @@ def override(cfg: Config, options: Mapping[str, Any]) -> None:
         else:
             cfg.merge_from_dict({name: value})
     if idle:
-        print_log(
+        _say(
             f'{OPTION} changes {", ".join(idle)}, which no part of a run reads: variables of a config file have done '
-            'their work when it has been read. Change the entries that were made of them',
-            level=logging.WARNING,
+            'their work when it has been read. Change the entries that were made of them'
         )
     if new:
-        print_log(f'{OPTION} adds entries that the config did not have: {", ".join(new)}', level=logging.WARNING)
+        _say(f'{OPTION} adds entries that the config did not have: {", ".join(new)}')
+
+
+def _say(text: str) -> None:
+    """Tell it beside the output, once: neither the processes nor the logger of the run are there yet."""
+    if os.environ.get('RANK', '0') == '0':
+        print(text, file=sys.stderr)
 
 
 def _find(cfg: Config, name: str) -> tuple[Any, bool]:
