@@ -37,7 +37,7 @@ def launch(module: str, folder: Path) -> list[Any]:
     ]
     try:
         for process in processes:
-            _, stderr = process.communicate(timeout=240)
+            _, stderr = process.communicate(timeout=600)
             assert process.returncode == 0, stderr[-4000:]
     finally:
         for process in processes:

@@ -32,6 +32,7 @@ from ..reduction import Reducer
 from ..running import prepare_weighting, runner_around
 from ..silent_tasks import SilentTasks
 from ..step_batch import Closure, Measurement, StepBatch
+from ..task_gradients import refuse_complex
 from .saved_state import SavedState, other_tasks
 
 
@@ -127,6 +128,7 @@ class StepOptimWrapper(SavedState):
 
         Raises:
             TypeError: See :func:`mtl_plugins.engine.guards.bare_model`.
+            UserError: See :func:`mtl_plugins.engine.task_gradients.refuse_complex`, for methods that compare gradients.
         """
         # The Runner compiles train_step after the wrapper has met the model.
         refuse_compiled(model)
@@ -142,6 +144,8 @@ class StepOptimWrapper(SavedState):
         self.policy = ForwardPolicy(
             core, self.losses, self.precision, ParameterTable(core), self.bn_stats, self.same_noise
         )
+        if self.maps_parameters:
+            refuse_complex(self._trainable())
         self._attached = model
 
     def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:

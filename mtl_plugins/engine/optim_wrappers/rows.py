@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError
@@ -15,7 +15,7 @@ from mtl_plugins.registry import WEIGHTINGS
 
 from ..methods import build_part
 from ..step_batch import Measurement, StepBatch
-from ..task_gradients import Found, ParameterSplit, SharedLayout, accumulate, add_found, caught, refuse_complex
+from ..task_gradients import Found, ParameterSplit, SharedLayout, accumulate, add_found, caught
 from .base import StepOptimWrapper
 from .weighted_sum import refuse_grad_norms, task_weights
 
@@ -53,15 +53,6 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         self._said_memory = False
         self._saved_parameters: dict[str, list[str]] = {}
         super().__init__(optimizer, **kwargs)
-
-    def attach(self, model: nn.Module) -> None:
-        """As the base; complex parameters are refused.
-
-        Raises:
-            UserError: See :func:`mtl_plugins.engine.task_gradients.refuse_complex`.
-        """
-        super().attach(model)
-        refuse_complex(self._trainable())
 
     def begin(self, batch: StepBatch) -> tuple[Measurement, list[str], dict[str, float]]:
         """Measure all tasks with graph: the measurement, the usable tasks, and the factors on their losses.
