@@ -70,6 +70,7 @@ def test_a_resumed_run_goes_on_counting():
     batches(guard, 'a', 'a')
     resumed = NonFiniteGuard(patience=3)
     resumed.load_state_dict(guard.state_dict())
+    assert resumed.state_dict() == guard.state_dict()
     batches(guard, 'a')
     batches(resumed, 'a')
     assert resumed.state_dict() == guard.state_dict()
