@@ -140,7 +140,7 @@ def _layers(model: nn.Module) -> Iterator[tuple[nn.Parameter, str]]:
 class _SilentGuard(NonFiniteGuard):
     """The step that follows on the same batch reports what is not finite."""
 
-    def report(self, name: str) -> None:
+    def report(self, name: str, kind: str = 'loss') -> None:
         """Say nothing."""
 
 
