@@ -72,3 +72,13 @@ def score_of(path: Path, name: str) -> Any:
         return from_plain(safe_torch_load(path, 'cpu'))['message_hub']['runtime_info'][name]
     except Exception:  # whatever is wrong with it, it is no file to go on with
         return None
+
+
+def forget_best(runner: Any, checkpoint: dict[str, Any]) -> None:
+    """Take the best score and its file out of ``checkpoint``, which is about to be loaded: they are of another kind."""
+    info = checkpoint.get('message_hub', {}).get('runtime_info', {})
+    for key in [key for key in info if key.startswith(('best_score', 'best_ckpt'))]:
+        del info[key]
+    runner.logger.warning(
+        'save_best or its rule has changed: the best of before is left out of account, and its file stays'
+    )

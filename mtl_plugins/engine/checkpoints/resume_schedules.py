@@ -30,6 +30,26 @@ def describe_length(runner: Any) -> dict[str, int]:
     return {name: int(getattr(runner, name)) for name in LENGTHS}
 
 
+def apply_length_and_schedules(runner: Any, checkpoint: dict[str, Any], saved: Mapping[str, Any]) -> None:
+    """Let the length and the schedules of this run apply where they differ, and say so in one line.
+
+    Args:
+        runner: A Runner whose parts are built, with nothing loaded yet.
+        checkpoint: What was loaded; changed in place.
+        saved: What the run that saved it was built with, empty if it did not say.
+
+    Raises:
+        ResumeMismatchError: If the rate of the new schedules depends on validations of the past.
+    """
+    length = length_changes(runner, checkpoint, saved)
+    schedules = apply_schedules(runner, checkpoint, saved.get('schedules'))
+    if 'mtl' in checkpoint['optimizer']:  # the wrapper need not warn of what is applied here
+        checkpoint['optimizer']['mtl'].update(describe_length(runner))
+    if length or schedules:
+        words = '; '.join([*length, schedules or 'the schedules are as before'])
+        runner.logger.warning(f'Resuming at iteration {checkpoint["meta"]["iter"]}: {words}.')
+
+
 def apply_schedules(runner: Any, checkpoint: dict[str, Any], saved: Mapping[str, Any] | None) -> str | None:
     """Let ``checkpoint``, which is about to be loaded, hold the schedules of this run at the present step.
 

@@ -11,11 +11,12 @@ from .epoch_length import EpochLengthHook
 from .load_report import LoadReportHook
 from .metrics_file import MetricsFileHook
 from .outputs import OutputsHook
+from .plain_state import PlainStateHook
 from .preemption import EXIT_PREEMPTED, PreemptionHook, TrainingPreempted
 from .progress import RichProgressHook
 from .rank_check import RankMismatchError, RankSyncCheckHook
 from .rng_state import RNGStateHook
-from .safe_checkpoint import PlainStateHook, SafeCheckpointHook
+from .safe_checkpoint import SafeCheckpointHook
 from .target_check import TargetCheckHook
 from .task_kpi import TaskKPIHook
 

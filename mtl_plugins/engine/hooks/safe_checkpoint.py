@@ -9,26 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process, master_only
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook
 
 from mtl_plugins.engine.checkpoints import (
     BACKEND_NAME,
-    NotPlainError,
     check_resume_compatibility,
     describe_run,
     from_plain,
     remove_stale_temporaries,
-    to_plain,
     write_atomically,
 )
-from mtl_plugins.engine.checkpoints.best_files import settle_best
+from mtl_plugins.engine.checkpoints.best_files import forget_best, settle_best
 from mtl_plugins.engine.checkpoints.newest import POINTER
 from mtl_plugins.engine.checkpoints.resume_guard import describe_settings, optimizer_differences
 from mtl_plugins.engine.checkpoints.resume_schedules import (
-    apply_schedules,
+    apply_length_and_schedules,
     describe_length,
     describe_schedules,
-    length_changes,
 )
 from mtl_plugins.engine.work_folder import claim
 from mtl_plugins.errors import UserError
@@ -36,48 +33,10 @@ from mtl_plugins.registry import HOOKS
 
 from .due_validation import DueValidationHook
 from .outputs import BEST, STATE, OutputsHook, going_on_without, outputs_of, register_once
+from .plain_state import PlainStateHook
 
 META_KEY = 'mtl'
 SETTINGS_KEY = 'mtl_settings'
-
-
-@HOOKS.register_module()
-class PlainStateHook(Hook):
-    """Turns a checkpoint into plain data right before it is written; :class:`SafeCheckpointHook` adds it by itself.
-
-    It has to come after every other hook's ``before_save_checkpoint``, so it is registered last with the lowest
-    priority. Objects without a plain form are left out of the message hub and the meta data with a warning; anywhere
-    else they are an error, since something would silently not be resumed.
-    """
-
-    priority = 'LOWEST'
-    _FORGIVING = ('message_hub', 'meta')
-
-    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Replace the contents of ``checkpoint``, which is a collection made for this save."""
-        if 'param_schedulers' in checkpoint:
-            checkpoint['param_schedulers'] = _without_functions(checkpoint['param_schedulers'])
-        for key, value in list(checkpoint.items()):
-            try:
-                checkpoint[key] = to_plain(value, f'[{key!r}]')
-            except NotPlainError:
-                if key not in self._FORGIVING:
-                    raise
-                checkpoint[key] = self._without_objects(runner, value, f'[{key!r}]')
-
-    def _without_objects(self, runner: Any, value: Any, where: str) -> Any:
-        if not isinstance(value, dict):
-            return to_plain(value, where)
-        kept = type(value)()
-        for key, item in value.items():
-            try:
-                kept[key] = to_plain(item, f'{where}[{key!r}]')
-            except NotPlainError as error:
-                if where == "['message_hub']":  # one level deeper are the entries
-                    kept[key] = self._without_objects(runner, item, f'{where}[{key!r}]')
-                else:
-                    runner.logger.warning(f'{error}. It is left out of this checkpoint.')
-        return kept
 
 
 @HOOKS.register_module()
@@ -195,9 +154,9 @@ class SafeCheckpointHook(CheckpointHook):
             {**describe_run(runner), **self._settings(runner)},
             further=optimizer_differences(runner, checkpoint, saved.get('optimizers')),
         )
-        self._apply_schedules(runner, checkpoint, saved)
+        apply_length_and_schedules(runner, checkpoint, saved)
         if saved.get('best_by', self._best_by) != self._best_by:
-            _forget_best(runner, checkpoint)
+            forget_best(runner, checkpoint)
         self._left_behind = [Path(name).name for name in run.get('replaces', [])]
 
     def _settings(self, runner: Any) -> dict[str, Any]:
@@ -207,15 +166,6 @@ class SafeCheckpointHook(CheckpointHook):
                 describe_settings(runner), schedules=describe_schedules(runner), **describe_length(runner)
             )
         return self._built_with or {}
-
-    def _apply_schedules(self, runner: Any, checkpoint: dict, saved: dict) -> None:
-        length = length_changes(runner, checkpoint, saved)
-        schedules = apply_schedules(runner, checkpoint, saved.get('schedules'))
-        if 'mtl' in checkpoint['optimizer']:  # the wrapper need not warn of what is applied here
-            checkpoint['optimizer']['mtl'].update(describe_length(runner))
-        if length or schedules:
-            words = '; '.join([*length, schedules or 'the schedules are as before'])
-            runner.logger.warning(f'Resuming at iteration {checkpoint["meta"]["iter"]}: {words}.')
 
     def after_train(self, runner: Any) -> None:
         """Try once more what could not be saved; :class:`OutputsHook` raises if that fails again."""
@@ -360,22 +310,6 @@ class SafeCheckpointHook(CheckpointHook):
 def _is_built(runner: Any) -> bool:
     """Whether the parts for training are built, which they are not in a test run."""
     return hasattr(runner.optim_wrapper, 'update_params')
-
-
-def _without_functions(states: Any) -> Any:
-    """States of schedulers without the functions that some hold (OneCycleLR): a newly built one has its own."""
-    if isinstance(states, dict):
-        return {key: _without_functions(item) for key, item in states.items() if not callable(item)}
-    return [_without_functions(item) for item in states] if isinstance(states, list) else states
-
-
-def _forget_best(runner: Any, checkpoint: dict) -> None:
-    info = checkpoint.get('message_hub', {}).get('runtime_info', {})
-    for key in [key for key in info if key.startswith(('best_score', 'best_ckpt'))]:
-        del info[key]
-    runner.logger.warning(
-        'save_best or its rule has changed: the best of before is left out of account, and its file stays'
-    )
 
 
 _BOOKKEEPING = ('keep_ckpt_ids', 'last_ckpt', 'best_ckpt_path', 'best_ckpt_path_dict')
