@@ -132,3 +132,17 @@ def test_heads_without_a_shared_parameter_train_as_under_gd(key):
             assert wrapper.message_hub.get_scalar('train/zero_rows/a').current() == 3
     for name, value in moves[0].items():
         torch.testing.assert_close(value, moves[1][name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('key', ROWS)
+def test_a_head_gets_something_new_while_nothing_is_shared(key):
+    model = make('zero row')
+    layer = model.heads['c']['first']
+    for part in (model.stem, model.block, layer):
+        part.requires_grad_(False)
+    wrapper = build(key, model, lr=LR)
+    train(model, wrapper, range(2), 'zero row')
+    before = layer.weight.clone()
+    layer.requires_grad_(True)
+    train(model, wrapper, range(2, 4), 'zero row')
+    assert not torch.equal(before, layer.weight)

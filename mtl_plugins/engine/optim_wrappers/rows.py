@@ -143,7 +143,8 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         self.reducer.sum(parts)
         columns = dict(zip(before.parameters, rows.split(before.sizes, dim=1)))
         columns.update(zip(added.parameters, parts.split(added.sizes, dim=1)))
-        return torch.cat([columns[p] for p in self.split.shared.parameters], dim=1)
+        nothing = rows.new_zeros(len(rows), 0)  # what is new may be each task's own
+        return torch.cat([nothing, *(columns[p] for p in self.split.shared.parameters)], dim=1)
 
     def finite_rows(self, batch: StepBatch, members: Sequence[str], rows: Tensor) -> list[str]:
         """Members whose gradients are finite; the others are reported and lose those of their own parameters.
