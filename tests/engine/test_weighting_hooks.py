@@ -7,9 +7,11 @@ import torch
 from mmengine.optim import OptimWrapper
 
 from mtl_plugins.engine.hooks import EpochLengthHook, TaskKPIHook
+from mtl_plugins.errors import UserError
+from mtl_plugins.registry import OPTIM_WRAPPERS
 
-from .all_methods import build
-from .toy import TASKS, make_model
+from .all_methods import build, read_fragment
+from .toy import TASKS, make_model, toy_batch
 
 
 def runner(weighting, hooks=(), images=10, batch_size=4, **kwargs):
@@ -63,3 +65,12 @@ def test_metrics_reach_the_weighting():
     torch.testing.assert_close(weights, torch.tensor([0.5 * 0.693147, 1.0, 1.0]))
     with pytest.raises(KeyError, match=r"no metric \['c/delta1'\]"):
         hook.after_val_epoch(run, {'a/mIoU': 50.0})
+
+
+@pytest.mark.parametrize('key', ['dwa', 'stch'])
+def test_a_loop_that_tells_no_length_of_an_epoch_is_told_so(key):
+    """There is no Runner here that the wrapper could ask."""
+    model = make_model()
+    wrapper = OPTIM_WRAPPERS.build(dict(read_fragment(key), optimizer=torch.optim.SGD(model.parameters(), lr=0.1)))
+    with pytest.raises(UserError, match=r'averages over epochs.*call set_epoch_length\(iterations\) before training'):
+        model.train_step(toy_batch(0), wrapper)

@@ -14,13 +14,12 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mtl_plugins.errors import UserError, refusing
+from mtl_plugins.errors import UserError, UserRuntimeError, refusing
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.methods.naming import RefusedValueError
 
 from ..batch_norm import check_policy
 from ..capture import ForwardCapture
-from ..checkpoints.stock_resume import warn_of_length
 from ..closure import ForwardPolicy, TaskClosure
 from ..guards import bare_model, refuse_compiled
 from ..losses import LossTable
@@ -106,7 +105,6 @@ class StepOptimWrapper(SavedState):
         self._request: Sequence[str] | None = None
         self._pending: list[Closure] = []
         self._saved_tasks: tuple[str, ...] | None = None
-        self._saved_length: int | None = None
         self._strategy_to_load: dict[str, Any] | None = None
         if self.task_names is not None:
             with refusing('optim_wrapper'):
@@ -151,7 +149,6 @@ class StepOptimWrapper(SavedState):
     def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
         """Called by the Runner before training; see :class:`mmengine.optim.OptimWrapper`."""
         self.attach(model)
-        warn_of_length(self._saved_length, max_counts)
         super().initialize_count_status(model, init_counts, max_counts)
 
     @contextmanager
@@ -189,10 +186,7 @@ class StepOptimWrapper(SavedState):
             raise UserError('multi-task optimizer wrappers take no step_kwargs and zero_kwargs in update_params()')
         grad = self._accumulative_counts == 1
         # No local variable for what was captured: it would pin the graph of the first forward during the whole step.
-        try:
-            self.step_tasks(TaskClosure(self.policy, self._capture.take(), self._request, grad))
-        except RefusedValueError as error:
-            raise UserError(str(error)) from error
+        self.step_tasks(TaskClosure(self.policy, self._capture.take(), self._request, grad))
 
     def step_tasks(self, closure: Closure) -> None:
         """Take the training step of one batch; every ``accumulative_counts``-th call moves the weights.
@@ -203,6 +197,7 @@ class StepOptimWrapper(SavedState):
 
         Raises:
             NonFiniteError: If a task or the gradient was not finite for too many batches in a row.
+            UserRuntimeError: If the method cannot work with a loss, or was not told what it needs.
         """
         self._pending.append(closure)
         self._inner_count += 1
@@ -224,7 +219,10 @@ class StepOptimWrapper(SavedState):
         if self.notes_one_task and len(self.task_names) == 1:
             print_log(self.one_task_note(), logger='current', level=logging.WARNING)
         self.notes_one_task = False
-        self._step_tasks(batch)
+        try:
+            self._step_tasks(batch)
+        except RefusedValueError as error:
+            raise UserRuntimeError(str(error)) from error
         self.guard.end_batch()
         self._log(batch)
 

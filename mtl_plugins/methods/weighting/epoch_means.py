@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.naming import RefusedValueError
+
 from .base import State, Weighting
+
+
+class EpochLengthError(RefusedValueError, RuntimeError):
+    """Nobody told how many iterations an epoch takes."""
 
 
 class EpochMeans:
@@ -31,10 +37,10 @@ class EpochMeans:
             At the end of an epoch the K means, NaN for tasks that were never present in it; else None.
 
         Raises:
-            RuntimeError: If the length of an epoch has not been told.
+            EpochLengthError: If the length of an epoch has not been told.
         """
         if owner.epoch_length is None:
-            raise RuntimeError(
+            raise EpochLengthError(
                 f'{type(owner).__name__} averages over epochs, and nobody told how many iterations one takes: call '
                 'set_epoch_length(iterations) before training (optim_wrapper.weighting has it), which in a Runner of '
                 'MMEngine happens by itself if the length of the data set is known'
