@@ -169,6 +169,10 @@ def main(folder):
     life.cut('ours', 'other_rate')
     options = ['optim_wrapper.optimizer.lr=0.5', 'train_cfg.max_iters=6']
     life.step('another rate', 'ours', 'other_rate', '--resume', options=options)
+    for config, more in (('ours', []), ('flexible', ['train_cfg.max_iters=6'])):
+        life.cut(config, f'{config}_replanned')
+        options = ['param_scheduler.0.start_factor=0.1', *more]
+        life.step(f'{config} replanned', config, f'{config}_replanned', '--resume', options=options)
     options = [f'load_from={folder / "alone" / "iter_4.pth"}', 'train_cfg.max_iters=0']
     life.step('from the old weights', 'ours', 'from_old', options=options)
     life.outcomes['loaders as before'] = loaders == CheckpointLoader._schemes

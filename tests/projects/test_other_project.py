@@ -57,3 +57,11 @@ def test_settings_that_its_runner_brings_back_are_named(life):
     settings, length = life['another rate']['warnings']
     assert 'optim_wrapper.optimizer.lr: 0.01 in the checkpoint, 0.5 now' in settings
     assert 'max_iters was 4 and is 6 now' in length
+
+
+@pytest.mark.parametrize('config', ['ours', 'flexible'])
+def test_schedules_that_its_runner_brings_back_are_named(life, config):
+    (line,) = life[f'{config} replanned']['warnings']
+    assert '(LinearLR): start_factor 0.5 -> 0.1' in line
+    assert ('max_iters was 4 and is 6 now' in line) == (config == 'flexible')
+    assert life[f'{config} replanned']['rate'] == life[config]['rate']

@@ -12,8 +12,9 @@ from mtl_plugins.errors import UserError, refusing
 from mtl_plugins.version import __version__
 
 from ..checkpoints.optimizer_settings import wrapper_settings
-from ..checkpoints.stock_resume import warn_of_settings
+from ..checkpoints.stock_resume import describe_plan, warn_of_plan, warn_of_settings
 from ..method_names import former_name, key_of_former, method_key
+from ..running import runner_around
 
 STATE_VERSION = 2
 """Version 1 named methods by classes."""
@@ -52,7 +53,7 @@ class SavedState(OptimWrapper):
             tasks=list(self.task_names or ()),
             generator=self.generator.get_state(),
             settings=wrapper_settings(self),
-            max_iters=self._max_counts if self._max_counts > 0 else None,
+            **describe_plan(runner_around()),
             precision=self.precision.state_dict(),
             nonfinite=self.guard.state_dict(),
             zero_rows=dict(self.zero_rows),
@@ -72,7 +73,8 @@ class SavedState(OptimWrapper):
             super().load_state_dict(state_dict)
             return
         self._check_state(mtl)
-        self._saved_length = warn_of_settings({**state_dict, 'mtl': mtl}, self)
+        warn_of_settings({**state_dict, 'mtl': mtl}, self)
+        warn_of_plan({**state_dict, 'mtl': mtl}, describe_plan(runner_around()))
         super().load_state_dict(state_dict)
         # The Runner maps checkpoints to the training device; generator states live on the CPU.
         self.generator.set_state(mtl['generator'].cpu().to(torch.uint8))
