@@ -10,7 +10,7 @@ from torch import nn
 from mtl_plugins.engine.kept_columns import KeptColumns
 from mtl_plugins.engine.parameters import ParameterTable
 from mtl_plugins.engine.reduction import Reducer
-from mtl_plugins.engine.task_gradients import ParameterSplit, SharedLayout, caught
+from mtl_plugins.engine.task_gradients import ParameterSplit, SharedLayout, accumulate, caught
 from mtl_plugins.methods.aggregation.buffers import TaskBuffer
 
 WIDTHS = dict(first=3, second=1, third=4, fourth=2)
@@ -70,6 +70,33 @@ def test_what_is_caught_adds_up_and_those_from_before_stay(fails):
         assert parameter.grad is gradient
 
 
+def test_a_row_is_written_where_its_parameters_are():
+    parameters, _ = make_layout()
+    parameters[1].data = parameters[1].data.double()
+    layout = SharedLayout(iter(parameters))
+    row = torch.randn(layout.width)
+    layout.write(row)
+    written = [p.grad.float().reshape(-1) for p in parameters]
+    assert torch.equal(torch.cat(written), row)
+    assert parameters[1].grad.dtype == torch.float64
+    assert not layout.matches(row)
+    assert not layout.matches(row.double())
+    others = SharedLayout([parameters[0], parameters[2]])
+    assert others.matches(row)
+    assert not others.matches(row.to('meta'))
+    assert not others.matches(row.bfloat16())
+
+
+def test_accumulated_gradients_add_up_and_are_the_parameters_own():
+    first, second = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
+    given = torch.ones(2)
+    for time in (1, 2):
+        accumulate([first, second], [given, None])
+        assert first.grad.tolist() == [time, time]
+        assert second.grad is None
+    assert given.tolist() == [1, 1]
+
+
 @pytest.mark.parametrize('resumes', [False, True])
 @pytest.mark.parametrize('seed', range(8))
 def test_columns_come_and_go_with_their_parameters(seed, resumes):
@@ -119,7 +146,7 @@ def test_a_buffer_without_names_is_kept_while_it_fits(caplog):
 
 
 class Branches(nn.Module):
-    """``shared`` serves both tasks, ``b_only`` the second; ``late`` is used by the first task when it is switched on."""
+    """``shared`` serves both tasks, ``b_only`` the second; with ``uses_late`` the first task uses two more."""
 
     def __init__(self):
         super().__init__()
@@ -177,8 +204,10 @@ def test_parameters_are_told_apart_as_they_are_found_frozen_and_shared():
 
     # A graph that was walked is not walked again; what arrives elsewhere is told.
     model.uses_late = True
+    split._reducer = None  # no collective call either
     split.update(['a', 'b'], model.losses())
     assert parts(model, split) == first
+    split._reducer = Reducer()
     split.learn({'a': [model.b_only, model.late]})
     later = dict(
         first,
@@ -228,7 +257,9 @@ def test_parameters_are_told_apart_as_they_are_found_frozen_and_shared():
 def test_what_another_rank_saw_counts():
     model, _, split = make_split()
     split._reducer = SimpleNamespace(gather_objects=lambda export: [export, {'b': ['a_only', 'idle'], 'c': ['idle']}])
-    split.update(['a'], {'a': model.losses()['a']})
+    split.update(['a', 'b', 'd'], {'a': model.losses()['a']})
+    split._reducer = None
+    split.update(['a', 'b', 'c', 'd'], {})  # all of them were looked for, here or there
     assert names(model, split.shared.parameters) == ['a_only', 'idle']
     assert names(model, split.own('a')) == ['shared']
     assert names(model, split.nobodys()) == ['b_only', 'late']

@@ -1,6 +1,5 @@
 """The collectives of a step, on ranks that are threads."""
 
-import threading
 from types import SimpleNamespace
 
 import pytest
@@ -8,68 +7,13 @@ import torch
 from torch import nn
 
 from mtl_plugins.engine import reduction
+from mtl_plugins.engine.parameters import ParameterTable
 from mtl_plugins.engine.reduction import Reducer
+from mtl_plugins.engine.task_gradients import ParameterSplit
+
+from .thread_ranks import Ranks
 
 SIZES = [(3, 2), (5,), (2, 2, 1, 1), (), (4,)]
-
-
-class Ranks:
-    """Stands for ``torch.distributed`` with ``size`` ranks in one process."""
-
-    ReduceOp = torch.distributed.ReduceOp
-
-    def __init__(self, size):
-        self.size = size
-        self.reduced = []
-        self._here = threading.local()
-        self._slots = [None] * size
-        self._barrier = threading.Barrier(size, timeout=60)
-
-    is_available = is_initialized = staticmethod(lambda: True)
-
-    def get_world_size(self):
-        return self.size
-
-    def get_rank(self):
-        return self._here.rank
-
-    def _exchange(self, value):
-        self._slots[self._here.rank] = value
-        self._barrier.wait()
-        values = list(self._slots)
-        self._barrier.wait()
-        return values
-
-    def all_reduce(self, tensor, op=ReduceOp.SUM):
-        stack = torch.stack(self._exchange(tensor.clone()))
-        if self._here.rank == 0 and op == self.ReduceOp.SUM:
-            self.reduced.append(tensor.numel())
-        tensor.copy_(stack.amax(0) if op == self.ReduceOp.MAX else stack.sum(0))
-
-    def broadcast(self, tensor, src):
-        tensor.copy_(self._exchange(tensor.clone())[src])
-
-    def all_gather_object(self, values, value):
-        values[:] = self._exchange(value)
-
-    def run(self, job):
-        """What ``job(rank)`` returns on each rank."""
-        results = [None] * self.size
-
-        def work(rank):
-            self._here.rank = rank
-            try:
-                results[rank] = job(rank)
-            except BaseException:
-                self._barrier.abort()
-                raise
-
-        threads = [threading.Thread(target=work, args=(rank,)) for rank in range(self.size)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return results
 
 
 @pytest.fixture(params=[2, 3])
@@ -96,7 +40,7 @@ def test_gradients_are_summed_once_however_they_are_packed(ranks, elements):
         for parameter, gradient in zip(parameters, gradients_of(rank)):
             parameter.grad = gradient
         kept = parameters[0].grad
-        assert Reducer(bucket_mb=elements * 4 / 2**20).sum_gradients(parameters) is False
+        assert Reducer(bucket_mb=elements * 4 / 2**20).sum_gradients(iter(parameters)) is False
         assert parameters[0].grad is kept
         return [parameter.grad for parameter in parameters]
 
@@ -140,6 +84,19 @@ def test_news_of_one_rank_reach_all(ranks, who):
     assert ranks.run(job) == [who is not None] * ranks.size
 
 
+@pytest.mark.parametrize('who', [None, 0, 1])
+def test_gradients_found_on_one_rank_are_known_to_all(ranks, who):
+    def job(rank):
+        split = ParameterSplit(ParameterTable(nn.Linear(1, 1)), Reducer())
+        # A task in which nothing was found stands beside one in which something was.
+        found = {'a': {}, 'b': {nn.Parameter(torch.zeros(1)): torch.zeros(1)} if rank == who else {}}
+        flat = torch.tensor([1.0, -2.0, 0.0])
+        known = split.any_found(flat, found)
+        return known, flat[:-1].tolist()
+
+    assert ranks.run(job) == [(who is not None, [1.0 * ranks.size, -2.0 * ranks.size])] * ranks.size
+
+
 def test_all_ranks_get_what_rank_0_decides_and_what_all_have(ranks):
     def job(rank):
         reducer, here = Reducer(), torch.device('cpu')
@@ -175,6 +132,13 @@ def test_one_process_exchanges_nothing(monkeypatch):
     parameter.grad = torch.ones(2)
     assert reducer.sum_gradients([parameter]) is False
     assert reducer.sum_gradients([parameter], news=True) is True
+    assert reducer.sum_gradients(iter([]), news=True) is True
     assert parameter.grad.tolist() == [1, 1]
+    reducer.broadcast_all([parameter.grad])
+    split = ParameterSplit(ParameterTable(nn.Linear(1, 1)), reducer)
+    for found in ({}, {'a': {}, 'b': {parameter: parameter.grad}}):
+        flat = torch.tensor([5.0, -1.0])
+        assert split.any_found(flat, found) is bool(found)
+        assert flat[0] == 5
     assert (reducer.world_size, reducer.rank, reducer.gather_objects('x')) == (1, 0, ['x'])
     assert reducer.broadcast_ints(range(3), torch.device('cpu')) == [0, 1, 2]

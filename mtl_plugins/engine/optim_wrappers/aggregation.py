@@ -37,7 +37,8 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         optimizer: The optimizer that is stepped.
         aggregator: Config of the aggregator.
         interval: Steps between two solutions of a Gramian method; in between its last weights are used, which costs one
-            backward over the shared part instead of K. A batch with a task that has no weight yet is solved anew.
+            backward over the shared part instead of K. A batch with a task that has no weight yet is solved anew, and
+            so is the one after a gradient of exactly zero.
         rescale: ``'sum'`` brings methods whose equal weights add up to one to the scale of the summed loss (times the
             number of present tasks), so that methods compare at one learning rate; None leaves each method's own scale.
         level: ``'parameters'``: exact, K backwards through the shared part. ``'features'``: the weights come from the
@@ -150,7 +151,11 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         self._scale_heads()
 
     def _free_heads(self, tasks: Sequence[str]) -> None:
-        """Tasks without a gradient at the shared parameters get no weight, which says nothing about their own ones."""
+        """Tasks without a gradient at the shared parameters get no weight, which says nothing about their own ones.
+
+        Nor about a batch in which they have one again, so that the next is solved anew.
+        """
+        self._look_again = bool(tasks)
         self._head_factors.update({task: 1.0 for task in tasks if self._head_factors.get(task) == 0})
 
     def _scale_heads(self) -> None:
@@ -300,7 +305,7 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
                 accumulate([*shared, *unknown], gradients)
                 news |= any(gradient is not None for gradient in gradients[len(shared) :])
         # Whose these are cannot be told in a sum of losses, so the next step is solved.
-        self._look_again = self.reducer.sum_gradients(self._trainable(), news)
+        self._look_again |= self.reducer.sum_gradients(self._trainable(), news)
 
     # ------------------------------------------------------------------ set-up, state
     def _bind(self) -> None:

@@ -1,0 +1,135 @@
+"""What all strategies with a gradient per task share, seen through the plain sum: it is ordinary training."""
+
+import pytest
+import torch
+from torch import nn
+
+from mtl_plugins.engine import reduction
+from mtl_plugins.engine.optim_wrappers import GradientAggregationOptimWrapper
+
+from .all_methods import QUICK, ROWS, build, read_fragment
+from .changing_graphs import LR, SCENARIOS, STEPS, make, micro, prepare, snapshot
+from .thread_ranks import Ranks
+from .toy import TASKS, flat, make_model, toy_batch
+
+SUM = dict(type='mtl_plugins.GradientAggregationOptimWrapper', aggregator=dict(type='Sum'))
+WAYS = {
+    'rows': {},
+    'rows of 16 bits': dict(row_dtype='bf16'),
+    'every third step': dict(interval=3),
+    'features': dict(level='features', features='features'),
+}
+WEIGHTED = [key for key, row in ROWS.items() if row.kind == 'loss weighting' and key not in ('gradnorm', 'emtl', 'gd')]
+
+
+@pytest.mark.parametrize('key', WEIGHTED)
+def test_a_loss_weighting_before_the_sum_is_the_weighted_sum(key):
+    results = []
+    weighting = QUICK.get(key, read_fragment(key))['weighting']
+    for fragment in (key, dict(SUM, weighting=weighting)):
+        model = make_model()
+        wrapper = build(fragment, model)
+        for number in range(3):
+            model.train_step(toy_batch(number, tasks=TASKS if number != 1 else TASKS[:2]), wrapper)
+        results.append(flat(model))
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
+
+
+def changing(scenario):
+    """A model of the scenario; in ``own late`` the head of ``c`` begins to use a parameter of its own later."""
+    model = make('unfreeze' if scenario == 'own late' else scenario)
+    if scenario == 'own late':
+        model.late, model.uses_late = nn.Parameter(torch.ones(1)), False
+        model.heads['c']['last'].register_forward_hook(
+            lambda module, args, out: out * model.late if model.uses_late else out
+        )
+    return model
+
+
+def steps(model, wrapper, scenario, parts, parts_of_all):
+    for number in range(STEPS):
+        if scenario == 'own late':
+            model.uses_late = number >= 2
+        else:
+            prepare(model, scenario, number)
+        for part in parts:
+            name = 'unfreeze' if scenario == 'own late' else scenario
+            model.train_step(micro(name, number, part, parts_of_all), wrapper)
+
+
+def assert_near(found, expected, start, share):
+    scale = max(float((expected[name] - start[name]).norm()) for name in start)
+    for name in start:
+        assert (found[name] - expected[name]).norm() <= share * scale, name
+        assert torch.equal(expected[name], start[name]) == torch.equal(found[name], start[name]), name
+
+
+@pytest.mark.parametrize('way', WAYS)
+@pytest.mark.parametrize('scenario', [*SCENARIOS, 'own late'])
+def test_the_sum_is_ordinary_training_whatever_comes_late(scenario, way):
+    ends = []
+    for fragment in ('gd', dict(SUM, **WAYS[way])):
+        model = changing(scenario)
+        start = snapshot(model)
+        steps(model, build(fragment, model, lr=LR), scenario, [0], 1)
+        ends.append(snapshot(model))
+    assert_near(ends[1], ends[0], start, 0.02 if way == 'rows of 16 bits' else 1e-4)
+
+
+@pytest.mark.parametrize('way', ['rows', 'features', 'every third step'])
+@pytest.mark.parametrize('scenario', ['unfreeze', 'second user', 'constant loss', 'own late'])
+def test_so_it_is_on_two_ranks_that_see_different_things(scenario, way, monkeypatch):
+    """Against one process with two micro-batches; only the second rank's batch shows what is new."""
+    single = changing(scenario)
+    start = snapshot(single)
+    steps(single, build('gd', single, lr=LR, accumulative_counts=2), scenario, [0, 1], 2)
+    expected = snapshot(single)
+    ranks = Ranks(2)
+    monkeypatch.setattr(reduction, 'dist', ranks)
+    models = [changing(scenario) for _ in range(2)]
+
+    def job(rank):
+        steps(models[rank], build(dict(SUM, **WAYS[way]), models[rank], lr=LR), scenario, [rank], 2)
+        return snapshot(models[rank])
+
+    first, second = ranks.run(job)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert_near(first, expected, start, 1e-4)
+
+
+def make_sum(model, **kwargs):
+    return GradientAggregationOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1), dict(type='Sum'), **kwargs)
+
+
+@pytest.mark.parametrize('value', [float('inf'), float('nan')])
+def test_a_task_whose_own_parameters_alone_have_a_bad_gradient_is_left_out(value):
+    model, other = make_model(), make_model()
+    wrapper = make_sum(model)
+    model.heads['b'][0].bias.register_hook(lambda gradient: gradient * value)
+    model.train_step(toy_batch(0), wrapper)
+    other.train_step(toy_batch(0, tasks=('a', 'c')), make_sum(other))
+    assert wrapper.guard.total == {'b': 1}
+    torch.testing.assert_close(flat(model), flat(other))
+
+
+@pytest.mark.parametrize(('scale', 'zero'), [(1e-35, []), (0.0, ['b'])])
+def test_only_what_is_exactly_zero_is_a_zero_row(scale, zero):
+    """Squares of tiny numbers vanish."""
+    model = make_model()
+    wrapper = make_sum(model)
+    model.heads['b'][0].register_full_backward_hook(lambda m, given, out: tuple(g * scale for g in given))
+    model.train_step(toy_batch(0), wrapper)
+    assert list(wrapper.zero_rows) == zero
+
+
+def test_what_the_rows_cost_is_said_once(monkeypatch):
+    lines = []
+    monkeypatch.setattr('mtl_plugins.engine.optim_wrappers.rows.print_log', lambda text, **kwargs: lines.append(text))
+    model = make_model()
+    wrapper = make_sum(model)
+    for number in range(2):
+        model.train_step(toy_batch(number), wrapper)
+    shared = sum(p.numel() for p in model.backbone.parameters())
+    own = sum(p.numel() for p in model.heads.parameters())
+    (line,) = lines
+    assert f'{shared:,} shared and {own:,} task-specific parameters; {3 * shared * 4 / 2**20:.1f} MiB' in line

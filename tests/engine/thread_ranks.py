@@ -1,0 +1,64 @@
+"""Ranks that are threads of one process, for tests of what is exchanged."""
+
+import threading
+
+import torch
+
+
+class Ranks:
+    """Stands for ``torch.distributed`` with ``size`` ranks in one process."""
+
+    ReduceOp = torch.distributed.ReduceOp
+
+    def __init__(self, size):
+        self.size = size
+        self.reduced = []
+        self._here = threading.local()
+        self._slots = [None] * size
+        self._barrier = threading.Barrier(size, timeout=60)
+
+    is_available = is_initialized = staticmethod(lambda: True)
+
+    def get_world_size(self):
+        return self.size
+
+    def get_rank(self):
+        return self._here.rank
+
+    def _exchange(self, value):
+        self._slots[self._here.rank] = value
+        self._barrier.wait()
+        values = list(self._slots)
+        self._barrier.wait()
+        return values
+
+    def all_reduce(self, tensor, op=ReduceOp.SUM):
+        stack = torch.stack(self._exchange(tensor.clone()))
+        if self._here.rank == 0 and op == self.ReduceOp.SUM:
+            self.reduced.append(tensor.numel())
+        tensor.copy_(stack.amax(0) if op == self.ReduceOp.MAX else stack.sum(0))
+
+    def broadcast(self, tensor, src):
+        tensor.copy_(self._exchange(tensor.clone())[src])
+
+    def all_gather_object(self, values, value):
+        values[:] = self._exchange(value)
+
+    def run(self, job):
+        """What ``job(rank)`` returns on each rank."""
+        results = [None] * self.size
+
+        def work(rank):
+            self._here.rank = rank
+            try:
+                results[rank] = job(rank)
+            except BaseException:
+                self._barrier.abort()
+                raise
+
+        threads = [threading.Thread(target=work, args=(rank,)) for rank in range(self.size)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return results
