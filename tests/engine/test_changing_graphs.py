@@ -146,3 +146,15 @@ def test_a_head_gets_something_new_while_nothing_is_shared(key):
     layer.requires_grad_(True)
     train(model, wrapper, range(2, 4), 'zero row')
     assert not torch.equal(before, layer.weight)
+
+
+@pytest.mark.parametrize('key', ['mgda', 'nash_mtl'])
+def test_between_two_solutions_a_layer_has_a_user_while_its_owner_is_absent(key):
+    model = make('second user')
+    wrapper = build(key, model, lr=LR, interval=2)
+    train(model, wrapper, range(1), 'second user')
+    before = model.heads['a']['first'].weight.clone()
+    batch = micro('second user', 2)
+    del batch['targets']['a']
+    model.train_step(batch, wrapper)
+    assert not torch.equal(before, model.heads['a']['first'].weight)

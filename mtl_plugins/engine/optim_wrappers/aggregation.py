@@ -285,7 +285,8 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
     def _reuse(self, batch: StepBatch, members: list[str], loss_weights: dict[str, float]) -> None:
         """One backward of the losses weighted as at the last solution.
 
-        Parameters that nobody was seen to use count as shared; a further user of known ones shows at the next solution.
+        Parameters that no task of this batch was seen to use count as shared; a further user of known ones shows at the
+        next solution.
         """
         news = False
         for shares in batch.shares(members):
@@ -294,7 +295,8 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
             if not losses:
                 continue
             own = [parameter for task in losses for parameter in self.split.own(task)]
-            shared, unknown = self.split.shared.parameters, self.split.nobodys()
+            absent = [parameter for task in self.task_names if task not in losses for parameter in self.split.own(task)]
+            shared, unknown = self.split.shared.parameters, [*self.split.nobodys(), *absent]
             if own:
                 # Only the part of the graph that leads to the tasks' own parameters is walked here.
                 total = sum_of(loss * self._head_factors.get(task, 1.0) for task, loss in losses.items())
