@@ -94,6 +94,11 @@ class Precision:
         return int(self._scaler_options['growth_interval'])
 
     @property
+    def init_scale(self) -> float:
+        """First loss scale."""
+        return float(self._scaler_options['init_scale'])
+
+    @property
     def loss_scale(self) -> float:
         """The present loss scale, 1 without a scaler."""
         return self._scaler.get_scale() if self._scaler is not None else 1.0

@@ -6,14 +6,24 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 
 from mtl_plugins.engine.checkpoints import ResumeMismatchError, stock_resume
+from mtl_plugins.errors import UserError
 
+from . import stock
+from .all_methods import build
 from .safety import DropoutModel, build_runner, release, strict_load
-from .stock import build_stock
+from .stock import build_stock, run_stock
+from .toy import make_model
 
 ADAM = dict(optimizer=dict(type='Adam', lr=0.01))
 SGD = dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9))
 PARTS = dict(ADAM, paramwise_cfg=dict(bias_lr_mult=2.0))
 TASK = dict(type='mtl_plugins.MultiTaskOptimWrapper', tasks=dict(one='loss'))
+CAGRAD = dict(
+    type='mtl_plugins.GradientAggregationOptimWrapper',
+    aggregator=dict(type='CAGrad'),
+    tasks=dict(one='loss'),
+    optimizer=dict(type='Adam', lr=0.5),
+)
 
 
 def poly(end, **options):
@@ -320,6 +330,11 @@ REFUSED = {
         dict(FP16, precision=dict(FP16['precision'], growth_interval=5)),
         r'precision\.growth_interval: 2000 in .*, 5 now',
     ),
+    'fp16 init_scale': (
+        dict(FP16),
+        dict(FP16, precision=dict(FP16['precision'], init_scale=2.0)),
+        r'precision\.init_scale: .* in the checkpoint, 2.0 now',
+    ),
     'accumulation': (ADAM, dict(ADAM, accumulative_counts=2), r'accumulative_counts: 1 in .*, 2 now'),
     'our accumulation': (
         dict(TASK, **ADAM),
@@ -337,7 +352,7 @@ REFUSED = {
         r'weighting\.initial: 0\.0 in .*, -0\.5 now',
     ),
 }
-NEW_FACTS = {'growth of the loss scale', 'seed of the method', 'first value of the method'}
+NEW_FACTS = {'growth of the loss scale', 'fp16 init_scale', 'seed of the method', 'first value of the method'}
 NEW_FACTS |= {'accumulation', 'our accumulation'}
 """What checkpoints without settings do not tell."""
 
@@ -428,3 +443,39 @@ class TestOtherRunners:
         (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_2.pth'))
         self.run(tmp_path, 4, True)
         assert lines == []
+
+    def test_hear_of_ordinary_training_that_goes_on_with_a_method(self, tmp_path, lines, monkeypatch):
+        run_stock(tmp_path)
+        schedule = [{**stock.SCHEDULES['warmup'][0], 'end': 30}, *stock.SCHEDULES['warmup'][1:]]
+        monkeypatch.setitem(stock.SCHEDULES, 'warmup', schedule)
+        run_stock(tmp_path, iters=4, wrapper=CAGRAD, resume=True)
+        settings, method, schedules = lines
+        assert 'optim_wrapper.optimizer.lr: 0.01 in the checkpoint, 0.5 now' in settings
+        assert "'cagrad' begins here anew" in method
+        assert 'end 2 -> 30' in schedules
+
+    def test_refuse_a_state_that_the_optimizer_cannot_take(self, tmp_path, lines):
+        self.run(tmp_path, 2)
+        with pytest.raises(UserError, match=r'optimizer\.type: Adam in the checkpoint, SGD now.*load_from=CHECKPOINT'):
+            self.run(tmp_path, 4, True, **SGD)
+
+
+@pytest.mark.parametrize(
+    ('before', 'now', 'words'),
+    [
+        (dict(type='AffinityPropagation'), dict(type='Released'), 'grouper.type: AffinityPropagation .*, Released now'),
+        (dict(type='Singletons'), dict(type='Released'), 'grouper.type: Singletons .*, Released now'),
+    ],
+)
+def test_another_part_of_a_method_by_groups_is_named(before, now, words):
+    model = make_model()
+    state = build('stgu', model, grouper=before).state_dict()
+    with pytest.raises(UserError, match=words):
+        build('stgu', model, grouper=now).load_state_dict(state)
+
+
+def test_the_way_out_of_another_method_can_be_typed():
+    model = make_model()
+    state = build('f_mtl', model, aggregator=dict(type='Sum')).state_dict()
+    with pytest.raises(UserError, match='Go on with the optim_wrapper of its config'):
+        build('gd', model).load_state_dict(state)

@@ -11,7 +11,14 @@ from torch import Tensor
 _AMP = {torch.bfloat16: 'bf16', torch.float32: 'fp32'}
 _OPTIONAL = {'foreach', 'maximize', 'capturable', 'differentiable', 'fused', 'decoupled_weight_decay', 'lr'}
 """Settings that not every version of torch has, and the rate, which a one-cycle schedule replaces by its own."""
-_NAMES = {'optimizer': 'optimizer.type', 'growth_interval': 'precision.growth_interval'}
+_NAMES = {
+    'optimizer': 'optimizer.type',
+    'growth_interval': 'precision.growth_interval',
+    'init_scale': 'precision.init_scale',
+}
+
+PARTS = ('grouper', 'weighting')
+"""Of a method by groups, each with a state that another class cannot take."""
 
 
 def wrapper_settings(wrapper: Any) -> dict[str, Any]:
@@ -24,7 +31,9 @@ def wrapper_settings(wrapper: Any) -> dict[str, Any]:
         seed=getattr(wrapper, 'seed', None),
     )
     if getattr(precision, 'uses_scaler', False):
-        settings['growth_interval'] = precision.growth_interval
+        settings.update(growth_interval=precision.growth_interval, init_scale=precision.init_scale)
+    if hasattr(wrapper, 'grouper'):  # the name of the method says nothing of its parts
+        settings.update({f'{part}.type': type(getattr(wrapper, part)).__name__ for part in PARTS})
     initial = getattr(getattr(wrapper, 'weighting', None), 'initial', None)
     if initial is not None:
         settings['weighting.initial'] = initial
@@ -59,6 +68,30 @@ def differences(saved: Mapping[str, Any], wrapper: Any) -> list[str]:
     if saved.get('optimizer', now['optimizer']) != now['optimizer']:
         return found  # whose groups have other settings throughout, which would say nothing more
     return found + _group_differences(saved['groups'], group_settings(wrapper.optimizer.param_groups))
+
+
+def impossible(state: Mapping[str, Any], wrapper: Any) -> list[str]:
+    """Those of :func:`differences` with which a wrapper cannot go on: a state that its optimizer or part cannot take.
+
+    Args:
+        state: Saved state of a wrapper, of ours or of MMEngine.
+        wrapper: The wrapper of this run.
+    """
+    saved, now = settings_in_state(state), wrapper_settings(wrapper)
+    names = ['optimizer', *(f'{part}.type' for part in PARTS)]
+    found = [
+        _difference(_NAMES.get(name, name), saved[name], now[name])
+        for name in names
+        if name in saved and name in now and saved[name] != now[name]
+    ]
+    needed = set(wrapper.optimizer.defaults) - _OPTIONAL
+    missing = sorted({name for group in state['param_groups'] for name in needed - set(group)})
+    if missing and not found:
+        found.append(
+            f'the saved parameter groups are of another optimizer than {now["optimizer"]}: they have no '
+            f'{", ".join(missing)}'
+        )
+    return found
 
 
 def _precision_of(wrapper: Any) -> str:

@@ -16,7 +16,6 @@ from .schedules import (
     settings_in_states,
     steps_taken,
 )
-from .stock_resume import describe_plan
 
 LENGTHS = ('max_epochs', 'max_iters')
 
@@ -45,7 +44,7 @@ def apply_length_and_schedules(runner: Any, checkpoint: dict[str, Any], saved: M
     length = length_changes(runner, checkpoint, saved)
     schedules = apply_schedules(runner, checkpoint, saved.get('schedules'))
     if 'mtl' in checkpoint['optimizer']:  # the wrapper need not warn of what is applied here
-        checkpoint['optimizer']['mtl'].update(describe_plan(runner))
+        checkpoint['optimizer']['mtl'].update(describe_length(runner))
     if length or schedules:
         words = '; '.join([*length, schedules or 'the schedules are as before'])
         runner.logger.warning(f'Resuming at iteration {checkpoint["meta"]["iter"]}: {words}.')

@@ -155,6 +155,7 @@ class StepOptimWrapper(SavedState):
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Wrap the forward of ``train_step``: own autocast, no DDP synchronisation, losses captured per task."""
         self.attach(model)
+        self._compare_plans()
         # The counts of later micro-batches are needed before the first backward, so their forwards only measure: their
         # graph tells which losses have one, and is dropped at the end of this forward.
         measures_only = self._accumulative_counts > 1

@@ -9,6 +9,7 @@ import torch
 from mmengine.optim import OptimWrapper
 
 from mtl_plugins.errors import UserError, refusing
+from mtl_plugins.methods.catalogue import list_methods
 from mtl_plugins.version import __version__
 
 from ..checkpoints.optimizer_settings import wrapper_settings
@@ -25,6 +26,7 @@ class SavedState(OptimWrapper):
 
     method_parts: tuple[str, ...] = ()
     """Names of the classes of :mod:`mtl_plugins.methods` that the step is made of, the loss weighting first."""
+    _resumed: tuple[dict[str, Any], dict[str, Any]] | None = None
 
     @property
     def method_name(self) -> str:
@@ -53,7 +55,7 @@ class SavedState(OptimWrapper):
             tasks=list(self.task_names or ()),
             generator=self.generator.get_state(),
             settings=wrapper_settings(self),
-            **describe_plan(runner_around()),
+            max_iters=describe_plan(runner_around()).get('max_iters'),
             precision=self.precision.state_dict(),
             nonfinite=self.guard.state_dict(),
             zero_rows=dict(self.zero_rows),
@@ -69,12 +71,15 @@ class SavedState(OptimWrapper):
         """
         state_dict = dict(state_dict)
         mtl = state_dict.pop('mtl', None)
+        if mtl is not None:
+            self._check_state(mtl)
+        whole = state_dict if mtl is None else {**state_dict, 'mtl': mtl}
+        warn_of_settings(whole, self)
+        told = {'param_groups': [dict.fromkeys(group) for group in whole['param_groups']], 'mtl': mtl}
+        self._resumed = (told, describe_plan(runner_around()))
         if mtl is None:
             super().load_state_dict(state_dict)
             return
-        self._check_state(mtl)
-        warn_of_settings({**state_dict, 'mtl': mtl}, self)
-        warn_of_plan({**state_dict, 'mtl': mtl}, describe_plan(runner_around()))
         super().load_state_dict(state_dict)
         # The Runner maps checkpoints to the training device; generator states live on the CPU.
         self.generator.set_state(mtl['generator'].cpu().to(torch.uint8))
@@ -88,6 +93,12 @@ class SavedState(OptimWrapper):
         if self.task_names is not None:
             self._load_strategy()
 
+    def _compare_plans(self) -> None:
+        """Once everything is loaded: warn if the run goes by other schedules than its config says."""
+        if self._resumed is not None:
+            (state, configured), self._resumed = self._resumed, None
+            warn_of_plan(state, configured, describe_plan(runner_around()))
+
     def _load_strategy(self) -> None:
         if self._strategy_to_load is not None:
             state, self._strategy_to_load = self._strategy_to_load, None
@@ -99,9 +110,11 @@ class SavedState(OptimWrapper):
         former = mtl.get('version', 1) < 2
         if saved != (self.former_method_name if former else self.method_name):
             key = key_of_former(saved) if former else saved
+            known = any(row.key == key for row in list_methods())
+            way = f'--method {key}' if known else 'the optim_wrapper of its config'
             raise UserError(
                 f"the checkpoint was trained with method '{key}', this run uses '{self.method_name}'; resuming would "
-                f'mix them. Go on with --method {key}, or start a new run from its weights: load_from=CHECKPOINT '
+                f'mix them. Go on with {way}, or start a new run from its weights: load_from=CHECKPOINT '
                 'without --resume'
             )
         saved = tuple(mtl['tasks'])
