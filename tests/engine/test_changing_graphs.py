@@ -1,6 +1,7 @@
 """Every method while parameters freeze, are skipped or get new users: the step is the one from scratch."""
 
 import copy
+import json
 
 import pytest
 import torch
@@ -15,25 +16,41 @@ from .two_ranks import launch
 CASES = [(key, scenario) for key in ROWS for scenario in SCENARIOS]
 
 
+def shared_out(keys, scenarios=tuple(SCENARIOS)):
+    """All pairs; every method with one scenario and every scenario with several methods is for every day."""
+    return [
+        pytest.param(key, scenario, marks=[] if (number - place) % len(scenarios) == 0 else pytest.mark.slow)
+        for number, key in enumerate(keys)
+        for place, scenario in enumerate(scenarios)
+    ]
+
+
 @pytest.mark.parametrize(('key', 'scenario'), CASES)
 def test_the_step_is_the_one_from_scratch(key, scenario):
     found = run(key, scenario, batches=lambda number: [micro(scenario, number)])
     check(key, scenario, found)
 
 
-@pytest.mark.parametrize('key', [key for key, row in ROWS.items() if row.accumulates_exactly])
-@pytest.mark.parametrize('scenario', ['second user', 'constant loss'])
+ACCUMULATING = [key for key, row in ROWS.items() if row.accumulates_exactly]
+
+
+@pytest.mark.parametrize(('key', 'scenario'), shared_out(ACCUMULATING, ['second user', 'constant loss']))
 def test_so_it_is_over_two_micro_batches(key, scenario):
     batches = lambda number: [micro(scenario, number, part, 2) for part in range(2)]  # noqa: E731
     check(key, scenario, run(key, scenario, batches=batches, accumulative_counts=2), parts=2)
 
 
 @pytest.fixture(scope='module')
-def ranks(tmp_path_factory):
-    return launch('tests.engine.ddp_changing_graphs', tmp_path_factory.mktemp('changing'))
+def ranks(tmp_path_factory, request):
+    """What the two ranks found for the cases that were asked for."""
+    folder = tmp_path_factory.mktemp('changing')
+    asked = [item.callspec.params for item in request.session.items if 'ranks' in getattr(item, 'fixturenames', ())]
+    cases = [(params['key'], params['scenario']) for params in asked if {'key', 'scenario'} <= set(params)]
+    (folder / 'cases.json').write_text(json.dumps(cases))
+    return launch('tests.engine.ddp_changing_graphs', folder)
 
 
-@pytest.mark.parametrize(('key', 'scenario'), CASES)
+@pytest.mark.parametrize(('key', 'scenario'), shared_out(ROWS))
 def test_so_it_is_on_two_ranks(ranks, key, scenario):
     first, second = (rank[key, scenario] for rank in ranks)
     for here, there in zip(first['weights'], second['weights']):
@@ -51,8 +68,7 @@ AT_FEATURES = [
 ]
 
 
-@pytest.mark.parametrize('key', AT_FEATURES)
-@pytest.mark.parametrize('scenario', SCENARIOS)
+@pytest.mark.parametrize(('key', 'scenario'), shared_out(AT_FEATURES))
 def test_so_it_is_at_the_features(key, scenario):
     """A second user's parameter is a head's, so that it acts beside the features."""
     options = dict(level='features', features='features')
