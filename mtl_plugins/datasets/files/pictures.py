@@ -48,7 +48,8 @@ _PLUGINS = (
     (b'MM\x00*', TiffImagePlugin.TiffImageFile),
 )
 _EIGHT_BITS = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')
-_TIFF_BITS, _TIFF_FORMAT, _UNSIGNED = 258, 339, 1
+_TIFF_BITS, _TIFF_FORMAT, _TIFF_COLOURS, _UNSIGNED = 258, 339, 262, 1
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _TURNS = {
     2: lambda image: image[:, ::-1],
     3: lambda image: image[::-1, ::-1],
@@ -136,11 +137,12 @@ def open_picture(data: bytes) -> Image.Image:
         plugin = next((plugin for begin, plugin in _PLUGINS if data.startswith(begin)), None)
         image = Image.open(stream) if plugin is None else plugin(stream)
     except Exception as error:  # damaged input makes these decoders raise nearly anything
-        known = any(data.startswith(begin) for begin, _ in _PLUGINS)
-        found = (
-            f'a picture that cannot be opened ({error}); convert it to 8 bits per channel' if known else kind_of(data)
-        )
-        raise PictureError(found, UNREADABLE) from error
+        found, kind = kind_of(data), UNREADABLE
+        if any(data.startswith(begin) for begin, _ in _PLUGINS):
+            found += f' that cannot be opened, damaged or of an unusual form ({error}; if other programs open it, '
+            found += f'{_CONVERT})'
+            kind = WRONG_FORMAT
+        raise PictureError(found, kind) from error
     check_pixels(image.size[::-1])
     return image
 
@@ -183,7 +185,20 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert('RGB')
 
 
-_UNKNOWN_RANGE = 'whose range of values is not known; convert it to 8 bits per channel'
+_CONVERT = 'convert it to 8 bits per channel'
+_UNKNOWN_RANGE = f'whose range of values is not known; {_CONVERT}'
+
+
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Whether Pillow would drop lower bits, and be it all that is used, of a picture that is no PNG, JPEG or TIFF."""
+    if image.format == 'PPM':
+        arguments = image.tile[0].args
+        return isinstance(arguments, tuple) and arguments[-1] > 255
+    if image.format == 'JPEG2000':
+        start = data.find(b'\xff\x4f\xff\x51') + 40  # behind the markers SOC and SIZ: the number of channels
+        channels = int.from_bytes(data[start : start + 2], 'big')
+        return any(depth & 0x7F > 7 for depth in data[start + 2 : start + 2 + 3 * channels : 3])
+    return image.format == 'SGI' and data[3] == 2
 
 
 def _orientation(image: Image.Image) -> int:
@@ -200,10 +215,14 @@ def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
 
 def _decoded(data: bytes, deep: bool = False) -> np.ndarray:
     flags = cv2.IMREAD_UNCHANGED if deep else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    # What OpenCV has to say of damaged files is said by the error that is raised.
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise PictureError(f'{kind_of(data)} that cannot be decoded ({error})') from error
+    finally:
+        cv2.utils.logging.setLogLevel(level)
     if image is None:
         raise DamagedFileError(f'{kind_of(data)} that cannot be decoded (damaged or truncated)')
     return image
@@ -226,11 +245,18 @@ def _decode_other(data: bytes) -> Picture:
         orientation = _orientation(image)
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             bits, formats = (set(image.tag_v2.get(tag, (1,))) for tag in (_TIFF_BITS, _TIFF_FORMAT))
-            if bits == {16} and formats == {_UNSIGNED}:
+            colours = image.tag_v2.get(_TIFF_COLOURS)
+            if bits == {16} and formats == {_UNSIGNED} and colours in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
                 # Pillow has no 16-bit colours. OpenCV turns a TIFF, and no other format, as it decodes it.
-                return Picture(_eight_bits(_decoded(data, deep=True)), orientation)
+                values = _decoded(data, deep=True)
+                return Picture(_eight_bits(~values if colours == _WHITE_IS_ZERO else values), orientation)
             if max(bits) > 8 or formats != {_UNSIGNED}:
-                raise PictureError(f'a TIFF of {max(bits)} bits in sample format {max(formats)}, {_UNKNOWN_RANGE}')
+                raise PictureError(
+                    f'a TIFF of {max(bits)} bits in sample format {max(formats)} and photometric interpretation '
+                    f'{colours}, {_UNKNOWN_RANGE}'
+                )
+        elif _is_deep(image, data):
+            raise PictureError(f'a {image.format} of more than 8 bits per channel; {_CONVERT}, or to a PNG of 16 bits')
         try:
             rgb = np.asarray(to_rgb(ImageOps.exif_transpose(image)))
         except PictureError:

@@ -11,6 +11,15 @@ from mtl_plugins.errors import UserError
 PNG, JPEG = b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff'
 UNREADABLE, WRONG_FORMAT, OUT_OF_RANGE = 'unreadable file', 'wrong format', 'values out of range'
 """Kinds of problems, as ``tools/datasets/verify.py`` calls them."""
+_CHANGE = 'Change the file, or restore it if it was altered; tools/datasets/verify.py lists all such files'
+_WAYS_OUT = {
+    UNREADABLE: (
+        'Restore the file from the archive (or load the data set with allow_missing=True after removing it); '
+        'tools/datasets/verify.py lists all damaged files'
+    ),
+    WRONG_FORMAT: _CHANGE,
+    OUT_OF_RANGE: _CHANGE,
+}
 _SPECIAL = (
     (stat.S_ISDIR, 'a folder'),
     (stat.S_ISFIFO, 'a named pipe (FIFO)'),
@@ -21,6 +30,10 @@ _SPECIAL = (
 _BEGINNINGS = (
     (PNG, 'a PNG'),
     (JPEG, 'a JPEG'),
+    (b'II*\x00', 'a TIFF'),
+    (b'MM\x00*', 'a TIFF'),
+    (b'RIFF', 'a WebP'),
+    (b'BM', 'a BMP'),
     (b'\x93NUMPY', 'a .npy file'),
     (b'MATLAB', 'a MATLAB file'),
     (b'version https://git-lfs', 'a Git LFS pointer instead of the file'),
@@ -46,10 +59,7 @@ class UnreadableFileError(UserError):
 
 def fail(path: str | os.PathLike, expected: str, found: str, kind: str = UNREADABLE) -> NoReturn:
     """Raise :class:`UnreadableFileError` for ``path``."""
-    error = UnreadableFileError(
-        f'{os.fspath(path)}: expected {expected}, but found {found}. Restore the file from the archive (or load the '
-        'data set with allow_missing=True after removing it); tools/datasets/verify.py lists all damaged files'
-    )
+    error = UnreadableFileError(f'{os.fspath(path)}: expected {expected}, but found {found}. {_WAYS_OUT[kind]}')
     error.expected, error.found, error.kind = expected, found, kind
     raise error
 

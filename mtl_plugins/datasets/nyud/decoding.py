@@ -114,6 +114,8 @@ def _other_values(task: str, stored: np.ndarray) -> tuple[str, str] | None:
     if task == 'edge' and stored.dtype == np.uint8:
         if 1 < stored.max() <= EDGE_THRESHOLD:
             return 'edges of 0 and 255 (or 0 and 1)', f'at most {stored.max()}'
+        if (stored == 1).any() and (stored == 255).any() and not ((stored > 1) & (stored < 255)).any():
+            return 'edges of 0 and 255 (or 0 and 1)', '0, 1 and 255 (edges have no code for what is not labelled)'
     elif task == 'edge':
         if not ((stored == 0) | (stored == 1)).all():
             return 'edges of 0 and 1', f'{stored.min():g}..{stored.max():g}'

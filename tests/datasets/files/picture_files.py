@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -81,9 +82,11 @@ def _chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
 
 
-def tiff(values: np.ndarray, orientation: int = 1) -> bytes:
-    """An uncompressed TIFF of ``(H, W)`` or ``(H, W, 3)`` of any type of numbers."""
+def tiff(values: np.ndarray, orientation: int = 1, interpretation: int | None = None) -> bytes:
+    """An uncompressed TIFF of ``(H, W)`` or ``(H, W, C)`` of any type of numbers."""
     height, width = values.shape[:2]
+    if interpretation is None:
+        interpretation = 1 if values.ndim == 2 else 2
     channels = 1 if values.ndim == 2 else values.shape[2]
     bits, kind = 8 * values.dtype.itemsize, {'u': 1, 'i': 2, 'f': 3}[values.dtype.kind]
     raw = np.ascontiguousarray(values).astype(values.dtype.newbyteorder('<')).tobytes()
@@ -97,7 +100,7 @@ def tiff(values: np.ndarray, orientation: int = 1) -> bytes:
         short(tag, value) if channels == 1 else struct.pack('<HHII', tag, 3, channels, behind + at)
     )
     entries = (
-        long(256, width), long(257, height), each(258, bits, 0), short(259, 1), short(262, 1 if channels == 1 else 2),
+        long(256, width), long(257, height), each(258, bits, 0), short(259, 1), short(262, interpretation),
         long(273, 8), short(ORIENTATION, orientation), short(277, channels), long(278, height), long(279, len(raw)),
         each(339, kind, 2 * channels),
     )  # fmt: skip
@@ -112,6 +115,45 @@ def deep(container: Callable[[np.ndarray, int], bytes], bits: int, grey: bool) -
     def encode(colours: np.ndarray, orientation: int) -> bytes:
         values = np.rint(colours.astype(np.float64) / 255 * (2**bits - 1)).astype(np.uint16)
         return container(values[..., 0] if grey else values, orientation)
+
+    return encode
+
+
+def inverted(dtype: str) -> Callable[[np.ndarray, int], bytes]:
+    """TIFFs of scanners and microscopes, in which 0 is white."""
+    factor = np.iinfo(dtype).max // 255
+    return lambda colours, orientation: tiff((255 - colours[..., 0]).astype(dtype) * factor, orientation, 0)
+
+
+def cmyk16(colours: np.ndarray, orientation: int) -> bytes:
+    inks = np.asarray(Image.fromarray(colours).convert('CMYK'))
+    return tiff(inks.astype(np.uint16) * 257, orientation, 5)
+
+
+def by_opencv(suffix: str, top: int) -> Callable[[np.ndarray, int], bytes]:
+    """Pictures in which ``top`` is the largest value, in 16 bits if it is above 255."""
+
+    def encode(colours: np.ndarray, orientation: int) -> bytes:
+        values = (colours[..., ::-1] / 255 * top).astype(np.uint16 if top > 255 else np.uint8)
+        return cv2.imencode(suffix, values)[1].tobytes()
+
+    return encode
+
+
+def ppm(bits: int, declared: int) -> Callable[[np.ndarray, int], bytes]:
+    def encode(colours: np.ndarray, orientation: int) -> bytes:
+        values = (colours / 255 * (2**bits - 1)).astype('>u2')
+        height, width = values.shape[:2]
+        return f'P6 {width} {height} {declared}\n'.encode() + values.tobytes()
+
+    return encode
+
+
+def sgi(bits: int) -> Callable[[np.ndarray, int], bytes]:
+    def encode(colours: np.ndarray, orientation: int) -> bytes:
+        values = (colours[::-1] / 255 * (2**bits - 1)).astype('>u2').transpose(2, 0, 1)
+        header = struct.pack('>HBBHHHH', 474, 0, 2, 3, *values.shape[:0:-1], len(values))
+        return header.ljust(512, b'\0') + values.tobytes()
 
     return encode
 
@@ -167,6 +209,14 @@ KINDS = {
         )
         for grey in (False, True)
     },
+    **{f'tiff, 0 is white, {dtype}': Kind('.tif', inverted(dtype), 0.0, grey=True) for dtype in ('uint8', 'uint16')},
+    'tiff, CMYK of 16 bits': Kind('.tif', cmyk16, None),
+    # The content decides how a file is read, its name only whether it is found.
+    'ppm': Kind('.bmp', by_opencv('.ppm', 255)),
+    'sgi': Kind('.bmp', lambda colours, orientation: by_pillow('SGI')(colours, 1)),
+    **{f'ppm, {bits} of 16 bits': Kind('.bmp', ppm(bits, 65535), None) for bits in (8, 12, 16)},
+    'ppm, 10 bits': Kind('.bmp', ppm(10, 1023), None),
+    **{f'sgi, {bits} of 16 bits': Kind('.bmp', sgi(bits), None) for bits in (8, 12, 16)},
     'npy, uint8': Kind('.npy', npy(255, 'uint8'), None),
     'npy, float32': Kind('.npy', npy(1, 'float32'), None),
 }  # fmt: skip

@@ -21,7 +21,7 @@ from mtl_plugins.datasets.photo_files import UnreadablePhotoError, find_photos, 
 from mtl_plugins.datasets.verification import check_decodes
 from mtl_plugins.errors import UserError
 
-from .picture_files import KINDS, SIZE, by_pillow, png, shape, tiff, upright
+from .picture_files import KINDS, SIZE, by_opencv, by_pillow, png, shape, tiff, upright
 
 ORIENTED = tuple(name for name, kind in KINDS.items() if kind.suffix not in ('.bmp', '.npy'))
 REFUSED = [name for name, kind in KINDS.items() if kind.tolerance is None]
@@ -72,6 +72,7 @@ def test_every_kind_is_right_and_the_same_everywhere_or_refused_everywhere(tmp_p
             assert str(path) in text
             assert 'expected a' in text
             assert 'found' in text
+            assert 'Restore the file' not in text or KINDS[name].suffix == '.npy'
         assert check_decodes(tmp_path, path.name)
         if KINDS[name].suffix != '.npy':  # which nobody looks for in a folder of photographs
             assert list(scan_photos(find_photos(tmp_path), tmp_path / 'cache').problems) == [path.name]
@@ -132,7 +133,10 @@ def test_fuzz_right_or_one_sentence_never_a_wrong_picture(tmp_path):
             outcomes['refused'] += 1
             continue
         assert result.shape == shown.shape, name
-        assert np.abs(result.astype(float) - shown).mean() <= (KINDS[name].tolerance or 0) + 1, (name, orientation)
+        assert np.abs(result.astype(float) - shown).mean() <= 1.5 * (KINDS[name].tolerance or 0) + 1, (
+            name,
+            orientation,
+        )
         np.testing.assert_array_equal(load_photo(path), result)
         outcomes['right'] += 1
     assert min(outcomes.values()) > 50
@@ -144,6 +148,28 @@ def test_a_black_picture_of_16_bits_is_black_and_a_bright_one_keeps_its_values(t
             path = tmp_path / 'a'
             path.write_bytes(container(values))
             np.testing.assert_array_equal(read_rgb(path), np.repeat((values // 257).astype(np.uint8)[..., None], 3, -1))
+
+
+@pytest.mark.parametrize('top', [255, 256, 4095, 65535])
+def test_jpeg_2000_of_more_than_8_bits_is_not_cut_to_black(tmp_path, top):
+    colours = shape(np.random.default_rng(0), (64, 96))  # its encoder takes no smaller ones
+    path = tmp_path / 'a.jp2'
+    path.write_bytes(by_opencv('.jp2', top)(colours, 1))
+    if top == 255:
+        np.testing.assert_array_equal(read_rgb(path)[..., ::-1], colours)
+        return
+    with pytest.raises(UserError, match='a JPEG2000 of more than 8 bits per channel; convert it to 8'):
+        read_rgb(path)
+
+
+@pytest.mark.parametrize('name', ['webp', 'tiff', 'bmp', 'tiff, 16 of 16 bits'])
+def test_truncated_files_are_not_said_to_be_of_another_kind(tmp_path, capfd, name):
+    path, _ = written(tmp_path, name)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match='damaged') as caught:
+        read_rgb(path)
+    assert 'unknown content' not in str(caught.value)
+    assert capfd.readouterr().err == ''
 
 
 @pytest.mark.parametrize('trailer', [b'\0' * 5000, b'MotionPhoto_Data' + b'\1' * 9000, None])

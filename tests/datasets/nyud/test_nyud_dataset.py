@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from mtl_plugins.datasets import NYUDv2Dataset
@@ -14,6 +15,7 @@ from mtl_plugins.datasets.nyud import export_nyud, layout
 from mtl_plugins.datasets.nyud.decoding import decode, read_stored, read_target
 from mtl_plugins.datasets.nyud.export import export_classes
 from mtl_plugins.datasets.rendering import CLASSES as ROOMS
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
 
 SIZE = (48, 64)
@@ -124,6 +126,19 @@ def test_decoding_by_the_letter():
     normals = decode('normals', np.array([[[255, 128, 127], [127, 128, 0], [128, 127, 128]]], np.uint8))
     np.testing.assert_allclose(normals, [[[1, 0, 0], [0, 0, -1], [0, 0, 0]]], atol=0.005)
     np.testing.assert_allclose(decode('normals', np.array([[[0, 2.0, 0], [0, 0, 0]]])), [[[0, 1, 0], [0, 0, 0]]])
+
+
+@pytest.mark.parametrize('ending', ['.npy', '.png'])
+def test_edges_of_0_and_1_have_no_code_for_what_is_not_labelled(tmp_path, ending):
+    path = tmp_path / f'edge{ending}'
+    for values, right in (([0, 1, 255], False), ([1, 255, 255], False), ([0, 1, 1], True), ([0, 255, 255], True)):
+        stored = np.array([values], np.uint8)
+        np.save(path, stored) if ending == '.npy' else Image.fromarray(stored).save(path)
+        if right:
+            np.testing.assert_array_equal(read_target('edge', path), stored > 0)
+            continue
+        with pytest.raises(UserError, match=r'expected edges of 0 and 255 .or 0 and 1., but found 0, 1 and 255'):
+            read_target('edge', path)
 
 
 @pytest.mark.parametrize('tasks', [['depth'], ['edge', 'semseg'], ['normals'], list(layout.TASKS)])
