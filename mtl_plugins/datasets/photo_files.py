@@ -110,23 +110,36 @@ def find_photos(root: str | os.PathLike) -> list[PhotoFile]:
 def picture_paths(folder: Path) -> Iterator[Path]:
     """Everything below a folder that is called like a picture, also behind links, in order.
 
-    Hidden files and folders are left out. A link to a folder that it lies in itself is not followed.
+    Hidden files and folders are left out. A folder is listed once, under its own name if it lies below ``folder``:
+    folders that link to each other have paths without end.
     """
-    yield from _picture_paths(folder, ())
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:
+        links: list[Path] = []
+        for start in waiting:
+            found += _picture_paths(start, seen, links)
+        waiting = sorted(links)
+    yield from sorted(found)
 
 
-def _picture_paths(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+def _picture_paths(folder: Path, seen: set[tuple[int, int]], links: list[Path]) -> Iterator[Path]:
     state = folder.stat()
     own = (state.st_dev, state.st_ino)
-    if own in above:
+    if own in seen:
         return
+    seen.add(own)
     with os.scandir(folder) as entries:
-        listed = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith('.'))
-    for name, is_folder in listed:
-        if is_folder:
-            yield from _picture_paths(folder / name, (*above, own))
-        elif name.lower().endswith(SUFFIXES):
-            yield folder / name
+        listed = [entry for entry in entries if not entry.name.startswith('.')]
+    for entry in listed:
+        path = folder / entry.name
+        if entry.is_symlink() and path.is_dir():  # Path says no to a link to itself, the entry raises an error
+            links.append(path)
+        elif not entry.is_symlink() and entry.is_dir():
+            yield from _picture_paths(path, seen, links)
+        elif entry.name.lower().endswith(SUFFIXES):
+            yield path
 
 
 def read_photo(path: str | os.PathLike, size: tuple[int, int]) -> np.ndarray:

@@ -51,6 +51,20 @@ def test_folders_are_searched_as_the_data_set_does_behind_links_and_without_end(
     assert [entry.name for entry in Inputs(root)] == [os.path.splitext(name)[0] for name in found]
 
 
+def test_folders_that_link_to_each_other_are_listed_once_and_a_link_to_itself_is_one_lost_picture(tmp_path):
+    names = [f'd{number}' for number in range(9)]
+    for name in names:
+        picture(tmp_path / name / 'p.png')
+    for name in names:
+        for other in names:
+            (tmp_path / name / f'l{other}').symlink_to(tmp_path / other)
+    (tmp_path / 'd0' / 'self.png').symlink_to('self.png')
+    wanted = [f'{name}/{file}' for name in names for file in (['p.png', 'self.png'] if name == 'd0' else ['p.png'])]
+    assert [photo.name for photo in find_photos(tmp_path)] == wanted
+    frames, reasons = read(Inputs(tmp_path))
+    assert (len(frames), len(reasons)) == (9, 1)
+
+
 def test_a_pipe_called_like_a_picture_is_named(tmp_path):
     picture(tmp_path / 'a.png')
     os.mkfifo(tmp_path / 'b.png')
