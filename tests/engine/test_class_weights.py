@@ -63,13 +63,16 @@ def test_binary_weights_are_those_of_negatives_and_positives():
         MaskedBCELoss(pos_weight=2, class_weight=[1, 2])
 
 
-@pytest.mark.parametrize('name', ['w.json', 'w.npy', 'w.txt', 'commas.txt'])
+@pytest.mark.parametrize('name', ['w.json', 'w.npy', 'w.txt', 'commas.txt', 'bom.json', 'bom.txt'])
 def test_files(tmp_path, name):
-    path = tmp_path / name
+    path, encoding = tmp_path / name, 'utf-8-sig' if name.startswith('bom') else 'utf-8'
     if name.endswith('.npy'):
         np.save(path, np.array([1, 2.5, 0]))
     else:
-        path.write_text({'w.json': '[1, 2.5, 0]', 'w.txt': '1\n2.5\n0\n', 'commas.txt': '1, 2.5, 0'}[name])
+        path.write_text(
+            {'.json': '[1, 2.5, 0]', '.txt': '1, 2.5, 0' if name == 'commas.txt' else '1\n2.5\n0\n'}[path.suffix],
+            encoding,
+        )
     assert head(str(path)).criterion.class_weight.values == (1, 2.5, 0)
 
 
@@ -78,8 +81,11 @@ WRONG = [
         [1, 2],
         "head of task 'semseg': MaskedCrossEntropyLoss: class_weight must have 3 numbers, one per class, but has 2",
     ),
-    ([1, -2, 3], r'numbers of 0 or more, not all 0, but got \[1, -2, 3\]'),
+    ([1, -2, 3], r'numbers of 0 or more in float32, not all 0, but got \[1, -2, 3\]'),
     ([0, 0, 0], 'not all 0'),
+    ([1, 1e39, 1], 'in float32'),
+    ([1, 1e-50, 1], 'in float32'),
+    ('~nobody of this name/w.txt', 'there is no file'),
     ([1, float('nan'), 1], 'finite numbers'),
     ([1, '2', 3], 'must be a list of numbers'),
     ([[1, 2, 3]], 'must be a list of numbers'),
@@ -99,7 +105,16 @@ def test_what_cannot_be_weights_is_refused_when_the_model_is_built(weight, text)
 
 
 @pytest.mark.parametrize(
-    ('name', 'content'), [('a.json', b'{"x": 1}'), ('b.json', b'[1,'), ('c.txt', b'1 two'), ('d.npy', b'x')]
+    ('name', 'content'),
+    [
+        ('a.json', b'{"x": 1}'),
+        ('b.json', b'[1,'),
+        ('c.txt', b'1 two'),
+        ('d.npy', b'x'),
+        ('e.json', b'[' * 100_000),
+        ('f.json', b'[1, 1' + b'0' * 400 + b', 1]'),
+        ('g.txt', b'\xff\xfe1\0'),
+    ],
 )
 def test_files_that_hold_no_weights(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import math
+import numbers
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError
+from mtl_plugins.utils.json_files import parse_json
 
 AUTO = 'auto'
 HOOK = 'mtl_plugins.ClassWeightHook'
@@ -83,14 +83,21 @@ class ClassWeights:
 
     def _checked(self, values: Any) -> tuple[float, ...]:
         values = values.tolist() if isinstance(values, (np.ndarray, Tensor)) else values
-        numbers = isinstance(values, (list, tuple)) and len(values) > 0
-        if not (numbers and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)):
+        listed = isinstance(values, (list, tuple)) and len(values) > 0
+        if not (listed and all(isinstance(v, numbers.Real) and not isinstance(v, bool) for v in values)):
             raise UserError(
                 f"{self.owner} must be a list of numbers, one per class, a file of them, or 'auto', but got {values!r}"
             )
-        if not all(math.isfinite(value) and value >= 0 for value in values) or not any(values):
-            raise UserError(f'{self.owner} must be finite numbers of 0 or more, not all 0, but got {list(values)}')
-        return tuple(map(float, values))
+        try:
+            weights = torch.tensor([float(value) for value in values], dtype=torch.float64)
+        except OverflowError:  # whole numbers above all floats
+            weights = torch.tensor([torch.inf], dtype=torch.float64)
+        used = weights.float()  # what the loss counts with
+        if not (used.isfinite() & (used >= 0) & ((used > 0) == (weights > 0))).all() or not used.any():
+            raise UserError(
+                f'{self.owner} must be finite numbers of 0 or more in float32, not all 0, but got {list(values)}'
+            )
+        return tuple(weights.tolist())
 
     def __repr__(self) -> str:
         if self.values is None:
@@ -121,7 +128,7 @@ def median_frequency(pixels: Sequence[int], present: Sequence[int]) -> list[floa
 
 
 def _read(path: str | os.PathLike, owner: str) -> Any:
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     if file.suffix not in _FILES:
         raise UserError(
             f"{owner} must be a list of numbers, 'auto', or a file ending in {', '.join(_FILES)}, but got {str(path)!r}"
@@ -131,7 +138,10 @@ def _read(path: str | os.PathLike, owner: str) -> Any:
     try:
         if file.suffix == '.npy':
             return np.load(file, allow_pickle=False)
-        text = file.read_text()
-        return json.loads(text) if file.suffix == '.json' else [float(part) for part in text.replace(',', ' ').split()]
+        if file.suffix == '.json':
+            return parse_json(file.read_bytes(), f'{owner}: {path}')
+        return [float(part) for part in file.read_text('utf-8-sig').replace(',', ' ').split()]
+    except UserError:
+        raise
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f'{owner}: {path} cannot be read as numbers ({error})') from error
