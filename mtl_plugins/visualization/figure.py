@@ -54,7 +54,9 @@ def pixel_text(figure: Figure, left: float, top: float, text: str, **options) ->
     """Write text at a place given in pixels from the upper left corner of the figure."""
     total_width, total_height = figure.get_size_inches() * DPI
     options = {'fontsize': LABEL_SIZE, 'color': INK, 'ha': 'left', 'va': 'center', **options}
-    figure.text(left / total_width, 1 - top / total_height, text, **options)
+    # Names of files and classes may hold anything: bytes that are no text, and dollars, which are no formulas.
+    text = text.encode('utf-8', 'replace').decode()
+    figure.text(left / total_width, 1 - top / total_height, text, parse_math=False, **options)
 
 
 def clean(axes: Axes) -> None:

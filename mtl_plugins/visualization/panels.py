@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -69,6 +69,7 @@ def prediction_panel(
     meta: Mapping[str, Any] | None = None,
     columns: int = 6,
     title: str = '',
+    legend_lines: int | None = None,
 ) -> np.ndarray:
     """Draw the predictions of one sample below its targets.
 
@@ -80,6 +81,8 @@ def prediction_panel(
         meta: The data set's meta information: ``classes``, ``palettes`` and ``value_ranges`` per task.
         columns: Most tasks side by side; more go into further bands.
         title: Heading, for example the name of the image; only its end is shown if it does not fit.
+        legend_lines: Height of the legends, two classes a line, for panels that must be of one size, as those of a
+            video; the classes that do not fit are counted. None: as high as this panel needs.
 
     Returns:
         RGB ``(H', W', 3)`` uint8. Maps are enlarged to at least 160 pixels, unless they are very thin; targets and
@@ -106,7 +109,8 @@ def prediction_panel(
     width = 2 * _MARGIN + _SIDE + (inputs + len(bands[0])) * (cell.width + _SPACE) - _SPACE
     rows = [row for row in (0, 1) if any(pair[row] is not None for pair in fields.values())] or [0, 1]
     band_height = _HEAD + len(rows) * (cell.height + _GAP) - _GAP
-    feet = [_foot_height(band, fields) for band in bands]
+    legends = {spec.key: _legend(fields[spec.key], legend_lines) for spec in specs if spec.painter == 'classes'}
+    feet = [_foot_height(band, legends) for band in bands]
     top = _MARGIN + (22 if title else 0)
     figure = new_figure(width, top + len(bands) * band_height + sum(feet) + _MARGIN - 8)
     if title:
@@ -114,7 +118,7 @@ def prediction_panel(
         title = title if len(title) <= letters else '…' + title[1 - letters :]
         pixel_text(figure, _MARGIN, _MARGIN + 4, title, fontsize=LABEL_SIZE + 1, weight='bold')
     for band, foot in zip(bands, feet):
-        _draw_band(figure, top, band, fields, rows, cell, image, meta or {})
+        _draw_band(figure, top, band, fields, legends, rows, cell, image, meta or {})
         top += band_height + foot
     return figure_to_rgb(figure)
 
@@ -144,6 +148,7 @@ def _draw_band(
     top: float,
     specs: Sequence[TaskSpec],
     fields: Mapping[str, tuple[np.ndarray | None, np.ndarray | None]],
+    legends: Mapping[str, _Legend],
     rows: Sequence[int],
     cell: _Cell,
     image: np.ndarray | None,
@@ -181,7 +186,7 @@ def _draw_band(
             _show(figure, cell.reduce(rgb), left, y, cell)
         if shown is not None:
             foot = max(tops.values()) + cell.height + 5
-            _draw_foot(figure, spec, (target, pred), span, meta, left, foot, cell.width)
+            _draw_foot(figure, spec, shown.shape[0], legends.get(spec.key), span, meta, left, foot, cell.width)
         left += cell.width + _SPACE
 
 
@@ -220,7 +225,8 @@ def _show_absent(figure: Figure, text: str, left: float, top: float, cell: _Cell
 def _draw_foot(
     figure: Figure,
     spec: TaskSpec,
-    arrays: Sequence[np.ndarray | None],
+    channels: int,
+    legend: _Legend | None,
     span: tuple[float, float] | None,
     meta: Mapping[str, Any],
     left: float,
@@ -228,9 +234,9 @@ def _draw_foot(
     width: float,
 ) -> None:
     """Explain the colours: a legend of classes, a colour bar with its values, or a note."""
-    painter = painter_of(spec, next(array.shape[0] for array in arrays if array is not None))
-    if painter == 'classes':
-        _draw_legend(figure, spec, arrays, meta, left, top, width)
+    painter = painter_of(spec, channels)
+    if legend is not None:
+        _draw_legend(figure, spec, legend, meta, left, top, width)
     elif painter in COLOUR_MAPS and span is not None:
         axes = pixel_axes(figure, left, top + 2, width, 7, xticks=[], yticks=[])
         ramp = matplotlib.colormaps[COLOUR_MAPS[painter]](np.linspace(0, 1, 256))[None, :, :3]
@@ -247,20 +253,19 @@ def _draw_foot(
 def _draw_legend(
     figure: Figure,
     spec: TaskSpec,
-    arrays: Sequence[np.ndarray | None],
+    legend: _Legend,
     meta: Mapping[str, Any],
     left: float,
     top: float,
     width: float,
 ) -> None:
-    """Name the classes that occur, those of the target first; see :func:`_legend`."""
-    shown, more = _legend(arrays)
+    """Name the classes that occur, those of the target first."""
+    shown, more, rows = legend
     if not shown:
         pixel_text(figure, left, top + 5, 'nothing labelled', fontsize=_SMALL, color=MUTED)
         return
     names = (meta.get('classes') or {}).get(spec.key) or ()
     palette = class_palette(max(shown) + 1, (meta.get('palettes') or {}).get(spec.key))
-    rows = _legend_rows(shown, more)
     letters = int((width / 2 - 18) / 5.0)
     for place, index in enumerate(shown):
         x, y = left + (place // rows) * width / 2, top + 6 + (place % rows) * _LEGEND_LINE
@@ -274,11 +279,19 @@ def _draw_legend(
         pixel_text(figure, x, y, f'and {more} more predicted', fontsize=_SMALL, color=MUTED)
 
 
-def _legend(arrays: Sequence[np.ndarray | None]) -> tuple[list[int], int]:
-    """Classes to name, and the number of those left out.
+class _Legend(NamedTuple):
+    """Classes to name, the number of those left out, and the lines of two that this takes."""
 
-    All of the target, the most frequent first, then those that the prediction alone has: the ones that can be seen, and
-    more as long as there is room.
+    shown: list[int]
+    more: int
+    lines: int
+
+
+def _legend(arrays: Sequence[np.ndarray | None], lines: int | None) -> _Legend:
+    """What a legend names.
+
+    All classes of the target, the most frequent first, then those that the prediction alone has: the ones that can be
+    seen, and more as long as there is room. Where the lines are given, what has room in them.
     """
     orders, seen = [], []
     for array in arrays:
@@ -289,18 +302,15 @@ def _legend(arrays: Sequence[np.ndarray | None]) -> tuple[list[int], int]:
         seen.append(set(classes[pixels >= _SEEN * values.size].tolist()))
     target, predicted = orders
     alone = [index for index in predicted if index not in target]
-    least = len(target) + sum(index in seen[1] for index in alone)
-    room = max(least, 2 * _LEGEND_ROWS)
     total = len(target) + len(alone)
-    count = total if total <= room else max(least, room - 1)
-    return [*target, *alone][:count], total - count
+    if lines is None:
+        least = len(target) + sum(index in seen[1] for index in alone)
+        lines = max(_LEGEND_ROWS, -(-(least + (least < total)) // 2))
+    count = total if total <= 2 * lines else 2 * lines - 1
+    return _Legend([*target, *alone][:count], total - count, lines)
 
 
-def _legend_rows(shown: Sequence[int], more: int) -> int:
-    return max(_LEGEND_ROWS, -(-(len(shown) + bool(more)) // 2))
-
-
-def _foot_height(specs: Sequence[TaskSpec], fields: Mapping[str, tuple[np.ndarray | None, np.ndarray | None]]) -> int:
+def _foot_height(specs: Sequence[TaskSpec], legends: Mapping[str, _Legend]) -> int:
     """Room below the maps of a band for what explains their colours."""
-    legends = [_legend_rows(*_legend(fields[spec.key])) for spec in specs if spec.painter == 'classes']
-    return 10 + _LEGEND_LINE * max(legends, default=_LEGEND_ROWS)
+    lines = [legends[spec.key].lines for spec in specs if spec.key in legends]
+    return 10 + _LEGEND_LINE * max([_LEGEND_ROWS, *lines])

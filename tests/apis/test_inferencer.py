@@ -10,6 +10,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from PIL import Image
 
 from mtl_plugins.apis import MultiTaskInferencer
+from mtl_plugins.apis.inference.inferencer import Prediction
+from mtl_plugins.apis.inference.sources import Inputs
 from mtl_plugins.datasets.photo_files import UnreadablePhotoError
 from mtl_plugins.datasets.transforms import MultiTaskPad, PackMultiTaskInputs
 from mtl_plugins.engine.checkpoints import UnsafeCheckpointError
@@ -198,6 +200,20 @@ def test_a_video_becomes_a_video(inferencer, clip, tmp_path):
     for frame, panel in zip(frames, result['visualization']):
         assert np.abs(frame - panel[: frame.shape[0], : frame.shape[1]]).mean() < 12
     assert np.abs(frames[0] - frames[-1]).mean() > 1
+
+
+def test_frames_have_one_size_whatever_they_show(inferencer, clip, monkeypatch):
+    monkeypatch.setattr(inferencer, 'meta', {})  # more classes than those of the data set
+    entry = next(iter(Inputs([clip])))
+    rng, sizes = np.random.default_rng(0), set()
+    for classes in (1, 12, 40):
+        sample = {f'pred_{task}': np.zeros((1, 64, 64), np.float32) for task in TASKS}
+        sample['pred_semseg'] = rng.integers(0, classes, (1, 64, 64)).astype(np.uint8)
+        sample['pred_normals'] = np.ones((3, 64, 64), np.float32)
+        sample['pred_principal_curvature'] = np.zeros((2, 64, 64), np.float32)
+        picture = [(entry, np.zeros((64, 64, 3), np.uint8))]
+        sizes.add(inferencer.visualize(picture, [Prediction(entry, sample)])[0].shape)
+    assert len(sizes) == 1
 
 
 def test_frames_of_a_video(inferencer, clip, tmp_path):

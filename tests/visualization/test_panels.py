@@ -1,4 +1,5 @@
 import logging
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -209,9 +210,34 @@ def test_the_legend_counts_what_only_the_prediction_has_and_nobody_sees(texts):
 
 def test_the_legend_of_a_prediction_alone_names_what_can_be_seen(texts):
     names = [f'c{number}' for number in range(30)]
-    prediction_panel(dict(pred_semseg=_classes(*([200] * 12), 1)), ['semseg'], meta=dict(classes=dict(semseg=names)))
-    assert [text for _, text in texts if text.startswith('c')] == [f'c{number}' for number in range(12)]
-    assert 'and 1 more predicted' in [text for _, text in texts]
+    labels = _classes(*([200] * 12), 1, 1, 1)
+    prediction_panel(dict(pred_semseg=labels), ['semseg'], meta=dict(classes=dict(semseg=names)))
+    assert [text for _, text in texts if text.startswith('c')] == [f'c{number}' for number in range(13)]  # no gap
+    assert 'and 2 more predicted' in [text for _, text in texts]
+
+
+@pytest.mark.parametrize('name', ['\udcff', 'a$b$', r'$\frac{$', '\N{SNOWMAN}_^', '{}%'])
+def test_names_are_written_as_they_are(texts, name):
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Glyph')  # of which the font has none
+        meta = dict(classes=dict(semseg=[name]))
+        prediction_panel(dict(pred_semseg=_classes(100)), ['semseg'], meta=meta, title=name)
+
+
+def test_panels_of_one_size_whatever_they_show(texts):
+    sizes = set()
+    for count in (1, 8, 16, 17, 60):
+        texts.clear()
+        labels = np.arange(60 * 60).reshape(1, 60, 60).astype(np.int64) % count
+        sample = dict(pred_semseg=labels.astype(np.uint8))
+        names = [f'c{number}' for number in range(count)]
+        panel = prediction_panel(sample, ['semseg'], meta=dict(classes=dict(semseg=names)), legend_lines=8)
+        sizes.add(panel.shape)
+        told = [text for _, text in texts if text.startswith('c')]
+        assert told == (names if count <= 16 else names[:15])
+        assert (f'and {count - 15} more predicted' in [text for _, text in texts]) == (count > 16)
+        assert max(top for top, _ in texts) < panel.shape[0]
+    assert len(sizes) == 1
 
 
 def test_packed_inputs_are_bgr():

@@ -34,6 +34,8 @@ from .sources import Entry, Inputs
 
 MOST_DRAWN = 1440
 """About the longest side in pixels of what panels are made from."""
+VIDEO_LINES = 8
+"""Lines of the legends in videos, whose frames are of one size whatever they show."""
 
 
 class Prediction(NamedTuple):
@@ -263,7 +265,11 @@ class MultiTaskInferencer(BaseInferencer):
             thin = {key: as_array(pred.sample.get(key))[:, ::step, ::step] for key in map('pred_{}'.format, self.tasks)}
             meta = {**self.meta, 'value_ranges': self._value_ranges(pred)}
             image = image[::step, ::step]
-            drawn.append(prediction_panel(thin, self.tasks, image=image, meta=meta, columns=columns, title=entry.name))
+            lines = None if entry.video is None else VIDEO_LINES
+            panel = prediction_panel(
+                thin, self.tasks, image=image, meta=meta, columns=columns, title=entry.name, legend_lines=lines
+            )
+            drawn.append(panel)
         return drawn
 
     def postprocess(
@@ -287,7 +293,7 @@ class MultiTaskInferencer(BaseInferencer):
         return result
 
     def _init_model(self, cfg: Config, weights: str | None, device: str = 'cpu') -> torch.nn.Module:
-        model, self.meta = load_model(cfg, weights, device)
+        model, self.meta = load_model(cfg, weights, device, self._asked)
         base = model.inference if self._asked is None else dataclasses.replace(model.inference, tasks=self._asked)
         check_tasks(base, model.tasks)
         self._base = base
