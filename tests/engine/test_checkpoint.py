@@ -151,6 +151,18 @@ class TestSafeCheckpointHook:
         assert [path.name for path in tmp_path.glob('best*.pth')] == ['best_numbers_error_iter_6.pth']
         release(runner)
 
+    def test_a_metric_that_is_not_measured_is_named_with_those_that_are(self, tmp_path):
+        options = dict(interval=1, by_epoch=False, save_best='numbers/nope', rule='less')
+        runner = build_runner(tmp_path, [], iters=2, val_interval=1, checkpoint=options)
+        with pytest.raises(UserError, match="save_best: the validation measures no 'numbers/nope', but numbers/error"):
+            runner.train()
+        assert (tmp_path / 'iter_1.pth').is_file()
+
+    @pytest.mark.parametrize('options', [dict(save_best='foo'), dict(save_best='foo', rule='best')])
+    def test_a_best_whose_direction_nobody_knows(self, options):
+        with pytest.raises(UserError, match='CheckpointHook: .*rule.*less'):
+            SafeCheckpointHook(interval=1, **options)
+
     def test_disk_full_to_the_end_fails_at_the_end(self, tmp_path, monkeypatch):
         recorder = Recorder()
         runner = build_runner(tmp_path, [recorder], iters=3)

@@ -66,7 +66,10 @@ class SafeCheckpointHook(CheckpointHook):
             out_dir = kwargs.get('out_dir')
             if out_dir is None or '://' not in str(out_dir):
                 kwargs['backend_args'] = dict(backend=BACKEND_NAME)
-        super().__init__(*args, **kwargs)
+        try:
+            super().__init__(*args, **kwargs)
+        except (KeyError, ValueError) as error:  # which MMEngine raises about a metric or a rule that it does not know
+            raise UserError(f"CheckpointHook: {error.args[0]} ('greater' or 'less')") from error
         self.strict = strict
         self._missed_best: tuple[int, dict[str, Any]] | None = None
         self._unsettled = False
@@ -213,6 +216,12 @@ class SafeCheckpointHook(CheckpointHook):
             return
         if 'auto' in self.key_indicators:
             self._init_rule(self.rules, [next(iter(metrics))])
+        absent = [key for key in self.key_indicators if key not in metrics]
+        if absent:
+            raise UserError(
+                f'save_best: the validation measures no {absent[0]!r}, but {", ".join(metrics)}. Change '
+                'default_hooks.checkpoint.save_best; --resume goes on from the last checkpoint'
+            )
         self._settle_best(runner)
         lost = outputs_of(runner).lost
         missed, reason = self._missed_best, lost.get(BEST)
