@@ -41,7 +41,11 @@ OVERRIDES = [
     'train_dataloder.batch_size=4', 'train_dataloader.batch_size=0', 'train_dataloader.batch_size=nan',
     'train_cfg.max_iters=-1', 'train_cfg.max_iters=abc', 'optim_wrapper.optimizer.lr=nan', 'model=3', 'model.heads=[1]',
     'model.backbone=x', 'train_dataloader=3', 'train_dataloader.dataset=x', 'optim_wrapper=abc',
-    'optim_wrapper.optimizer=3', 'optim_wrapper.clip_grad=5', 'default_hooks=[1]', 'custom_hooks=7', 'custom_hooks=[7]',
+    'optim_wrapper.optimizer=3', 'optim_wrapper.clip_grad=5',
+    'optim_wrapper.clip_grad={"max_nrm":1.0}', 'optim_wrapper.clip_grad={"type":"value","max_norm":1.0}',
+    'optim_wrapper.clip_grad={"norm_type":2}', 'optim_wrapper.clip_grad={"type":"nrm"}',
+    'optim_wrapper.optimizer.type=Admm', f'optim_wrapper.optimizer.lr=1{"0" * 400}',
+    'default_hooks=[1]', 'custom_hooks=7', 'custom_hooks=[7]',
     'param_scheduler=5', 'val_evaluator=x', 'train_cfg=x', 'randomness=1', 'randomness.seed=-1', 'load_from=3',
     'work_dir=5', 'model.0=1', 'a', '=', 'a..b=1', 'a=[1', 'a={1}', '',
 ]  # fmt: skip

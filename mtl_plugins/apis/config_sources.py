@@ -65,5 +65,5 @@ def _bases(text: str) -> list[str]:
         ]
     except (SyntaxError, ValueError):
         return []
-    names = [values[0]] if values and isinstance(values[0], str) else values[0] if values else []
+    names = values[0] if values and isinstance(values[0], list | tuple) else values[:1]
     return [name for name in names if isinstance(name, str)]

@@ -22,7 +22,7 @@ from .config_sources import check_config_text
 from .datasets import keep_tasks, leaf_datasets, set_data_root
 from .overrides import override
 from .plain_yaml import plain_yaml
-from .run_numbers import settle_numbers
+from .run_numbers import check_shapes, settle_numbers
 
 KEPT_BY_METHOD = ('clip_grad', 'paramwise_cfg', 'constructor', 'accumulative_counts', 'precision', 'tasks')
 KEPT_BY_METHOD += ('bn_stats', 'nonfinite', 'num_valid', 'seed')
@@ -58,6 +58,7 @@ def load_config(
     """
     cfg = read_config(path)
     name_classes(cfg._cfg_dict)
+    check_shapes(cfg)
     if method is not None:
         set_method(cfg, method)
     if precision is not None:
@@ -217,7 +218,7 @@ def set_tasks(cfg: Config, tasks: Sequence[str]) -> None:
     for name in ('val_evaluator', 'test_evaluator'):
         if isinstance(cfg.get(name), dict):
             _restrict_evaluator(cfg[name], tasks)
-    for part in (cfg.get('optim_wrapper'), *cfg.get('custom_hooks', [])):
+    for part in (cfg.get('optim_wrapper'), *(cfg.get('custom_hooks') or [])):
         if part and part.get('tasks'):
             part['tasks'] = _restricted(part['tasks'], tasks)
 

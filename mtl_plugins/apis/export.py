@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f'--format is needed: the suffix of {path} is none of {", ".join(FORMATS)}')
     cfg = find_config(args.config, args.cfg_options)
     with safe_loading(args.trust_checkpoint):
-        model, meta = load_model(cfg, args.checkpoint)
+        model, meta = load_model(cfg, args.checkpoint, tasks=args.tasks)
     size = args.size or training_size(cfg)
     if size is None:
         parser.error('--size H W is needed: the config does not tell the size of the training images')

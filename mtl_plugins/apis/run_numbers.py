@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import Config
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from mtl_plugins.errors import UserError
 
@@ -43,6 +45,10 @@ class Number:
         if value in self.also and not isinstance(value, bool):
             return True
         if isinstance(value, bool) or not isinstance(value, int if self.whole else (int, float)):
+            return False
+        try:
+            float(value)
+        except OverflowError:  # a whole number above all floats
             return False
         return math.isfinite(value) and (value > self.low if self.above else value >= self.low) and value <= self.high
 
@@ -113,11 +119,11 @@ _SHAPES = {
 """Place in the config -> what it may be, if it is there."""
 
 
-def settle_numbers(cfg: Config) -> None:
-    """Refuse shapes and numbers that no run can have, and leave out what only a loader with worker processes takes.
+def check_shapes(cfg: Config) -> None:
+    """Refuse what is no dict, list or text where one must be.
 
     Raises:
-        UserError: For the first entry of another shape, and the first number that is none or out of range.
+        UserError: For the first entry of another shape.
     """
     for pattern, shapes in _SHAPES.items():
         for place, value in _entries(cfg._cfg_dict, pattern.split('.')):
@@ -126,10 +132,22 @@ def settle_numbers(cfg: Config) -> None:
             plain = isinstance(value, int | float | str | list | tuple | dict | None)
             if plain and not any(isinstance(value, kind) for kind, _ in shapes):
                 raise UserError(f'{place} must be {wanted}, but is {value!r}')
+
+
+def settle_numbers(cfg: Config) -> None:
+    """Refuse shapes and numbers that no run can have, and leave out what only a loader with worker processes takes.
+
+    Raises:
+        UserError: For the first entry of another shape, and the first number that is none or out of range.
+    """
+    check_shapes(cfg)
     for pattern, number in _RULES.items():
         for place, value in _entries(cfg._cfg_dict, pattern.split('.')):
             if not number.accepts(value):
                 raise UserError(f'{place} must be {number}, but is {value!r}')
+    for _, wrapper in (*_entries(cfg._cfg_dict, ['optim_wrapper']), *_entries(cfg._cfg_dict, ['optim_wrapper', '*'])):
+        if isinstance(wrapper, dict):
+            _check_clipping(wrapper.get('clip_grad'))
     for name in _LOADERS:
         loader = cfg.get(name)
         if isinstance(loader, dict) and loader.get('num_workers', 0) == 0:
@@ -137,6 +155,26 @@ def settle_numbers(cfg: Config) -> None:
                 loader['persistent_workers'] = False
             for option in _NEEDS_WORKERS:
                 loader.pop(option, None)
+
+
+_CLIPS = {'norm': (clip_grad_norm_, 'max_norm'), 'value': (clip_grad_value_, 'clip_value')}
+
+
+def _check_clipping(clip: Any) -> None:
+    if not clip or not isinstance(clip, dict):
+        return
+    kind = clip.get('type', 'norm')
+    if kind not in _CLIPS:
+        raise UserError(f"optim_wrapper.clip_grad.type must be 'norm' or 'value', but is {kind!r}")
+    clipper, needed = _CLIPS[kind]
+    known = {*inspect.signature(clipper).parameters, 'type'} - {'parameters'}
+    wrong = [name for name in clip if name not in known] or [needed] * (needed not in clip)
+    if wrong:
+        problem = 'lacks' if wrong == [needed] else 'has an unknown entry'
+        raise UserError(
+            f'optim_wrapper.clip_grad {problem} {wrong[0]!r}: of type {kind!r} it takes {needed} and, if wanted, '
+            f'{", ".join(sorted(known - {needed}))}'
+        )
 
 
 def _entries(node: Any, parts: list[str], place: str = '') -> Iterator[tuple[str, Any]]:

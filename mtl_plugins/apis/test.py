@@ -17,6 +17,7 @@ from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 from .arguments import add_data_root, add_launcher, add_tasks, add_trust, file_to_write, folder_to_write, positive
 from .configs import load_config, set_tta
 from .foreign_hooks import draw_into, draws_by_itself
+from .inspection.setting import check_loop
 from .refusals import refusals_of
 from .train import build_runner
 
@@ -53,11 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     cfg = load_config(args.config, args.cfg_options, work_dir=args.work_dir, data_root=args.data_root, tasks=args.tasks)
     if not Path(args.checkpoint).is_file():
         raise UserFileNotFoundError(f'checkpoint {args.checkpoint} not found')
+    for name in ('val', 'test'):
+        check_loop(cfg, name)
     if args.tta:
         set_tta(cfg)
     cfg.launcher = args.launcher
     cfg.load_from, cfg.resume = args.checkpoint, False
-    hooks = [hook for hook in cfg.get('custom_hooks', []) if not hook['type'].endswith('PredictionPanelHook')]
+    hooks = [hook for hook in cfg.get('custom_hooks') or [] if not hook['type'].endswith('PredictionPanelHook')]
     if args.show_dir and draws_by_itself(cfg):
         draw_into(cfg, str(args.show_dir))
     elif args.show_dir:

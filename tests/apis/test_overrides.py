@@ -1,5 +1,6 @@
 """What ``--cfg-options`` means, and what it refuses."""
 
+import itertools
 import math
 import re
 
@@ -7,6 +8,7 @@ import pytest
 from mmengine.config import Config
 
 from mtl_plugins.apis.configs import load_config
+from mtl_plugins.apis.inspection.setting import check_start
 from mtl_plugins.apis.run_numbers import _RULES, settle_numbers
 from mtl_plugins.errors import UserError
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser, parse_value
@@ -67,10 +69,9 @@ def test_a_comma_makes_no_list_of_what_is_text():
 
 
 def test_a_dict_takes_the_place_of_nothing_and_joins_another():
-    cfg = loaded('optim_wrapper.clip_grad={"max_norm":1.0}', 'optim_wrapper.optimizer={lr: 0.5}', 'load_from={a: 1}')
+    cfg = loaded('optim_wrapper.clip_grad={"max_norm":1.0}', 'optim_wrapper.optimizer={lr: 0.5}')
     assert cfg.optim_wrapper.clip_grad == dict(max_norm=1.0)
     assert (cfg.optim_wrapper.optimizer.lr, cfg.optim_wrapper.optimizer.type) == (0.5, 'Adam')
-    assert cfg.load_from == dict(a=1)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,9 @@ def test_a_name_that_leads_nowhere_is_refused(name):
 
 
 def _with(place, value):
-    for part in reversed(place.split('.')):
+    if place == 'optim_wrapper.clip_grad.clip_value':
+        return Config(dict(optim_wrapper=dict(clip_grad=dict(type='value', clip_value=value))))
+    for part in reversed(place.replace('default_hooks.*', 'default_hooks.0').split('.')):
         value = [value] if part == '*' else {part: value}
     return Config(value)
 
@@ -142,6 +145,72 @@ def test_numbers_that_no_run_can_have(place):
         with pytest.raises(UserError, match=rf'^{place.replace("*", "0")} must be {re.escape(str(number))}, but is '):
             settle_numbers(_with(place, value))
     settle_numbers(_with(place, 1))
+
+
+@pytest.mark.parametrize(
+    ('clip', 'text'),
+    [
+        (dict(max_nrm=1.0), "has an unknown entry 'max_nrm': of type 'norm' it takes max_norm"),
+        (dict(type='value', clip_value=1.0, norm_type=2), "has an unknown entry 'norm_type': of type 'value'"),
+        (dict(norm_type=2), "lacks 'max_norm'"),
+        (dict(type='nrm', max_norm=1.0), "type must be 'norm' or 'value', but is 'nrm'"),
+    ],
+)
+def test_clipping_has_entries_that_somebody_reads(clip, text):
+    for wrapper in (dict(clip_grad=clip), dict(backbone=dict(clip_grad=clip))):
+        with pytest.raises(UserError, match=f'optim_wrapper.clip_grad.? ?{text}'):
+            settle_numbers(Config(dict(optim_wrapper=wrapper)))
+    settle_numbers(Config(dict(optim_wrapper=dict(clip_grad=dict(max_norm=1.0, norm_type=2, error_if_nonfinite=True)))))
+
+
+@pytest.mark.parametrize(
+    ('text', 'options'),
+    [
+        ('optim_wrapper = dict(optimizer=None)', dict(method='cagrad')),
+        ('optim_wrapper = 5', dict(method='cagrad')),
+        ('optim_wrapper = [5]', dict(precision='fp16')),
+        ('train_dataloader = 5', dict(data_root='x')),
+        ('train_dataloader = 5', dict(tasks=['depth'])),
+        ('custom_hooks = [5]', dict(tasks=['depth'])),
+        ('model = dict(heads=5)', dict(tasks=['depth'])),
+    ],
+)
+def test_shapes_are_checked_before_options_are_applied(tmp_path, text, options):
+    path = tmp_path / 'a.py'
+    path.write_text(text)
+    with pytest.raises(UserError, match=f'^{text.split(" ")[0]}.* must be a (dict|list)'):
+        load_config(path, **options)
+
+
+def test_no_hooks_and_a_base_that_is_no_name(tmp_path):
+    assert load_config(ROOMS, dict(custom_hooks=None), tasks=['depth']).custom_hooks is None
+    path = tmp_path / 'a.py'
+    path.write_text('_base_ = 5')
+    with pytest.raises(UserError, match=r'a\.py'):
+        load_config(path)
+
+
+@pytest.mark.parametrize('name', ['val', 'test'])
+def test_half_a_validation_is_refused_before_training(name):
+    for absent in itertools.product([False, True], repeat=3):
+        parts = dict(zip(('dataloader', 'cfg', 'evaluator'), absent))
+        cfg = Config({f'{name}_{part}': None if lost else dict(a=1) for part, lost in parts.items()})
+        if all(absent) or not any(absent):
+            check_start(cfg)
+            continue
+        with pytest.raises(UserError, match=f'{name}_.* must be given beside {name}_'):
+            check_start(cfg)
+
+
+@pytest.mark.parametrize('place', ['optim_wrapper', 'optim_wrapper.backbone'])
+def test_an_optimizer_that_nobody_knows_is_named_before_training(place):
+    optimizer = dict(type='Admm')
+    for part in reversed([*place.split('.'), 'optimizer']):
+        optimizer = {part: optimizer}
+    with pytest.raises(UserError, match=rf"^{place}.optimizer.type: there is no optimizer 'Admm'; did you mean 'Adam"):
+        check_start(Config(optimizer))
+    optimizer = Config(dict(optim_wrapper=dict(optimizer=dict(type='Adam'))))
+    check_start(optimizer)
 
 
 def test_a_loader_without_workers_needs_no_other_change():

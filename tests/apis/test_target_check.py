@@ -107,6 +107,7 @@ def test_inference_and_export_stop_too(trained, tmp_path):
     with pytest.raises(UserError, match=r'train_dataloader.dataset.normal_axes=x,-y,z'):
         infer_api.main(arguments)
     infer_api.main([*arguments, '--cfg-options', f'train_{WHERE}=x,-y,z'])
+    infer_api.main([*arguments, '--tasks', 'depth_zbuffer'])  # whose targets are not in question
     with pytest.raises(UserError, match=r'train_dataloader.dataset.normal_axes=x,-y,z'):
         export_api.main([config, untold, '--out', str(tmp_path / 'model.onnx')])
 

@@ -73,7 +73,12 @@ def find_config(config: str | os.PathLike | Mapping[str, Any], cfg_options: dict
     return load_config(path, cfg_options)
 
 
-def load_model(cfg: Config, weights: str | os.PathLike | None, device: str | torch.device = 'cpu') -> LoadedModel:
+def load_model(
+    cfg: Config,
+    weights: str | os.PathLike | None,
+    device: str | torch.device = 'cpu',
+    tasks: Sequence[str] | None = None,
+) -> LoadedModel:
     """Build the model of a config and load its weights without running code out of the file.
 
     Heads for which the checkpoint has no weights at all are left out of ``cfg`` and of the model, with a warning: that
@@ -83,6 +88,7 @@ def load_model(cfg: Config, weights: str | os.PathLike | None, device: str | tor
         cfg: The config; see above.
         weights: Checkpoint, a file or a URL. None leaves the weights random, with a warning.
         device: Where the model belongs.
+        tasks: What is predicted, None for all; the weights' other targets are no matter.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
@@ -106,7 +112,7 @@ def load_model(cfg: Config, weights: str | os.PathLike | None, device: str | tor
         print_log('no checkpoint was given: the weights are random, the predictions mean nothing', level=30)
     else:
         _load_weights(model, checkpoint['state_dict'], str(weights))
-        _check_targets(cfg, _dataset_meta(checkpoint), str(weights), model.tasks)
+        _check_targets(cfg, _dataset_meta(checkpoint), str(weights), model.tasks if tasks is None else tasks)
     try:
         model.to(device)
     except (RuntimeError, AssertionError) as error:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.registry import OPTIMIZERS
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
@@ -58,14 +61,52 @@ def show_config(step: Step, cfg: Config, path: str) -> None:
 
 
 def check_start(cfg: Config) -> None:
-    """Refuse a start from a file that is not there.
+    """Refuse a start from a file that is not there, and an optimizer of which nobody knows.
 
     Raises:
         FileNotFoundError: See above.
+        UserError: See above.
     """
     start = cfg.get('load_from')
     if isinstance(start, str) and '://' not in start and not Path(start).is_file():
         raise UserFileNotFoundError(f'load_from={start}: there is no such file')
+    for name in ('val', 'test'):
+        check_loop(cfg, name)
+    wrapper = cfg.get('optim_wrapper') or {}
+    parts = {f'optim_wrapper.{name}': part for name, part in wrapper.items()}  # one optimizer per part of the model
+    for place, part in {'optim_wrapper': wrapper, **parts}.items():
+        if isinstance(part, dict):
+            _check_optimizer(part.get('optimizer'), f'{place}.optimizer')
+
+
+def check_loop(cfg: Config, name: str) -> None:
+    """Refuse a half of a validation or a test.
+
+    Args:
+        cfg: The config.
+        name: ``'val'`` or ``'test'``.
+
+    Raises:
+        UserError: If some of its three entries are there and others are not.
+    """
+    entries = [f'{name}_{part}' for part in ('dataloader', 'cfg', 'evaluator')]
+    absent = [entry for entry in entries if cfg.get(entry) is None]
+    if 0 < len(absent) < len(entries):
+        given = [entry for entry in entries if entry not in absent]
+        raise UserError(
+            f'{" and ".join(absent)} must be given beside {" and ".join(given)}, but is None; to do without, set '
+            f'{", ".join(entries)} to None'
+        )
+
+
+def _check_optimizer(optimizer: Any, place: str) -> None:
+    name = optimizer.get('type') if isinstance(optimizer, dict) else None
+    with OPTIMIZERS.switch_scope_and_registry(None) as registry:
+        if not isinstance(name, str) or registry.get(name) is not None:
+            return
+        near = difflib.get_close_matches(name, registry.module_dict, n=2)
+    meant = f'; did you mean {" or ".join(map(repr, near))}?' * bool(near)
+    raise UserError(f'{place}.type: there is no optimizer {name!r}{meant}')
 
 
 def load_start(step: Step, model: nn.Module, cfg: Config) -> None:
