@@ -14,6 +14,7 @@ from mtl_plugins.engine.checkpoints import (
     find_newest_loadable,
 )
 from mtl_plugins.engine.hooks.safe_checkpoint import SafeCheckpointHook
+from mtl_plugins.errors import UserError
 
 from .safety import Recorder, StopAfter, build_runner, fail_writing, release, strict_load
 
@@ -160,7 +161,7 @@ class TestSafeCheckpointHook:
 
     @pytest.mark.parametrize('options', [dict(save_best='foo'), dict(save_best='foo', rule='best')])
     def test_a_best_whose_direction_nobody_knows(self, options):
-        with pytest.raises(UserError, match='CheckpointHook: .*rule.*less'):
+        with pytest.raises(UserError, match=r'CheckpointHook: .*rule.*less'):
             SafeCheckpointHook(interval=1, **options)
 
     def test_disk_full_to_the_end_fails_at_the_end(self, tmp_path, monkeypatch):
