@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from mmengine.config import Config
 
-from mtl_plugins.errors import UserError, UserKeyError, UserTypeError, message_of
+from mtl_plugins.errors import UserError, kind_for, message_of
 
 from .inspection.hints import hint_for, refuted_entry
 
@@ -44,8 +44,7 @@ def _refusal(error: Exception, cfg: Config) -> UserError | None:
         return hidden
     if not refuted_entry(error, cfg) and not all(map(_only_handed_on, filter(None, (error, hidden)))):
         return None
-    kind = next((own for own in (UserKeyError, UserTypeError) if isinstance(error, own.__mro__[3])), UserError)
-    return kind(f'the config cannot be used: {message_of(error)}', advice=hint_for(error, cfg))
+    return kind_for(error)(f'the config cannot be used: {message_of(error)}', advice=hint_for(error, cfg))
 
 
 def _only_handed_on(error: BaseException) -> bool:
