@@ -41,6 +41,14 @@ class UserFileNotFoundError(UserError, FileNotFoundError):
     """A file or folder that does not exist."""
 
 
+class UserFileExistsError(UserError, FileExistsError):
+    """A file or folder that is in the way."""
+
+
+class UserOSError(UserError, OSError):
+    """A file that cannot be written, or a place that cannot hold it."""
+
+
 class UserImportError(UserError, ModuleNotFoundError):
     """A package that is not installed."""
 
@@ -64,8 +72,13 @@ def refusing(what: str = '') -> Iterator[None]:
         text = message_of(error)
         if isinstance(error, UserError) and (not what or text.startswith(what)):
             raise
-        own = next((own for kind, own in _SAME if isinstance(error, kind)), UserError)
-        raise own(f'{what}: {text}' if what else text, advice=getattr(error, 'advice', '')) from error
+        advice = getattr(error, 'advice', '')
+        raise kind_for(error)(f'{what}: {text}' if what else text, advice=advice) from error
+
+
+def kind_for(error: BaseException) -> type[UserError]:
+    """The :class:`UserError` that callers who expect the class of ``error`` catch, too."""
+    return next((own for kind, own in _SAME if isinstance(error, kind)), UserError)
 
 
 def message_of(error: BaseException) -> str:

@@ -24,7 +24,7 @@ def explain(error: Exception) -> str | None:
     These are every :class:`mtl_plugins.errors.UserError`, and what the operating system refuses (``OSError``): files
     that are missing or may not be read, a full disk, no network.
     """
-    if wants_traceback() or not isinstance(error, UserError | OSError):
+    if wants_traceback() or not (isinstance(error, UserError) or _of_the_system(error)):
         return None
     message, advice = _sentence(error), getattr(error, 'advice', '')
     return f'{message}\n{advice}' if advice and advice not in message else message
@@ -37,6 +37,11 @@ def report(command: str, error: Exception) -> bool:
         return False
     print(f'{command}: error: {text}\n({TRACEBACK}=1 shows where this came from)', file=sys.stderr)
     return True
+
+
+def _of_the_system(error: Exception) -> bool:
+    """Whether the operating system refused something: its errors have a number, also in the text of a worker's."""
+    return isinstance(error, OSError) and (error.errno is not None or '[Errno ' in str(error))
 
 
 def _sentence(error: Exception) -> str:

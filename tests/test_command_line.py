@@ -96,6 +96,35 @@ def test_a_value_error_inside_is_a_bug_and_keeps_its_traceback(place, tmp_path, 
     assert not isinstance(caught.value, UserError)
 
 
+@pytest.mark.parametrize(
+    'error',
+    [
+        TypeError("IterBasedTrainLoop.__init__() got an unexpected keyword argument 'max_iter'"),
+        KeyError('IterBasedTrainLoop is not in the mmengine::loop registry'),
+        AttributeError('internal'),
+        FileNotFoundError('internal'),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_a_line_of_ours_raises_is_a_bug_whatever_its_text(error):
+    cfg = Config(dict(train_cfg=dict(type='IterBasedTrainLoop', max_iter=3)))
+    ours = {'__name__': 'mtl_plugins.engine.step_batch', 'error': error}
+    exec('def step():\n    raise error', ours)
+
+    def train(_):
+        with refusals_of(cfg):
+            ours['step']()
+
+    caught = _caught(train)
+    assert caught is error
+    assert explain(caught) is None
+
+
+def test_what_the_operating_system_refuses_needs_no_traceback(tmp_path):
+    assert 'No such file' in explain(_caught(lambda _: (tmp_path / 'gone').read_text()))
+    assert 'directory' in explain(_caught(lambda _: tmp_path.read_text()))
+
+
 def test_a_traceback_can_be_had_back(monkeypatch):
     monkeypatch.setenv('MTL_PLUGINS_TRACEBACK', '1')
     with pytest.raises(FileNotFoundError, match=r'config nope\.py not found'):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from mmengine.config import Config
 
@@ -21,7 +22,8 @@ def refusals_of(cfg: Config) -> Iterator[None]:
     """Inside, parts are built from ``cfg`` and used: makes a :class:`UserError` of what is refused because of it.
 
     That is so where the config has the very entry that the message complains of, and where only MMEngine, or torch's
-    optimizers and data loaders to which it hands entries unchanged, took part. All else passes as it is.
+    optimizers and data loaders to which it hands entries unchanged, took part. All else passes as it is, above all what
+    is raised by a line of ours: that is a fault of ours, whatever its text.
 
     Raises:
         UserError: See above.
@@ -42,14 +44,28 @@ def _refusal(error: Exception, cfg: Config) -> UserError | None:
     hidden = error.__context__ if error.__suppress_context__ else None
     if isinstance(hidden, UserError):
         return hidden
+    if _raised_by_us(error):
+        return None
     if not refuted_entry(error, cfg) and not all(map(_only_handed_on, filter(None, (error, hidden)))):
         return None
     return kind_for(error)(f'the config cannot be used: {message_of(error)}', advice=hint_for(error, cfg))
 
 
+def _raised_by_us(error: BaseException) -> bool:
+    """Whether a line of ours raised it, apart from those that hand a part's arguments on to its base class."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    while frames and frames[-1].f_code.co_name == '__init__' and _module(frames[-1]).startswith('mtl_plugins.'):
+        frames.pop()
+    return bool(frames) and _module(frames[-1]).startswith('mtl_plugins.')
+
+
+def _module(frame: FrameType) -> str:
+    return frame.f_globals.get('__name__', '')
+
+
 def _only_handed_on(error: BaseException) -> bool:
     if not isinstance(error, ValueError | TypeError | KeyError | AttributeError | AssertionError):
         return False
-    modules = [frame.f_globals.get('__name__', '') for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = [_module(frame) for frame, _ in traceback.walk_tb(error.__traceback__)]
     between = modules[modules.index(__name__) + 2 :] if __name__ in modules else modules
     return all(name.startswith(tuple(f'{package}.' for package in _HANDED_ON)) for name in between)

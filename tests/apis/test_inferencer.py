@@ -15,6 +15,7 @@ from mtl_plugins.apis.inference.sources import Inputs
 from mtl_plugins.datasets.photo_files import UnreadablePhotoError
 from mtl_plugins.datasets.transforms import MultiTaskPad, PackMultiTaskInputs
 from mtl_plugins.engine.checkpoints import UnsafeCheckpointError
+from mtl_plugins.errors import UserOSError
 from mtl_plugins.registry import INFERENCERS
 
 from .inference_cases import META, SIZE, TASKS, photos, tiny, write
@@ -344,7 +345,7 @@ def test_wrong_arguments_are_named(tiny, inferencer, photos, tmp_path):
         inferencer(tmp_path / 'a.png')
     with pytest.raises(ValueError, match='cannot read the video'):
         inferencer(tmp_path / 'a.mp4')
-    with pytest.raises(NotADirectoryError, match='is a file; give a folder'):
+    with pytest.raises(UserOSError, match='is a file; give a folder'):
         inferencer(photos['coffee'], out_dir=tmp_path / 'a.png')
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mtl_plugins.engine.checkpoints import write_atomically
+from mtl_plugins.errors import UserOSError
 from mtl_plugins.task_specs import TaskSpec, get_task_spec
 from mtl_plugins.visualization import save_image
 
@@ -85,7 +86,7 @@ class PredictionFolder:
         frames: Whether to write panels and raw predictions of the frames of videos too.
 
     Raises:
-        NotADirectoryError: If ``root`` is a file.
+        UserOSError: If ``root`` is a file.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class PredictionFolder:
     ) -> None:
         self.root = Path(root).expanduser()
         if self.root.exists() and not self.root.is_dir():
-            raise NotADirectoryError(f'out_dir {root} is a file; give a folder')
+            raise UserOSError(f'out_dir {root} is a file; give a folder')
         self.root.mkdir(parents=True, exist_ok=True)
         self.raw = raw
         self.frames = frames

@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mtl_plugins.errors import UserOSError
+
 CODECS = (('.mp4', 'mp4v'), ('.avi', 'MJPG'))
 """Container and codec in the order of trial; OpenCV carries an encoder of its own for the last."""
 
@@ -58,4 +60,6 @@ class VideoFile:
                 self._writer, self._size, self.path = writer, size, path
                 return
             path.unlink(missing_ok=True)
-        raise OSError(f'OpenCV can write {self._stem} neither as mp4 nor as avi; check the folder and the free space')
+        raise UserOSError(
+            f'OpenCV can write {self._stem} neither as mp4 nor as avi; check the folder and the free space'
+        )

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_plugins.errors import UserError
+from mtl_plugins.errors import UserError, UserFileExistsError
 from mtl_plugins.utils.json_files import parse_json
 
 from ..rendering import TASKS
@@ -69,9 +69,9 @@ def prepare_export(
     if len(size) != 2 or min(size) < 16:
         raise UserError(f'export of {dataset}: size must be (height, width) of 16 pixels or more, but got {size!r}')
     if root.exists() and not root.is_dir():
-        raise FileExistsError(f'cannot export to {root}: it is a file; give the name of a new folder')
+        raise UserFileExistsError(f'cannot export to {root}: it is a file; give the name of a new folder')
     if root.is_dir() and any(root.iterdir()) and read_fixture_marker(root) != _marker(dataset, counts, size, extra):
-        raise FileExistsError(
+        raise UserFileExistsError(
             f'cannot export to {root}: the folder is not empty and does not hold the same export already. Give a new '
             'folder, or delete this one first if it is a stand-in you no longer need'
         )

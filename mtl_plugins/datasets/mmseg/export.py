@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mtl_plugins.errors import UserError
+from mtl_plugins.errors import UserError, UserOSError
 
 from ..files import prepare_export, render_scenes
 
@@ -75,4 +75,4 @@ def depth_to_png(depth: np.ndarray) -> np.ndarray:
 
 def _write(path: Path, pixels: np.ndarray) -> None:
     if not cv2.imwrite(str(path), np.ascontiguousarray(pixels)):
-        raise OSError(f'{path} could not be written; is the disk full?')
+        raise UserOSError(f'{path} could not be written; is the disk full?')
