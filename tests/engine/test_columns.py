@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mtl_plugins.engine.kept_columns import KeptColumns
-from mtl_plugins.engine.parameters import ParameterTable
+from mtl_plugins.engine.parameters import ParameterTable, parameters_behind
 from mtl_plugins.engine.reduction import Reducer
 from mtl_plugins.engine.task_gradients import ParameterSplit, SharedLayout, accumulate, caught
 from mtl_plugins.methods.aggregation.buffers import TaskBuffer
@@ -130,19 +130,44 @@ def test_a_parameter_of_another_size_starts_anew():
     kept.fit(dict(second=1))
     kept.fit(dict(first=2, second=1))
     assert buffer.data.tolist() == [[0, 0, 1]] * 2
+    kept.fit(dict(first=3, second=1))
+    assert buffer.data.tolist() == [[0, 0, 0, 1]] * 2
 
 
-def test_a_buffer_without_names_is_kept_while_it_fits(caplog):
+def test_a_state_is_a_copy_and_takes_effect_at_once():
+    buffer, columns = TaskBuffer('Method'), dict(first=1)
+    kept = KeptColumns(buffer)
+    kept.fit(columns)
+    buffer.data = torch.ones(1, 1)
+    state = dict(columns=dict(second=1.0), waiting=dict(first=torch.full((1, 1), 5.0)))
+    kept.load_state_dict(state)
+    state['waiting']['first'].zero_()
+    kept.fit(columns)
+    assert buffer.data.tolist() == [[5]]
+    assert list(kept.state_dict()['columns']) == ['first']
+    assert kept.state_dict()['waiting']['second'].tolist() == [[1]]
+    columns['third'] = 1  # whoever told the columns may go on with them
+    assert list(kept.state_dict()['columns']) == ['first']
+
+
+def test_a_buffer_without_names_is_kept_while_it_fits(monkeypatch):
+    lines = []
+    monkeypatch.setattr('mtl_plugins.engine.kept_columns.print_log', lambda text, **kwargs: lines.append(text))
     for width, stays in ((4, True), (5, False)):
         buffer = TaskBuffer('Method')
         kept = KeptColumns(buffer)
         kept.load_state_dict(None)
+        assert kept.state_dict() == dict(columns={}, waiting={})
         buffer.data = torch.ones(2, width)
         kept.fit(dict(first=3, second=1))
         assert (buffer.data is not None) == stays
         if stays:
             kept.fit(dict(second=1))
             assert buffer.data.tolist() == [[1], [1]]
+            assert lines == []
+    (line,) = lines
+    assert line.startswith('Method: ')
+    assert line.endswith('its 5 numbers per task belong to, and there are 4 shared ones now: they start anew')
 
 
 class Branches(nn.Module):
@@ -258,7 +283,7 @@ def test_what_another_rank_saw_counts():
     model, _, split = make_split()
     split._reducer = SimpleNamespace(gather_objects=lambda export: [export, {'b': ['a_only', 'idle'], 'c': ['idle']}])
     split.update(['a', 'b', 'd'], {'a': model.losses()['a']})
-    split._reducer = None
+    split._reducer = None  # no collective call
     split.update(['a', 'b', 'c', 'd'], {})  # all of them were looked for, here or there
     assert names(model, split.shared.parameters) == ['a_only', 'idle']
     assert names(model, split.own('a')) == ['shared']
@@ -286,3 +311,29 @@ def test_a_run_of_one_task_shares_what_it_uses():
         table.observe({'a': model.losses()['a']})
         assert table.shared() == shared
         assert table.own('a') == ([] if shared else ['shared', 'a_only'])
+
+
+def test_a_loss_without_graph_is_looked_at_again_when_it_has_one():
+    model = Branches()
+    table = ParameterTable(model)
+    table.observe({'a': torch.tensor(0.0)})
+    assert table.seen == set()
+    table.observe(model.losses())
+    assert table.shared() == ['shared']
+    assert table.users('a_only') == {'a'}
+    assert table.users('idle') == set()
+
+
+def test_a_parameter_may_be_the_loss_itself():
+    parameter = nn.Parameter(torch.ones(()))
+    assert parameters_behind(parameter) == {id(parameter)}
+    assert parameters_behind(parameter * 2) == {id(parameter)}
+
+
+def test_sparse_gradients_stay_sparse():
+    embedding = nn.Embedding(4, 2, sparse=True)
+    gradient = torch.autograd.grad(embedding(torch.tensor([1, 3])).sum(), embedding.weight)[0]
+    for time in (1, 2):
+        accumulate([embedding.weight], [gradient])
+        assert embedding.weight.grad.is_sparse
+        assert embedding.weight.grad.to_dense()[:, 0].tolist() == [0, time, 0, time]

@@ -82,3 +82,37 @@ def test_names_are_fixed_before_a_loss_is_unclaimed_and_the_known_ones_are_liste
         LossTable(['semseg', 'depth']).collect({'semsg.loss': one()})
     with pytest.raises(ValueError, match=r"loss key 'q\.loss'\. Known prefixes: decode\."):
         LossTable(dict(semseg='decode')).collect({'q.loss': one()})
+
+
+def test_complex_losses_are_refused_and_whole_numbers_are_not():
+    with pytest.raises(TypeError, match=r"the loss 'a\.loss' of the model is complex"):
+        LossTable().collect({'a.loss': [one(), torch.ones(2, dtype=torch.complex64)]})
+    losses = LossTable().collect({'a.loss': torch.tensor([1, 2]), 'b.loss': [None, 3], 'c.loss': [None, []]})
+    assert {task: loss.item() for task, loss in losses.items()} == {'a': 1.5, 'b': 3.0}
+
+
+COUNTS = {
+    'mask': (torch.tensor([[True, False], [True, True]]), 3.0),
+    'one number in a row': (torch.tensor([[5]]), 5.0),
+    'number': (2, 2.0),
+    'list': ([torch.tensor(2), 3.0, None], 5.0),
+    'none': (None, 0.0),
+}
+
+
+@pytest.mark.parametrize(('value', 'number'), COUNTS.values(), ids=COUNTS)
+def test_counts_of_all_forms_are_numbers_here_and_in_the_log(value, number):
+    table = LossTable(num_valid=dict(a=['n_a', 'a_loss_n']))
+    out = {
+        'a.loss': one(),
+        'n_a': value,
+        'a_loss_n': torch.tensor(1.0),
+        'b.loss': None,
+        'b.loss_other': one()[None][:0],
+    }
+    assert float(table.collect(out).count('a')) == number + 1
+    log = table.detached(out)
+    assert list(log) == ['a.loss', 'n_a']
+    assert log['n_a'].shape == ()
+    assert log['n_a'].dtype == torch.float32
+    assert log['n_a'].item() == number

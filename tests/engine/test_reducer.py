@@ -67,13 +67,15 @@ def test_parameters_of_16_bits_are_summed_in_32(ranks):
     def job(rank):
         parameter = nn.Parameter(torch.zeros(2, dtype=torch.bfloat16))
         parameter.grad = torch.tensor([1.0, 2.0**-7], dtype=torch.bfloat16) * (rank + 1)
-        Reducer().sum_gradients([parameter, nn.Parameter(torch.zeros(1))])
+        Reducer().sum_gradients([parameter])
+        assert Reducer().sum_gradients([]) is False
         return parameter.grad
 
     total = sum(range(1, ranks.size + 1))
     for gradient in ranks.run(job):
         assert gradient.dtype == torch.bfloat16
         assert gradient.tolist() == [total, total * 2.0**-7]
+    assert ranks.dtypes == {torch.float32}
 
 
 @pytest.mark.parametrize('who', [None, 0, 1])

@@ -10,7 +10,7 @@ from mtl_plugins.engine.optim_wrappers import GradientAggregationOptimWrapper
 from .all_methods import QUICK, ROWS, build, read_fragment
 from .changing_graphs import LR, SCENARIOS, STEPS, make, micro, prepare, snapshot
 from .thread_ranks import Ranks
-from .toy import TASKS, flat, make_model, toy_batch
+from .toy import TASKS, ToyModel, flat, make_model, toy_batch
 
 SUM = dict(type='mtl_plugins.GradientAggregationOptimWrapper', aggregator=dict(type='Sum'))
 WAYS = {
@@ -120,6 +120,48 @@ def test_only_what_is_exactly_zero_is_a_zero_row(scale, zero):
     model.heads['b'][0].register_full_backward_hook(lambda m, given, out: tuple(g * scale for g in given))
     model.train_step(toy_batch(0), wrapper)
     assert list(wrapper.zero_rows) == zero
+
+
+@pytest.mark.parametrize('level', ['parameters', 'features'])
+@pytest.mark.parametrize('key', ['mgda', 'Sum'])
+def test_a_solution_without_a_tasks_gradient_says_nothing_about_the_next_batch(key, level):
+    """A dead head at the first solution: from the second batch on all is solved again, with ``interval`` as before."""
+    solved = []
+    aggregator = dict(type='Sum') if key == 'Sum' else read_fragment(key)['aggregator']
+    model = make_model()
+    wrapper = build(dict(SUM, aggregator=aggregator, interval=4, level=level, features='backbone'), model)
+    name = '_solve' if level == 'parameters' else '_solve_at_features'
+    solve = getattr(wrapper, name)
+    setattr(wrapper, name, lambda *args: (solved.append(wrapper.num_steps), solve(*args))[1])
+    handle = model.heads['b'][0].register_full_backward_hook(lambda m, given, out: tuple(g * 0 for g in given))
+    for number in range(6):
+        model.train_step(toy_batch(number), wrapper)
+        handle.remove()
+    assert solved == [0, 1, 4]
+
+
+class Silent(ToyModel):
+    """The loss of ``b`` and its gradient are zero."""
+
+    def forward(self, *args, **kwargs):
+        out = super().forward(*args, **kwargs)
+        return {**out, 'b.loss': out['b.loss'] * 0}
+
+
+def test_a_silent_task_of_one_rank_is_known_to_the_other(monkeypatch):
+    ranks = Ranks(2)
+    monkeypatch.setattr(reduction, 'dist', ranks)
+    models = [make_model(), Silent().train()]
+
+    def job(rank):
+        wrapper = build('gd', models[rank])
+        seen = []
+        for number in range(2):
+            models[rank].train_step(toy_batch(10 * number + rank), wrapper)
+            seen.append([task for task in TASKS if not wrapper.silent.wants(task)])
+        return seen
+
+    assert ranks.run(job) == [[[], ['b']], [['b'], ['b']]]
 
 
 def test_what_the_rows_cost_is_said_once(monkeypatch):

@@ -13,6 +13,7 @@ class Ranks:
     def __init__(self, size):
         self.size = size
         self.reduced = []
+        self.dtypes = set()
         self._here = threading.local()
         self._slots = [None] * size
         self._barrier = threading.Barrier(size, timeout=60)
@@ -36,6 +37,7 @@ class Ranks:
         stack = torch.stack(self._exchange(tensor.clone()))
         if self._here.rank == 0 and op == self.ReduceOp.SUM:
             self.reduced.append(tensor.numel())
+            self.dtypes.add(tensor.dtype)
         tensor.copy_(stack.amax(0) if op == self.ReduceOp.MAX else stack.sum(0))
 
     def broadcast(self, tensor, src):
