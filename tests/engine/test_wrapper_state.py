@@ -8,7 +8,7 @@ from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 
 from mtl_plugins.engine import MultiTaskOptimWrapper
-from mtl_plugins.engine.optim_wrappers.base import STATE_VERSION
+from mtl_plugins.engine.optim_wrappers.saved_state import STATE_VERSION
 from mtl_plugins.version import __version__
 
 from .all_methods import ROWS, build
