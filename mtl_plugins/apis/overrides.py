@@ -52,6 +52,7 @@ def override(cfg: Config, options: Mapping[str, Any]) -> None:
             new.append(name)
         elif name.partition('.')[0] not in _readable('', {}) and value != present:
             idle.append(name)
+        new += _new_inside(cfg, name, present, value)
         if isinstance(value, CommaList):
             value = value.text if isinstance(present, str) or _takes_text(parent, name) else list(value)
         if isinstance(value, dict) and isinstance(parent, dict) and last in parent and not isinstance(present, dict):
@@ -67,6 +68,20 @@ def override(cfg: Config, options: Mapping[str, Any]) -> None:
         )
     if new:
         _say(f'{OPTION} adds entries that the config did not have: {", ".join(new)}')
+
+
+def _new_inside(cfg: Config, name: str, present: Any, value: Any) -> list[str]:
+    """The unknown entries of a dict that is merged into another; what takes its place may hold anything."""
+    both = isinstance(value, dict) and isinstance(present, dict)
+    if not both or value.get('_delete_') or value.get('type', present.get('type')) != present.get('type'):
+        return []
+    new = []
+    for key, inner in value.items():
+        if not isinstance(key, str) or '.' in key or key in ('type', '_delete_', '_scope_'):
+            continue
+        node, known = _find(cfg, f'{name}.{key}')
+        new += _new_inside(cfg, f'{name}.{key}', _get(node, key), inner) if known else [f'{name}.{key}']
+    return new
 
 
 def _say(text: str) -> None:

@@ -93,6 +93,11 @@ def test_a_dict_takes_the_place_of_nothing_and_joins_another():
 def test_a_misspelt_name_is_refused(name, meant):
     with pytest.raises(UserError, match=rf"--cfg-options {name}: .* has no entry .*did you mean '{meant}'"):
         loaded(f'{name}=1')
+    outer, _, inner = name.partition('.')
+    if inner and '.0' not in name and '.1' not in name:
+        value = ''.join(f'{{"{part}":' for part in inner.split('.')) + '1' + '}' * len(inner.split('.'))
+        with pytest.raises(UserError, match=rf"--cfg-options {outer}.* has no entry .*did you mean '{meant}'"):
+            loaded(f'{outer}={value}')
 
 
 @pytest.mark.parametrize('name', ['optim_wrapper.accumulative_counts', 'model.backbone.with_cp', 'compile'])
@@ -102,7 +107,8 @@ def test_a_name_that_its_reader_knows_is_taken_in_silence(name, capfd):
 
 
 def test_other_new_names_are_listed(capfd):
-    assert loaded('model.zzz=1', 'notes.author=me', 'train_cfg.max_iters=7').notes.author == 'me'
+    assert loaded('model={"zzz":1}', 'notes.author=me', 'train_cfg={"max_iters":7}').notes.author == 'me'
+    loaded('optim_wrapper.optimizer={"type":"SGD","lrr":1}', 'model.backbone={"_delete_":true,"dpth":1}')  # their own
     text = ''.join(capfd.readouterr())
     assert 'adds entries that the config did not have: model.zzz, notes.author' in text
     assert 'max_iters' not in text

@@ -41,7 +41,13 @@ STANDS = {
     'taskonomy, resized': (TaskonomyDataset, export_taskonomy, dict(size=32)),
 }
 # Annotations of parts are nested structs; whether their masks fit is checked as they are painted.
-TASKS = [(s, t) for s, (kind, *_) in STANDS.items() for t in kind.TASKS if t not in ('human_parts', 'keypoints3d')]
+TASKS = [
+    # Taskonomy resizes all its tasks in one place.
+    pytest.param(s, t, marks=[pytest.mark.slow] * (s == 'taskonomy, resized' and t not in ('depth_zbuffer', 'normal')))
+    for s, (kind, *_) in STANDS.items()
+    for t in kind.TASKS
+    if t not in ('human_parts', 'keypoints3d')
+]
 
 
 @pytest.fixture(scope='module')
@@ -157,7 +163,14 @@ def told(monkeypatch):
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.tif'])
-@pytest.mark.parametrize(('size', 'orientation'), [*itertools.product([(80, 120), (96, 96)], range(1, 9))])
+@pytest.mark.parametrize(
+    ('size', 'orientation'),
+    [
+        # Every turn; how each format stores it is asked in tests/datasets/files.
+        pytest.param(size, turn, marks=[pytest.mark.slow] * (turn not in (1, 3, 6)))
+        for size, turn in itertools.product([(80, 120), (96, 96)], range(1, 9))
+    ],
+)
 def test_photographs_with_orientation_and_labels_of_either_frame(tmp_path, suffix, size, orientation, told):
     shown, label = scene(size)
     stored = {
