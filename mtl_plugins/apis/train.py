@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -15,7 +16,7 @@ from mtl_plugins.compat import prepare_cpu_ddp
 from mtl_plugins.engine.checkpoints import find_newest_loadable, register_safe_loaders, safe_loading
 from mtl_plugins.engine.hooks import ClassWeightHook, LoadReportHook, PreemptionHook, TargetCheckHook
 from mtl_plugins.engine.work_folder import claim, naming
-from mtl_plugins.errors import UserError
+from mtl_plugins.errors import UserError, UserFileNotFoundError
 from mtl_plugins.methods.catalogue import format_catalogue
 from mtl_plugins.registry import RUNNERS
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
@@ -101,6 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             resume_newest(cfg)
         elif args.resume_from:
             cfg.resume, cfg.load_from = True, args.resume_from
+            if '://' not in args.resume_from and not Path(args.resume_from).is_file():
+                raise UserFileNotFoundError(f'--resume-from {args.resume_from}: there is no such file')
         runner = build_runner(cfg)
         if not any(isinstance(hook, PreemptionHook) for hook in runner.hooks):
             runner.register_hook(PreemptionHook())

@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 
 from mtl_plugins.engine.checkpoints import ResumeMismatchError, stock_resume
+from mtl_plugins.engine.checkpoints.newest import NoLoadableCheckpointError
 from mtl_plugins.errors import UserError
 
 from . import stock
@@ -479,3 +480,28 @@ def test_the_way_out_of_another_method_can_be_typed():
     state = build('f_mtl', model, aggregator=dict(type='Sum')).state_dict()
     with pytest.raises(UserError, match='Go on with the optim_wrapper of its config'):
         build('gd', model).load_state_dict(state)
+
+
+@pytest.mark.parametrize('damaged', [False, True], ids=['no pointer', 'damaged'])
+def test_a_resume_that_finds_nothing_overwrites_nothing(tmp_path, damaged):
+    """In a Runner of another project, whose way to the newest checkpoint is MMEngine's."""
+    train(tmp_path, iters=2)
+    (tmp_path / 'last_checkpoint').unlink()
+    files = sorted(tmp_path.glob('*.pth'))
+    for path in files:
+        path.write_bytes(path.read_bytes()[: 100 if damaged else None])
+    before = [path.read_bytes() for path in files]
+    words = 'none of the .* checkpoints' if damaged else r'load_from=\S*iter_2\.pth with resume=True'
+    with pytest.raises(NoLoadableCheckpointError, match=words):
+        train(tmp_path, iters=4, resume=True)
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_a_run_shorter_than_its_checkpoint_is_told_so(tmp_path):
+    train(tmp_path / 'first', iters=4)
+    lines = []
+    runner = build_runner(tmp_path / 'second', iters=2, resume_from=tmp_path / 'first' / 'iter_4.pth')
+    runner.logger.warning = lambda text, *_: lines.append(text)
+    runner.train()
+    release(runner)
+    assert any('max_iters 4 -> 2' in line and 'nothing is left to train' in line for line in lines)

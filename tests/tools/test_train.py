@@ -99,7 +99,7 @@ def test_goes_on_from_a_named_checkpoint(trained, tmp_path):
     start = trained / 'iter_2.pth'
     assert train.main([ROOMS, '--work-dir', str(tmp_path), '--resume-from', str(start), *options(3)]) == 0
     assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['iter_3.pth']
-    with pytest.raises(FileNotFoundError, match=r'gone\.pth'):
+    with pytest.raises(FileNotFoundError, match=r'--resume-from \S*gone\.pth: there is no such file'):
         train.main([ROOMS, '--work-dir', str(tmp_path), '--resume-from', str(tmp_path / 'gone.pth'), *options()])
 
 

@@ -67,6 +67,21 @@ def find_newest_loadable(work_dir: str | Path) -> str | None:
     return None
 
 
+def refuse_fresh_start(work_dir: str | Path) -> None:
+    """For a resume that loaded nothing: check that no checkpoint is there, which training would overwrite.
+
+    Raises:
+        NoLoadableCheckpointError: If there is one.
+    """
+    newest = find_newest_loadable(work_dir)
+    if newest is not None:
+        raise NoLoadableCheckpointError(
+            f'cannot resume: {Path(work_dir) / POINTER} does not name a checkpoint, and training from the beginning '
+            f'would overwrite what is there. Go on from the newest by load_from={newest} with resume=True, or choose '
+            'another work_dir'
+        )
+
+
 def _pointed_to(work_dir: Path) -> str:
     """What the pointer of a work dir names; empty if there is none, or if it is damaged."""
     with contextlib.suppress(OSError):

@@ -46,7 +46,9 @@ def apply_length_and_schedules(runner: Any, checkpoint: dict[str, Any], saved: M
     if 'mtl' in checkpoint['optimizer']:  # the wrapper need not warn of what is applied here
         checkpoint['optimizer']['mtl'].update(describe_length(runner))
     if length or schedules:
-        words = '; '.join([*length, schedules or 'the schedules are as before'])
+        over = checkpoint['meta']['iter'] >= describe_length(runner)['max_iters']
+        end = ['nothing is left to train'] if over else []
+        words = '; '.join([*length, schedules or 'the schedules are as before', *end])
         runner.logger.warning(f'Resuming at iteration {checkpoint["meta"]["iter"]}: {words}.')
 
 

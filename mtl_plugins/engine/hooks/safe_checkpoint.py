@@ -20,7 +20,7 @@ from mtl_plugins.engine.checkpoints import (
     write_atomically,
 )
 from mtl_plugins.engine.checkpoints.best_files import forget_best, settle_best
-from mtl_plugins.engine.checkpoints.newest import POINTER
+from mtl_plugins.engine.checkpoints.newest import POINTER, refuse_fresh_start
 from mtl_plugins.engine.checkpoints.resume_guard import describe_settings, optimizer_differences
 from mtl_plugins.engine.checkpoints.resume_schedules import (
     apply_length_and_schedules,
@@ -96,8 +96,11 @@ class SafeCheckpointHook(CheckpointHook):
 
         Raises:
             ValueError: If checkpoints would fall between two optimizer steps of gradient accumulation.
+            NoLoadableCheckpointError: If a resume found nothing to load although the folder holds checkpoints.
         """
         self.check_interval(runner.optim_wrapper)
+        if runner._resume and not runner._has_loaded:
+            refuse_fresh_start(runner.work_dir)
         super().before_train(runner)
         self._missed_best = None
         if '://' in str(self.out_dir):
