@@ -33,7 +33,11 @@ class FeatureWatch:
 
     @contextmanager
     def watch(self, model: nn.Module) -> Iterator[None]:
-        """Inside the context the tensors of the latest forward with graph are kept."""
+        """Inside the context, which is one forward, the tensors with a graph that the module puts out are kept.
+
+        Raises:
+            UserError: If the model has no such module, or if it is called with what came out of it.
+        """
         modules = dict(model.named_modules())
         if self.name not in modules:
             tops = ', '.join(name for name, _ in model.named_children())
@@ -42,14 +46,19 @@ class FeatureWatch:
         def keep(module: nn.Module, inputs: Any, output: Any) -> Any:
             # A later map is often computed from an earlier one. What the module puts out are therefore aliases, behind
             # which the module goes on with the maps themselves: the gradient at an alias comes from the heads alone.
+            if self.tensors and _lies_behind(self.tensors, output):
+                raise UserError(
+                    f"features='{self.name}': the module is called with what came out of it, so that no place has the "
+                    "heads' gradients alone; name a module that contains the repetition, or use level='parameters'"
+                )
             is_trained = any(tensor.requires_grad for tensor in _tensors(output))
             # A frozen module has features all the same, whose gradients tell the tasks apart.
             output = _alias(output, as_leaves=not is_trained and torch.is_grad_enabled())
-            self.tensors = [tensor for tensor in _tensors(output) if tensor.requires_grad]
+            self.tensors += [tensor for tensor in _tensors(output) if tensor.requires_grad]
             self._has_run = True
             return output
 
-        self._has_run = False
+        self._has_run, self.tensors = False, []
         handle = modules[self.name].register_forward_hook(keep)
         try:
             yield
@@ -115,6 +124,21 @@ class FeatureWatch:
 
     def _sizes(self) -> list[int]:
         return [tensor.numel() for tensor in self.tensors]
+
+
+def _lies_behind(tensors: Sequence[Tensor], output: Any) -> bool:
+    """Whether ``output`` was computed from one of ``tensors``."""
+    wanted = {tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None}
+    waiting = [tensor.grad_fn for tensor in _tensors(output) if tensor.grad_fn is not None]
+    seen = set(waiting)
+    while waiting:
+        node = waiting.pop()
+        if node in wanted:
+            return True
+        new = {following for following, _ in node.next_functions if following is not None} - seen
+        seen |= new
+        waiting += new
+    return False
 
 
 def _alias(output: Any, as_leaves: bool) -> Any:

@@ -6,10 +6,11 @@ import json
 import pytest
 import torch
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import AGGREGATORS
 
 from .all_methods import ROWS, build, read_fragment
-from .changing_graphs import LR, SCENARIOS, STEPS, check, make, micro, prepare, run, snapshot
+from .changing_graphs import LR, SCENARIOS, STEPS, Changing, check, make, micro, prepare, run, snapshot
 from .runs import differences
 from .two_ranks import launch
 
@@ -174,3 +175,48 @@ def test_between_two_solutions_a_layer_has_a_user_while_its_owner_is_absent(key)
     del batch['targets']['a']
     model.train_step(batch, wrapper)
     assert not torch.equal(before, model.heads['a']['first'].weight)
+
+
+class OftenCalled(Changing):
+    """Each task has features of its own call; ``detached`` adds a call that no loss depends on."""
+
+    calls = 'per task'
+
+    def forward(self, inputs, targets, mode='tensor', **kwargs):
+        out = {}
+        for number, task in enumerate(targets):
+            part = super().forward(inputs + number, {task: targets[task]}, mode, **kwargs)
+            out.update(part)
+        if self.calls == 'detached':
+            self.features(self.stem(inputs).detach())
+        return out
+
+
+@pytest.mark.parametrize('calls', ['per task', 'detached'])
+def test_all_calls_of_the_features_count(calls):
+    torch.manual_seed(0)
+    model = OftenCalled().train()
+    model.calls = calls
+    wrapper = build('mgda', model, lr=LR, level='features', features='features')
+    before = snapshot(model)
+    train(model, wrapper, [0], 'freeze')
+    moved = before['stem.0.weight'] - model.stem[0].weight.detach()
+    weights = wrapper._last_weights
+    assert wrapper.zero_rows == {}
+    assert all(weight > 0 for weight in weights.values())
+    model.load_state_dict(before)
+    loss = sum(weight * model(**micro('freeze', 0), mode='loss')[f'{task}.loss'] for task, weight in weights.items())
+    (expected,) = torch.autograd.grad(loss, [model.stem[0].weight])
+    torch.testing.assert_close(moved, LR * expected)
+
+
+def test_features_that_are_called_with_their_own_output_are_refused():
+    class Repeated(Changing):
+        def forward(self, inputs, targets, **kwargs):
+            self.features(torch.tanh(self.features(self.stem(inputs))))
+            return super().forward(inputs, targets, **kwargs)
+
+    model = Repeated().train()
+    wrapper = build('mgda', model, lr=LR, level='features', features='features')
+    with pytest.raises(UserError, match=r"features='features': the module is called with what came out of it"):
+        train(model, wrapper, [0], 'freeze')
