@@ -101,6 +101,36 @@ def make_sum(model, **kwargs):
     return GradientAggregationOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1), dict(type='Sum'), **kwargs)
 
 
+AGGREGATING = [key for key, row in ROWS.items() if row.kind == 'gradient aggregation']
+
+
+@pytest.mark.parametrize('key', AGGREGATING)
+def test_settings_that_a_method_has_no_meaning_for_are_refused(key):
+    aggregator = read_fragment(key)['aggregator']
+    kind = build(dict(SUM, aggregator=aggregator), make_model()).aggregator
+    allowed = {
+        'interval': (2, kind.gramian_only),
+        'heads': ('weighted', kind.gives_weights),
+        'level': ('features', kind.gramian_only and kind.features_level),
+        'rescale': ('mean', False),
+        'bn_stats': ('never', False),
+    }
+    for name, (value, is_allowed) in allowed.items():
+        fragment = dict(SUM, aggregator=aggregator, **{name: value})
+        if is_allowed:
+            assert getattr(build(fragment, make_model()), name, value) == value
+        else:
+            with pytest.raises(ValueError, match=rf'{name}( must|={value!r})'):
+                build(fragment, make_model())
+
+
+@pytest.mark.parametrize('key', ['f_mtl', 'samo'])
+@pytest.mark.parametrize('options', [dict(heads='weighted'), dict(level='features'), dict(interval=2), dict(rho=0.0)])
+def test_so_it_is_for_sharpness_aware_methods(key, options):
+    with pytest.raises(ValueError, match=r'sharpness-aware methods|rho must be > 0'):
+        build(key, make_model(), **options)
+
+
 @pytest.mark.parametrize('value', [float('inf'), float('nan')])
 def test_a_task_whose_own_parameters_alone_have_a_bad_gradient_is_left_out(value):
     model, other = make_model(), make_model()
@@ -120,6 +150,9 @@ def test_only_what_is_exactly_zero_is_a_zero_row(scale, zero):
     model.heads['b'][0].register_full_backward_hook(lambda m, given, out: tuple(g * scale for g in given))
     model.train_step(toy_batch(0), wrapper)
     assert list(wrapper.zero_rows) == zero
+    resumed = make_sum(make_model(), tasks=TASKS)
+    resumed.load_state_dict(wrapper.state_dict())
+    assert resumed.zero_rows == wrapper.zero_rows
 
 
 @pytest.mark.parametrize('level', ['parameters', 'features'])
