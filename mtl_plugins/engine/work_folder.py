@@ -53,7 +53,7 @@ def claim(folder: str | os.PathLike, name: str = LOCK_NAME, option: str = '--wor
     says so. In a job of several processes, the first one claims.
 
     Args:
-        folder: The folder; it is made.
+        folder: The folder; it is made, and goes again if it stays empty.
         name: Name of the lock file.
         option: What to choose another folder by, for messages.
 
@@ -63,6 +63,7 @@ def claim(folder: str | os.PathLike, name: str = LOCK_NAME, option: str = '--wor
     """
     with naming(folder, option):
         path = Path(folder)
+        made = [each for each in (path, *path.parents) if not each.exists()]
         path.mkdir(parents=True, exist_ok=True)
         key = str(path.resolve() / name)
         _acquire(key, path, option)
@@ -71,6 +72,9 @@ def claim(folder: str | os.PathLike, name: str = LOCK_NAME, option: str = '--wor
             yield
     finally:
         _release(key)
+        with contextlib.suppress(OSError):  # what was refused before anything was written leaves no empty folders
+            for each in made:
+                each.rmdir()
 
 
 @contextlib.contextmanager

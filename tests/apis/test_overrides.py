@@ -100,6 +100,28 @@ def test_a_misspelt_name_is_refused(name, meant):
             loaded(f'{outer}={value}')
 
 
+@pytest.mark.parametrize(
+    ('option', 'meant'),
+    [
+        ('train_dataloader={"bach_size":4}', 'train_dataloader.batch_size'),
+        ('optim_wrapper={"optimizer":{"lrr":1}}', 'optim_wrapper.optimizer.lr'),
+        ('default_hooks={"chekpoint":{"interval":1}}', 'default_hooks.checkpoint'),
+        ('model.heads={"dpeth":{"loss_weight":1}}', 'model.heads.depth'),
+    ],
+)
+def test_a_misspelt_name_inside_a_dict_is_refused(option, meant):
+    with pytest.raises(UserError, match=rf"has no entry .*did you mean '{meant}'"):
+        loaded(option)
+
+
+def test_a_dict_is_merged_entry_by_entry(capfd):
+    cfg = loaded('train_cfg={"max_iters":3}', 'optim_wrapper={"paramwise_cfg":{"custom_keys":{"a.b":{"lr_mult":2}}}}')
+    assert (cfg.train_cfg.type, cfg.train_cfg.max_iters) == ('IterBasedTrainLoop', 3)
+    assert cfg.optim_wrapper.paramwise_cfg.custom_keys['a.b'].lr_mult == 2
+    loaded('train_cfg={"somethingelse":3}')
+    assert 'train_cfg.somethingelse' in capfd.readouterr().err
+
+
 @pytest.mark.parametrize('name', ['optim_wrapper.accumulative_counts', 'model.backbone.with_cp', 'compile'])
 def test_a_name_that_its_reader_knows_is_taken_in_silence(name, capfd):
     loaded(f'{name}=2')
