@@ -83,6 +83,7 @@ class SavedState(OptimWrapper):
         super().load_state_dict(state_dict)
         # The Runner maps checkpoints to the training device; generator states live on the CPU.
         self.generator.set_state(mtl['generator'].cpu().to(torch.uint8))
+        self.seed = mtl.get('settings', {}).get('seed', self.seed)  # its stream goes on, so that it is what counts
         self.precision.load_state_dict(mtl['precision'])
         self.guard.load_state_dict(mtl['nonfinite'])
         self.zero_rows = {task: int(count) for task, count in mtl.get('zero_rows', {}).items()}
