@@ -22,6 +22,7 @@ from .comparison import (
     ComparisonRun,
     RecordStore,
     Variant,
+    check_options,
     comparison_header,
     mean_groups,
     ordered,
@@ -90,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train_and_report(cfg: Config, path: Path, root: Path, args: argparse.Namespace, console: Console) -> int:
     store = RecordStore(path, comparison_header(cfg, Path(args.config).name))
+    check_options(cfg, args.methods, root, store)
     plan = functools.partial(_plan, cfg, args.methods, args.seeds, root, store, not args.no_single_task)
     failed: list[ComparisonRun] = []
     try:

@@ -15,6 +15,7 @@ from mtl_plugins.datasets.nyud.prepare import read_provenance
 from mtl_plugins.engine.checkpoints import write_atomically
 from mtl_plugins.engine.hooks import EXIT_PREEMPTED
 from mtl_plugins.engine.work_folder import naming
+from mtl_plugins.errors import UserFileNotFoundError
 from mtl_plugins.evaluation.result_table import render_text
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
@@ -91,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     failed = []
     if args.run:
+        if args.data_root and not Path(args.data_root).expanduser().is_dir():
+            raise UserFileNotFoundError(f'--data-root {args.data_root}: there is no such folder; give that of the data')
         try:
             with naming(args.work_dir), terminating_like_ctrl_c():
                 for run in runs:

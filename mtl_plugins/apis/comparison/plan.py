@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from torch import nn
 
 from mtl_plugins.apis.baseline_runs import headline, single_task_config
 from mtl_plugins.apis.configs import set_method
 from mtl_plugins.apis.runs import TrainingRun, decisive_settings
-from mtl_plugins.errors import UserError
+from mtl_plugins.errors import UserError, refusing
 from mtl_plugins.task_specs import get_task_spec
 
 from .records import Key, RecordStore, describe_key, fingerprint, make_record
@@ -136,6 +138,19 @@ def variant_run(
     cfg.pop('work_dir', None)
     resolved = Variant(variant.name, variant.method, options)
     return ComparisonRun((variant.name, seed, None), resolved, cfg, root, store)
+
+
+def check_options(cfg: Config, variants: Iterable[Variant], root: Path, store: RecordStore) -> None:
+    """Refuse options that a method does not take or cannot use, before hours go into the runs beside it.
+
+    Raises:
+        UserError: If one is; it names the variant.
+    """
+    for variant in variants:
+        wrapper = variant_run(cfg, variant, 0, root, store, lambda name: 1.0).cfg.optim_wrapper
+        if 'constructor' not in wrapper:  # such a one may want the model
+            with refusing(f'methods: {variant.name}'):
+                build_optim_wrapper(nn.Linear(1, 1), Config(dict(wrapper=wrapper)).wrapper)
 
 
 def mean_groups(records: Mapping[Key, Mapping[str, Any]], name: str, seeds: Sequence[int]) -> float | None:

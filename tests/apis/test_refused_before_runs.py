@@ -1,0 +1,31 @@
+"""Commands that start many trainings refuse what cannot work before the first."""
+
+import pytest
+
+from mtl_plugins.__main__ import run
+from tests.tools.tiny import ROOMS
+
+
+@pytest.mark.parametrize(
+    ('variant', 'said'),
+    [
+        ('gd[passes=x]', 'passes'),
+        ('gd[passes=-1]', 'passes'),
+        ('gd[foo=1]', 'foo'),
+        ('stgu[grouper.max_groups=x]', 'max_groups'),
+        ('cagrad[aggregator.c=-1]', 'c must'),
+    ],
+)
+def test_options_of_a_method(variant, said, tmp_path, capfd):
+    assert run('compare', [str(ROOMS), '--methods', f'gd,{variant}', '--work-dir', str(tmp_path / 'runs')]) == 1
+    error = capfd.readouterr().err
+    assert said in error
+    assert f'methods: {variant}' in error
+    assert not list(tmp_path.glob('runs/*/*.py'))
+
+
+def test_a_folder_of_data_that_is_not_there(tmp_path, capfd):
+    options = ['--run', '--data-root', str(tmp_path / 'nope'), '--work-dir', str(tmp_path / 'runs')]
+    assert run('reproduce', ['nyud-vit-t', *options]) == 1
+    assert 'there is no such folder' in capfd.readouterr().err
+    assert not (tmp_path / 'runs').exists()
