@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.runner import load_checkpoint
 
-from mtl_plugins.apis.configs import load_config
+from mtl_plugins.apis.configs import load_config, read_config
 from mtl_plugins.apis.inference.loading import _read
 from mtl_plugins.datasets.files import read_fixture_marker, read_lines
 from mtl_plugins.datasets.pascal_context.layout import part_list_file
@@ -148,3 +148,26 @@ def test_checkpoints_without_weights_are_named(tmp_path, content):
     with pytest.raises(UserError) as caught:
         _read(tmp_path / 'a.pth')
     assert str(tmp_path / 'a.pth') in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'said'),
+    [
+        ('empty.yaml', '', 'expected names and values, but it holds NoneType'),
+        ('list.yaml', '- a\n- b\n', 'expected names and values, but it holds list'),
+        ('list.json', '[1, 2]', 'expected names and values, but it holds list'),
+        ('itself.py', '_base_ = ["./itself.py"]\n', r'is its own _base_ \(itself.py -> itself.py\)'),
+    ],
+)
+def test_configs_of_another_kind_are_one_sentence(name, text, said, tmp_path):
+    file = tmp_path / name
+    file.write_text(text)
+    with pytest.raises(UserError, match=said):
+        read_config(file)
+
+
+def test_two_configs_that_are_the_base_of_each_other(tmp_path):
+    for first, second in (('a', 'b'), ('b', 'a')):
+        (tmp_path / f'{first}.py').write_text(f"_base_ = ['./{second}.py']\n")
+    with pytest.raises(UserError, match=r'is its own _base_ \(a.py -> b.py -> a.py\)'):
+        read_config(tmp_path / 'a.py')

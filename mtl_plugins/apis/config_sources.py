@@ -19,10 +19,11 @@ def check_config_text(file: Path) -> None:
     """Look at a config file and its ``_base_`` files.
 
     Raises:
-        UserError: If one begins with a byte order mark, is no UTF-8, or takes the value of an environment variable that
-            MMEngine would alter: it pastes the value into the text, where a backslash has a meaning.
+        UserError: If one begins with a byte order mark, is no UTF-8, is its own base, or takes the value of an
+            environment variable that MMEngine would alter: it pastes the value into the text, where a backslash has a
+            meaning.
     """
-    for path, text in _texts(file, set()):
+    for path, text in _texts(file, set(), ()):
         for name in _VARIABLE.findall(text):
             value = os.environ.get(name, '')
             if '\\' in value or '\n' in value:
@@ -32,8 +33,11 @@ def check_config_text(file: Path) -> None:
                 )
 
 
-def _texts(file: Path, seen: set[Path]) -> Iterator[tuple[Path, str]]:
+def _texts(file: Path, seen: set[Path], above: tuple[Path, ...]) -> Iterator[tuple[Path, str]]:
     """A file and its bases; those of other packages, and what cannot be parsed, are left to MMEngine."""
+    if file in above:
+        circle = ' -> '.join(path.name for path in (*above[above.index(file) :], file))
+        raise UserError(f'config {file} is its own _base_ ({circle}); take one of them out')
     if file in seen or not file.is_file() or file.suffix not in ('.py', '.json'):
         return
     seen.add(file)
@@ -52,7 +56,7 @@ def _texts(file: Path, seen: set[Path]) -> Iterator[tuple[Path, str]]:
     yield file, text
     for base in _bases(text) if file.suffix == '.py' else ():
         if '::' not in base:
-            yield from _texts((file.parent / base).resolve(), seen)
+            yield from _texts((file.parent / base).resolve(), seen, (*above, file))
 
 
 def _bases(text: str) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.fileio import load
 from mmengine.logging import print_log
 
 from mtl_plugins.engine.precision import precision_entry
@@ -89,9 +90,12 @@ def read_config(path: str | os.PathLike) -> Config:
     check_config_text(file)
     try:
         with plain_yaml():
-            return Config.fromfile(str(file))
+            content = {} if file.suffix == '.py' else load(str(file))
+            if isinstance(content, dict):
+                return Config.fromfile(str(file))
     except Exception as error:  # a config is a program of the user and may raise anything
         raise UserError(f'config {path} cannot be read: {type(error).__name__}: {message_of(error)}') from error
+    raise UserError(f'config {path}: expected names and values, but it holds {type(content).__name__} {content!r:.80}')
 
 
 def set_method(cfg: Config, key: str) -> None:

@@ -104,7 +104,8 @@ def _check_optimizer(optimizer: Any, place: str) -> None:
     with OPTIMIZERS.switch_scope_and_registry(None) as registry:
         if not isinstance(name, str) or registry.get(name) is not None:
             return
-        near = difflib.get_close_matches(name, registry.module_dict, n=2)
+        known = [*registry.module_dict, *(registry.parent.module_dict if registry.parent else ())]
+        near = difflib.get_close_matches(name, known, n=2)
     meant = f'; did you mean {" or ".join(map(repr, near))}?' * bool(near)
     raise UserError(f'{place}.type: there is no optimizer {name!r}{meant}')
 
