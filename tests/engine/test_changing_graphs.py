@@ -45,8 +45,9 @@ def test_so_it_is_over_two_micro_batches(key, scenario):
 def ranks(tmp_path_factory, request):
     """What the two ranks found for the cases that were asked for."""
     folder = tmp_path_factory.mktemp('changing')
-    asked = [item.callspec.params for item in request.session.items if 'ranks' in getattr(item, 'fixturenames', ())]
-    cases = [(params['key'], params['scenario']) for params in asked if {'key', 'scenario'} <= set(params)]
+    asked = [item for item in request.session.items if item.getparent(pytest.Module) is request.node]
+    params = [item.callspec.params for item in asked if 'ranks' in item.fixturenames]
+    cases = [(each['key'], each['scenario']) for each in params]
     (folder / 'cases.json').write_text(json.dumps(cases))
     return launch('tests.engine.ddp_changing_graphs', folder)
 
