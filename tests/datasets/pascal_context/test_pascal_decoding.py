@@ -173,8 +173,8 @@ def test_no_label_map(tmp_path, content):
 
 
 def test_normals_and_label_map_of_different_sizes(tmp_path):
-    Image.fromarray(np.full((4, 6, 3), (128, 128, 255), np.uint8)).save(tmp_path / 'n.png')
+    Image.fromarray(np.full((4, 8, 3), (128, 128, 255), np.uint8)).save(tmp_path / 'n.png')
     scipy.io.savemat(tmp_path / 'l.mat', {'LabelMap': np.array([[440, 0]], np.uint16)})
     normals = read_normals(tmp_path / 'n.png', tmp_path / 'l.mat')
-    np.testing.assert_allclose(normals[:, :3], np.broadcast_to([0, 0, 1], (4, 3, 3)), atol=0.01)
-    assert not normals[:, 3:].any()
+    np.testing.assert_allclose(normals[:, :4], np.broadcast_to([0, 0, 1], (4, 4, 3)), atol=0.01)
+    assert not normals[:, 4:].any()
