@@ -53,7 +53,14 @@ class UserImportError(UserError, ModuleNotFoundError):
     """A package that is not installed."""
 
 
-_SAME = ((KeyError, UserKeyError), (TypeError, UserTypeError), (FileNotFoundError, UserFileNotFoundError))
+_SAME = (
+    (KeyError, UserKeyError),
+    (TypeError, UserTypeError),
+    (FileNotFoundError, UserFileNotFoundError),
+    (FileExistsError, UserFileExistsError),
+    (ImportError, UserImportError),
+    (RuntimeError, UserRuntimeError),
+)
 
 
 @contextmanager
