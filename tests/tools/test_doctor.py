@@ -70,7 +70,7 @@ def test_other_wrappers_and_accumulation(wrapper, tmp_path, capsys):
     [
         (['model.type=mtl_plugins.MultiTaskSegmenter'], 'model', 'KeyError', "mean 'mtl_plugins.MultiTaskSegmentor'"),
         (['train_dataloader.sampler.type=AbsolutSampler'], 'training data', 'KeyError', 'AbsoluteSampler'),
-        (['model.data_preprocessor.means=[1,1,1]'], 'config', 'KeyError', "did you mean 'model.data_preprocessor.mean'"),
+        (['model.data_preprocessor.means=[1,1,1]'], 'config', 'KeyError', "mean 'model.data_preprocessor.mean'"),
         (['model.heads.semseg.num_classes=5'], 'model', 'ValueError', 'set model.heads.semseg.num_classes=12'),
         (['optim_wrapper.tasks=[semseg,depth]'], 'training step', 'Error', "the loss key 'normals.loss'"),
         (['optim_wrapper.grouper.type=Singleton'], 'optimizer', 'KeyError', 'did you mean Singletons'),
