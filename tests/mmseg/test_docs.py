@@ -3,7 +3,10 @@
 import re
 
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.optim import build_optim_wrapper
 
 from mtl_plugins.apis import load_config
 from mtl_plugins.methods.catalogue import get_method
@@ -16,6 +19,7 @@ pytestmark = [pytest.mark.filterwarnings(line) for line in NOISE]
 TEXT = (ROOT / 'docs' / 'existing_models.md').read_text()
 BLOCKS = re.findall(r'```python\n(.*?)```', TEXT, re.DOTALL)
 CONFIGS = [block for block in BLOCKS if block.startswith('_base_')]
+COUNTERS = next(block for block in BLOCKS if 'num_valid=' in block)
 
 
 @pytest.mark.parametrize('number', range(len(CONFIGS)))
@@ -37,10 +41,35 @@ def test_configs_train(number, tmp_path):
 def test_the_code_runs():
     names = {}
     for block in BLOCKS:
-        if block not in CONFIGS:
+        if block not in [*CONFIGS, COUNTERS]:
             exec(block, names)
     assert names['optim_wrapper'].task_names == ('shape', 'size')
     assert names['log']['loss'] > 0
+
+
+class Counts(BaseModel):
+    """Writes a loss of zero for a task without labels, and how many labels there are."""
+
+    def __init__(self):
+        super().__init__()
+        self.shared = torch.nn.Linear(2, 2)
+        self.heads = torch.nn.ModuleDict({task: torch.nn.Linear(2, 1) for task in ('wear', 'age')})
+
+    def forward(self, inputs, counts, mode='tensor'):
+        features = self.shared(inputs)
+        wear, age = (head(features).square().mean() * float(n > 0) for head, n in zip(self.heads.values(), counts))
+        return dict(wear_loss=wear, age_loss=age, wear_count=counts[0], adult_count=counts[1], child_count=0)
+
+
+def test_counters_of_other_models():
+    names = {}
+    exec(COUNTERS, names)
+    model = Counts()
+    wrapper = build_optim_wrapper(model, names['optim_wrapper'])
+    for counts, moves in (((3, 2), True), ((0, 2), False)):
+        before = model.heads['wear'].weight.clone()
+        model.train_step(dict(inputs=torch.ones(4, 2), counts=counts), wrapper)
+        assert torch.equal(before, model.heads['wear'].weight) is not moves
 
 
 def test_commands_name_what_exists():

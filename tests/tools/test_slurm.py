@@ -66,7 +66,7 @@ def test_testing_on_a_part_of_a_machine(run):
     options, rest = command_after(arguments, 'test.py')
     assert {'--ntasks=2', '--ntasks-per-node=2', '--gres=gpu:2', '--cpus-per-task=3'} <= set(options)
     parsed = testing.build_parser().parse_args(rest)
-    assert (parsed.config, parsed.checkpoint, parsed.launcher, parsed.out) == ('c.py', 'w.pth', 'slurm', 'm.json')
+    assert (parsed.config, parsed.checkpoint, parsed.launcher, str(parsed.out)) == ('c.py', 'w.pth', 'slurm', 'm.json')
 
 
 @pytest.mark.parametrize(('ended', 'code', 'requeued'), [('75', 0, 'requeue 42'), ('0', 0, None), ('1', 1, None)])
