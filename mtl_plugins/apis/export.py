@@ -15,6 +15,7 @@ from .arguments import add_tasks, add_trust, file_to_write, positive
 from .exporting import FORMATS, ExportedTasks, compare_with_file, export_program, save_program
 from .exporting.verification import TOLERANCE, can_run
 from .inference import find_config, load_model
+from .inference.files import frame_in_words
 from .inference.loading import size_divisor
 from .inference.sizes import Size, round_up, training_size
 
@@ -22,7 +23,7 @@ VALUES = dict(
     classes='class index, int64',
     binary='probability 0..1, float32',
     depth='metres, float32',
-    normals='unit vectors (x right, y up, z towards the viewer), float32',
+    normals='unit vectors ({frame}), float32',
     regression='as in the training data, float32',
 )
 
@@ -79,7 +80,7 @@ def describe(module: ExportedTasks, meta: Mapping[str, Any], size: Size) -> dict
     classes = meta.get('classes') or {}
     outputs = {}
     for spec in get_task_specs(module.tasks):
-        values = VALUES[spec.kind] if module.decoded else 'raw output, float32'
+        values = VALUES[spec.kind].format(frame=frame_in_words(spec, meta)) if module.decoded else 'raw output, float32'
         names = {'classes': [*classes[spec.key]]} if spec.key in classes else {}
         outputs[spec.key] = dict(title=spec.title, kind=spec.kind, shape='(N, C, H, W)', values=values, **names)
     image = dict(shape=['N', 3, *size], dtype='float32', colours='RGB', range=[0, 255])

@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from mtl_plugins.datasets.files import learned_frame
 from mtl_plugins.errors import UserError
 from mtl_plugins.evaluation.targets import as_array, read_field, without_padding
 from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec, get_task_specs
@@ -26,7 +27,7 @@ _SEEN = 0.01
 """Share of the pixels from which on a class that only the prediction has is named in any case."""
 _ROWS = (('ground truth', 'no target'), ('prediction', 'no prediction'))
 _NOTES = {
-    'normals': ('red: right', 'green: up', 'blue: towards the viewer'),
+    'normals': ('red: {}', 'green: {}', 'blue: {}'),
     'curvature': ('grey: flat', 'orange, light blue: bulges', 'dark blue, brown: hollows'),
 }
 
@@ -246,8 +247,8 @@ def _draw_foot(
         for x, value, side in ((left, span[0], 'left'), (left + width, span[1], 'right')):
             pixel_text(figure, x, top + 18, f'{value:.3g}{unit}', fontsize=_SMALL + 0.5, ha=side, color=INK)
     elif painter in _NOTES:
-        for line, text in enumerate(_NOTES[painter]):
-            pixel_text(figure, left, top + 6 + line * _LEGEND_LINE, text, fontsize=_SMALL, color=MUTED)
+        for line, (text, way) in enumerate(zip(_NOTES[painter], learned_frame(meta, spec.key))):
+            pixel_text(figure, left, top + 6 + line * _LEGEND_LINE, text.format(way), fontsize=_SMALL, color=MUTED)
 
 
 def _draw_legend(

@@ -1,8 +1,10 @@
 """Targets that mean something else than in training stop a test, a prediction, an export and a resume."""
 
+import json
 import shutil
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -12,16 +14,22 @@ from mtl_plugins.apis import infer as infer_api
 from mtl_plugins.apis import test as test_api
 from mtl_plugins.apis import train as train_api
 from mtl_plugins.apis.configs import configs_root
+from mtl_plugins.apis.exporting import ExportedTasks
+from mtl_plugins.apis.inference import find_config, load_model
 from mtl_plugins.datasets import MultiTaskConcatDataset
+from mtl_plugins.datasets.files import learned_frame
 from mtl_plugins.datasets.nyud import NYUDv2Dataset
 from mtl_plugins.datasets.taskonomy import TaskonomyDataset
 from mtl_plugins.engine.checkpoints.targets import target_differences
 from mtl_plugins.errors import UserError
+from mtl_plugins.visualization import prediction_panel
 from tests.stand_ins import stand_in
 
 OLD = "('x', '-y', 'z')"
 TASKS = ['depth_zbuffer', 'normal']
 CONFIG = """
+import uuid
+experiment_name = uuid.uuid4().hex  # several runs in a second
 _base_ = '{base}'
 tasks = {tasks}
 pipeline = [dict(type='mtl_plugins.LoadSampleFiles'), dict(type='mtl_plugins.PackMultiTaskInputs')]
@@ -107,9 +115,31 @@ def test_inference_and_export_stop_too(trained, tmp_path):
     with pytest.raises(UserError, match=r'train_dataloader.dataset.normal_axes=x,-y,z'):
         infer_api.main(arguments)
     infer_api.main([*arguments, '--cfg-options', f'train_{WHERE}=x,-y,z'])
+    told = json.loads((tmp_path / 'predictions.json').read_text())['tasks']['normal']['values']
+    assert told.endswith(': x right, y up, z away from the viewer')
     infer_api.main([*arguments, '--tasks', 'depth_zbuffer'])  # whose targets are not in question
     with pytest.raises(UserError, match=r'train_dataloader.dataset.normal_axes=x,-y,z'):
         export_api.main([config, untold, '--out', str(tmp_path / 'model.onnx')])
+
+
+def test_the_stated_frame_is_that_of_training(trained, tmp_path):
+    config, checkpoint, untold = trained
+    for weights, read, ways in (
+        (checkpoint, 'x,-y,-z', ('right', 'up', 'towards the viewer')),
+        (untold, 'x,-y,-z', ('right', 'up', 'towards the viewer')),
+        (untold, 'x,-y,z', ('right', 'up', 'away from the viewer')),
+        (untold, '-y,x,z', ('down', 'left', 'away from the viewer')),
+        (checkpoint, 'x,-y,z', ('right', 'up', 'towards the viewer')),  # the checkpoint knows better
+    ):
+        options = {f'train_{WHERE}': read.split(','), 'default_hooks.target_check.differing': 'warn'}
+        cfg = find_config(config, options)
+        model, meta = load_model(cfg, weights, tasks=['normal'])
+        assert learned_frame(meta, 'normal') == ways, read
+        told = export_api.describe(ExportedTasks(model, (32, 32), ['normal']), meta, (32, 32))
+        assert f'x {ways[0]}, y {ways[1]}, z {ways[2]}' in told['outputs']['normal']['values']
+        with patch('mtl_plugins.visualization.panels.pixel_text') as drawn:
+            prediction_panel({'pred_normal': np.ones((3, 8, 8), np.float32)}, ['normal'], meta=meta)
+        assert f'blue: {ways[2]}' in [call.args[3] for call in drawn.call_args_list]
 
 
 @pytest.mark.parametrize('known', [True, False])

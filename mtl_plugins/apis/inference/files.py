@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mtl_plugins.datasets.files import learned_frame
 from mtl_plugins.engine.checkpoints import write_atomically
 from mtl_plugins.errors import UserOSError
 from mtl_plugins.task_specs import TaskSpec, get_task_spec
@@ -47,9 +48,14 @@ def describe(spec: TaskSpec, meta: Mapping[str, Any]) -> dict[str, Any]:
         values = f'metres = value / {MILLIMETRES}; {_FARTHEST} stands for {_FARTHEST / MILLIMETRES} m and more'
         return {**about, 'file': 'png, 16 bit', 'values': values, 'unit': 'm'}
     if spec.kind == 'normals':
-        values = 'unit vectors (H, W, 3) in the frame of the camera: x right, y up, z towards the viewer'
+        values = f'unit vectors (H, W, 3) in the frame of the camera: {frame_in_words(spec, meta)}'
         return {**about, 'file': 'npy, float32', 'values': values, 'unit': ''}
     return {**about, 'file': 'npy, float32', 'values': 'as in the training data', 'unit': spec.unit}
+
+
+def frame_in_words(spec: TaskSpec, meta: Mapping[str, Any]) -> str:
+    """``'x right, y up, z towards the viewer'``, or where the axes of predicted normals point instead."""
+    return ', '.join(f'{axis} {way}' for axis, way in zip('xyz', learned_frame(meta, spec.key)))
 
 
 def save_map(spec: TaskSpec, values: np.ndarray, stem: Path) -> Path:

@@ -23,7 +23,7 @@ from mtl_plugins.apis.configs import configs_root, load_config, set_tasks
 from mtl_plugins.apis.datasets import leaf_datasets
 from mtl_plugins.datasets.files import FilesDataset
 from mtl_plugins.engine.checkpoints import safe_loading
-from mtl_plugins.engine.checkpoints.targets import OPTION, target_differences
+from mtl_plugins.engine.checkpoints.targets import KEY, OPTION, target_differences
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
 from mtl_plugins.models import MultiTaskSegmentor
 from mtl_plugins.registry import DATASETS, MODELS
@@ -108,11 +108,12 @@ def load_model(
             f'inference and export are for models of type mtl_plugins.MultiTaskSegmentor, but the config has '
             f"{type(model).__name__}; for models of mmseg use mmseg's own inferencer"
         )
+    meta = _dataset_meta(checkpoint or {})
     if checkpoint is None:
         print_log('no checkpoint was given: the weights are random, the predictions mean nothing', level=30)
     else:
         _load_weights(model, checkpoint['state_dict'], str(weights))
-        _check_targets(cfg, _dataset_meta(checkpoint), str(weights), model.tasks if tasks is None else tasks)
+        meta = _targets(cfg, meta, str(weights), model.tasks if tasks is None else tasks)
     try:
         model.to(device)
     except (RuntimeError, AssertionError) as error:
@@ -120,7 +121,7 @@ def load_model(
         raise UserError(f"device '{device}' cannot be used ({reason}); device='cpu' always can") from error
     model.eval()
     model.cfg = cfg
-    return LoadedModel(model, _dataset_meta(checkpoint or {}))
+    return LoadedModel(model, dict(meta))
 
 
 def size_divisor(model: MultiTaskSegmentor) -> tuple[int, int]:
@@ -163,17 +164,20 @@ def _held(content: Any) -> str:
     return f'a dict with {", ".join(map(repr, list(content)[:5]))}' if content else 'an empty dict'
 
 
-def _dataset_meta(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    return dict((checkpoint.get('meta') or {}).get('dataset_meta') or {})
+def _dataset_meta(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+    for key in ('meta', 'dataset_meta'):
+        found = checkpoint.get(key)
+        checkpoint = found if isinstance(found, Mapping) else {}
+    return checkpoint
 
 
-def _check_targets(cfg: Config, trained: Mapping[str, Any], weights: str, tasks: Sequence[str]) -> None:
-    """Refuse weights whose predictions would not mean what is said of them, such as normals in other axes.
+def _targets(cfg: Config, trained: Mapping[str, Any], weights: str, tasks: Sequence[str]) -> dict[str, Any]:
+    """What the predictions mean: as the checkpoint says, and what it does not say of the targets, as the config says.
 
     Raises:
         UserError: If the data set of the config reads its targets in another way than in training, or may do so.
     """
-    told = []
+    told, read = [], {}
     for place, settings in leaf_datasets(cfg):
         kind = DATASETS.get(settings['type']) if isinstance(settings.get('type'), str) else settings.get('type')
         if place.startswith('train') and isinstance(kind, type) and issubclass(kind, FilesDataset):
@@ -181,12 +185,15 @@ def _check_targets(cfg: Config, trained: Mapping[str, Any], weights: str, tasks:
             dataset = DATASETS.build({**settings, 'pipeline': [], 'lazy_init': True})
             place = re.sub(r'\[(\d+)\]', r'.\1', place)
             told += target_differences(trained, dataset, place, tasks, labels=False)  # names come from the checkpoint
+            read.update(dataset.metainfo.get(KEY) or {})
+    meaning = {KEY: read, **trained} if read else dict(trained)
     if not told:
-        return
+        return meaning
     text = f'the predictions of {weights} are not what the config says of them: {"; ".join(told)}'
     if cfg.get('default_hooks', {}).get('target_check', {}).get('differing') != 'warn':
         raise UserError(f'{text} (with --cfg-options; {OPTION} goes on all the same)')
     print_log(text, level=logging.WARNING)
+    return meaning
 
 
 def _quiet() -> logging.Logger:

@@ -1,6 +1,6 @@
 """What the data sets that live in folders of files have in common: listing, reading, derived data, stand-ins."""
 
-from .axes import NormalAxes, measure_axes
+from .axes import GENUINE_AXES, NormalAxes, learned_frame, measure_axes
 from .base import FilesDataset
 from .derived import DerivedCache
 from .folders import find_folder, missing_files, read_lines
@@ -20,6 +20,7 @@ from .reading import (
 from .scenes import prepare_export, read_fixture_marker, render_scenes, write_fixture_marker
 
 __all__ = [
+    'GENUINE_AXES',
     'DerivedCache',
     'FilesDataset',
     'LoadSampleFiles',
@@ -27,6 +28,7 @@ __all__ = [
     'SampleReader',
     'UnreadableFileError',
     'find_folder',
+    'learned_frame',
     'measure_axes',
     'missing_files',
     'normals_from_bytes',

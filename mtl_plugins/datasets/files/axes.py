@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +15,8 @@ AXES = ('x', 'y', 'z')
 OURS = AXES
 """x right, y up, z towards the viewer."""
 _NAMES = {'x': 'right', '-x': 'left', 'y': 'up', '-y': 'down', 'z': 'towards the viewer', '-z': 'away from the viewer'}
+GENUINE_AXES = {'taskonomy': ('x', '-y', '-z')}
+"""Data set -> what the channels of its stored normals hold, where genuine files have shown it."""
 _STEP = 0.02
 """Neighbours whose depths differ by more than this share lie on different surfaces."""
 
@@ -59,6 +62,30 @@ class NormalAxes:
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.axes})'
+
+
+def learned_frame(meta: Mapping[str, Any], task: str) -> tuple[str, str, str]:
+    """Which way the three channels of a task's normals point, in words.
+
+    They are ours, unless the data set read its files with other axes than genuine files have.
+
+    Args:
+        meta: Meta information of the data set the model was trained on, see
+            :meth:`~mtl_plugins.datasets.files.FilesDataset.conventions`.
+        task: Name of the task.
+
+    Returns:
+        For example ``('right', 'up', 'towards the viewer')``.
+    """
+    for name, by_task in (meta.get('conventions') or {}).items():
+        read = (by_task.get(task) or {}).get('normal_axes')
+        if read and name in GENUINE_AXES:
+            # Row by row: what our x, y and z have become.
+            became = NormalAxes(read).to_ours(NormalAxes(GENUINE_AXES[name]).from_ours(np.eye(3))).T
+            if (became != np.eye(3)).any():
+                axes = [('-' if row.sum() < 0 else '') + AXES[int(np.abs(row).argmax())] for row in became]
+                return tuple(_NAMES[axis] for axis in axes)
+    return tuple(_NAMES[axis] for axis in OURS)
 
 
 def measure_axes(samples: Iterable[tuple[np.ndarray, np.ndarray]], focal: float) -> tuple[NormalAxes, float]:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from ..files import (
+    GENUINE_AXES,
     NormalAxes,
     UnreadableFileError,
     normals_from_bytes,
@@ -28,7 +29,7 @@ NO_NORMAL = 128
 """Code, in all channels, of a normal that is not known."""
 NO_CURVATURE = 0
 """Code, in both channels, of a curvature that is not known (127 is flat)."""
-NORMAL_AXES = ('x', '-y', '-z')
+NORMAL_AXES = GENUINE_AXES['taskonomy']
 """What the channels of stored normals hold, measured on genuine files: x right, y down, z away from the viewer."""
 UNITS_PER_METRE = 512
 DILATION = 5
