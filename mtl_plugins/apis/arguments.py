@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import numbers
 import os
 from pathlib import Path
+from typing import Any
 
 LARGEST_SEED = 2**32 - 1
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -53,9 +55,13 @@ def add_tasks(
     parser.add_argument('--tasks', type=names, metavar='A,B', help=text)
 
 
-def names(text: str) -> list[str]:
-    """Argument type: names separated by commas, each once."""
-    return list(dict.fromkeys(_split(text)))
+def names(value: Any) -> list[str]:
+    """Argument type: names, or a text that separates them by commas; each once."""
+    if isinstance(value, list | tuple) and value and all(isinstance(name, str) and name for name in value):
+        return list(dict.fromkeys(value))
+    if not isinstance(value, str):
+        raise argparse.ArgumentTypeError(f'expected one or more names, but got {value!r}')
+    return list(dict.fromkeys(_split(value)))
 
 
 def counts(text: str) -> list[int]:
@@ -73,9 +79,9 @@ def seed(text: str) -> int:
     return _whole(text, 0, LARGEST_SEED)
 
 
-def positive(text: str) -> int:
-    """Argument type: a whole number of 1 or more."""
-    return _whole(text, 1)
+def positive(value: Any) -> int:
+    """Argument type: a whole number of 1 or more, or its text."""
+    return _whole(value, 1)
 
 
 def not_negative(text: str) -> int:
@@ -83,22 +89,24 @@ def not_negative(text: str) -> int:
     return _whole(text, 0)
 
 
-def positive_number(text: str) -> float:
-    """Argument type: a finite number above 0."""
+def positive_number(value: Any) -> float:
+    """Argument type: a finite number above 0, or its text."""
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f'expected a number above 0, but got {text!r}')
-    return value
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (ValueError, TypeError, OverflowError):
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise argparse.ArgumentTypeError(f'expected a number above 0, but got {value!r}')
+    return number
 
 
-def given(text: str) -> str:
-    """Argument type: any text but the empty one."""
-    if not text.strip():
+def given(value: Any) -> Any:
+    """Argument type: any text or path but the empty text."""
+    if not isinstance(value, str | os.PathLike):
+        raise argparse.ArgumentTypeError(f'expected a text, but got {value!r}')
+    if not os.fspath(value).strip():
         raise argparse.ArgumentTypeError('expected a text, but got an empty one')
-    return text
+    return value
 
 
 def file_to_write(text: str) -> Path:
@@ -133,24 +141,28 @@ def usable_device(text: str) -> str:
     return text
 
 
-def pair(text: str) -> tuple[int, int]:
-    """Argument type: height and width, two whole numbers of 1 or more separated by a comma or an x."""
-    sides = [part.strip() for part in text.lower().replace('x', ',').split(',')]
-    if len(sides) != 2:
-        raise argparse.ArgumentTypeError(f'expected height and width such as 96,128, but got {text!r}')
-    return positive(sides[0]), positive(sides[1])
-
-
-def _whole(text: str, low: int, high: float = math.inf) -> int:
+def pair(value: Any) -> tuple[int, int]:
+    """Argument type: height and width, whole numbers of 1 or more, or their text with a comma or an x between them."""
+    sides = value.lower().replace('x', ',').split(',') if isinstance(value, str) else value
     try:
-        value = int(text)
+        height, width = map(positive, sides)
+    except (TypeError, ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(
+            f'expected two whole numbers (height, width) of 1 or more, such as 96,128, but got {value!r}'
+        ) from None
+    return height, width
+
+
+def _whole(given: Any, low: int, high: float = math.inf) -> int:
+    try:
+        number = int(given) if isinstance(given, str | numbers.Integral) and not isinstance(given, bool) else None
     except ValueError:
-        value = None
-    if value is None or not low <= value <= high:
+        number = None
+    if number is None or not low <= number <= high:
         limits = f'{low} or more' if high == math.inf else f'{low} to {high}'
-        found = f'a whole number, {limits}, but got {text!r}' if value is None else f'{limits}, but got {value}'
+        found = f'a whole number, {limits}, but got {given!r}' if number is None else f'{limits}, but got {number}'
         raise argparse.ArgumentTypeError(f'expected {found}')
-    return value
+    return number
 
 
 def _split(text: str) -> list[str]:

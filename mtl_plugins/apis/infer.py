@@ -9,8 +9,9 @@ from typing import Any
 from mtl_plugins.engine.checkpoints import safe_loading
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
-from .arguments import add_tasks, add_trust, folder_to_write, pair, positive, positive_number, usable_device
+from .arguments import add_tasks, add_trust, folder_to_write, usable_device
 from .inference import MultiTaskInferencer
+from .inference.options import OPTIONS
 
 EPILOG = (
     'Files below --out: panels/NAME.png (all tasks side by side), TASK/NAME.png or .npy (raw predictions), VIDEO.mp4 '
@@ -35,16 +36,22 @@ def build_parser() -> ConfigArgumentParser:
     )
     add_tasks(parser, 'predict only these tasks (all)')
     parser.add_argument('--device', type=usable_device, help='cpu, cuda, cuda:1, ... (the best there is)')
-    parser.add_argument('--batch-size', type=positive, default=1, metavar='N', help='most pictures at once (1)')
+    parser.add_argument(
+        '--batch-size', type=OPTIONS['batch_size'], default=1, metavar='N', help='most pictures at once (1)'
+    )
     how = parser.add_argument_group('how to predict')
     how.add_argument(
         '--mode', choices=('whole', 'slide'), help='the whole picture at once, or windows over it (as in the config)'
     )
-    how.add_argument('--crop-size', type=pair, metavar='H,W', help='size of a window (that of the training images)')
-    how.add_argument('--stride', type=pair, metavar='H,W', help='distance of windows (two thirds of --crop-size)')
+    how.add_argument(
+        '--crop-size', type=OPTIONS['crop_size'], metavar='H,W', help='size of a window (that of the training images)'
+    )
+    how.add_argument(
+        '--stride', type=OPTIONS['stride'], metavar='H,W', help='distance of windows (two thirds of --crop-size)'
+    )
     how.add_argument(
         '--resize',
-        type=_resize,
+        type=OPTIONS['resize'],
         metavar='fit|none|H,W',
         help='shrink pictures to the size of the training images, leave them, or a fixed size (fit; with windows none)',
     )
@@ -54,8 +61,8 @@ def build_parser() -> ConfigArgumentParser:
     files = parser.add_argument_group('files')
     files.add_argument('--no-raw', dest='raw', action='store_false', help='write no raw predictions')
     files.add_argument('--no-panels', dest='panels', action='store_false', help='write no panels')
-    files.add_argument('--columns', type=positive, default=6, metavar='N', help='most tasks side by side (6)')
-    files.add_argument('--fps', type=positive_number, metavar='F', help='frames per second to take of videos (all)')
+    files.add_argument('--columns', type=OPTIONS['columns'], default=6, metavar='N', help='most tasks side by side (6)')
+    files.add_argument('--fps', type=OPTIONS['fps'], metavar='F', help='frames per second to take of videos (all)')
     files.add_argument(
         '--frames', action='store_true', help='also write panels and raw predictions of single frames of videos'
     )
@@ -86,10 +93,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     _report(result, inferencer.tasks)
     return INCOMPLETE if result['skipped'] else 0
-
-
-def _resize(text: str) -> str | tuple[int, int]:
-    return text if text in ('fit', 'none') else pair(text)
 
 
 def _report(result: dict[str, Any], tasks: Sequence[str]) -> None:

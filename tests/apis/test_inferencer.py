@@ -10,12 +10,14 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from PIL import Image
 
 from mtl_plugins.apis import MultiTaskInferencer
+from mtl_plugins.apis.infer import build_parser
 from mtl_plugins.apis.inference.inferencer import Prediction
+from mtl_plugins.apis.inference.options import OPTIONS
 from mtl_plugins.apis.inference.sources import Inputs
 from mtl_plugins.datasets.photo_files import UnreadablePhotoError
 from mtl_plugins.datasets.transforms import MultiTaskPad, PackMultiTaskInputs
 from mtl_plugins.engine.checkpoints import UnsafeCheckpointError
-from mtl_plugins.errors import UserOSError
+from mtl_plugins.errors import UserError, UserOSError
 from mtl_plugins.registry import INFERENCERS
 
 from .inference_cases import META, SIZE, TASKS, photos, tiny, write
@@ -327,8 +329,8 @@ def test_wrong_arguments_are_named(tiny, inferencer, photos, tmp_path):
         MultiTaskInferencer(*tiny, device='cuda:63')
     with pytest.raises(ValueError, match=r'crop_size must be two whole numbers .* but got \(8, 8, 8\)'):
         inferencer(photos['coffee'], mode='slide', crop_size=(8, 8, 8))
-    with pytest.raises(ValueError, match='unknown argument'):
-        inferencer(photos['coffee'], turbo=True)
+    with pytest.raises(UserError, match=r"crop_size and stride .* give mode='slide', too"):
+        inferencer(photos['coffee'], crop_size=(8, 8))
     with pytest.raises(FileNotFoundError, match=r'input gone\.jpg does not exist'):
         inferencer('gone.jpg')
     with pytest.raises(ValueError, match=r'shape \(H, W, 3\) and the type uint8 .* this one has \(4, 4\) and float64'):
@@ -347,6 +349,45 @@ def test_wrong_arguments_are_named(tiny, inferencer, photos, tmp_path):
         inferencer(tmp_path / 'a.mp4')
     with pytest.raises(UserOSError, match='is a file; give a folder'):
         inferencer(photos['coffee'], out_dir=tmp_path / 'a.png')
+
+
+# What no argument of a kind can be, and for each argument one value more.
+WRONG = {
+    'batch_size': (0, 1.5, True, 'x', None),
+    'columns': (0, -1, 2.0),
+    'fps': ('x', 0, -1, float('nan'), True, [1]),
+    'resize': (3, 'fill', (0, 5), (5,), (5.5, 5), None),
+    'crop_size': (5, (8, 8, 8), (8, -8)),
+    'stride': ('a,b', [8, None]),
+    'mode': ('half', 3),
+    'channel_order': ('gbr', None),
+    'out_dir': ('', '  ', 3),
+    'tasks': ([], [''], [3], 3, {'depth': 1}),
+    **dict.fromkeys([name for name, check in OPTIONS.items() if check is OPTIONS['raw']], ('False', 0)),
+    **dict.fromkeys(('flip_tta', 'keep'), ('False', 0)),
+}
+
+
+def test_every_argument_refuses_what_it_cannot_be(tiny, inferencer, photos, capsys):
+    assert set(WRONG) == set(OPTIONS)
+    parser = build_parser()
+    commands = {option: action for action in parser._actions for option in action.option_strings if action.type}
+    for name, values in WRONG.items():
+        for value in values:
+            made_with = name in ('tasks', 'show_progress')
+            call, given = (MultiTaskInferencer, tiny) if made_with else (inferencer, [photos['coffee']])
+            with pytest.raises(UserError, match=f'^{name} must be .*but got'):
+                call(*given, **{name: value})
+        option = f'--{name.replace("_", "-")}'
+        texts = [value for value in values if isinstance(value, str)] if option in commands else []
+        for text in texts:
+            with pytest.raises(SystemExit):
+                parser.parse_args(['c.py', 'x.pth', 'a.png', '--out', 'out', option, text])
+            assert f'argument {option}: expected ' in capsys.readouterr().err
+    with pytest.raises(UserError, match="unknown argument 'colums': did you mean 'columns'"):
+        inferencer(photos['coffee'], colums=3)
+    maps = only(inferencer(photos['coffee'], batch_size=np.int64(2), resize=np.array([32, 48]), raw=np.bool_(True)))
+    np.testing.assert_array_equal(maps['depth'], only(inferencer(photos['coffee'], resize=(32, 48)))['depth'])
 
 
 def test_without_weights_it_says_so(tiny, capsys):

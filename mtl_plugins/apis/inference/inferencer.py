@@ -29,6 +29,7 @@ from mtl_plugins.visualization import painted_range, prediction_panel
 
 from .files import PredictionFolder, as_map
 from .loading import find_config, load_model, size_divisor
+from .options import checked
 from .sizes import content_size, padding_of, round_up, training_size
 from .sources import Entry, Inputs
 
@@ -108,6 +109,7 @@ class MultiTaskInferencer(BaseInferencer):
         if model is None:
             raise UserTypeError('model must be given: a checkpoint alone would have to run code to make a config')
         cfg = find_config(model, cfg_options)
+        tasks = checked(tasks=tasks, show_progress=show_progress)['tasks']
         self._asked = None if tasks is None else tuple(tasks)
         self._about = dict(
             config=str(model) if isinstance(model, str | os.PathLike) else None, checkpoint=weights and str(weights)
@@ -149,9 +151,10 @@ class MultiTaskInferencer(BaseInferencer):
             UnreadablePhotoError: If no input at all can be read.
             FileNotFoundError, TypeError, ValueError: If an input or an option is wrong.
         """
-        preprocess, forward, visualize, postprocess = self._dispatch_kwargs(**kwargs)
-        if batch_size < 1:
-            raise UserError(f'batch_size must be 1 or more, but got {batch_size}')
+        options = checked(batch_size=batch_size, return_datasamples=return_datasamples)
+        batch_size, return_datasamples = options.values()
+        known = self.preprocess_kwargs | self.forward_kwargs | self.visualize_kwargs | self.postprocess_kwargs
+        preprocess, forward, visualize, postprocess = self._dispatch_kwargs(**checked(known, **kwargs))
         entries = Inputs(inputs, channel_order, fps)
         settings = self.settings(**forward)
         preprocess.setdefault('resize', 'none' if settings.mode == 'slide' else 'fit')
@@ -198,6 +201,8 @@ class MultiTaskInferencer(BaseInferencer):
         """
         base = self._base
         mode = base.mode if mode is None else mode
+        if mode == 'whole' and (crop_size is not None or stride is not None):
+            raise UserError("crop_size and stride are those of windows and mean nothing here: give mode='slide', too")
         crop = crop_size or base.crop_size or (training_size(self.cfg) if mode == 'slide' else None)
         if mode == 'slide' and crop is None:
             raise UserError("mode='slide' needs crop_size=(height, width): the config does not tell a training size")

@@ -17,12 +17,13 @@ from mtl_plugins.datasets.files.source import special_file
 from mtl_plugins.datasets.photo_files import SUFFIXES, UnreadablePhotoError, load_photo, picture_paths
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
 
+from .options import checked
+
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.gif')
 EXACT = ('.mp4', '.avi', '.mov', '.m4v', '.gif')
 """Containers that tell the number of their frames."""
 SHORTEST_DELAY, DEFAULT_DELAY = 10, 100
 """Milliseconds; delays of a GIF up to the first are shown as the second, as browsers do."""
-ORDERS = ('bgr', 'rgb')
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,9 @@ class Inputs:
     """
 
     def __init__(self, inputs: Any, channel_order: str = 'bgr', fps: float | None = None) -> None:
-        if channel_order not in ORDERS:
-            raise UserError(f"channel_order must be 'bgr' or 'rgb', but got {channel_order!r}")
-        if fps is not None and not fps > 0:
-            raise UserError(f'fps must be above 0, but got {fps!r}')
-        self.channel_order = channel_order
-        self.fps = fps
+        options = checked(channel_order=channel_order, fps=fps)
+        self.channel_order: str = options['channel_order']
+        self.fps: float | None = options['fps']
         self._names: set[str] = set()
         self._parts: list[Entry | Video] = []
         for number, one in enumerate(inputs if isinstance(inputs, list | tuple) else [inputs]):
