@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from unittest.mock import patch
 
 import pytest
 import torch
 from mmengine.runner import load_checkpoint
 
+from mtl_plugins.apis.comparison import RecordStore
+from mtl_plugins.apis.comparison.report import Comparison
+from mtl_plugins.apis.comparison.report.csv_files import runs_csv, summary_csv
+from mtl_plugins.apis.comparison.report.document import build_document
 from mtl_plugins.apis.configs import load_config, read_config
 from mtl_plugins.apis.inference.loading import _read
 from mtl_plugins.datasets.files import read_fixture_marker, read_lines
@@ -68,10 +73,11 @@ def test_json_of_another_kind_is_named_or_left_alone(tmp_path, content):
     lists.parent.mkdir(parents=True)
     lists.write_bytes(path.read_bytes())
     (tmp_path / 'fixture.json').write_bytes(path.read_bytes())
-    for read in (load_baselines, lambda path: load_manifest(path, 'nyud')):
+    for read in (load_baselines, lambda path: load_manifest(path, 'nyud'), lambda path: RecordStore(path, None)):
         with pytest.raises(UserError) as caught:
             read(path)
         assert str(path) in str(caught.value)
+        assert content != JSON['UTF-16'] or 'is no text in UTF-8' in str(caught.value)
     try:
         assert isinstance(read_json(path), dict)
     except UserError as error:
@@ -82,6 +88,49 @@ def test_json_of_another_kind_is_named_or_left_alone(tmp_path, content):
         assert str(lists) in str(caught.value)
     assert read_fixture_marker(tmp_path) is None
     assert read_metrics(path) == []
+
+
+def _places(node, place=()):
+    yield place
+    for key, part in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        yield from _places(part, (*place, key))
+
+
+def test_results_that_somebody_edited_are_named_or_reported(tmp_path):
+    """Every entry of a results file in turn is one of another kind, or gone: a sentence, or a report all the same."""
+    task = dict(title='Depth', metric='depth/RMSE', unit='m', higher_is_better=False)
+    run = dict(
+        variant='gd', method='gd', options=dict(passes=2), seed=0, task=None, settings='x',
+        curve=[dict(iter=2, metrics={'depth/RMSE': 0.5}, cost=dict(forwards=2, backwards=2))],
+        metrics={'depth/RMSE': 0.5}, groups=dict(mean=1.0, curve=[[1, 1]]),
+        affinity=dict(iter=2, tasks=['depth'], matrix=[[0.1]]),
+        environment=dict(commit='a', torch='2', hardware=dict(cpu='x', gpus=['y'])),
+    )  # fmt: skip
+    content = dict(version=1, config='x.py', tasks=dict(depth=task), max_iters=2, runs=[run])
+    path = tmp_path / 'results.json'
+    refused = 0
+    for place in _places(content):
+        for value in (..., None, 'x', 5, True, [], [1], {}):
+            edited = json.loads(json.dumps(content))
+            *way, last = ('all', *place)
+            node = outer = {'all': edited}
+            for key in way:
+                node = node[key]
+            node[last] = value
+            if value is ...:
+                del node[last]
+            path.write_text(json.dumps(outer.get('all')))
+            try:
+                store = RecordStore(path, None)
+                if store.records and {'config', 'tasks'} <= set(store.header):
+                    comparison = Comparison(store.header, store.records)
+                    with patch('mtl_plugins.apis.comparison.report.document.Figures'):  # which take long
+                        build_document(comparison)
+                    runs_csv(comparison), summary_csv(comparison)
+            except UserError as error:
+                refused += 1
+                assert str(path) in str(error)  # noqa: PT017
+    assert refused > 100
 
 
 @pytest.mark.parametrize('missing', ['counts', 'size'])

@@ -24,7 +24,9 @@ def parse_json(text: str | bytes, source: str) -> Any:
         return json.loads(text.decode('utf-8-sig') if isinstance(text, bytes) else text)
     except RecursionError:
         raise UserError(f'{source} is not a JSON file that can be read: it is nested too deeply') from None
-    except ValueError as error:  # UnicodeDecodeError too
+    except UnicodeDecodeError as error:
+        raise UserError(f'{source} is no text in UTF-8 ({error.reason} at byte {error.start}); save it so') from error
+    except ValueError as error:
         raise UserError(f'{source} is not a JSON file: {error}') from error
 
 
@@ -46,4 +48,50 @@ def read_json(path: str | os.PathLike, title: str = '', kind: type = dict) -> An
     return content
 
 
-_NAMES = {dict: 'object', list: 'list'}
+def check_form(value: Any, form: Any, place: str = '') -> None:
+    """Refuse content of another form than expected.
+
+    Args:
+        value: The content.
+        form: A type; None; ``[form]``, a list of such; ``{key: form}``, an object that has these keys and perhaps more;
+            ``{...: form}``, an object with any keys; or a tuple of these, one of which it must have. What may be None
+            may be absent.
+        place: Where ``value`` is, for the message.
+
+    Raises:
+        UserError: For the first place that differs.
+    """
+    if form is ...:
+        return
+    forms = form if isinstance(form, tuple) else (form,)
+    kinds = [kind if isinstance(kind, type) else type(kind) for kind in forms]
+    found = next((one for one, kind in zip(forms, kinds) if type(value) is kind), ...)
+    if found is ...:
+        named = [_named(kind) for kind in kinds if not (kind is int and float in kinds)]
+        wanted = ' or '.join(named)
+        raise UserError(f'{place or "the content"} should be {wanted}, but is {_named(type(value))}')
+    if isinstance(found, list):
+        for number, part in enumerate(value):
+            check_form(part, found[0], f'{place}[{number}]')
+    elif isinstance(found, dict):
+        needed = {key for key, part in found.items() if not (isinstance(part, tuple) and None in part)} - {...}
+        absent = [key for key in found if key in needed and key not in value]
+        if absent:
+            raise UserError(f'{f"in {place} is " if place else ""}no {", ".join(absent)}')
+        for name, part in value.items():
+            check_form(part, found.get(name, found.get(..., ...)), f'{place}.{name}' if place else name)
+
+
+def _named(kind: type) -> str:
+    return _NAMES.get(kind, kind.__name__)
+
+
+_NAMES = {
+    dict: 'object',
+    list: 'list',
+    str: 'text',
+    int: 'whole number',
+    float: 'number',
+    bool: 'true or false',
+    type(None): 'null',
+}

@@ -42,7 +42,8 @@ def test_variants_are_read():
         ('gd[passes]', ValueError, "'passes' .* not of the form option=value"),
         ('gd[passes=2', ValueError, 'brackets'),
         ('gd passes', ValueError, 'expected METHOD'),
-        ('gd[passes=@stgu]', ValueError, 'refers to @stgu'),
+        ('gd[passes=@stgu]', ValueError, 'refers to @stgu: there is no other method here'),
+        ('stgu,gd[passes=@stg]', ValueError, "refers to @stg: did you mean 'stgu'"),
         ('stgu,a=gd[passes=@stgu],b=gd[passes=@a]', ValueError, 'itself refers to another'),
     ],
 )

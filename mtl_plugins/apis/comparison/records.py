@@ -13,10 +13,40 @@ from mtl_plugins.engine.checkpoints import write_atomically
 from mtl_plugins.engine.hooks.environment import FILE_NAME as STAMP
 from mtl_plugins.engine.hooks.metrics_file import FILE_NAME, read_metrics
 from mtl_plugins.errors import UserError, UserFileNotFoundError
-from mtl_plugins.utils.json_files import parse_json, read_json
+from mtl_plugins.utils.json_files import check_form, parse_json, read_json
 from mtl_plugins.visualization.affinity_log import read_run
 
+from .variants import SINGLE
+
 VERSION = 1
+_NUMBER = (float, int, None)
+_HEADER = {
+    'config': str,
+    'tasks': {...: {'title': str, 'metric': str, 'unit': str, 'higher_is_better': bool}},
+    'max_iters': int,
+}
+_RUNS = [
+    {
+        'variant': str,
+        'method': str,
+        'options': {'passes': (int, None)},
+        'seed': int,
+        'task': (str, None),
+        'settings': str,
+        'curve': [{'iter': int, 'metrics': {...: _NUMBER}, 'cost': ({...: _NUMBER}, None)}],
+        'metrics': {...: _NUMBER},
+        'groups': ({'mean': (float, int), 'curve': [[(float, int)]]}, None),
+        'affinity': ({'iter': int, 'tasks': [str], 'matrix': [[_NUMBER]]}, None),
+        'environment': (
+            {
+                'commit': (str, None),
+                'torch': (str, None),
+                'hardware': ({'cpu': (str, None), 'gpus': ([(str, dict)], None)}, None),
+            },
+            None,
+        ),
+    }
+]
 Key = tuple[str, int, str | None]
 
 
@@ -80,10 +110,21 @@ class RecordStore:
     def _load(self, whole: bool) -> None:
         try:
             content = parse_json(self.path.read_bytes(), str(self.path))
-            runs = content.pop('runs')
-            self.records = {(run['variant'], run['seed'], run['task']): run for run in runs}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f'{self.path} does not hold the results of a comparison ({error})') from error
+            check_form(content, {'runs': _RUNS, **(_HEADER if whole else {})})
+            for number, run in enumerate(content['runs']):
+                affinity = run.get('affinity') or dict(tasks=[], matrix=[])
+                if not run['curve']:
+                    raise UserError(f'runs[{number}].curve is empty')
+                if (run.get('task') is not None) != (run['variant'] == SINGLE):
+                    raise UserError(
+                        f"runs[{number}].task should be a task for the variant '{SINGLE}' and null for others"
+                    )
+                if {len(row) for row in [affinity['matrix'], *affinity['matrix']]} != {len(affinity['tasks'])}:
+                    raise UserError(f'runs[{number}].affinity.matrix has not one row and one column per task')
+        except UserError as error:
+            raise UserError(f'{self.path} does not hold the results of a comparison: {error}') from error
+        runs = [{'task': None, **run} for run in content.pop('runs')]
+        self.records = {(run['variant'], run['seed'], run['task']): run for run in runs}
         for name, value in self.header.items():
             if content.get(name) != value:
                 raise UserError(
@@ -91,9 +132,6 @@ class RecordStore:
                     'another --results'
                 )
         if whole:
-            absent = [name for name in ('config', 'tasks', 'max_iters') if name not in content]
-            if absent:
-                raise UserError(f'{self.path} does not hold the results of a comparison (no {", ".join(absent)})')
             self.header = content
 
 

@@ -59,7 +59,9 @@ def parse_variants(text: str) -> list[Variant]:
         for reference in variant.references:
             found = next((other for other in variants if other.name == reference), None)
             if found is None:
-                raise UserError(f'methods: {variant.name} refers to @{reference}: {near_matches(reference, names)}')
+                others = [name for name in names if name != variant.name]
+                told = near_matches(reference, others) if others else 'there is no other method here'
+                raise UserError(f'methods: {variant.name} refers to @{reference}: {told}')
             if found.references:
                 raise UserError(f'methods: {variant.name} refers to @{reference}, which itself refers to another')
     return variants

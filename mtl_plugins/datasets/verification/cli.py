@@ -70,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for option, path in (('--json', args.json), ('--manifest', args.manifest)):
         if path is not None and (not path.name or path.is_dir()):
             parser.error(f'{option}: expected a file to write, but got {str(path)!r}')
+    if args.json and not os.access(args.json.parent, os.W_OK):
+        parser.error(f'--json: {args.json} cannot be written: there is no folder {args.json.parent} to write into')
     if (args.no_hash or args.quick) and (args.manifest or args.update_manifest):
         parser.error('--manifest and --update-manifest need the hashes that --no-hash and --quick leave out')
     if not args.root.is_dir():

@@ -269,3 +269,10 @@ def test_the_command_says_clean_or_names_the_file(name, copy, tmp_path, capsys):
     assert 'unreadable file (1)' in second
     assert f'  {case.file}: ' in second
     assert 'clean:' not in second
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_files_are_read(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(['nyud', str(tmp_path), '--no-hash', '--json', str(tmp_path / 'nope/x.json')])
+    assert stop.value.code == 2
+    assert f'there is no folder {tmp_path / "nope"} to write into' in capsys.readouterr().err

@@ -75,7 +75,8 @@ class Comparison:
     ) -> None:
         self.config = header['config']
         self.max_iters = header['max_iters']
-        self.tasks = [Task(key, **entry) for key, entry in header['tasks'].items()]
+        parts = ('title', 'metric', 'unit', 'higher_is_better')
+        self.tasks = [Task(key, *(entry[part] for part in parts)) for key, entry in header['tasks'].items()]
         self.errors = {key: text for key, text in (errors or {}).items() if key not in records}
         self.missing = [key for key in expected if key not in records and key not in self.errors]
         self.seeds = sorted({seed for name, seed, _ in records if name != SINGLE})
