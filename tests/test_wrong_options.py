@@ -20,7 +20,7 @@ WORK = {
     'train': ['mmengine.runner.Runner.from_cfg'],
     'test': ['mmengine.runner.Runner.from_cfg'],
     'demo': ['mmengine.runner.Runner.from_cfg'],
-    'doctor': ['mtl_plugins.apis.inspection.data.build_loader'],
+    'doctor': ['mmengine.runner.Runner.from_cfg'],
     'infer': ['mtl_plugins.models.MultiTaskSegmentor.forward'],
     'export': ['mtl_plugins.apis.export.export_program'],
     'browse': ['mtl_plugins.apis.browse.build_dataset'],

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
+import warnings
 from collections.abc import Sequence
 
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import MessageHub, MMLogger
-from mmengine.model import revert_sync_batchnorm
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, init_default_scope
-from torch import nn
 
 from mtl_plugins.engine.checkpoints import safe_loading
-from mtl_plugins.engine.checkpoints.init_files import check_init_files
-from mtl_plugins.engine.hooks.class_weights import settle_class_weights
 from mtl_plugins.utils.cfg_options import ConfigArgumentParser
 
 from .arguments import add_data_root, add_precision, add_tasks
 from .configs import load_config
-from .foreign_hooks import save_plain_checkpoints
 from .inspection import data, running, setting, training
 from .inspection.hints import hint_for
-from .inspection.report import Report, Step, StepFailed
-from .pretrained_weights import fetching
+from .inspection.report import Report, StepFailed
+from .train import resume_newest, wants_newest
 
 
 def build_parser() -> ConfigArgumentParser:
@@ -76,7 +71,6 @@ class Examination:
         self.args = args
         self.cfg: Config | None = None
         self.report = report or Report(hint=lambda error: hint_for(error, self.cfg), show_traceback=args.traceback)
-        self.device = torch.device(get_device())
 
     def run(self) -> None:
         """Examine everything.
@@ -84,68 +78,46 @@ class Examination:
         Raises:
             StepFailed: At the first error, which the report has explained.
         """
-        report = self.report
+        report, args = self.report, self.args
         with report.step('versions') as step:
             setting.show_versions(step)
         with report.step('config') as step:
-            args = self.args
-            self.cfg = load_config(
+            self.cfg = cfg = load_config(
                 args.config, args.cfg_options, args.method, args.precision, data_root=args.data_root, tasks=args.tasks
             )
-            setting.show_config(step, self.cfg, args.config)
-            save_plain_checkpoints(self.cfg)
-        cfg = self.cfg
-        init_default_scope(cfg.get('default_scope') or 'mmengine')
-        seed = (cfg.get('randomness') or {}).get('seed')
-        torch.manual_seed(seed or 0)
-        with report.step('training data') as step:
-            loader = data.build_loader(cfg.train_dataloader, seed)
-            data.show_dataset(step, loader.dataset, cfg.train_dataloader)
-        with report.step('one batch') as step:
-            batch = data.take_batch(step, loader)
+            setting.show_config(step, cfg, args.config)
+            if wants_newest(cfg):
+                resume_newest(cfg)
+        with tempfile.TemporaryDirectory(prefix='doctor-') as folder, warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'This DataLoader will create')  # none of its workers is started here
+            self._examine(cfg, folder)
+
+    def _examine(self, cfg: Config, folder: str) -> None:
+        report = self.report
         with report.step('model') as step:
-            model = self.build_model(step)
-            setting.load_start(step, model, cfg)
-            data.compare_tasks(step, model, loader.dataset)
-            settle_class_weights(model, loader.dataset)
-        with report.step('optimizer') as step:
-            wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-            training.show_optimizer(step, wrapper)
-        with report.step('training step') as step:
-            training.run_steps(step, model, wrapper, batch, self.device)
-        with report.step('parameters') as step:
-            training.show_parameters(step, model, wrapper, batch)
-        if cfg.get('val_dataloader') and cfg.get('val_evaluator'):
+            runner = running.build(step, cfg, folder, report)
+            setting.show_model(step, runner.model)
+        with report.step('training data') as step:
+            loader = running.in_one_process(runner.train_dataloader)
+            data.show_dataset(step, loader.dataset, cfg.train_dataloader)
+            data.compare_tasks(step, runner.model, loader.dataset)
+        if cfg.get('val_dataloader'):
             with report.step('validation data') as step:
-                val_loader = data.build_loader(cfg.val_dataloader, seed)
-                data.show_dataset(step, val_loader.dataset, cfg.val_dataloader)
-            with report.step('validation') as step:
-                running.show_validation(step, model, val_loader, cfg.val_evaluator)
+                data.show_dataset(step, runner.val_dataloader.dataset, cfg.val_dataloader)
         if cfg.get('test_dataloader'):
             with report.step('test data') as step:
-                dataset = data.build_dataset(cfg, 'test_dataloader')
-                data.show_dataset(step, dataset, cfg.test_dataloader)
-                if cfg.get('test_evaluator'):
-                    running.check_evaluator(step, model, dataset, cfg.test_evaluator, 'test_evaluator')
-        with report.step('schedules') as step:
-            running.show_schedules(step, cfg, wrapper, len(loader))
-        with report.step('hooks') as step:
-            running.show_hooks(step, cfg, model, wrapper, loader.dataset)
-
-    def build_model(self, step: Step) -> nn.Module:
-        """The model with its first weights, in training mode, on the device."""
-        with fetching(self.cfg):
-            model = MODELS.build(self.cfg.model)
-        if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
-            model = revert_sync_batchnorm(model)
-            step.say('SyncBatchNorm is examined as BatchNorm: here is one process')
-        if hasattr(model, 'init_weights'):
-            check_init_files(model)
-            with fetching(self.cfg):
-                model.init_weights()
-        trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        step.summary = f'{type(model).__name__}, {trainable:,} trainable parameters, on {self.device}'
-        tasks = getattr(model, 'tasks', None)
-        if tasks:
-            step.say(f'tasks: {", ".join(tasks)}')
-        return model.to(self.device).train()
+                data.show_dataset(step, runner.test_dataloader.dataset, cfg.test_dataloader)
+        with report.step('start') as step:
+            running.start(step, runner)
+        model, wrapper = runner.model, runner.optim_wrapper
+        with report.step('optimizer') as step:
+            training.show_optimizer(step, wrapper)
+        with report.step('one batch') as step:
+            batch = data.take_batch(step, loader)
+        with report.step('training step') as step:
+            training.run_steps(step, model, wrapper, batch, torch.device(get_device()))
+        with report.step('parameters') as step:
+            training.show_parameters(step, model, wrapper, batch)
+        if cfg.get('val_dataloader'):
+            with report.step('validation') as step:
+                running.show_validation(step, runner)

@@ -11,9 +11,9 @@ from mmengine.config import Config
 
 from mtl_plugins.errors import UserError, kind_for, message_of
 
-from .inspection.hints import hint_for, refuted_entry
+from .inspection.hints import entry_in_config, hint_for, refuted_entry
 
-_HANDED_ON = ('mmengine', 'torch.optim', 'torch.utils.data')
+_HANDED_ON = ('mmengine', 'torch.optim', 'torch.utils.data', 'multiprocessing', 'logging')
 """Packages that get entries of the config without anything of ours or of the user's model in between."""
 
 
@@ -48,7 +48,20 @@ def _refusal(error: Exception, cfg: Config) -> UserError | None:
         return None
     if not refuted_entry(error, cfg) and not all(map(_only_handed_on, filter(None, (error, hidden)))):
         return None
-    return kind_for(error)(f'the config cannot be used: {message_of(error)}', advice=hint_for(error, cfg))
+    text, advice = message_of(error), hint_for(error, cfg)
+    place = '' if advice else _place(error, cfg)
+    return kind_for(error)(f'the config cannot be used: {place}{text}', advice=advice)
+
+
+def _place(error: BaseException, cfg: Config) -> str:
+    """The innermost entry of the config that MMEngine held when it raised, with a colon behind; it may not be known."""
+    for frame in reversed([frame for frame, _ in traceback.walk_tb(error.__traceback__)]):
+        if _module(frame).startswith('mmengine.'):
+            held = [value for value in frame.f_locals.values() if isinstance(value, dict) and value]
+            place = max((entry_in_config(cfg, value) for value in held), key=len, default='')
+            if place:
+                return f'{place}: '
+    return ''
 
 
 def _raised_by_us(error: BaseException) -> bool:

@@ -126,7 +126,7 @@ def check_shapes(cfg: Config) -> None:
         UserError: For the first entry of another shape.
     """
     for pattern, shapes in _SHAPES.items():
-        for place, value in _entries(cfg._cfg_dict, pattern.split('.')):
+        for place, value in entries(cfg._cfg_dict, pattern.split('.')):
             wanted = ' or '.join(name for _, name in shapes)
             # A class or an object of a pure Python config builds itself.
             plain = isinstance(value, int | float | str | list | tuple | dict | None)
@@ -142,10 +142,10 @@ def settle_numbers(cfg: Config) -> None:
     """
     check_shapes(cfg)
     for pattern, number in _RULES.items():
-        for place, value in _entries(cfg._cfg_dict, pattern.split('.')):
+        for place, value in entries(cfg._cfg_dict, pattern.split('.')):
             if not number.accepts(value):
                 raise UserError(f'{place} must be {number}, but is {value!r}')
-    for _, wrapper in (*_entries(cfg._cfg_dict, ['optim_wrapper']), *_entries(cfg._cfg_dict, ['optim_wrapper', '*'])):
+    for _, wrapper in (*entries(cfg._cfg_dict, ['optim_wrapper']), *entries(cfg._cfg_dict, ['optim_wrapper', '*'])):
         if isinstance(wrapper, dict):
             _check_clipping(wrapper.get('clip_grad'))
     for name in _LOADERS:
@@ -177,7 +177,8 @@ def _check_clipping(clip: Any) -> None:
         )
 
 
-def _entries(node: Any, parts: list[str], place: str = '') -> Iterator[tuple[str, Any]]:
+def entries(node: Any, parts: list[str], place: str = '') -> Iterator[tuple[str, Any]]:
+    """All that stands at a place of a config: ``(place, value)``; a part ``*`` is every entry."""
     if not parts:
         yield place, node
         return
@@ -188,4 +189,4 @@ def _entries(node: Any, parts: list[str], place: str = '') -> Iterator[tuple[str
     else:
         return
     for key in keys:
-        yield from _entries(node[key], parts[1:], f'{place}.{key}' if place else str(key))
+        yield from entries(node[key], parts[1:], f'{place}.{key}' if place else str(key))

@@ -6,11 +6,15 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.evaluation.metrics.base import DenseMetric
+
+from .datasets import broken_cover
 
 
 def check_tasks(model: Any, evaluator: Any, place: str) -> list[str]:
@@ -59,6 +63,38 @@ def check_hooks(model: Any, hooks: Iterable[Any], dataset_meta: Mapping[str, Any
             )
 
 
+def named_metrics(hooks: Iterable[Any]) -> dict[str, str]:
+    """The metrics that hooks wait for: name -> the argument that says so."""
+    found = {}
+    for hook in hooks:
+        for argument in ('save_best', 'monitor'):
+            names = getattr(hook, argument, None)
+            for name in [names] if isinstance(names, str) else names or ():
+                found[name] = f'{type(hook).__name__}: {argument}'
+    found.pop('auto', None)
+    return found
+
+
+def check_named_metrics(hooks: Iterable[Any], metrics: Iterable[str]) -> None:
+    """Refuse hooks that wait for a metric which the validation does not compute.
+
+    Raises:
+        UserError: See above.
+    """
+    known = list(metrics)
+    for name, place in named_metrics(hooks).items():
+        if name not in known:
+            raise UserError(f'{place}={name!r}, but the validation computes {", ".join(known)}')
+
+
+def metric_names(evaluator: Any) -> list[str] | None:
+    """What an evaluator will compute, if its metrics are of a kind that tells; else None."""
+    if not all(isinstance(metric, DenseMetric) for metric in evaluator.metrics):
+        return None
+    names = [f'{metric.prefix}/{name}' for metric in evaluator.metrics for name in metric.combine(None)]
+    return [*names, *['delta_m'] * (getattr(evaluator, 'baselines', None) is not None)]
+
+
 class TaskCheckHook(Hook):
     """Makes these checks when a run has built its loops and has not begun."""
 
@@ -68,7 +104,7 @@ class TaskCheckHook(Hook):
         """Check the loops that this run has.
 
         Raises:
-            UserError: See :func:`check_tasks` and :func:`check_hooks`.
+            UserError: See :func:`check_tasks`, :func:`check_hooks` and :func:`check_named_metrics`.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         for place, loop in (('val_evaluator', runner._val_loop), ('test_evaluator', runner._test_loop)):
@@ -77,3 +113,10 @@ class TaskCheckHook(Hook):
             for note in check_tasks(model, loop.evaluator, place):
                 runner.logger.log(logging.WARNING, note)
             check_hooks(model, runner.hooks, getattr(loop.dataloader.dataset, 'metainfo', None))
+        if isinstance(runner._val_loop, BaseLoop) and hasattr(runner._val_loop, 'evaluator'):
+            names = metric_names(runner._val_loop.evaluator)
+            if names is not None:
+                check_named_metrics(runner.hooks, names)
+        warning = broken_cover(runner.cfg.get('train_dataloader'), get_world_size())
+        if warning:
+            runner.logger.warning(warning)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -32,7 +31,6 @@ from .arguments import (
     seed,
 )
 from .configs import load_config
-from .datasets import broken_cover
 from .foreign_hooks import save_plain_checkpoints
 from .inspection.setting import check_start
 from .log_services import SERVICES, log_to
@@ -98,17 +96,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     log_to(cfg, args.log_to)
     cfg.launcher = args.launcher
     with safe_loading(args.trust_checkpoint), claim_work_dir(cfg):
-        if args.resume or (cfg.get('resume') is True and not cfg.get('load_from') and not args.resume_from):
-            resume_newest(cfg)
-        elif args.resume_from:
+        if args.resume_from:
             cfg.resume, cfg.load_from = True, args.resume_from
             if '://' not in args.resume_from and not Path(args.resume_from).is_file():
                 raise UserFileNotFoundError(f'--resume-from {args.resume_from}: there is no such file')
+        elif args.resume or wants_newest(cfg):
+            resume_newest(cfg)
         runner = build_runner(cfg)
         if not any(isinstance(hook, PreemptionHook) for hook in runner.hooks):
             runner.register_hook(PreemptionHook())
-        with refusals_of(cfg), fetching(cfg):
-            runner.train()
+        run(runner)
     return 0
 
 
@@ -135,15 +132,18 @@ def build_runner(cfg: Config) -> Runner:
     save_plain_checkpoints(cfg)
     if (cfg.get('default_hooks') or {}).get('target_check'):  # perhaps by an option alone, in any config
         cfg.default_hooks.target_check.setdefault('type', 'mtl_plugins.TargetCheckHook')
-    warning = broken_cover(cfg.get('train_dataloader'), int(os.environ.get('WORLD_SIZE', 1)))
-    if warning:
-        print_log(warning, level=logging.WARNING)  # the logger of the run does not exist yet
     with refusals_of(cfg), fetching(cfg):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     for kind in (LoadReportHook, TargetCheckHook, TaskCheckHook, ClassWeightHook):
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())
     return runner
+
+
+def run(runner: Runner) -> None:
+    """Train; what the config cannot have, or cannot fetch, is one sentence."""
+    with refusals_of(runner.cfg), fetching(runner.cfg):
+        runner.train()
 
 
 def claim_work_dir(cfg: Config) -> AbstractContextManager[None]:
@@ -155,6 +155,11 @@ def claim_work_dir(cfg: Config) -> AbstractContextManager[None]:
     """
     rank = os.environ.get(_RANKS.get(cfg.get('launcher', 'none'), ''), '0')
     return claim(cfg.work_dir) if rank == '0' else naming(cfg.work_dir)
+
+
+def wants_newest(cfg: Config) -> bool:
+    """Whether a config resumes without naming a file."""
+    return cfg.get('resume') is True and not cfg.get('load_from')
 
 
 def resume_newest(cfg: Config) -> None:

@@ -32,6 +32,8 @@ def outcome(command, arguments, capsys, monkeypatch, tmp_path):
         ('custom_hooks=[{type: mtl_plugins.PredictionPanelHook, tasks: [human_parts]}]', 'but model and data have'),
         ('val_evaluator.tasks=[semseg,dept]', "unknown task 'dept'"),
         ('load_from=there.pth', 'none of its 1 tensors fits the model'),
+        ('default_hooks.checkpoint={save_best: semseg/nope, rule: greater}', "save_best='semseg/nope', but the valida"),
+        ('custom_hooks=[{type: EMAHook, begin_iter: 100}]', 'begin_iter should be smaller than'),
     ],
 )  # fmt: skip
 def test_before_training(command, change, said, capsys, monkeypatch, tmp_path):
@@ -42,6 +44,44 @@ def test_before_training(command, change, said, capsys, monkeypatch, tmp_path):
     assert 'Traceback' not in text
     assert 'Iter(train)' not in text
     assert not list(tmp_path.glob('work_dirs/*/*.pth'))
+
+
+@pytest.mark.filterwarnings('ignore:Multi-processing start method')
+@pytest.mark.parametrize('command', ['train', 'doctor'])
+def test_what_no_run_can_be_built_from(command, capsys, monkeypatch, tmp_path):
+    torch.save([torch.zeros(2)], tmp_path / 'list.pth')
+    for changes, said in (
+        (['train_cfg.type=Foo'], 'train_cfg.type'),
+        (['visualizer={type: Visualizer, vis_backends: [{type: Foo}]}'], 'visualizer.vis_backends.0.type'),
+        (['log_processor={type: Foo}'], 'log_processor.type'),
+        (['env_cfg.mp_cfg.mp_start_method=foo'], 'env_cfg.mp_cfg'),
+        (['train_dataloader.collate_fn.type=foo'], 'train_dataloader.collate_fn.type'),
+        (['val_dataloader=None'], 'val_dataloader must be given'),
+        (['resume=True', 'load_from=list.pth'], 'list.pth holds no weights'),
+    ):
+        code, text = outcome(command, [*TWO, *options(2, *changes)], capsys, monkeypatch, tmp_path)
+        assert code == 1
+        assert said in text
+        assert 'Traceback' not in text
+        assert not list(tmp_path.glob('work_dirs/*'))
+
+
+def test_the_doctor_resumes_what_training_would(capsys, monkeypatch, tmp_path):
+    resume = options(3, 'resume=True')
+    assert outcome('train', [*TWO, *options(1)], capsys, monkeypatch, tmp_path)[0] == 0
+    files = sorted(tmp_path.rglob('*'))
+    code, text = outcome('doctor', [*TWO, *resume], capsys, monkeypatch, tmp_path)
+    assert code == 0
+    assert 'goes on after iteration 1 of 3' in text
+    code, text = outcome('doctor', [*TWO, *resume, '--method', 'gd'], capsys, monkeypatch, tmp_path)
+    assert code == 0  # its work dir is another
+    assert 'starts after iteration 0 of 3' in text
+    there = f'work_dir={next(tmp_path.glob("work_dirs/*"))}'
+    code, text = outcome('doctor', [*TWO, '--method', 'gd', *resume, there], capsys, monkeypatch, tmp_path)
+    assert code == 1
+    assert 'method' in text
+    assert 'load_from' in text
+    assert sorted(tmp_path.rglob('*')) == files
 
 
 @pytest.mark.parametrize('command', ['train', 'doctor', 'test'])

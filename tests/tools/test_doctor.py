@@ -15,8 +15,8 @@ from mtl_plugins.datasets import RoomsDataset
 from .tiny import PHOTOS, ROOMS, options, run_tool, shrink
 
 STEPS = (
-    'versions', 'config', 'training data', 'one batch', 'model', 'optimizer', 'training step', 'parameters',
-    'validation data', 'validation', 'test data', 'schedules', 'hooks',
+    'versions', 'config', 'model', 'training data', 'validation data', 'test data', 'start', 'optimizer', 'one batch',
+    'training step', 'parameters', 'validation',
 )  # fmt: skip
 
 
@@ -71,14 +71,14 @@ def test_other_wrappers_and_accumulation(wrapper, tmp_path, capsys):
         (['model.type=mtl_plugins.MultiTaskSegmenter'], 'model', 'KeyError', "mean 'mtl_plugins.MultiTaskSegmentor'"),
         (['train_dataloader.sampler.type=AbsolutSampler'], 'training data', 'KeyError', 'AbsoluteSampler'),
         (['model.data_preprocessor.means=[1,1,1]'], 'config', 'KeyError', "mean 'model.data_preprocessor.mean'"),
-        (['model.heads.semseg.num_classes=5'], 'model', 'ValueError', 'set model.heads.semseg.num_classes=12'),
+        (['model.heads.semseg.num_classes=5'], 'training data', 'ValueError', 'set model.heads.semseg.num_classes=12'),
         (['optim_wrapper.tasks=[semseg,depth]'], 'training step', 'Error', "the loss key 'normals.loss'"),
-        (['optim_wrapper.grouper.type=Singleton'], 'optimizer', 'KeyError', 'did you mean Singletons'),
-        (['load_from=gone.pth'], 'config', 'FileNotFoundError', 'comes from load_from;'),
-        (['val_evaluator.baselines=no.json'], 'validation', 'FileNotFoundError', 'comes from val_evaluator.baselines;'),
-        (['param_scheduler.1.type=PolLR'], 'schedules', 'KeyError', "did you mean 'PolyLR'"),
-        (['custom_hooks.0.type=mtl_plugins.CostHok'], 'hooks', 'KeyError', "did you mean 'mtl_plugins.CostHook'"),
-        (['compile=True'], 'config', 'ValueError', 'remove it'),
+        (['optim_wrapper.grouper.type=Singleton'], 'start', 'KeyError', 'did you mean Singletons'),
+        (['load_from=gone.pth'], 'model', 'FileNotFoundError', 'comes from load_from;'),
+        (['val_evaluator.baselines=no.json'], 'validation data', 'FileNotFoundError', 'from val_evaluator.baselines;'),
+        (['param_scheduler.1.type=PolLR'], 'start', 'KeyError', "did you mean 'PolyLR'"),
+        (['custom_hooks.0.type=mtl_plugins.CostHok'], 'model', 'KeyError', "did you mean 'mtl_plugins.CostHook'"),
+        (['compile=True'], 'model', 'ValueError', 'Remove it'),
     ],
 )  # fmt: skip
 def test_first_error_with_advice(changes, step, error, hint, capsys):

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config
-from mmengine.registry import DATASETS
-from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from mtl_plugins.apis.datasets import broken_cover
 from mtl_plugins.errors import UserError
 from mtl_plugins.models.losses import valid_mask
 from mtl_plugins.task_specs import IGNORE_INDEX, TASK_SPECS
 
 from .report import Step
-
-
-def build_loader(loader: Any, seed: int | None) -> DataLoader:
-    """The data loader of a config without worker processes, so that errors keep their place."""
-    plain = copy.deepcopy(loader)
-    plain.update(num_workers=0, persistent_workers=False)
-    for name in ('prefetch_factor', 'multiprocessing_context', 'timeout', 'pin_memory'):
-        plain.pop(name, None)
-    return Runner.build_dataloader(plain, seed=seed)
 
 
 def show_dataset(step: Step, dataset: Any, loader: Any) -> None:
@@ -43,17 +29,6 @@ def show_dataset(step: Step, dataset: Any, loader: Any) -> None:
     for part in getattr(dataset, 'datasets', ()):
         tasks = (getattr(part, 'metainfo', None) or {}).get('tasks')
         step.say(f'{type(part).__name__}, {len(part):,} samples: {", ".join(tasks or ["no tasks named"])}')
-    warning = broken_cover(loader)
-    if warning:
-        step.note(warning)
-
-
-def build_dataset(cfg: Config, name: str) -> Any:
-    """The dataset of a loader in the config."""
-    dataset = DATASETS.build(cfg[name]['dataset'])
-    if hasattr(dataset, 'full_init'):
-        dataset.full_init()
-    return dataset
 
 
 def take_batch(step: Step, loader: DataLoader) -> Any:

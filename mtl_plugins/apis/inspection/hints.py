@@ -205,6 +205,24 @@ def where_in_config(cfg: Config | None, text: str, *, keys: bool = False, paths:
             return False
         return value == text or (paths and (text.startswith(value.rstrip('/') + '/') or text.rstrip('/') == value))
 
+    return _search(cfg, matches)
+
+
+def entry_in_config(cfg: Config, entry: dict[str, Any]) -> str:
+    """Where a config has a dict like ``entry``; empty if nowhere."""
+
+    def matches(key: str, value: Any) -> bool:
+        try:
+            return isinstance(value, dict) and bool(value == entry)
+        except (ValueError, RuntimeError):  # arrays and tensors in it
+            return False
+
+    return _search(cfg, matches)
+
+
+def _search(cfg: Config | None, matches: Callable[[str, Any], bool]) -> str:
+    """The first place whose name and value match; entries of the run come before variables of the config file."""
+
     def search(node: Any, place: str) -> str:
         items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else ()
         for key, value in items:
@@ -218,7 +236,6 @@ def where_in_config(cfg: Config | None, text: str, *, keys: bool = False, paths:
 
     if cfg is None:
         return ''
-    # Entries of the run first: variables of the config file, such as data_root, are only copied from.
     content = cfg.to_dict()
     read = [key for key in inspect.signature(Runner).parameters if key in content]
     return search({key: content[key] for key in [*read, *(key for key in content if key not in read)]}, '')

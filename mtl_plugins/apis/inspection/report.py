@@ -70,6 +70,7 @@ class Report:
         self.hint = hint
         self.show_traceback = show_traceback
         self.notes = 0
+        self._step = Step()
         self._good, self._bad = _marks(self.console.encoding)
 
     @contextmanager
@@ -79,7 +80,8 @@ class Report:
         Raises:
             StepFailed: If the body raised an exception.
         """
-        step, start = Step(), time.perf_counter()
+        self._step = step = Step()
+        start = time.perf_counter()
         try:
             yield step
         except Exception as error:
@@ -87,6 +89,10 @@ class Report:
             self._explain(error)
             raise StepFailed(title) from error
         self._print(f'[green]{self._good}[/]', title, step, time.perf_counter() - start)
+
+    def note(self, text: str) -> None:
+        """Add a note to the step that is under way."""
+        self._step.note(text)
 
     def finish(self) -> None:
         """Print the verdict of a check without errors."""

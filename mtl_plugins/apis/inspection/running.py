@@ -1,99 +1,123 @@
-"""The rest of a run: validation, hooks and schedules."""
+"""A run as training would have it: built and loaded by MMEngine's Runner, and stopped before its first iteration."""
 
 from __future__ import annotations
 
-import copy
+import logging
 import uuid
-from typing import Any
+from typing import NoReturn
 
 import torch
 from mmengine.config import Config
-from mmengine.evaluator import Evaluator
-from mmengine.optim import OptimWrapper
-from mmengine.registry import EVALUATOR, HOOKS, PARAM_SCHEDULERS, VISUALIZERS
-from torch import nn
+from mmengine.evaluator import DumpResults
+from mmengine.registry import VISUALIZERS
+from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from mtl_plugins.apis.task_checks import check_hooks, check_tasks
-from mtl_plugins.engine.hooks import SafeCheckpointHook
+from mtl_plugins.apis.refusals import refusals_of
+from mtl_plugins.apis.sync_bn import sync_bn_places
+from mtl_plugins.apis.task_checks import check_named_metrics, named_metrics
+from mtl_plugins.apis.train import build_runner, run
+from mtl_plugins.engine.hooks import DueValidationHook, PreemptionHook, RichProgressHook, SafeCheckpointHook
 
-from .report import Step
+from .report import Report, Step
 
-
-def build_evaluator(evaluator: Any) -> Evaluator:
-    """The evaluator of a config, as MMEngine's Runner builds it."""
-    evaluator = copy.deepcopy(evaluator)
-    if isinstance(evaluator, dict) and 'metrics' in evaluator:
-        return EVALUATOR.build({'type': 'Evaluator', **evaluator})
-    return Evaluator(evaluator)
+_OF_A_RUN_THAT_GOES_ON = (PreemptionHook, RichProgressHook, DueValidationHook)
 
 
-def check_evaluator(step: Step, model: nn.Module, dataset: Any, evaluator: Any, place: str) -> Evaluator:
-    """Build an evaluator for a data set, and compare its tasks with those of the model.
+class _Ready(BaseException):
+    """Raised where the first iteration would begin."""
+
+
+class _Notes(logging.Handler):
+    """Turns what a run warns of into notes of the step that is under way."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(logging.WARNING)
+        self.report = report
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note it, unless it is about MMEngine's own code."""
+        text = record.getMessage()
+        if 'deprecated' not in text:
+            self.report.note(text)
+
+
+def build(step: Step, cfg: Config, folder: str, report: Report) -> Runner:
+    """The Runner of a config, which writes into ``folder`` alone and connects to no log service.
+
+    Args:
+        step: What is found goes here.
+        cfg: Changed in place.
+        folder: An empty folder.
+        report: Its steps get the warnings of the run.
+    """
+    cfg.update(work_dir=folder, experiment_name=f'doctor-{uuid.uuid4().hex[:8]}', log_level='WARNING')
+    if cfg.get('visualizer'):
+        with refusals_of(cfg):  # its backends connect when they get their first entry, not when they are built
+            VISUALIZERS.build({**cfg.visualizer.to_dict(), 'name': uuid.uuid4().hex, 'save_dir': folder})
+        cfg.visualizer.vis_backends = []
+    if not torch.cuda.is_available():
+        for place in list(sync_bn_places(cfg.get('model'))):
+            cfg.merge_from_dict({f'{place}.type': 'BN'})
+            step.note(f'{place}: SyncBatchNorm needs CUDA, which is not here; examined as BatchNorm')
+    runner = build_runner(cfg)
+    for handler in runner.logger.handlers:
+        handler.close()
+    runner.logger.handlers[:] = [_Notes(report)]
+    for hook in runner.hooks:
+        if getattr(hook, 'out_dir', None) is not None:
+            hook.out_dir = folder
+    return runner
+
+
+def start(step: Step, runner: Runner) -> None:
+    """All that training does before its first iteration: optimizer, schedules, first weights or state, hooks."""
+
+    def ready() -> NoReturn:
+        runner._hooks = [hook for hook in runner.hooks if not isinstance(hook, _OF_A_RUN_THAT_GOES_ON)]
+        runner.call_hook('before_train')
+        raise _Ready
+
+    runner.train_loop.run = ready
+    try:
+        run(runner)
+    except _Ready:
+        pass
+    finally:
+        for hook in runner.hooks:
+            if isinstance(hook, SafeCheckpointHook):
+                hook.after_run(runner)  # frees the folder
+    verb = 'goes on' if runner._resume else 'starts'
+    step.summary = f'{verb} from {runner._load_from}' if runner._has_loaded else 'from the first weights of the model'
+    step.say(f'{verb} after iteration {runner.iter} of {runner.max_iters}')
+    step.say(f'hooks: {", ".join(type(hook).__name__ for hook in runner.hooks)}')
+
+
+def in_one_process(loader: DataLoader) -> DataLoader:
+    """The same loader without worker processes, so that errors keep their place; in place."""
+    loader.num_workers = loader.timeout = 0
+    return loader
+
+
+def show_validation(step: Step, runner: Runner) -> None:
+    """Predict one batch and hand it to the metrics.
 
     Raises:
-        UserError: If it measures what the model does not predict.
+        UserError: If a hook waits for a metric that these do not compute.
     """
-    judge = build_evaluator(evaluator)
-    judge.dataset_meta = getattr(dataset, 'metainfo', None) or {}
-    for note in check_tasks(model, judge, place):
-        step.note(note)
-    return judge
-
-
-def show_validation(step: Step, model: nn.Module, loader: DataLoader, evaluator: Any) -> None:
-    """Predict one batch and hand it to the metrics."""
-    judge = check_evaluator(step, model, loader.dataset, evaluator, 'val_evaluator')
-    if hasattr(model, 'eval'):
-        model.eval()
-    batch = next(iter(loader))
+    model, judge = runner.model, runner.val_evaluator
+    model.eval()
+    batch = next(iter(in_one_process(runner.val_dataloader)))
     with torch.no_grad():
         outputs = model.val_step(batch)
     judge.process(data_samples=outputs, data_batch=batch)
     names = ', '.join(type(metric).__name__ for metric in judge.metrics)
     step.summary = f'{len(outputs)} images predicted and measured by {names}'
+    if named_metrics(runner.hooks) and not any(isinstance(metric, DumpResults) for metric in judge.metrics):
+        check_named_metrics(runner.hooks, judge.evaluate(len(outputs)))
     baselines = getattr(judge, 'baselines', None)
     if hasattr(judge, 'baselines'):
         step.say(f'delta_m against {len(baselines)} single-task baselines' if baselines else 'no baselines, no delta_m')
     missing = [task for task in getattr(judge, 'tasks', ()) if baselines and task not in baselines]
     if missing:
         step.note(f'no baseline for {", ".join(missing)}: delta_m will be nan')
-
-
-def show_hooks(step: Step, cfg: Config, model: nn.Module, wrapper: OptimWrapper, dataset: Any) -> None:
-    """Build all hooks without running them.
-
-    Raises:
-        UserError: If they do not fit the tasks or the accumulation of gradients.
-    """
-    if cfg.get('visualizer'):
-        # Some hooks look for the visualizer. Backends are left out: some connect to a server.
-        VISUALIZERS.build({**cfg.visualizer, 'name': f'doctor-{uuid.uuid4().hex[:8]}', 'vis_backends': None})
-    configs = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
-    hooks = [HOOKS.build(dict(hook)) for hook in configs if hook]
-    check_hooks(model, hooks, getattr(dataset, 'metainfo', None))
-    for hook in hooks:
-        if isinstance(hook, SafeCheckpointHook):
-            hook.check_interval(wrapper)
-    step.summary = f'{len(hooks)}'
-    step.say(', '.join(type(hook).__name__ for hook in hooks))
-
-
-def show_schedules(step: Step, cfg: Config, wrapper: OptimWrapper, epoch_length: int) -> None:
-    """Build the schedulers and say what the learning rate starts with."""
-    entries = cfg.get('param_scheduler') or []
-    entries = entries if isinstance(entries, (list, tuple)) else [entries]
-    optimizer = getattr(wrapper, 'optimizer', None)
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        step.summary = 'not looked at: there are several optimizers'
-        return
-    target = copy.deepcopy(optimizer.param_groups[0].get('lr'))
-    for entry in entries:
-        entry = dict(entry)
-        if entry.pop('convert_to_iter_based', False):
-            kind = PARAM_SCHEDULERS.get(entry.pop('type'))
-            kind.build_iter_from_epoch(**entry, optimizer=wrapper, epoch_length=epoch_length)
-        else:
-            PARAM_SCHEDULERS.build(entry, default_args=dict(optimizer=wrapper))
-    step.summary = ', '.join(str(entry.get('type')) for entry in entries) or 'constant learning rate'
-    step.say(f'the learning rate starts at {optimizer.param_groups[0]["lr"]:.3g} (configured: {target:.3g})')

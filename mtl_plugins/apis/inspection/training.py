@@ -35,16 +35,20 @@ class NonFiniteLossError(UserRuntimeError):
 
 
 def show_optimizer(step: Step, wrapper: OptimWrapper) -> None:
-    """Wrapper and parameter groups; groups of equal settings are counted together."""
+    """Wrapper and parameter groups; groups of equal settings are counted together, by the configured rates."""
     rows = []
     for name, optimizer in _optimizers(wrapper):
         groups: dict[tuple, list[int]] = {}
         for group in optimizer.param_groups:
-            counts = groups.setdefault((group.get('lr'), group.get('weight_decay')), [0, 0])
+            rate = group.get('initial_lr', group.get('lr'))
+            counts = groups.setdefault((rate, group.get('weight_decay')), [0, 0])
             counts[0] += len(group['params'])
             counts[1] += sum(p.numel() for p in group['params'])
         kind = f'{name}{type(optimizer).__name__}'
         rows += [(kind, f'{lr:.3g}', f'{decay or 0:.3g}', *counts) for (lr, decay), counts in groups.items()]
+        first = optimizer.param_groups[0]
+        if 'initial_lr' in first:
+            step.say(f'{name}the learning rate starts at {first["lr"]:.3g} (configured: {first["initial_lr"]:.3g})')
     step.summary = type(wrapper).__name__
     step.table('optimizer', 'lr', 'weight decay', 'tensors', 'parameters', rows=rows)
 
@@ -67,6 +71,7 @@ def run_steps(step: Step, model: nn.Module, wrapper: OptimWrapper, batch: Any, d
     if isinstance(wrapper, StepOptimWrapper):
         wrapper.notes_one_task = False  # said below, as a note
     counts = getattr(wrapper, '_accumulative_counts', 1)
+    wrapper.initialize_count_status(model, 0, (1 + REPEATS) * counts)  # the batches below, however short the run is
     with first_losses(model) as losses, PeakMemory(device) as memory:
         _train(model, wrapper, batch, counts)
     _show_losses(step, losses, wrapper)
