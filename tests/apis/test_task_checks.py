@@ -63,7 +63,7 @@ def test_what_no_run_can_be_built_from(command, capsys, monkeypatch, tmp_path):
         assert code == 1
         assert said in text
         assert 'Traceback' not in text
-        assert not list(tmp_path.glob('work_dirs/*'))
+        assert not list(tmp_path.rglob('work_dirs/*/*.pth'))
 
 
 def test_the_doctor_resumes_what_training_would(capsys, monkeypatch, tmp_path):

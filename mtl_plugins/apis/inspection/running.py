@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 import uuid
 from typing import NoReturn
 
@@ -21,6 +22,7 @@ from mtl_plugins.engine.hooks import DueValidationHook, PreemptionHook, RichProg
 
 from .report import Report, Step
 
+_MESSENGERS = (__name__, 'logging', 'mmengine.logging')
 _OF_A_RUN_THAT_GOES_ON = (PreemptionHook, RichProgressHook, DueValidationHook)
 
 
@@ -36,10 +38,11 @@ class _Notes(logging.Handler):
         self.report = report
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note it, unless it is about MMEngine's own code."""
-        text = record.getMessage()
-        if 'deprecated' not in text:
-            self.report.note(text)
+        """Note it; what MMEngine's own code warns of is about that code, not about this run."""
+        modules = (frame.f_globals.get('__name__', '') for frame, _ in traceback.walk_stack(None))
+        speaker = next(name for name in modules if not name.startswith(_MESSENGERS))
+        if not speaker.startswith('mmengine.'):
+            self.report.note(record.getMessage())
 
 
 def build(step: Step, cfg: Config, folder: str, report: Report) -> Runner:
@@ -55,7 +58,7 @@ def build(step: Step, cfg: Config, folder: str, report: Report) -> Runner:
     if cfg.get('visualizer'):
         with refusals_of(cfg):  # its backends connect when they get their first entry, not when they are built
             VISUALIZERS.build({**cfg.visualizer.to_dict(), 'name': uuid.uuid4().hex, 'save_dir': folder})
-        cfg.visualizer.vis_backends = []
+        cfg.visualizer.update(vis_backends=[], name=uuid.uuid4().hex)
     if not torch.cuda.is_available():
         for place in list(sync_bn_places(cfg.get('model'))):
             cfg.merge_from_dict({f'{place}.type': 'BN'})
