@@ -26,6 +26,7 @@ from .arguments import add_data_root, add_tasks, file_to_write, folder_to_write,
 from .baseline_runs import BaselineRun, plan_runs
 from .config_files import names_package
 from .configs import load_config
+from .datasets import check_folders
 from .runs import execute, terminating_like_ctrl_c
 
 TOOL = 'tools/analysis/single_task_baselines.py'
@@ -63,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     args = build_parser().parse_args(argv)
     cfg = load_config(args.config, args.cfg_options, data_root=args.data_root)
+    check_folders(cfg)
     stem = Path(args.config).stem
     # Beside the config, but not into an installed package.
     beside = Path() if names_package(args.config) else Path(args.config).parent

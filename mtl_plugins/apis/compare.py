@@ -33,6 +33,7 @@ from .comparison import (
 from .comparison.records import Key
 from .comparison.report import Comparison, expected_keys, write_report
 from .configs import load_config
+from .datasets import check_folders
 from .runs import execute, terminating_like_ctrl_c
 
 EPILOG = (
@@ -90,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train_and_report(cfg: Config, path: Path, root: Path, args: argparse.Namespace, console: Console) -> int:
+    check_folders(cfg)
     store = RecordStore(path, comparison_header(cfg, Path(args.config).name))
     check_options(cfg, args.methods, root, store)
     plan = functools.partial(_plan, cfg, args.methods, args.seeds, root, store, not args.no_single_task)

@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mtl_plugins.datasets import FilesDataset
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
 
@@ -22,6 +23,25 @@ def leaf_datasets(cfg: Config) -> Iterator[tuple[str, Any]]:
         loader = cfg.get(name)
         if loader and isinstance(loader.get('dataset'), dict):
             yield from _leaves(f'{name}.dataset', loader['dataset'])
+
+
+def file_datasets(cfg: Config) -> Iterator[tuple[str, FilesDataset]]:
+    """Those of :func:`leaf_datasets` that live in folders of files, built without reading anything."""
+    for place, settings in leaf_datasets(cfg):
+        kind = DATASETS.get(settings['type']) if isinstance(settings.get('type'), str) else settings.get('type')
+        if isinstance(kind, type) and issubclass(kind, FilesDataset):
+            yield place, DATASETS.build({**settings, 'pipeline': [], 'lazy_init': True})
+
+
+def check_folders(cfg: Config) -> None:
+    """Refuse data that are not there, before many trainings stop because of them one by one.
+
+    Raises:
+        FileNotFoundError: If a folder of the training or validation data is missing; it says where it was looked for.
+    """
+    for place, dataset in file_datasets(cfg):
+        if not place.startswith('test'):
+            dataset.find_root(dataset.data_root)
 
 
 def _leaves(place: str, dataset: Any) -> Iterator[tuple[str, Any]]:

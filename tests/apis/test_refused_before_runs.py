@@ -3,6 +3,7 @@
 import pytest
 
 from mtl_plugins.__main__ import run
+from mtl_plugins.apis.configs import configs_root
 from tests.tools.tiny import ROOMS
 
 
@@ -22,6 +23,16 @@ def test_options_of_a_method(variant, said, tmp_path, capfd):
     assert said in error
     assert f'methods: {variant}' in error
     assert not list(tmp_path.glob('runs/*/*.py'))
+
+
+@pytest.mark.parametrize('data', ['nyud', 'taskonomy', 'pascal_context'])
+def test_data_that_are_not_there(data, tmp_path, capfd):
+    config = str(next(path for path in sorted((configs_root() / data).glob('gd_*.py'))))
+    for command, *options in (('compare', '--methods', 'gd'), ('baselines', '--out', str(tmp_path / 'x.json'))):
+        folders = ['--data-root', str(tmp_path / 'nope'), '--work-dir', str(tmp_path / command)]
+        assert run(command, [config, *options, *folders]) == 1
+        assert f'{tmp_path / "nope"} does not exist' in capfd.readouterr().err
+        assert not list(tmp_path.glob(f'{command}/**/*.py'))
 
 
 def test_a_folder_of_data_that_is_not_there(tmp_path, capfd):

@@ -20,13 +20,12 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from mtl_plugins.apis.configs import configs_root, load_config, set_tasks
-from mtl_plugins.apis.datasets import leaf_datasets
-from mtl_plugins.datasets.files import FilesDataset
+from mtl_plugins.apis.datasets import file_datasets
 from mtl_plugins.engine.checkpoints import safe_loading
 from mtl_plugins.engine.checkpoints.targets import KEY, OPTION, target_differences
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
 from mtl_plugins.models import MultiTaskSegmentor
-from mtl_plugins.registry import DATASETS, MODELS
+from mtl_plugins.registry import MODELS
 
 from ..missing_packages import refuse_missing_packages
 from ..refusals import refusals_of
@@ -178,11 +177,8 @@ def _targets(cfg: Config, trained: Mapping[str, Any], weights: str, tasks: Seque
         UserError: If the data set of the config reads its targets in another way than in training, or may do so.
     """
     told, read = [], {}
-    for place, settings in leaf_datasets(cfg):
-        kind = DATASETS.get(settings['type']) if isinstance(settings.get('type'), str) else settings.get('type')
-        if place.startswith('train') and isinstance(kind, type) and issubclass(kind, FilesDataset):
-            # No folder is read.
-            dataset = DATASETS.build({**settings, 'pipeline': [], 'lazy_init': True})
+    for place, dataset in file_datasets(cfg):
+        if place.startswith('train'):
             place = re.sub(r'\[(\d+)\]', r'.\1', place)
             told += target_differences(trained, dataset, place, tasks, labels=False)  # names come from the checkpoint
             read.update(dataset.metainfo.get(KEY) or {})
