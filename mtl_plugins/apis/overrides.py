@@ -10,25 +10,58 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dist import init_dist
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.utils.dl_utils import set_multi_processing
+from torch.distributed import init_process_group
 from torch.utils.data import DataLoader
 
 from mtl_plugins.errors import UserError, UserKeyError
+from mtl_plugins.models import MultiTaskDataPreProcessor, TaskHead
 from mtl_plugins.utils.cfg_options import OPTION, CommaList
 
 from .inspection.hints import classes_named
 
 _NEAR = 0.75
 """How alike two names are (``difflib``) for one to be taken as a misspelling of the other."""
+
+
+def _paramwise(
+    custom_keys, bias_lr_mult, bias_decay_mult, norm_decay_mult, flat_decay_mult, dwconv_decay_mult, dcn_offset_lr_mult,
+    bypass_duplicate, num_layers, layer_decay_rate, decay_rate, decay_type,
+):  # fmt: skip
+    """What the constructors of MMEngine and MMSegmentation read; they ignore all else without a word."""
+
+
+def _optim_wrapper(optimizer, constructor, paramwise_cfg):
+    """What ``build_optim_wrapper`` takes for itself."""
+
+
+def _auto_scale(enable, base_batch_size):
+    """What ``Runner.scale_lr`` reads."""
+
+
+_LOADER = (DataLoader, Runner.build_dataloader)
 _READERS = {
     '': (Runner,),
-    'train_dataloader': (DataLoader, Runner.build_dataloader),
-    'optim_wrapper': (OptimWrapper,),
+    'train_dataloader': _LOADER,
+    'val_dataloader': _LOADER,
+    'test_dataloader': _LOADER,
+    'optim_wrapper': (OptimWrapper, _optim_wrapper),
+    'optim_wrapper.paramwise_cfg': (_paramwise,),
+    'auto_scale_lr': (_auto_scale,),
     'train_cfg': (EpochBasedTrainLoop, IterBasedTrainLoop),
     'randomness': (Runner.set_randomness,),
+    'env_cfg.mp_cfg': (set_multi_processing,),
+    'env_cfg.dist_cfg': (init_dist, init_process_group),
+    'custom_hooks.*': (Runner.register_hook,),
+    'default_hooks.*': (Runner.register_hook,),
+    'model.heads.*': (TaskHead,),
+    'model.data_preprocessor': (MultiTaskDataPreProcessor,),
 }
-_READERS |= dict.fromkeys(('val_dataloader', 'test_dataloader'), _READERS['train_dataloader'])
+"""Place in a config (``*`` is every entry) -> who reads it beside the class that its ``type`` names."""
+_OF_CONFIGS = {'type', '_delete_', '_scope_'}
 _OF_RUNNER = {'compile', 'runner_type', 'tta_model', 'tta_pipeline'}
 
 
@@ -77,7 +110,7 @@ def _new_inside(cfg: Config, name: str, present: Any, value: Any) -> list[str]:
         return []
     new = []
     for key, inner in value.items():
-        if not isinstance(key, str) or '.' in key or key in ('type', '_delete_', '_scope_'):
+        if not isinstance(key, str) or '.' in key or key in _OF_CONFIGS:
             continue
         node, known = _find(cfg, f'{name}.{key}')
         new += _new_inside(cfg, f'{name}.{key}', _get(node, key), inner) if known else [f'{name}.{key}']
@@ -107,7 +140,10 @@ def _find(cfg: Config, name: str) -> tuple[Any, bool]:
             readable = _readable(place, node)
             if part not in readable:
                 _refuse_misspelt(name, part, place, {*map(str, node), *readable})
-            return {}, part in readable
+                return {}, False
+            if depth == len(parts) - 1:
+                return {}, True
+            node = {part: {}}
         if depth == len(parts) - 1:
             return node, True
         node = _get(node, part)
@@ -122,7 +158,7 @@ def _takes_text(parent: Any, name: str) -> bool:
 
 
 def _annotation(reader: Any, name: str) -> Any:
-    parameter = inspect.signature(reader).parameters.get(name)
+    parameter = _arguments(reader).get(name)
     return parameter.annotation if parameter else ''
 
 
@@ -143,10 +179,29 @@ def _refuse_misspelt(name: str, part: str, place: str, known: Iterable[str]) -> 
 
 def _readers(place: str, node: Any) -> list[Any]:
     kind = node.get('type') if isinstance(node, dict) else None
-    return [*classes_named(kind), *_READERS.get(place, ())]
+    parts = place.split('.')
+    known = (
+        readers
+        for pattern, readers in _READERS.items()
+        if len(parts) == len(pattern.split('.')) and all(a in ('*', b) for a, b in zip(pattern.split('.'), parts))
+    )
+    return [*classes_named(kind), *(reader for readers in known for reader in readers)]
 
 
 def _readable(place: str, node: Mapping[str, Any]) -> set[str]:
     """Names of arguments that whatever is built from the dict ``node`` takes, as far as that is known."""
-    names = {name for reader in _readers(place, node) for name in inspect.signature(reader).parameters}
+    names = {name for reader in _readers(place, node) for name in _arguments(reader)}
     return (names | (_OF_RUNNER if not place else set())) - {'self', 'args', 'kwargs', 'cfg'}
+
+
+def _arguments(reader: Any) -> dict[str, inspect.Parameter]:
+    """What a function or class takes; where a class hands ``**kwargs`` on, also what its base classes take."""
+    found: dict[str, inspect.Parameter] = {}
+    for one in reader.__mro__[:-1] if inspect.isclass(reader) else (reader,):
+        if inspect.isclass(one) and '__init__' not in vars(one):
+            continue
+        parameters = inspect.signature(one.__init__ if inspect.isclass(one) else one).parameters
+        found = {**parameters, **found}
+        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+            break
+    return found

@@ -26,19 +26,27 @@ def parse_value(text: str) -> Any:
 
     Numbers, ``True``, ``False`` and ``None`` (or as in JSON); ``"quoted"`` text, which is kept as it is; ``[lists]``,
     ``(tuples)`` and ``a,b`` (:class:`CommaList`); ``{"key": value}`` and ``dict(key=value)``. Inside brackets, quotes
-    may be left out, since a shell takes them away. All else is text, with its spaces.
+    may be left out, since a shell takes them away. All else is text, with its spaces and single brackets.
 
     Raises:
-        ValueError: If brackets or quotes do not match, or an entry of a dict has no key.
+        ValueError: If brackets or quotes do not match or are nested too deeply, or an entry of a dict has no key.
     """
-    parts = _split(text)
+    try:
+        return _parse(text.strip())
+    except RecursionError:
+        raise ValueError('its brackets are nested too deeply') from None
+
+
+def _parse(text: str) -> Any:
+    plain = text[:1] not in ('"', "'", *_CLOSING) and not text.startswith('dict(') and ',' not in text
+    parts = [text] if plain else _split(text)
     if len(parts) > 1:
         return CommaList([_parse_one(part) for part in parts if part], text)
-    return _parse_one(text.strip())
+    return _parse_one(text)
 
 
 def _parse_one(text: str) -> Any:
-    if text[:1] in ('"', "'") and text.endswith(text[0]) and len(text) > 1:
+    if text[:1] in ('"', "'") and text.endswith(text[0]) and text.count(text[0]) == 2:
         return text[1:-1]
     if text.startswith('dict(') and text.endswith(')'):
         return dict(_entry(part, '=') for part in _split(text[5:-1]) if part)
@@ -100,7 +108,10 @@ class _Collect(argparse.Action):
             try:
                 options[key] = parse_value(value)
             except ValueError as error:
-                parser.error(f'argument {OPTION}: {key}: {error}; quote the whole KEY=VALUE')
+                parser.error(
+                    f'argument {OPTION}: {key}: {error}; what is text and nothing else stands in quotes that the shell '
+                    f"""leaves, {key}='"..."'"""
+                )
         setattr(namespace, self.dest, options)
 
 
