@@ -39,7 +39,7 @@ from benchmarks.loading_setups import (
     stock_dataset,
 )
 from benchmarks.worker_memory import Growth, measure_growth
-from mtl_plugins.apis.measuring.timing import Spread
+from mtl_plugins.experiments.measuring.timing import Spread
 
 MEMORY_LIMIT = 0.02
 """Largest growth of a worker's memory from the first to the second epoch."""

@@ -20,11 +20,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from rich.progress import track
 
-from mtl_plugins.apis import build_runner, load_config
-from mtl_plugins.engine.checkpoints import write_atomically
-from mtl_plugins.engine.hooks.environment import collect_environment
-from mtl_plugins.engine.hooks.rng_state import get_rng_state, set_rng_state
+from mtl_plugins.config import build_runner, load_config
 from mtl_plugins.methods.catalogue import list_methods
+from mtl_plugins.runtime.checkpoints import write_atomically
+from mtl_plugins.runtime.hooks.environment import collect_environment
+from mtl_plugins.runtime.hooks.rng_state import get_rng_state, set_rng_state
 
 CONFIG = 'configs/rooms/gd_vit-micro_8b-2k_rooms-96.py'
 

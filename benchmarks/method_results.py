@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from mtl_plugins.apis.measuring.timing import Spread, Times, ratio
+from mtl_plugins.experiments.measuring.timing import Spread, Times, ratio
 
 from .results import Check
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_plugins.engine.optim_wrappers import GradientAggregationOptimWrapper, MultiTaskOptimWrapper
-from mtl_plugins.engine.parameters import parameters_behind
+from mtl_plugins.engine.step.parameters import parameters_behind
 from mtl_plugins.methods.aggregation import MGDA
 
 from .systems import build_optimizer

@@ -45,9 +45,9 @@ from benchmarks.method_systems import (  # noqa: E402
 )
 from benchmarks.peers import PeerMissingError, load_libmtl, load_torchjd  # noqa: E402
 from benchmarks.workload import Workload  # noqa: E402
-from mtl_plugins.apis.measuring.memory import peak_memory  # noqa: E402
-from mtl_plugins.apis.measuring.timing import time_systems  # noqa: E402
-from mtl_plugins.engine.hooks.environment import collect_environment  # noqa: E402
+from mtl_plugins.experiments.measuring.memory import peak_memory  # noqa: E402
+from mtl_plugins.experiments.measuring.timing import time_systems  # noqa: E402
+from mtl_plugins.runtime.hooks.environment import collect_environment  # noqa: E402
 
 NETWORKS = {
     'conv': dict(image_size=128, batch_size=2, backbone=dict(type='mtl_plugins.BenchmarkConvEncoder')),

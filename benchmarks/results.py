@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from mtl_plugins.apis.measuring.timing import Spread
+from mtl_plugins.experiments.measuring.timing import Spread
 
 from .counting import Counts
 from .equality import TOLERANCE

@@ -35,9 +35,9 @@ from benchmarks.equality import UnequalUpdatesError, check_equal_updates  # noqa
 from benchmarks.results import Check, Row, check_all, make_table, to_json  # noqa: E402
 from benchmarks.systems import System, build_all  # noqa: E402
 from benchmarks.workload import Workload  # noqa: E402
-from mtl_plugins.apis.measuring.memory import peak_memory  # noqa: E402
-from mtl_plugins.apis.measuring.timing import Spread, Times, ratio, time_systems  # noqa: E402
-from mtl_plugins.engine.hooks.environment import collect_environment  # noqa: E402
+from mtl_plugins.experiments.measuring.memory import peak_memory  # noqa: E402
+from mtl_plugins.experiments.measuring.timing import Spread, Times, ratio, time_systems  # noqa: E402
+from mtl_plugins.runtime.hooks.environment import collect_environment  # noqa: E402
 
 QUICK_SIZE, FULL_SIZE = 128, 224
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import mtl_plugins.models  # noqa: F401 - registers the model
-from mtl_plugins.apis.measuring import random_batch, synthetic_target
+from mtl_plugins.experiments.measuring import random_batch, synthetic_target
 from mtl_plugins.registry import MODELS
 
 # The tasks of Rooms; the first four are those of NYUD-v2.

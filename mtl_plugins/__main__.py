@@ -8,34 +8,34 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from mtl_plugins import signals
+from mtl_plugins.cli.user_errors import report, wants_traceback
 from mtl_plugins.compat import missing_packages, repair_stack
-from mtl_plugins.user_errors import report, wants_traceback
+from mtl_plugins.runtime import signals
 
 COMMANDS = {
-    'train': ('apis.train', 'train a model'),
-    'test': ('apis.test', 'evaluate a checkpoint and draw its predictions'),
-    'infer': ('apis.infer', 'predict all tasks for pictures, folders and videos'),
-    'export': ('apis.export', 'write a trained model as ONNX or as a torch.export program'),
-    'doctor': ('apis.doctor', 'build everything, run one batch, and say what is wrong'),
-    'demo': ('apis.demo', 'train on the embedded rooms for a few minutes and show the result'),
-    'browse': ('apis.browse', 'draw the images of a dataset with their targets, as training sees them'),
-    'config': ('apis.print_config', 'print a config as the training would use it'),
-    'compare': ('apis.compare', 'train with several methods and seeds, and write one report'),
-    'baselines': ('apis.baselines', 'train each task alone, as the reference of delta_m'),
-    'reproduce': ('apis.reproduce', 'run and fill the tables of papers'),
-    'cost': ('apis.model_cost', 'parameters and multiply-adds of a model'),
-    'throughput': ('apis.throughput', 'time, forwards and memory per batch of several methods'),
-    'verify': ('datasets.verification.cli', 'check the folder of a dataset'),
-    'prepare-nyuv2': ('apis.prepare_nyuv2', 'make the folder of NYUD-v2 out of nyu_depth_v2_labeled.mat'),
+    'train': 'train a model',
+    'test': 'evaluate a checkpoint and draw its predictions',
+    'infer': 'predict all tasks for pictures, folders and videos',
+    'export': 'write a trained model as ONNX or as a torch.export program',
+    'doctor': 'build everything, run one batch, and say what is wrong',
+    'demo': 'train on the embedded rooms for a few minutes and show the result',
+    'browse': 'draw the images of a dataset with their targets, as training sees them',
+    'config': 'print a config as the training would use it',
+    'compare': 'train with several methods and seeds, and write one report',
+    'baselines': 'train each task alone, as the reference of delta_m',
+    'reproduce': 'run and fill the tables of papers',
+    'cost': 'parameters and multiply-adds of a model',
+    'throughput': 'time, forwards and memory per batch of several methods',
+    'verify': 'check the folder of a dataset',
+    'prepare-nyuv2': 'make the folder of NYUD-v2 out of nyu_depth_v2_labeled.mat',
 }
-"""Command -> the module in mtl_plugins whose ``main(argv)`` it runs, and what it does."""
+"""Command -> what it does; the module of ``mtl_plugins.cli`` with its name (``-`` is ``_``) has its ``main(argv)``."""
 
 
 def run(command: str, argv: Sequence[str]) -> int:
     """Run a command with its arguments; returns the exit code.
 
-    An error that the user can mend (:mod:`mtl_plugins.user_errors`) is printed in one line, with exit code 1.
+    An error that the user can mend (:mod:`mtl_plugins.cli.user_errors`) is printed in one line, with exit code 1.
     """
     # OpenMP threads that spin while they wait make training many times slower on a machine that has other work to do.
     # The library reads this once, when torch loads it, so it is settled before anything here imports torch.
@@ -49,7 +49,7 @@ def run(command: str, argv: Sequence[str]) -> int:
     try:
         if not missing_packages():
             repair_stack()
-        return import_module(f'mtl_plugins.{COMMANDS[command][0]}').main(argv)
+        return import_module(f'mtl_plugins.cli.{command.replace("-", "_")}').main(argv)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _reader_is_gone():
             return 0
@@ -82,7 +82,7 @@ def main() -> int:
     name = sys.argv[1] if len(sys.argv) > 1 else '--help'
     if name in COMMANDS:
         return run(name, sys.argv[2:])
-    lines = '\n'.join(f'  {command:10} {text}' for command, (_, text) in COMMANDS.items())
+    lines = '\n'.join(f'  {command:10} {text}' for command, text in COMMANDS.items())
     print(f'usage: python -m mtl_plugins COMMAND [options]\n\n{lines}\n\npython -m mtl_plugins COMMAND --help')
     return 0 if name in ('-h', '--help') else 2
 

@@ -153,7 +153,7 @@ def prepare_cpu_ddp(cfg: Any, launcher: str) -> None:
             f"launcher='{launcher}' needs CUDA; on CPU use launcher='pytorch' (bash tools/dist_train.sh CONFIG N)"
         )
     if not dist.is_initialized():
-        from mtl_plugins.engine.hooks.preemption import close_gloo_at_exit
+        from mtl_plugins.runtime.hooks.preemption import close_gloo_at_exit
 
         dist.init_process_group('gloo', **settings)
         close_gloo_at_exit()

@@ -45,7 +45,7 @@ class PluginRegistry(Registry):
 
 RUNNERS = PluginRegistry('RUNNERS', ['mtl_plugins.engine'])
 LOOPS = PluginRegistry('LOOPS', ['mtl_plugins.engine'])
-HOOKS = PluginRegistry('HOOKS', ['mtl_plugins.engine', 'mtl_plugins.visualization'])
+HOOKS = PluginRegistry('HOOKS', ['mtl_plugins.engine', 'mtl_plugins.runtime.hooks', 'mtl_plugins.visualization'])
 LOG_PROCESSORS = PluginRegistry('LOG_PROCESSORS', ['mtl_plugins.engine'])
 OPTIMIZERS = PluginRegistry('OPTIMIZERS', ['mtl_plugins.engine'])
 OPTIM_WRAPPERS = PluginRegistry('OPTIM_WRAPPERS', ['mtl_plugins.engine'])
@@ -62,7 +62,7 @@ EVALUATOR = PluginRegistry('EVALUATOR', ['mtl_plugins.evaluation'])
 TASK_UTILS = PluginRegistry('TASK_UTILS', ['mtl_plugins.models'])
 VISUALIZERS = PluginRegistry('VISUALIZERS', ['mtl_plugins.visualization'])
 VISBACKENDS = PluginRegistry('VISBACKENDS', ['mtl_plugins.visualization.backends'])
-INFERENCERS = PluginRegistry('INFERENCERS', ['mtl_plugins.apis'])
+INFERENCERS = PluginRegistry('INFERENCERS', ['mtl_plugins.inference'])
 
 # Our own kinds. The classes behind them are pure mathematics in ``mtl_plugins.methods``, which knows no registry; the
 # engine fills these from the catalogue (``mtl_plugins/engine/methods.py``).

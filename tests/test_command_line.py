@@ -11,10 +11,10 @@ from mmengine.config import Config
 from mmengine.registry import LOOPS
 
 from mtl_plugins.__main__ import COMMANDS, run
-from mtl_plugins.apis.refusals import refusals_of
+from mtl_plugins.cli.user_errors import explain
+from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserKeyError, UserTypeError, refusing
 from mtl_plugins.methods.naming import near_matches
-from mtl_plugins.user_errors import explain
 from tests.tools.tiny import ROOT, options
 
 
@@ -86,8 +86,8 @@ def _raise_value_error(*args, **kwargs):
 
 @pytest.mark.parametrize(
     'place',
-    ['mtl_plugins.methods.weighting.EqualWeighting.weights', 'mtl_plugins.engine.step_batch.StepBatch.backward',
-     'mtl_plugins.apis.train.build_runner', 'mtl_plugins.models.MultiTaskSegmentor.loss'],
+    ['mtl_plugins.methods.weighting.EqualWeighting.weights', 'mtl_plugins.engine.step.batch.StepBatch.backward',
+     'mtl_plugins.cli.train.build_runner', 'mtl_plugins.models.MultiTaskSegmentor.loss'],
 )  # fmt: skip
 def test_a_value_error_inside_is_a_bug_and_keeps_its_traceback(place, tmp_path, monkeypatch):
     monkeypatch.setattr(place, _raise_value_error)
@@ -108,7 +108,7 @@ def test_a_value_error_inside_is_a_bug_and_keeps_its_traceback(place, tmp_path, 
 )
 def test_what_a_line_of_ours_raises_is_a_bug_whatever_its_text(error):
     cfg = Config(dict(train_cfg=dict(type='IterBasedTrainLoop', max_iter=3)))
-    ours = {'__name__': 'mtl_plugins.engine.step_batch', 'error': error}
+    ours = {'__name__': 'mtl_plugins.engine.step.batch', 'error': error}
     exec('def step():\n    raise error', ours)
 
     def train(_):
@@ -134,7 +134,7 @@ def test_a_traceback_can_be_had_back(monkeypatch):
 @pytest.mark.parametrize('name', ['list', 'assert', 'foreign'])
 def test_bugs_keep_their_traceback(name, monkeypatch):
     bugs = {'list': lambda argv: [][1], 'assert': _assertion, 'foreign': lambda argv: torch.ones(2) @ torch.ones(3)}
-    monkeypatch.setattr('mtl_plugins.apis.train.main', bugs[name])
+    monkeypatch.setattr('mtl_plugins.cli.train.main', bugs[name])
     with pytest.raises((IndexError, AssertionError, RuntimeError)):
         run('train', [])
 
@@ -190,7 +190,7 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
     def interrupted(argv):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('mtl_plugins.apis.train.main', interrupted)
+    monkeypatch.setattr('mtl_plugins.cli.train.main', interrupted)
     assert run('train', []) == 130
     assert capsys.readouterr().err.strip() == 'train: interrupted'
 

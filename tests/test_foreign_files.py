@@ -9,21 +9,21 @@ import pytest
 import torch
 from mmengine.runner import load_checkpoint
 
-from mtl_plugins.apis.comparison import RecordStore
-from mtl_plugins.apis.comparison.report import Comparison
-from mtl_plugins.apis.comparison.report.csv_files import runs_csv, summary_csv
-from mtl_plugins.apis.comparison.report.document import build_document
-from mtl_plugins.apis.configs import load_config, read_config
-from mtl_plugins.apis.inference.loading import _read
+from mtl_plugins.config.loading import load_config, read_config
 from mtl_plugins.datasets.files import read_fixture_marker, read_lines
 from mtl_plugins.datasets.pascal_context.layout import part_list_file
 from mtl_plugins.datasets.pascal_context.part_lists import read_part_lists
 from mtl_plugins.datasets.verification.manifest import load_manifest
-from mtl_plugins.engine.checkpoints.loaders import safe_loading
-from mtl_plugins.engine.hooks.metrics_file import read_metrics
 from mtl_plugins.errors import UserError
 from mtl_plugins.evaluation.baselines import load_baselines
 from mtl_plugins.evaluation.metrics.edges import read_image_ids
+from mtl_plugins.experiments.compare import RecordStore
+from mtl_plugins.experiments.report import Comparison
+from mtl_plugins.experiments.report.csv_files import runs_csv, summary_csv
+from mtl_plugins.experiments.report.document import build_document
+from mtl_plugins.inference.loading import _read
+from mtl_plugins.runtime.checkpoints.loaders import safe_loading
+from mtl_plugins.runtime.hooks.metrics_file import read_metrics
 from mtl_plugins.utils.json_files import read_json
 
 DEEP = '[' * 100_000

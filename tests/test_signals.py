@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from mtl_plugins import __main__ as command_line
-from mtl_plugins import signals
 from mtl_plugins.datasets.cache import SampleCache
-from mtl_plugins.engine.hooks import PreemptionHook, TrainingPreempted
-from mtl_plugins.engine.hooks import preemption as preemption_module
+from mtl_plugins.runtime import signals
+from mtl_plugins.runtime.hooks import PreemptionHook, TrainingPreempted
+from mtl_plugins.runtime.hooks import preemption as preemption_module
 from tests.engine.safety import build_runner, names, release
 from tests.tools.tiny import ROOMS, options
 
@@ -29,7 +29,7 @@ def handlers():
 @NUMBERS
 @pytest.mark.parametrize('command', ['train', 'compare', 'baselines'])
 def test_a_signal_while_the_config_is_read_gives_75(number, command, monkeypatch, capfd):
-    module = import_module(f'mtl_plugins.apis.{command}')
+    module = import_module(f'mtl_plugins.cli.{command}')
     monkeypatch.setattr(module, 'load_config', lambda *_args, **_options: signal.raise_signal(number))
     arguments = ['--methods', 'gd'] if command == 'compare' else []
     with pytest.raises(SystemExit) as stop:

@@ -13,7 +13,7 @@ from mmengine.registry import MODELS
 from PIL import Image
 
 from mtl_plugins.__main__ import COMMANDS, run
-from mtl_plugins.apis import load_config
+from mtl_plugins.config import load_config
 from tests.tools.tiny import ROOMS, ROOT, shrink
 
 WORK = {
@@ -22,14 +22,14 @@ WORK = {
     'demo': ['mmengine.runner.Runner.from_cfg'],
     'doctor': ['mmengine.runner.Runner.from_cfg'],
     'infer': ['mtl_plugins.models.MultiTaskSegmentor.forward'],
-    'export': ['mtl_plugins.apis.export.export_program'],
-    'browse': ['mtl_plugins.apis.browse.build_dataset'],
+    'export': ['mtl_plugins.cli.export.export_program'],
+    'browse': ['mtl_plugins.cli.browse.build_dataset'],
     'config': [],
-    'compare': ['mtl_plugins.apis.compare.execute'],
-    'baselines': ['mtl_plugins.apis.baselines.execute'],
-    'reproduce': ['mtl_plugins.apis.reproduce._train'],
-    'cost': ['mtl_plugins.apis.model_cost.model_cost'],
-    'throughput': ['mtl_plugins.apis.throughput.build_model'],
+    'compare': ['mtl_plugins.cli.compare.execute'],
+    'baselines': ['mtl_plugins.cli.baselines.execute'],
+    'reproduce': ['mtl_plugins.cli.reproduce._train'],
+    'cost': ['mtl_plugins.cli.cost.model_cost'],
+    'throughput': ['mtl_plugins.cli.throughput.build_model'],
     'verify': [],
 }
 """Command -> where its work begins; what gets there was accepted."""

@@ -1,7 +1,11 @@
-"""What users start: training, testing, inference, export, checking a set-up."""
+"""The former place of what scripts call: now :mod:`mtl_plugins.config` and :mod:`mtl_plugins.inference`."""
 
-from .configs import load_config, set_method, set_tasks
-from .inference import MultiTaskInferencer
-from .train import build_runner
+from typing import Any
 
-__all__ = ['MultiTaskInferencer', 'build_runner', 'load_config', 'set_method', 'set_tasks']
+from mtl_plugins.moved import names_from
+
+
+def __getattr__(name: str) -> Any:
+    place = 'inference' if name == 'MultiTaskInferencer' else 'config'
+    names = ('MultiTaskInferencer', 'build_runner', 'load_config', 'set_method', 'set_tasks')
+    return names_from(place, names, 'apis')(name)

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mtl_plugins.errors import UserError, UserRuntimeError
-from mtl_plugins.signals import ignore_signals
+from mtl_plugins.runtime.signals import ignore_signals
 
 from .npz import read_npz
 

@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from skimage.color import lab2rgb
 
 from mtl_plugins.errors import UserError, UserKeyError
-from mtl_plugins.evaluation.targets import as_array, valid_pixels
+from mtl_plugins.structures.fields import as_array, valid_pixels
 from mtl_plugins.task_specs import TaskSpec
 
 from .figure import distinct_colours

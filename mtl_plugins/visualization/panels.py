@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from mtl_plugins.datasets.files import learned_frame
 from mtl_plugins.errors import UserError
-from mtl_plugins.evaluation.targets import as_array, read_field, without_padding
+from mtl_plugins.structures.fields import as_array, read_field, without_padding
 from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec, get_task_specs
 
 from .figure import DPI, FAINT, INK, LABEL_SIZE, MUTED, figure_to_rgb, new_figure, pixel_axes, pixel_text

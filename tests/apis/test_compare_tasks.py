@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mtl_plugins.apis.inspection.data import compare_tasks
+from mtl_plugins.doctor.data import compare_tasks
 
 
 def test_heads_must_have_the_channels_of_the_data():

@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from mtl_plugins.apis import compare, load_config
-from mtl_plugins.apis.comparison import (
+from mtl_plugins.cli import compare
+from mtl_plugins.config import load_config
+from mtl_plugins.experiments.compare import (
     RecordStore,
     Variant,
     comparison_header,
@@ -14,8 +15,8 @@ from mtl_plugins.apis.comparison import (
     parse_variants,
     variant_run,
 )
-from mtl_plugins.apis.comparison.records import make_record
-from mtl_plugins.apis.runs import executor, training_run
+from mtl_plugins.experiments.compare.records import make_record
+from mtl_plugins.experiments.runs import executor, training_run
 from tests.tools.tiny import ROOMS, options
 
 TINY = [*options(), 'experiment_name=comparison']

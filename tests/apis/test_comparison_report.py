@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mtl_plugins.apis import compare
-from mtl_plugins.apis.comparison.report import Comparison, expected_keys, write_report
-from mtl_plugins.apis.comparison.report.document import build_document
-from mtl_plugins.apis.comparison.report.markdown import to_markdown
-from mtl_plugins.apis.comparison.report.page import to_html
-from mtl_plugins.apis.comparison.report.statistics import Sample, difference, mean_curve
-from mtl_plugins.apis.comparison.report.words import summary
+from mtl_plugins.cli import compare
+from mtl_plugins.experiments.report import Comparison, expected_keys, write_report
+from mtl_plugins.experiments.report.document import build_document
+from mtl_plugins.experiments.report.markdown import to_markdown
+from mtl_plugins.experiments.report.page import to_html
+from mtl_plugins.experiments.report.statistics import Sample, difference, mean_curve
+from mtl_plugins.experiments.report.words import summary
 
 TASKS = {
     'semseg': dict(title='Semantic segmentation', metric='semseg/mIoU', unit='%', higher_is_better=True),

@@ -4,9 +4,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mtl_plugins.apis import load_config, set_method, set_tasks
-from mtl_plugins.apis.configs import KEPT_BY_METHOD, configs_root
-from mtl_plugins.apis.datasets import LOADERS, leaf_datasets, set_data_root
+from mtl_plugins.config import load_config, set_method, set_tasks
+from mtl_plugins.config.datasets import LOADERS, leaf_datasets, set_data_root
+from mtl_plugins.config.loading import KEPT_BY_METHOD, configs_root
 from mtl_plugins.errors import UserError
 from mtl_plugins.methods.catalogue import list_methods
 from mtl_plugins.registry import OPTIM_WRAPPERS

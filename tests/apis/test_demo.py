@@ -5,8 +5,8 @@ import json
 
 from rich.console import Console
 
-from mtl_plugins.apis.configs import configs_root, load_config
-from mtl_plugins.apis.demo import CONFIG, _unfinished, summary
+from mtl_plugins.cli.demo import CONFIG, _unfinished, summary
+from mtl_plugins.config.loading import configs_root, load_config
 from mtl_plugins.evaluation import load_baselines
 from mtl_plugins.task_specs import get_task_specs
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mtl_plugins.apis import export
-from mtl_plugins.apis.exporting import (
+from mtl_plugins.cli import export
+from mtl_plugins.export import (
     ExportedTasks,
     compare_with_file,
     differences,
@@ -15,7 +15,7 @@ from mtl_plugins.apis.exporting import (
     save_program,
     test_images,
 )
-from mtl_plugins.apis.inference import find_config, load_model
+from mtl_plugins.inference.loading import find_config, load_model
 from mtl_plugins.registry import MODELS
 
 from .inference_cases import SIZE, TASKS, photos, tiny
@@ -129,7 +129,7 @@ def test_wrong_arguments_are_named(tiny, tmp_path, monkeypatch):
         export.main([*tiny, '--out', str(tmp_path / 'a.onnx'), '--tasks', 'sal'])
     with pytest.raises(SystemExit):
         export.main([*tiny, '--out', str(tmp_path / 'a.trt')])
-    from mtl_plugins.apis.exporting import program
+    from mtl_plugins.export import program
 
     monkeypatch.setattr(program, 'find_spec', lambda name: None)
     with pytest.raises(ImportError, match=r'needs onnx and onnxscript: pip install "mtl-plugins\[export\]"'):

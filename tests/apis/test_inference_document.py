@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mtl_plugins.apis import export, infer
+from mtl_plugins.cli import export, infer
 from mtl_plugins.models import InferenceSettings
 
 from .inference_cases import photos, tiny, write

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtl_plugins.apis import infer
-from mtl_plugins.apis.inference.sources import Inputs
+from mtl_plugins.cli import infer
 from mtl_plugins.datasets.photo_files import UnreadablePhotoError, find_photos
 from mtl_plugins.errors import UserError
+from mtl_plugins.inference.sources import Inputs
 
 FRAMES = 12
 

@@ -9,16 +9,16 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 from PIL import Image
 
-from mtl_plugins.apis import MultiTaskInferencer
-from mtl_plugins.apis.infer import build_parser
-from mtl_plugins.apis.inference.inferencer import Prediction
-from mtl_plugins.apis.inference.options import OPTIONS
-from mtl_plugins.apis.inference.sources import Inputs
+from mtl_plugins.cli.infer import build_parser
 from mtl_plugins.datasets.photo_files import UnreadablePhotoError
 from mtl_plugins.datasets.transforms import MultiTaskPad, PackMultiTaskInputs
-from mtl_plugins.engine.checkpoints import UnsafeCheckpointError
 from mtl_plugins.errors import UserError, UserOSError
+from mtl_plugins.inference import MultiTaskInferencer
+from mtl_plugins.inference.inferencer import Prediction
+from mtl_plugins.inference.options import OPTIONS
+from mtl_plugins.inference.sources import Inputs
 from mtl_plugins.registry import INFERENCERS
+from mtl_plugins.runtime.checkpoints import UnsafeCheckpointError
 
 from .inference_cases import META, SIZE, TASKS, photos, tiny, write
 
@@ -152,7 +152,7 @@ def test_files_say_what_the_arrays_say(inferencer, photos, tmp_path):
 
 
 def test_depth_beyond_the_range_of_the_file_saturates(tmp_path):
-    from mtl_plugins.apis.inference.files import save_map
+    from mtl_plugins.inference.files import save_map
     from mtl_plugins.task_specs import get_task_spec
 
     path = save_map(get_task_spec('depth'), np.array([[0.0, 1.2344, 70.0]], np.float32), tmp_path / 'a.b')
@@ -233,7 +233,7 @@ def test_frames_of_a_video(inferencer, clip, tmp_path):
 
 
 def test_without_an_encoder_for_mp4_it_is_an_avi(inferencer, clip, tmp_path, monkeypatch):
-    from mtl_plugins.apis.inference import video
+    from mtl_plugins.inference import video
 
     monkeypatch.setattr(video, 'CODECS', (('.mp4', '????'), *video.CODECS[1:]))
     result = inferencer(clip, out_dir=tmp_path / 'out', raw=False)
@@ -246,7 +246,7 @@ def test_without_an_encoder_for_mp4_it_is_an_avi(inferencer, clip, tmp_path, mon
 
 
 def test_all_frames_share_the_scale_of_colours(inferencer, clip, monkeypatch):
-    from mtl_plugins.apis.inference import inferencer as module
+    from mtl_plugins.inference import inferencer as module
 
     spans = []
     original = module.prediction_panel

@@ -5,7 +5,7 @@ import torch
 from mmengine.config import Config
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtl_plugins.apis.model_cost import main, main_parts, model_cost
+from mtl_plugins.cli.cost import main, main_parts, model_cost
 from tests.models.segmentor_cases import BACKBONE, HEADS, build
 
 FRAGMENTS = Path(__file__).parents[2] / 'configs/_base_/models'

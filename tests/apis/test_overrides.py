@@ -7,11 +7,11 @@ import re
 import pytest
 from mmengine.config import Config
 
-from mtl_plugins.apis.configs import load_config
-from mtl_plugins.apis.inspection.setting import check_start
-from mtl_plugins.apis.run_numbers import _RULES, settle_numbers
+from mtl_plugins.config.cfg_options import ConfigArgumentParser, parse_value
+from mtl_plugins.config.loading import load_config
+from mtl_plugins.config.numbers import _RULES, settle_numbers
+from mtl_plugins.config.start import check_start
 from mtl_plugins.errors import UserError
-from mtl_plugins.utils.cfg_options import ConfigArgumentParser, parse_value
 from tests.tools.tiny import ROOMS
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mtl_plugins.apis import load_config, set_tasks
-from mtl_plugins.apis.datasets import LOADERS, broken_cover, keep_tasks, leaf_datasets, set_data_root
+from mtl_plugins.config import load_config, set_tasks
+from mtl_plugins.config.datasets import LOADERS, broken_cover, keep_tasks, leaf_datasets, set_data_root
 
 ROOT = Path(__file__).parents[2]
 BOTH = ROOT / 'configs/rooms/stgu_vit-micro_8b-2k_rooms-photos-96.py'

@@ -4,7 +4,9 @@ import pytest
 import yaml
 from mmengine.fileio.handlers import registry_utils
 
-from mtl_plugins.apis import load_config, model_cost, print_config
+from mtl_plugins.cli import config as print_config
+from mtl_plugins.cli import cost as model_cost
+from mtl_plugins.config import load_config
 from mtl_plugins.errors import UserError
 
 TAGS = {

@@ -3,7 +3,7 @@
 import pytest
 
 from mtl_plugins.__main__ import run
-from mtl_plugins.apis.configs import configs_root
+from mtl_plugins.config.loading import configs_root
 from tests.tools.tiny import ROOMS
 
 

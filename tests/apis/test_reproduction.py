@@ -4,9 +4,10 @@ import math
 import pytest
 import yaml
 
-from mtl_plugins.apis import reproduce
-from mtl_plugins.apis.configs import configs_root
-from mtl_plugins.apis.reproduction import (
+from mtl_plugins.cli import reproduce
+from mtl_plugins.config.loading import configs_root
+from mtl_plugins.evaluation import delta_m
+from mtl_plugins.experiments.reproduce import (
     RunOptions,
     fill_table,
     list_tables,
@@ -15,7 +16,6 @@ from mtl_plugins.apis.reproduction import (
     to_markdown,
     write_metafile,
 )
-from mtl_plugins.evaluation import delta_m
 from mtl_plugins.methods.catalogue import get_method
 from mtl_plugins.task_specs import get_task_spec
 

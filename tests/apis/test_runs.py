@@ -8,9 +8,9 @@ import sys
 import pytest
 from mmengine.config import Config
 
-from mtl_plugins.apis.runs import TrainingRun
-from mtl_plugins.apis.runs.log_errors import error_line
-from mtl_plugins.engine.work_folder import LOCK_NAME
+from mtl_plugins.experiments.runs import TrainingRun
+from mtl_plugins.experiments.runs.log_errors import error_line
+from mtl_plugins.runtime.work_folder import LOCK_NAME
 
 TRACE = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    g()\n'
 CHAIN = 'During handling of the above exception, another exception occurred:'

@@ -9,19 +9,19 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mtl_plugins.apis import export as export_api
-from mtl_plugins.apis import infer as infer_api
-from mtl_plugins.apis import test as test_api
-from mtl_plugins.apis import train as train_api
-from mtl_plugins.apis.configs import configs_root
-from mtl_plugins.apis.exporting import ExportedTasks
-from mtl_plugins.apis.inference import find_config, load_model
+from mtl_plugins.cli import export as export_api
+from mtl_plugins.cli import infer as infer_api
+from mtl_plugins.cli import test as test_api
+from mtl_plugins.cli import train as train_api
+from mtl_plugins.config.loading import configs_root
 from mtl_plugins.datasets import MultiTaskConcatDataset
 from mtl_plugins.datasets.files import learned_frame
 from mtl_plugins.datasets.nyud import NYUDv2Dataset
 from mtl_plugins.datasets.taskonomy import TaskonomyDataset
-from mtl_plugins.engine.checkpoints.targets import target_differences
 from mtl_plugins.errors import UserError
+from mtl_plugins.export import ExportedTasks
+from mtl_plugins.inference.loading import find_config, load_model
+from mtl_plugins.runtime.checkpoints.targets import target_differences
 from mtl_plugins.visualization import prediction_panel
 from tests.stand_ins import stand_in
 

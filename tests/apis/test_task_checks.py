@@ -8,8 +8,8 @@ import torch
 from mmengine.config import Config
 
 from mtl_plugins.__main__ import run
-from mtl_plugins.apis.inspection.hints import hint_for
-from mtl_plugins.apis.task_checks import check_hooks, check_tasks
+from mtl_plugins.config.hints import hint_for
+from mtl_plugins.config.task_checks import check_hooks, check_tasks
 from mtl_plugins.errors import UserError
 from mtl_plugins.evaluation import MultiTaskEvaluator
 from tests.tools.tiny import ROOMS, options

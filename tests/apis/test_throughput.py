@@ -6,9 +6,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mtl_plugins.apis import load_config, throughput
-from mtl_plugins.apis.measuring import image_size, synthetic_batch
-from mtl_plugins.apis.measuring.methods import build_model
+from mtl_plugins.cli import throughput
+from mtl_plugins.config import load_config
+from mtl_plugins.experiments.measuring import image_size, synthetic_batch
+from mtl_plugins.experiments.measuring.methods import build_model
 from tests.mmseg.tiny import NOISE, small_config
 from tests.tools.tiny import ROOMS, options
 

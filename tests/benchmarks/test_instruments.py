@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.host_reads import HostReads
 from benchmarks.systems import System
-from mtl_plugins.apis.measuring.timing import Spread, ratio, time_systems
+from mtl_plugins.experiments.measuring.timing import Spread, ratio, time_systems
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from benchmarks.results import MEMORY_GROWTH, MEMORY_LIMIT, READS_PER_STEP, chec
 from benchmarks.step_cost import main
 from benchmarks.systems import System, build_all, build_gd, build_released, build_stgu
 from benchmarks.workload import Workload
-from mtl_plugins.apis.measuring.memory import peak_memory
+from mtl_plugins.experiments.measuring.memory import peak_memory
 
 MICRO = dict(embed_dim=32, depth=2, num_heads=2, patch_size=8, out_indices=(0, 1))
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from mmengine.registry import DefaultScope
 
-from mtl_plugins.apis import load_config
-from mtl_plugins.apis.configs import configs_root
+from mtl_plugins.config import load_config
+from mtl_plugins.config.loading import configs_root
 from mtl_plugins.datasets.files import render_scenes
 from mtl_plugins.datasets.mmseg import export_mmseg
 from mtl_plugins.datasets.mmseg.export import depth_to_png

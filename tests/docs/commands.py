@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mtl_plugins import __main__ as command_line
-from mtl_plugins.apis import load_config
+from mtl_plugins.config import load_config
 
 from .pages import ROOT
 

@@ -11,7 +11,8 @@ from mmengine.registry import root as roots
 
 import mtl_plugins.registry as registries
 from mtl_plugins import task_specs
-from mtl_plugins.apis import load_config, train
+from mtl_plugins.cli import train
+from mtl_plugins.config import load_config
 from tests.tools.tiny import ROOMS, shrink
 
 

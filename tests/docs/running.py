@@ -16,8 +16,8 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
 from mtl_plugins import __main__ as command_line
-from mtl_plugins.apis import configs
-from mtl_plugins.apis.datasets import LOADERS, leaf_datasets
+from mtl_plugins.config import loading as configs
+from mtl_plugins.config.datasets import LOADERS, leaf_datasets
 from mtl_plugins.registry import DATASETS
 from tests.tools.tiny import BACKBONES, DATA
 

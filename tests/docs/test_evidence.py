@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from mtl_plugins.apis.comparison import RecordStore
-from mtl_plugins.apis.comparison.plan import comparison_header, single_task_runs
-from mtl_plugins.apis.comparison.records import fingerprint
-from mtl_plugins.apis.comparison.report import Comparison
-from mtl_plugins.apis.comparison.report.csv_files import runs_csv, summary_csv
-from mtl_plugins.apis.configs import load_config
-from mtl_plugins.apis.runs import decisive_settings
+from mtl_plugins.config.loading import load_config
+from mtl_plugins.experiments.compare import RecordStore
+from mtl_plugins.experiments.compare.plan import comparison_header, single_task_runs
+from mtl_plugins.experiments.compare.records import fingerprint
+from mtl_plugins.experiments.report import Comparison
+from mtl_plugins.experiments.report.csv_files import runs_csv, summary_csv
+from mtl_plugins.experiments.runs import decisive_settings
 
 from .pages import ROOT
 

@@ -16,15 +16,17 @@ DOCS = ROOT / 'docs'
 NAMES = re.compile(r'^\.\. (?:auto)?(?:class|exception|function|data):: (\w+)', flags=re.MULTILINE)
 MODULE = re.compile(r'^\.\. currentmodule:: ([\w.]+)', flags=re.MULTILINE)
 PUBLIC = (
-    'apis',
+    'config',
     'datasets',
     'datasets.transforms',
     'engine',
     'engine.hooks',
     'engine.optim_wrappers',
     'evaluation',
+    'inference',
     'methods',
     'models',
+    'runtime.hooks',
     'visualization',
 )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from mmengine.optim import OptimWrapper
 
-from mtl_plugins.engine.guards import bare_model
-from mtl_plugins.engine.task_grams import GramProbe
+from mtl_plugins.engine.hooks.task_grams import GramProbe
+from mtl_plugins.engine.step.guards import bare_model
 
 from .all_methods import CASES as METHOD_CASES
 from .all_methods import build

@@ -13,10 +13,10 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
-from mtl_plugins.apis.config_files import configs_root
+from mtl_plugins.config.files import configs_root
 from mtl_plugins.engine.hooks import EpochLengthHook
-from mtl_plugins.engine.hooks.rng_state import RNGStateHook
-from mtl_plugins.engine.hooks.safe_checkpoint import SafeCheckpointHook
+from mtl_plugins.runtime.hooks.rng_state import RNGStateHook
+from mtl_plugins.runtime.hooks.safe_checkpoint import SafeCheckpointHook
 
 CASES = {
     'gd': ('gd', {}),

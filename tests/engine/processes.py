@@ -51,7 +51,7 @@ def _runner(folder, hooks=(), **kwargs):
 def rng_resume(folder, rank):
     import torch
 
-    from mtl_plugins.engine.hooks.rng_state import get_rng_state
+    from mtl_plugins.runtime.hooks.rng_state import get_rng_state
 
     from .safety import Recorder, StopAfter
     from .test_rng_state import _same, assert_same_training
@@ -83,7 +83,7 @@ def drift(folder, rank):
     import torch
     from mmengine.hooks import Hook
 
-    from mtl_plugins.engine.hooks.rank_check import RankMismatchError, RankSyncCheckHook
+    from mtl_plugins.runtime.hooks.rank_check import RankMismatchError, RankSyncCheckHook
 
     class Drift(Hook):
         """Changes the last bit of one weight in process 1 in the third iteration."""
@@ -110,7 +110,7 @@ def one_signal(folder, rank):
     """Process 1 alone gets a signal in iteration 4; both stop after it."""
     from mmengine.hooks import Hook
 
-    from mtl_plugins.engine.hooks.preemption import PreemptionHook
+    from mtl_plugins.runtime.hooks.preemption import PreemptionHook
 
     class Signal(Hook):
         def before_train_iter(self, runner, batch_idx, data_batch=None):
@@ -124,7 +124,7 @@ def main():
     import torch
     import torch.distributed as dist
 
-    from mtl_plugins.engine.hooks.preemption import close_gloo_at_exit
+    from mtl_plugins.runtime.hooks.preemption import close_gloo_at_exit
 
     torch.set_num_threads(1)
     dist.init_process_group('gloo')

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mtl_plugins.apis import build_runner, load_config
+from mtl_plugins.config import build_runner, load_config
 
 ROOT = Path(__file__).parents[2]
 _COUNT = itertools.count()

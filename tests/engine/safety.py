@@ -20,10 +20,10 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
-from mtl_plugins.engine.checkpoints import atomic_backend, find_newest_loadable, register_safe_loaders
-from mtl_plugins.engine.hooks.preemption import PreemptionHook
-from mtl_plugins.engine.hooks.rng_state import RNGStateHook
-from mtl_plugins.engine.hooks.safe_checkpoint import SafeCheckpointHook
+from mtl_plugins.runtime.checkpoints import atomic_backend, find_newest_loadable, register_safe_loaders
+from mtl_plugins.runtime.hooks.preemption import PreemptionHook
+from mtl_plugins.runtime.hooks.rng_state import RNGStateHook
+from mtl_plugins.runtime.hooks.safe_checkpoint import SafeCheckpointHook
 
 _counter = itertools.count()
 SAMPLER = dict(type='InfiniteSampler', shuffle=True, seed=3)

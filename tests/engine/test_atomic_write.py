@@ -6,11 +6,7 @@ import subprocess
 import pytest
 from mmengine.fileio import get_file_backend
 
-from mtl_plugins.engine.checkpoints import (
-    CheckpointWriteError,
-    atomic_backend,
-    write_atomically,
-)
+from mtl_plugins.runtime.checkpoints import CheckpointWriteError, atomic_backend, write_atomically
 
 from .safety import fail_writing, names
 

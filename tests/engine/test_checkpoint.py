@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from mmengine.hooks import Hook
 
-from mtl_plugins.engine.checkpoints import (
+from mtl_plugins.errors import UserError
+from mtl_plugins.runtime.checkpoints import (
     CheckpointWriteError,
     NotPlainError,
     ResumeMismatchError,
@@ -13,8 +14,7 @@ from mtl_plugins.engine.checkpoints import (
     check_resume_compatibility,
     find_newest_loadable,
 )
-from mtl_plugins.engine.hooks.safe_checkpoint import SafeCheckpointHook
-from mtl_plugins.errors import UserError
+from mtl_plugins.runtime.hooks.safe_checkpoint import SafeCheckpointHook
 
 from .safety import Recorder, StopAfter, build_runner, fail_writing, release, strict_load
 

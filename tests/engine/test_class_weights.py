@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 
-from mtl_plugins.apis import train as train_api
+from mtl_plugins.cli import train as train_api
 from mtl_plugins.datasets import MultiTaskConcatDataset, RoomsDataset, label_counts
 from mtl_plugins.datasets.label_counts import class_counts
 from mtl_plugins.engine.hooks.class_weights import equal_class_weights, settle_class_weights

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from mtl_plugins.engine.kept_columns import KeptColumns
-from mtl_plugins.engine.parameters import ParameterTable, parameters_behind
-from mtl_plugins.engine.reduction import Reducer
-from mtl_plugins.engine.task_gradients import ParameterSplit, SharedLayout, accumulate, caught
+from mtl_plugins.engine.step.gradients import ParameterSplit, SharedLayout, accumulate, caught
+from mtl_plugins.engine.step.kept_columns import KeptColumns
+from mtl_plugins.engine.step.parameters import ParameterTable, parameters_behind
+from mtl_plugins.engine.step.reduction import Reducer
 from mtl_plugins.methods.aggregation.buffers import TaskBuffer
 
 WIDTHS = dict(first=3, second=1, third=4, fourth=2)
@@ -152,7 +152,7 @@ def test_a_state_is_a_copy_and_takes_effect_at_once():
 
 def test_a_buffer_without_names_is_kept_while_it_fits(monkeypatch):
     lines = []
-    monkeypatch.setattr('mtl_plugins.engine.kept_columns.print_log', lambda text, **kwargs: lines.append(text))
+    monkeypatch.setattr('mtl_plugins.engine.step.kept_columns.print_log', lambda text, **kwargs: lines.append(text))
     for width, stays in ((4, True), (5, False)):
         buffer = TaskBuffer('Method')
         kept = KeptColumns(buffer)

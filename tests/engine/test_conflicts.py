@@ -9,8 +9,8 @@ import torch
 from mmengine.optim import OptimWrapper
 
 from mtl_plugins.engine.hooks import GradientConflictHook
-from mtl_plugins.engine.hooks.rng_state import get_rng_state
-from mtl_plugins.engine.task_grams import GramProbe
+from mtl_plugins.engine.hooks.task_grams import GramProbe
+from mtl_plugins.runtime.hooks.rng_state import get_rng_state
 
 from .all_methods import ROWS, build
 from .ddp_conflicts import CASES, products

@@ -9,10 +9,10 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from mtl_plugins.engine.hooks import MetricsFileHook, PreemptionHook, TrainingPreempted
-from mtl_plugins.engine.hooks.due_validation import DueValidationHook
-from mtl_plugins.engine.hooks.metrics_file import read_metrics
-from mtl_plugins.engine.hooks.safe_checkpoint import SafeCheckpointHook
+from mtl_plugins.runtime.hooks import MetricsFileHook, PreemptionHook, TrainingPreempted
+from mtl_plugins.runtime.hooks.due_validation import DueValidationHook
+from mtl_plugins.runtime.hooks.metrics_file import read_metrics
+from mtl_plugins.runtime.hooks.safe_checkpoint import SafeCheckpointHook
 
 from .safety import Numbers, Recorder, build_runner, release, strict_load
 from .test_preemption import SignalAt

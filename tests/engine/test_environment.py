@@ -7,7 +7,7 @@ import sys
 import torch
 
 from mtl_plugins import __version__
-from mtl_plugins.engine.hooks.environment import EnvironmentStampHook, collect_environment, git_state
+from mtl_plugins.runtime.hooks.environment import EnvironmentStampHook, collect_environment, git_state
 
 from .safety import build_runner, release
 

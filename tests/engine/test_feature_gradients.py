@@ -5,8 +5,8 @@ import torch
 from mmengine.model import BaseModel
 from torch import nn
 
-from mtl_plugins.engine.feature_gradients import FeatureWatch
 from mtl_plugins.engine.optim_wrappers import GradientAggregationOptimWrapper
+from mtl_plugins.engine.step.feature_gradients import FeatureWatch
 from mtl_plugins.methods.aggregation import MGDA
 
 TASKS = ('a', 'b', 'c')

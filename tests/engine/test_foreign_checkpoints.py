@@ -11,7 +11,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from mtl_plugins.engine.checkpoints import (
+from mtl_plugins.runtime.checkpoints import (
     CorruptCheckpointError,
     NoLoadableCheckpointError,
     UnsafeCheckpointError,

@@ -6,8 +6,8 @@ import torch
 from mmengine.model import BaseModel
 from torch import nn
 
-from mtl_plugins.engine import silent_tasks
-from mtl_plugins.engine.losses import LossTable
+from mtl_plugins.engine.step import silent_tasks
+from mtl_plugins.engine.step.losses import LossTable
 from mtl_plugins.errors import UserError
 
 from .all_methods import ROWS, build

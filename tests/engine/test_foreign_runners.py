@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mtl_plugins.engine import ReleasedTaskGroupOptimWrapper
-from mtl_plugins.engine.guards import bare_model
 from mtl_plugins.engine.optim_wrappers import released
+from mtl_plugins.engine.step.guards import bare_model
 
 from .toy import TASKS, flat, make_model, toy_batch
 

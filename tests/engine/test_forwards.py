@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from mtl_plugins.engine import MultiTaskOptimWrapper
-from mtl_plugins.engine.batch_norm import batch_norms, frozen_statistics
-from mtl_plugins.engine.capture import ForwardCapture
-from mtl_plugins.engine.closure import ForwardPolicy, TaskClosure
-from mtl_plugins.engine.losses import LossTable
-from mtl_plugins.engine.noise import NoiseState
-from mtl_plugins.engine.parameters import ParameterTable
-from mtl_plugins.engine.precision import Precision
+from mtl_plugins.engine.step.batch_norm import batch_norms, frozen_statistics
+from mtl_plugins.engine.step.capture import ForwardCapture
+from mtl_plugins.engine.step.closure import ForwardPolicy, TaskClosure
+from mtl_plugins.engine.step.losses import LossTable
+from mtl_plugins.engine.step.noise import NoiseState
+from mtl_plugins.engine.step.parameters import ParameterTable
+from mtl_plugins.engine.step.precision import Precision
 
 from .toy import TASKS, make_model, toy_batch
 

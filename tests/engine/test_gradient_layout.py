@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from mtl_plugins.engine.reduction import Reducer, laid_out_as
-from mtl_plugins.engine.task_gradients import accumulate
+from mtl_plugins.engine.step.gradients import accumulate
+from mtl_plugins.engine.step.reduction import Reducer, laid_out_as
 from mtl_plugins.errors import UserError
 
 from .all_methods import ROWS, build

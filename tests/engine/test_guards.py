@@ -6,8 +6,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from mtl_plugins.engine import MultiTaskOptimWrapper
-from mtl_plugins.engine.guards import bare_model
-from mtl_plugins.engine.parameters import ParameterTable, ReentrantCheckpointError
+from mtl_plugins.engine.step.guards import bare_model
+from mtl_plugins.engine.step.parameters import ParameterTable, ReentrantCheckpointError
 
 from .toy import make_model, toy_batch
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from mtl_plugins.engine.checkpoints import CheckpointMismatchError
-from mtl_plugins.engine.checkpoints.fitting import load_weights, task_of_weight
-from mtl_plugins.engine.hooks import LoadReportHook
+from mtl_plugins.runtime.checkpoints import CheckpointMismatchError
+from mtl_plugins.runtime.checkpoints.fitting import load_weights, task_of_weight
+from mtl_plugins.runtime.hooks import LoadReportHook
 
 from .toy import ToyModel
 

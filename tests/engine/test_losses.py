@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mtl_plugins.engine import MultiTaskOptimWrapper
-from mtl_plugins.engine.losses import LossTable
+from mtl_plugins.engine.step.losses import LossTable
 
 from .toy import make_model, toy_batch
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mtl_plugins.engine.hooks.metrics_file import MetricsFileHook, as_number, read_metrics
+from mtl_plugins.runtime.hooks.metrics_file import MetricsFileHook, as_number, read_metrics
 
 
 @pytest.fixture

@@ -9,10 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mtl_plugins.engine.checkpoints import (
-    find_newest_loadable,
-    newest,
-)
+from mtl_plugins.runtime.checkpoints import find_newest_loadable, newest
 
 from .safety import build_runner, release, strict_load
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mtl_plugins.engine import MultiTaskOptimWrapper, NonFiniteError
-from mtl_plugins.engine.nonfinite import NonFiniteGuard, all_finite
+from mtl_plugins.engine.step.nonfinite import NonFiniteGuard, all_finite
 
 from .toy import flat, make_model, toy_batch
 

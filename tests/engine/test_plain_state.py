@@ -7,11 +7,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from mtl_plugins.engine.checkpoints import (
-    NotPlainError,
-    from_plain,
-    to_plain,
-)
+from mtl_plugins.runtime.checkpoints import NotPlainError, from_plain, to_plain
 
 from .safety import strict_load
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mtl_plugins.engine import MultiTaskOptimWrapper, SelectiveTaskGroupOptimWrapper
-from mtl_plugins.engine.precision import Precision
+from mtl_plugins.engine.step.precision import Precision
 
 from .toy import TASKS, flat, make_model, toy_batch
 

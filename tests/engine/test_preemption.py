@@ -10,8 +10,8 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from mtl_plugins.engine.checkpoints import atomic_backend
-from mtl_plugins.engine.hooks.preemption import EXIT_PREEMPTED, PreemptionHook, TrainingPreempted
+from mtl_plugins.runtime.checkpoints import atomic_backend
+from mtl_plugins.runtime.hooks.preemption import EXIT_PREEMPTED, PreemptionHook, TrainingPreempted
 
 from .processes import run_processes
 from .safety import Recorder, build_runner, release

@@ -8,9 +8,9 @@ import pytest
 from mmengine.hooks import Hook
 from rich.console import Console
 
-from mtl_plugins.engine.hooks import progress
-from mtl_plugins.engine.hooks.progress import RichProgressHook, fitting, format_seconds
-from mtl_plugins.engine.hooks.terminal import AboveBarStream
+from mtl_plugins.runtime.hooks import progress
+from mtl_plugins.runtime.hooks.progress import RichProgressHook, fitting, format_seconds
+from mtl_plugins.runtime.hooks.terminal import AboveBarStream
 
 from .safety import build_runner, release
 

@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mtl_plugins.engine.hooks import rank_check
-from mtl_plugins.engine.hooks.rank_check import RankMismatchError, RankSyncCheckHook, _camps, tensor_checksum
+from mtl_plugins.runtime.hooks import rank_check
+from mtl_plugins.runtime.hooks.rank_check import RankMismatchError, RankSyncCheckHook, _camps, tensor_checksum
 
 from .processes import run_processes
 from .safety import build_runner, release

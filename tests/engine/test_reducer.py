@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from mtl_plugins.engine import reduction
-from mtl_plugins.engine.parameters import ParameterTable
-from mtl_plugins.engine.reduction import Reducer
-from mtl_plugins.engine.task_gradients import ParameterSplit
+from mtl_plugins.engine.step import reduction
+from mtl_plugins.engine.step.gradients import ParameterSplit
+from mtl_plugins.engine.step.parameters import ParameterTable
+from mtl_plugins.engine.step.reduction import Reducer
 
 from .thread_ranks import Ranks
 

@@ -5,9 +5,9 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 
-from mtl_plugins.engine.checkpoints import ResumeMismatchError, stock_resume
-from mtl_plugins.engine.checkpoints.newest import NoLoadableCheckpointError
 from mtl_plugins.errors import UserError
+from mtl_plugins.runtime.checkpoints import ResumeMismatchError, stock_resume
+from mtl_plugins.runtime.checkpoints.newest import NoLoadableCheckpointError
 
 from . import stock
 from .all_methods import build

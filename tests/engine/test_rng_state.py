@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from mtl_plugins.engine.checkpoints import from_plain, to_plain
-from mtl_plugins.engine.hooks.preemption import PreemptionHook, TrainingPreempted
-from mtl_plugins.engine.hooks.rng_state import get_rng_state, set_rng_state
+from mtl_plugins.runtime.checkpoints import from_plain, to_plain
+from mtl_plugins.runtime.hooks.preemption import PreemptionHook, TrainingPreempted
+from mtl_plugins.runtime.hooks.rng_state import get_rng_state, set_rng_state
 
 from .processes import run_processes
 from .safety import Recorder, StopAfter, build_runner, release

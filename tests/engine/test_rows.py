@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from mtl_plugins.engine import reduction
 from mtl_plugins.engine.optim_wrappers import GradientAggregationOptimWrapper
+from mtl_plugins.engine.step import reduction
 
 from .all_methods import QUICK, ROWS, build, read_fragment
 from .changing_graphs import LR, SCENARIOS, STEPS, make, micro, prepare, snapshot

@@ -58,7 +58,7 @@ def test_run_with_everything(tmp_path, cache_dir):
 
 
 def test_empty_work_dir_resumes_from_nothing(tmp_path, cache_dir):
-    from mtl_plugins.apis.train import resume_newest
+    from mtl_plugins.cli.train import resume_newest
 
     cfg = tiny_config(tmp_path / 'none', cache_dir, 'gd')
     resume_newest(cfg)
@@ -66,7 +66,7 @@ def test_empty_work_dir_resumes_from_nothing(tmp_path, cache_dir):
 
 
 def test_compile_is_refused(tmp_path, cache_dir):
-    from mtl_plugins.apis import build_runner
+    from mtl_plugins.config import build_runner
 
     cfg = tiny_config(tmp_path / 'c', cache_dir, 'gd', compile=True)
     with pytest.raises(ValueError, match=r'cfg.compile compiles the whole train_step'):

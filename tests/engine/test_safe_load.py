@@ -11,7 +11,7 @@ import pytest
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 
-from mtl_plugins.engine.checkpoints import (
+from mtl_plugins.runtime.checkpoints import (
     CorruptCheckpointError,
     UnsafeCheckpointError,
     register_safe_loaders,

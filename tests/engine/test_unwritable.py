@@ -12,10 +12,10 @@ import pytest
 from mmengine.hooks import Hook
 from mmengine.visualization import LocalVisBackend
 
-from mtl_plugins.engine.checkpoints import CheckpointWriteError, atomic_backend, find_newest_loadable
-from mtl_plugins.engine.hooks import EnvironmentStampHook, MetricsFileHook, PreemptionHook, TrainingPreempted
-from mtl_plugins.engine.hooks.outputs import append_line
-from mtl_plugins.engine.hooks.safe_checkpoint import SafeCheckpointHook
+from mtl_plugins.runtime.checkpoints import CheckpointWriteError, atomic_backend, find_newest_loadable
+from mtl_plugins.runtime.hooks import EnvironmentStampHook, MetricsFileHook, PreemptionHook, TrainingPreempted
+from mtl_plugins.runtime.hooks.outputs import append_line
+from mtl_plugins.runtime.hooks.safe_checkpoint import SafeCheckpointHook
 
 from .safety import Recorder, build_runner, names, release
 from .test_preemption import SignalAt
@@ -159,7 +159,7 @@ def test_logs_and_pictures_end_no_run_and_warn_once(tmp_path, monkeypatch, capsy
         raise FULL
 
     monkeypatch.setattr(LocalVisBackend, '_dump', full)
-    monkeypatch.setattr('mtl_plugins.engine.hooks.environment.Path.write_text', full)
+    monkeypatch.setattr('mtl_plugins.runtime.hooks.environment.Path.write_text', full)
 
     class FullLog(Hook):
         priority = 'LOWEST'

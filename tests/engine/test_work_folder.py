@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from mtl_plugins.apis import baselines, compare, demo, reproduce, train
-from mtl_plugins.engine import work_folder
-from mtl_plugins.engine.work_folder import LOCK_NAME, FolderInUseError, UnwritableFolderError, claim, holder, naming
+from mtl_plugins.cli import baselines, compare, demo, reproduce, train
 from mtl_plugins.errors import UserError
+from mtl_plugins.runtime import work_folder
+from mtl_plugins.runtime.work_folder import LOCK_NAME, FolderInUseError, UnwritableFolderError, claim, holder, naming
 
 from .safety import build_runner, release
 

@@ -12,7 +12,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
-from mtl_plugins.apis import set_method
+from mtl_plugins.config import set_method
 
 from .tiny import METHODS, MMSEG, small_config
 

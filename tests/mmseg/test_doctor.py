@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from mtl_plugins.apis import doctor
+from mtl_plugins.cli import doctor
 
 from .parts import TASKS
 from .tiny import MMSEG, NOISE, PATHS, ROOT, small_config

@@ -6,9 +6,9 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 
-from mtl_plugins.apis import load_config
-from mtl_plugins.apis import train as train_api
-from mtl_plugins.engine.parameters import ReentrantCheckpointError
+from mtl_plugins.cli import train as train_api
+from mtl_plugins.config import load_config
+from mtl_plugins.engine.step.parameters import ReentrantCheckpointError
 from mtl_plugins.methods.catalogue import list_methods
 
 from .parts import TASKS, build, train

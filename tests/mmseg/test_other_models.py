@@ -9,11 +9,12 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from mtl_plugins.apis import doctor, load_config, missing_packages, train
-from mtl_plugins.apis.inference.loading import load_model
-from mtl_plugins.apis.measuring.methods import build_model
-from mtl_plugins.apis.model_cost import model_cost
+from mtl_plugins.cli import doctor, train
+from mtl_plugins.cli.cost import model_cost
+from mtl_plugins.config import load_config, missing_packages
 from mtl_plugins.errors import UserError
+from mtl_plugins.experiments.measuring.methods import build_model
+from mtl_plugins.inference.loading import load_model
 
 from .tiny import NOISE, ROOT
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mtl_plugins.apis import test as test_api
-from mtl_plugins.apis import train as train_api
-from mtl_plugins.apis.foreign_hooks import save_plain_checkpoints
+from mtl_plugins.cli import test as test_api
+from mtl_plugins.cli import train as train_api
+from mtl_plugins.config.foreign_hooks import save_plain_checkpoints
 
 from .tiny import NOISE, small_config
 

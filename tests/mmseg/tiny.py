@@ -12,8 +12,9 @@ from unittest.mock import patch
 import torch
 from mmengine.config import Config
 
-from mtl_plugins.apis import load_config, train
-from mtl_plugins.apis.datasets import LOADERS, leaf_datasets
+from mtl_plugins.cli import train
+from mtl_plugins.config import load_config
+from mtl_plugins.config.datasets import LOADERS, leaf_datasets
 from tests.stand_ins import stand_in
 
 ROOT = Path(__file__).parents[2]

@@ -10,11 +10,11 @@ from mmengine.config import Config
 from mmengine.model import BaseModule
 from torch import nn
 
-from mtl_plugins.apis.pretrained_weights import fetching
-from mtl_plugins.engine.checkpoints.init_files import check_init_files
-from mtl_plugins.engine.hooks import LoadReportHook
+from mtl_plugins.config.pretrained_weights import fetching
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserRuntimeError
 from mtl_plugins.models.backbones import hub
+from mtl_plugins.runtime.checkpoints.init_files import check_init_files
+from mtl_plugins.runtime.hooks import LoadReportHook
 from tests.engine.safety import DropoutModel, build_runner, release
 
 from .micro_vit import micro

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from mtl_plugins.engine.parameters import ParameterTable
+from mtl_plugins.engine.step.parameters import ParameterTable
 from mtl_plugins.models import InvPTDecoder
 from mtl_plugins.models.decoders.invpt_blocks import CrossScaleAttention, Scores
 from mtl_plugins.registry import MODELS, OPTIM_WRAPPERS

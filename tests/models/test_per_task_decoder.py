@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mtl_plugins.engine.losses import LossTable
+from mtl_plugins.engine.step.losses import LossTable
 from mtl_plugins.models import PerTaskDecoder, TaskFeatures
 
 from .segmentor_cases import HEADS, SIZE, batch, build, losses_of, sample

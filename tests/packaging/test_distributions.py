@@ -25,7 +25,7 @@ def test_the_wheel_holds_the_package_with_its_data_configs_and_tools(built):
     shipped = {f'mtl_plugins/.mim/{name}' for name in built.files if name.split('/')[0] in ('configs', 'tools')}
     metadata = {name for name in built.in_wheel if name.startswith(f'mtl_plugins-{__version__}.dist-info/')}
     assert set(built.in_wheel) - metadata == package | shipped
-    assert {'mtl_plugins/py.typed', 'mtl_plugins/apis/reproduction/tables/nyud-vit-t.json'} <= package
+    assert {'mtl_plugins/py.typed', 'mtl_plugins/experiments/reproduce/tables/nyud-vit-t.json'} <= package
     assert {
         'mtl_plugins/.mim/configs/_base_/methods/stgu.py',
         'mtl_plugins/.mim/configs/rooms/baselines_rooms-96-demo.json',

@@ -5,7 +5,8 @@ import re
 import pytest
 import torch
 
-from mtl_plugins.apis import load_config, train
+from mtl_plugins.cli import train
+from mtl_plugins.config import load_config
 from projects.example_method.inverse_loss import ROW, InverseLoss
 from tests.engine import all_methods, test_all_methods
 from tests.tools.tiny import ROOT, shrink

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from mtl_plugins.apis import load_config, train
-from mtl_plugins.datasets.verification.cli import main as verify
+from mtl_plugins.cli import train
+from mtl_plugins.cli.verify import main as verify
+from mtl_plugins.config import load_config
 from mtl_plugins.registry import AGGREGATORS, DATASETS, METRICS, MODELS
 from mtl_plugins.task_specs import get_task_spec
 from tests.tools.tiny import MODEL, ROOT

@@ -1,6 +1,6 @@
 import pytest
 
-from mtl_plugins.apis import train
+from mtl_plugins.cli import train
 
 from .tiny import ROOMS, options
 

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from mtl_plugins.apis import baselines
-from mtl_plugins.apis.runs import executor, first_difference, training_run
+from mtl_plugins.cli import baselines
 from mtl_plugins.evaluation import MultiTaskEvaluator
 from mtl_plugins.evaluation.baselines import load_baselines
+from mtl_plugins.experiments.runs import executor, first_difference, training_run
 
 from .tiny import ROOMS, options, run_tool
 

@@ -7,10 +7,11 @@ import torch
 from mmengine.registry import MODELS
 from PIL import Image
 
-from mtl_plugins.apis import doctor, load_config
-from mtl_plugins.apis.inspection.hints import hint_for, where_in_config
-from mtl_plugins.apis.inspection.memory import PeakMemory
+from mtl_plugins.cli import doctor
+from mtl_plugins.config import load_config
+from mtl_plugins.config.hints import hint_for, where_in_config
 from mtl_plugins.datasets import RoomsDataset
+from mtl_plugins.runtime.memory import PeakMemory
 
 from .tiny import PHOTOS, ROOMS, options, run_tool, shrink
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mtl_plugins.datasets.verification.cli import main as verify
+from mtl_plugins.cli.verify import main as verify
 
 ROOT = Path(__file__).parents[2]
 SMALL = ['--size', '48', '64', '--train', '2', '--val', '1']

@@ -9,7 +9,7 @@ import pytest
 import skimage
 from PIL import Image
 
-from mtl_plugins.apis import infer
+from mtl_plugins.cli import infer
 
 from .tiny import MODEL, ROOMS, run_tool
 

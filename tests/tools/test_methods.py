@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mtl_plugins.apis import train
+from mtl_plugins.cli import train
 from mtl_plugins.methods.catalogue import list_methods
 
 from .tiny import ROOT, options

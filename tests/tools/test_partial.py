@@ -6,9 +6,10 @@ import re
 import pytest
 import torch
 
-from mtl_plugins.apis import doctor, load_config, test, train
-from mtl_plugins.apis.datasets import leaf_datasets
-from mtl_plugins.engine.checkpoints import CheckpointMismatchError
+from mtl_plugins.cli import doctor, test, train
+from mtl_plugins.config import load_config
+from mtl_plugins.config.datasets import leaf_datasets
+from mtl_plugins.runtime.checkpoints import CheckpointMismatchError
 
 from .tiny import LOADERS, ROOMS, ROOT, options, run_tool, shrink
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtl_plugins.apis import train
+from mtl_plugins.cli import train
 
 from .tiny import ROOMS, options
 

@@ -1,7 +1,7 @@
 import pytest
 from mmengine.config import Config
 
-from mtl_plugins.apis.print_config import main
+from mtl_plugins.cli.config import main
 
 from .tiny import PHOTOS, ROOMS, run_tool
 

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from mtl_plugins.apis import test as testing
-from mtl_plugins.apis import train
+from mtl_plugins.cli import test as testing
+from mtl_plugins.cli import train
 
 from .tiny import ROOT
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mtl_plugins.apis import test as evaluation
+from mtl_plugins.cli import test as evaluation
 
 from .tiny import ROOMS, options, run_tool
 

@@ -7,8 +7,9 @@ import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mtl_plugins import __main__ as command_line
-from mtl_plugins.apis import load_config, train
-from mtl_plugins.apis.datasets import leaf_datasets
+from mtl_plugins.cli import train
+from mtl_plugins.config import load_config
+from mtl_plugins.config.datasets import leaf_datasets
 from mtl_plugins.errors import UserError
 from tests.stand_ins import TYPES
 

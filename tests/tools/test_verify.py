@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mtl_plugins.datasets.verification import cli
+from mtl_plugins.cli import verify as cli
 from tests.datasets.verification.tiny import LOCATION, make_tiny
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import sys
 import uuid
 from pathlib import Path
 
-from mtl_plugins.apis.datasets import LOADERS, leaf_datasets
+from mtl_plugins.config.datasets import LOADERS, leaf_datasets
 from tests.stand_ins import TYPES, stand_in
 
 ROOT = Path(__file__).parents[2]

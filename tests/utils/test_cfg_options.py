@@ -1,6 +1,6 @@
 import pytest
 
-from mtl_plugins.utils.cfg_options import ConfigArgumentParser
+from mtl_plugins.config.cfg_options import ConfigArgumentParser
 
 
 def parser():

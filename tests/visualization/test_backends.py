@@ -10,7 +10,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
 
-from mtl_plugins.apis.log_services import SERVICES, log_to
+from mtl_plugins.config.log_services import SERVICES, log_to
 from mtl_plugins.visualization.backends import metric_name, picture_services
 from tests.tools.tiny import ROOMS, ROOT, options
 
@@ -94,7 +94,7 @@ def test_only_services_get_pictures(tmp_path):
 
 
 def test_backends_are_added_to_those_of_the_config(monkeypatch):
-    monkeypatch.setattr('mtl_plugins.apis.log_services.find_spec', lambda name: object())
+    monkeypatch.setattr('mtl_plugins.config.log_services.find_spec', lambda name: object())
     cfg = Config(dict(work_dir='work_dirs/a-run'))
     log_to(cfg, [])
     assert 'visualizer' not in cfg
@@ -110,7 +110,7 @@ def test_backends_are_added_to_those_of_the_config(monkeypatch):
 
 
 def test_mistakes_are_named(monkeypatch):
-    monkeypatch.setattr('mtl_plugins.apis.log_services.find_spec', lambda name: None)
+    monkeypatch.setattr('mtl_plugins.config.log_services.find_spec', lambda name: None)
     with pytest.raises(ValueError, match='takes tensorboard, wandb, mlflow, but got comet'):
         log_to(Config(dict(work_dir='x')), ['wandb', 'comet'])
     with pytest.raises(ModuleNotFoundError, match=r'needs wandb: pip install "mtl-plugins\[wandb\]"'):

@@ -11,7 +11,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from mtl_plugins.apis.browse import draw_sheet
+from mtl_plugins.cli.browse import draw_sheet
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.task_specs import TASK_SPECS
 from mtl_plugins.visualization import PredictionPanelHook, image_from_inputs, panels, prediction_panel

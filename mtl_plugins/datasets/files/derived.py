@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from mmengine.logging import print_log
 
-from mtl_plugins.signals import ignore_signals
+from mtl_plugins.runtime.signals import ignore_signals
 
 from ..cache import CACHE_ENV, CacheError, default_cache_dir, exclusive, exhaust, fingerprint
 

@@ -12,9 +12,9 @@ from mmengine.hooks import Hook
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
+from mtl_plugins.runtime.hooks.outputs import append_line, going_on_without
 
 from ..optim_wrappers import SelectiveTaskGroupOptimWrapper
-from .outputs import append_line, going_on_without
 
 
 @HOOKS.register_module()

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
+from mtl_plugins.runtime.hooks.outputs import append_line, going_on_without
 
-from ..guards import bare_model
-from .outputs import append_line, going_on_without
+from ..step.guards import bare_model
 
 
 @HOOKS.register_module()
@@ -60,9 +60,9 @@ class GradientConflictHook(Hook):
         """Set up; refuses what has no gradients of single tasks.
 
         Raises:
-            TypeError: See :func:`mtl_plugins.engine.guards.bare_model`.
+            TypeError: See :func:`mtl_plugins.engine.step.guards.bare_model`.
         """
-        from ..task_grams import GramProbe
+        from .task_grams import GramProbe
 
         self._probe = GramProbe(bare_model(runner.model), runner.optim_wrapper)
         if is_main_process():

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
+from mtl_plugins.runtime.hooks.outputs import append_line, going_on_without
 
 from ..optim_wrappers import AdaTaskOptimWrapper
-from .outputs import append_line, going_on_without
 
 
 @HOOKS.register_module()

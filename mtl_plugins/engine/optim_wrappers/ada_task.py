@@ -14,7 +14,7 @@ from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
 from ..optimizers import AdaTask
-from ..step_batch import StepBatch
+from ..step.batch import StepBatch
 from .rows import TaskGradientOptimWrapper
 
 

@@ -17,11 +17,11 @@ from mtl_plugins.methods.aggregation.rows import gramian, weighted_sum
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import AGGREGATORS, OPTIM_WRAPPERS
 
-from ..feature_gradients import FeatureWatch
-from ..kept_columns import KeptColumns
 from ..methods import build_part
-from ..step_batch import Measurement, StepBatch, sum_of
-from ..task_gradients import Found, accumulate
+from ..step.batch import Measurement, StepBatch, sum_of
+from ..step.feature_gradients import FeatureWatch
+from ..step.gradients import Found, accumulate
+from ..step.kept_columns import KeptColumns
 from .rows import TaskGradientOptimWrapper
 
 HEADS = ('sum', 'weighted', None)

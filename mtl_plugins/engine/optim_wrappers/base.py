@@ -18,20 +18,20 @@ from mtl_plugins.errors import UserError, UserRuntimeError, refusing
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.methods.naming import RefusedValueError
 
-from ..batch_norm import check_policy
-from ..capture import ForwardCapture
-from ..closure import ForwardPolicy, TaskClosure
-from ..guards import bare_model, refuse_compiled
-from ..losses import LossTable
-from ..nonfinite import NonFiniteGuard, all_finite
 from ..one_task import one_task_note
-from ..parameters import ParameterTable
-from ..precision import Precision, precision_entry
-from ..reduction import Reducer
 from ..running import prepare_weighting, runner_around
-from ..silent_tasks import SilentTasks
-from ..step_batch import Closure, Measurement, StepBatch
-from ..task_gradients import refuse_complex
+from ..step.batch import Closure, Measurement, StepBatch
+from ..step.batch_norm import check_policy
+from ..step.capture import ForwardCapture
+from ..step.closure import ForwardPolicy, TaskClosure
+from ..step.gradients import refuse_complex
+from ..step.guards import bare_model, refuse_compiled
+from ..step.losses import LossTable
+from ..step.nonfinite import NonFiniteGuard, all_finite
+from ..step.parameters import ParameterTable
+from ..step.precision import Precision, precision_entry
+from ..step.reduction import Reducer
+from ..step.silent_tasks import SilentTasks
 from .saved_state import SavedState, other_tasks
 
 
@@ -44,18 +44,18 @@ class StepOptimWrapper(SavedState):
 
     Args:
         optimizer: The optimizer that is stepped.
-        tasks: Names of the tasks and how loss keys map to them, see :class:`mtl_plugins.engine.losses.LossTable`.
+        tasks: Names of the tasks and how loss keys map to them, see :class:`mtl_plugins.engine.step.losses.LossTable`.
             None: the model's ``tasks`` if it has some, else the loss keys of the first batch.
         num_valid: Entries of the model's output that count the labels behind the losses, where they have names of
-            their own; see :class:`mtl_plugins.engine.losses.LossTable`.
+            their own; see :class:`mtl_plugins.engine.step.losses.LossTable`.
         precision: ``'fp32'`` (the default), ``'bf16'`` or ``'fp16'``, or a dict of
-            :class:`mtl_plugins.engine.precision.Precision`.
+            :class:`mtl_plugins.engine.step.precision.Precision`.
         accumulative_counts: Batches per optimizer step; exact for every strategy (see
-            :class:`mtl_plugins.engine.step_batch.StepBatch`), at the price of one more forward without graph each.
+            :class:`mtl_plugins.engine.step.batch.StepBatch`), at the price of one more forward without graph each.
         clip_grad: As in MMEngine; acts on the averaged gradient that is stepped.
         bn_stats: Which forwards of a batch update BatchNorm statistics: ``'first'``, ``'every'`` or ``'active'``.
         same_noise: Whether all forwards of a batch see the same dropout and drop-path masks.
-        nonfinite: Options of :class:`mtl_plugins.engine.nonfinite.NonFiniteGuard`.
+        nonfinite: Options of :class:`mtl_plugins.engine.step.nonfinite.NonFiniteGuard`.
         seed: Seed of the strategy's private random generator; None takes torch's initial seed of rank 0.
         loss_scale, dtype: As for MMEngine's ``AmpOptimWrapper``; ``precision`` comes first.
 
@@ -125,8 +125,8 @@ class StepOptimWrapper(SavedState):
         """Meet the model: refuse what cannot work, and learn its task names if none were configured.
 
         Raises:
-            TypeError: See :func:`mtl_plugins.engine.guards.bare_model`.
-            UserError: See :func:`mtl_plugins.engine.task_gradients.refuse_complex`, for methods that compare gradients.
+            TypeError: See :func:`mtl_plugins.engine.step.guards.bare_model`.
+            UserError: See :func:`mtl_plugins.engine.step.gradients.refuse_complex`, for methods that compare gradients.
         """
         # The Runner compiles train_step after the wrapper has met the model.
         refuse_compiled(model)
@@ -194,7 +194,7 @@ class StepOptimWrapper(SavedState):
 
         Args:
             closure: ``closure(active=None, *, grad=True) -> {task: scalar loss}`` on this batch; a
-                :class:`mtl_plugins.engine.losses.TaskLosses` also carries valid elements.
+                :class:`mtl_plugins.engine.step.losses.TaskLosses` also carries valid elements.
 
         Raises:
             NonFiniteError: If a task or the gradient was not finite for too many batches in a row.

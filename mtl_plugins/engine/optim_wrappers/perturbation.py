@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError
 
-from ..step_batch import StepBatch
+from ..step.batch import StepBatch
 from .aggregation import GradientAggregationOptimWrapper
 
 TINY = 1e-12

@@ -14,8 +14,8 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.registry import WEIGHTINGS
 
 from ..methods import build_part
-from ..step_batch import Measurement, StepBatch
-from ..task_gradients import Found, ParameterSplit, SharedLayout, accumulate, add_found, caught
+from ..step.batch import Measurement, StepBatch
+from ..step.gradients import Found, ParameterSplit, SharedLayout, accumulate, add_found, caught
 from .base import StepOptimWrapper
 from .weighted_sum import refuse_grad_norms, task_weights
 

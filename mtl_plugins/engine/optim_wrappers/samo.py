@@ -13,9 +13,9 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
-from ..nonfinite import all_finite
-from ..step_batch import StepBatch
-from ..task_gradients import Found, add_found
+from ..step.batch import StepBatch
+from ..step.gradients import Found, add_found
+from ..step.nonfinite import all_finite
 from .perturbation import TINY, PerturbedOptimWrapper
 
 

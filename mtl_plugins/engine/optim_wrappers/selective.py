@@ -15,7 +15,7 @@ from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import AFFINITIES, GROUPERS, OPTIM_WRAPPERS, WEIGHTINGS
 
 from ..methods import build_part
-from ..step_batch import StepBatch
+from ..step.batch import StepBatch
 from .base import StepOptimWrapper
 from .weighted_sum import refuse_grad_norms, task_weights
 

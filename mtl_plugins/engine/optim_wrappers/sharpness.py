@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import AGGREGATORS, OPTIM_WRAPPERS
 
-from ..kept_columns import KeptColumns
 from ..methods import build_part
-from ..step_batch import Measurement, StepBatch
+from ..step.batch import Measurement, StepBatch
+from ..step.kept_columns import KeptColumns
 from .perturbation import TINY, PerturbedOptimWrapper
 
 

@@ -12,10 +12,10 @@ from mtl_plugins.errors import UserError, UserRuntimeError
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import OPTIM_WRAPPERS, WEIGHTINGS
 
-from ..grad_norms import gradient_norms
 from ..methods import build_part
-from ..step_batch import Measurement, StepBatch
-from ..task_gradients import ParameterSplit
+from ..step.batch import Measurement, StepBatch
+from ..step.grad_norms import gradient_norms
+from ..step.gradients import ParameterSplit
 from .base import StepOptimWrapper
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 
 from mtl_plugins.errors import UserError, UserKeyError
-from mtl_plugins.evaluation.targets import read_field, sample_name, valid_pixels
+from mtl_plugins.structures.fields import read_field, sample_name, valid_pixels
 from mtl_plugins.task_specs import get_task_spec
 
 NAN = float('nan')

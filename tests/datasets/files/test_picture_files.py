@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtl_plugins.apis.inference.sources import Inputs
 from mtl_plugins.datasets.files import UnreadableFileError, read_rgb
 from mtl_plugins.datasets.files.pictures import LIMIT_ENV, decode_picture, upright_size
 from mtl_plugins.datasets.photo_files import UnreadablePhotoError, find_photos, load_photo, read_photo, scan_photos
 from mtl_plugins.datasets.verification import check_decodes
 from mtl_plugins.errors import UserError
+from mtl_plugins.inference.sources import Inputs
 
 from .picture_files import KINDS, SIZE, by_opencv, by_pillow, png, shape, tiff, upright
 

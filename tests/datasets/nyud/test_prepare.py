@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from mtl_plugins.__main__ import run
-from mtl_plugins.apis.prepare_nyuv2 import main
+from mtl_plugins.cli.prepare_nyuv2 import main
+from mtl_plugins.cli.verify import main as verify
 from mtl_plugins.datasets import NYUDv2Dataset
 from mtl_plugins.datasets.nyud import layout
 from mtl_plugins.datasets.nyud.geometry import KINECT, fit_normals, label_borders
 from mtl_plugins.datasets.nyud.sources import official_tables
-from mtl_plugins.datasets.verification.cli import main as verify
 
 SIZE = (120, 160)
 NUMBERS = (1, 2, 3, 4, 5, 1449)  # 1, 2 and 1449 belong to the test set

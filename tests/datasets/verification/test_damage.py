@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 import pytest
 
+from mtl_plugins.cli import verify as cli
 from mtl_plugins.datasets.nyud.export import export_nyud
 from mtl_plugins.datasets.nyud.layout import PACKAGINGS
 from mtl_plugins.datasets.pascal_context.export import export_pascal_context
 from mtl_plugins.datasets.taskonomy import layout as taskonomy
 from mtl_plugins.datasets.taskonomy.export import NAMES_IN_FILES, export_taskonomy
-from mtl_plugins.datasets.verification import cli, get_layout_check, verify
+from mtl_plugins.datasets.verification import get_layout_check, verify
 
 from . import damages
 

@@ -1,0 +1,107 @@
+"""Look at what a dataset gives (``browse``): images with all targets as pictures, after the pipeline of the config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from PIL import Image, ImageDraw, ImageFont
+from rich.progress import track
+
+from mtl_plugins.config.cfg_options import ConfigArgumentParser
+from mtl_plugins.config.loading import load_config
+from mtl_plugins.config.refusals import refusals_of
+from mtl_plugins.datasets import AbsoluteSampler
+from mtl_plugins.errors import UserError
+from mtl_plugins.registry import DATASETS
+from mtl_plugins.structures.fields import without_padding
+from mtl_plugins.task_specs import get_task_spec
+from mtl_plugins.visualization.painters import paint
+
+from .arguments import add_data_root, folder_to_write, positive
+
+SMALLEST = 160
+GAP, HEADING = 8, 22
+
+
+def build_parser() -> ConfigArgumentParser:
+    """The options of ``browse``."""
+    parser = ConfigArgumentParser(
+        prog='browse',
+        description='Write pictures of the images of a dataset and all their targets, as they leave the pipeline.',
+        epilog='Example: python -m mtl_plugins browse CONFIG --split val -n 4',
+    )
+    parser.add_argument('config', metavar='CONFIG', help='config file')
+    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train', help='default: train')
+    parser.add_argument('--out', type=folder_to_write, metavar='DIR', help='default: work_dirs/browse/<config>/<split>')
+    parser.add_argument('-n', '--number', type=positive, default=8, help='number of pictures (default: 8)')
+    add_data_root(parser)
+    return parser
+
+
+def build_dataset(cfg: Config, split: str) -> Any:
+    """The dataset of a split.
+
+    Raises:
+        ValueError: If the config has none.
+    """
+    loader = cfg.get(f'{split}_dataloader')
+    if not loader:
+        raise UserError(f'the config has no {split}_dataloader; choose another --split')
+    init_default_scope(cfg.get('default_scope', 'mtl_plugins'))
+    with refusals_of(cfg):
+        dataset = DATASETS.build(loader['dataset'])
+        if hasattr(dataset, 'full_init'):
+            dataset.full_init()
+    return dataset
+
+
+def draw_sheet(packed: dict[str, Any], meta: dict[str, Any], columns: int = 6) -> Image.Image:
+    """One picture of the image and every target of a packed sample, each under its title."""
+    sample = packed['data_samples']
+    image = packed['inputs'].numpy()[::-1].transpose(1, 2, 0)
+    keys = sorted(key for key in sample.keys() if key.startswith('gt_'))  # noqa: SIM118 - it is no mapping
+    if any(sample.get(key).data.shape[-2:] != image.shape[:2] for key in keys):
+        image = without_padding(image, sample)  # the image alone was padded, as pipelines for tests do
+    panels = [('Image', image)]
+    for key in keys:
+        spec = get_task_spec(key[len('gt_') :])
+        palette, span = (meta.get(name, {}).get(spec.key) for name in ('palettes', 'value_ranges'))
+        panels.append((spec.title, paint(spec, sample.get(key).data, palette=palette, value_range=span)))
+    height, width = (max(panel.shape[axis] for _, panel in panels) for axis in (0, 1))
+    zoom = max(1, -(-SMALLEST // min(height, width)))
+    height, width, columns = height * zoom, width * zoom, min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    sheet = Image.new('RGB', (GAP + columns * (width + GAP), GAP + rows * (height + HEADING + GAP)), 'white')
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
+    for number, (title, panel) in enumerate(panels):
+        left, top = GAP + number % columns * (width + GAP), GAP + number // columns * (height + HEADING + GAP)
+        draw.text((left, top), title, fill='black', font=font)
+        sheet.paste(Image.fromarray(np.ascontiguousarray(panel).repeat(zoom, 0).repeat(zoom, 1)), (left, top + HEADING))
+    return sheet
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse ``argv`` and draw; returns the exit code."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    try:
+        cfg = load_config(args.config, args.cfg_options, data_root=args.data_root)
+        dataset = build_dataset(cfg, args.split)
+    except (UserError, FileNotFoundError) as error:
+        parser.error(str(error))
+    out = Path(args.out or Path('work_dirs', 'browse', Path(args.config).stem, args.split))
+    out.mkdir(parents=True, exist_ok=True)
+    # Positions from the start of the stream, so that random transforms show what training sees.
+    seed = (cfg.get('randomness') or {}).get('seed') or 0
+    sampler = AbsoluteSampler(dataset, shuffle=args.split == 'train', seed=seed)
+    count = min(args.number, len(dataset))
+    for number, index in zip(track(range(count), 'Draw'), sampler):
+        sheet = draw_sheet(dataset[index], dataset.metainfo)
+        sheet.save(out / f'{number:04d}_sample{int(index):06d}.png')
+    print(f'{count} of {len(dataset)} samples of the {args.split} split are drawn in {out.resolve()}')
+    return 0

@@ -1,0 +1,158 @@
+"""What a model costs: parameters and multiply-adds of its parts, without its weights in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, init_default_scope
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from mtl_plugins.config.cfg_options import ConfigArgumentParser
+from mtl_plugins.config.loading import load_config
+from mtl_plugins.config.missing_packages import refuse_missing_packages
+from mtl_plugins.config.refusals import refusals_of
+from mtl_plugins.experiments.measuring import image_size
+from mtl_plugins.visualization.parts import PartBar, draw_parts
+
+from .arguments import folder_to_write, positive
+
+
+@dataclass(frozen=True)
+class PartCost:
+    """Cost of one part of a model.
+
+    Attributes:
+        name: Name of the module, ``''`` for the whole model.
+        parameters: Numbers that are learned.
+        multiply_adds: Multiply-adds of convolutions, matrix products and attention for one image. Normalisation,
+            activations, softmax, pooling and interpolation are not counted. One multiply-add is two floating point
+            operations, but is what most papers call a FLOP.
+    """
+
+    name: str
+    parameters: int
+    multiply_adds: int
+
+
+def model_cost(model: Mapping[str, Any], size: Sequence[int], depth: int = 1) -> list[PartCost]:
+    """Count the cost of a model's prediction for one image.
+
+    The model is built without memory for its weights and run on tensors without values, so that the largest models can
+    be counted anywhere.
+
+    Args:
+        model: Config of the model, which takes ``(images, mode='tensor')``; pretrained weights are not looked for.
+        size: Height and width of the image.
+        depth: Levels of parts below the whole model.
+
+    Returns:
+        The whole model, then its parts, each followed by its own.
+    """
+    cfg = Config(dict(model=model)).model.to_dict()
+    if cfg['backbone'].get('pretrained'):
+        cfg['backbone']['pretrained'] = False
+    refuse_missing_packages(cfg)
+    with torch.device('meta'):
+        built = revert_sync_batchnorm(MODELS.build(cfg)).eval()
+    counter = FlopCounterMode(display=False)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        built.to_empty(device='cpu')
+        with counter, torch.no_grad():
+            built(torch.empty(1, 3, *size), mode='tensor')
+    return _parts('', type(built).__name__, built, counter.get_flop_counts(), depth)
+
+
+def _parts(name: str, key: str, module: nn.Module, counts: Mapping[str, Mapping], depth: int) -> list[PartCost]:
+    parts = [PartCost(name, sum(p.numel() for p in module.parameters()), _operations(key, module, counts) // 2)]
+    for child_name, child in module.named_children() if depth else ():
+        path = f'{name}.{child_name}' if name else child_name
+        parts += _parts(path, f'{key}.{child_name}', child, counts, depth - 1)
+    return [part for part in parts if part.parameters or part.multiply_adds]
+
+
+def _operations(key: str, module: nn.Module, counts: Mapping[str, Mapping]) -> int:
+    """Floating point operations inside a module; containers that are never called themselves stand for their parts."""
+    if key in counts:
+        return sum(counts[key].values())
+    return sum(_operations(f'{key}.{name}', child, counts) for name, child in module.named_children())
+
+
+def main_parts(parts: Sequence[PartCost]) -> list[PartCost]:
+    """Backbone, decoder and every head, or what else the model consists of: parts that do not overlap.
+
+    Args:
+        parts: Of :func:`model_cost` with ``depth`` 2 or more.
+    """
+    heads = [part for part in parts if part.name.startswith('heads.') and part.name.count('.') == 1]
+    tops = [part for part in parts if part.name and '.' not in part.name and not (heads and part.name == 'heads')]
+    return tops + heads
+
+
+def build_parser() -> ConfigArgumentParser:
+    """The options of ``model_cost``."""
+    parser = ConfigArgumentParser(
+        prog='model_cost',
+        description='Parameters and multiply-adds of a model and its parts, for one image. Needs neither data nor '
+        'weights, and hardly any memory. Multiply-adds are those of convolutions, matrix products and attention.',
+        epilog='example: python tools/analysis/model_cost.py configs/rooms/stgu_vit-micro_8b-2k_rooms-96.py',
+    )
+    parser.add_argument('config', help='config with a model; a fragment of configs/_base_/models with heads will do')
+    parser.add_argument('--size', type=positive, nargs=2, metavar=('H', 'W'), help="size of the image (the config's)")
+    parser.add_argument(
+        '--depth', type=positive, metavar='N', help='levels of parts that are listed (backbone, decoder and each head)'
+    )
+    parser.add_argument(
+        '--out', type=folder_to_write, metavar='DIR', help='folder of the picture (work_dirs/cost/<config name>)'
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse ``argv`` and print the table; returns the exit code."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    cfg = load_config(args.config, args.cfg_options)
+    if not cfg.get('model'):
+        parser.error(f'{args.config} has no model')
+    size = tuple(args.size) if args.size else image_size(cfg)
+    if size is None:
+        parser.error('the config does not tell the size of the images; give --size H W')
+    init_default_scope(cfg.get('default_scope', 'mtl_plugins'))
+    with refusals_of(cfg):
+        parts = model_cost(cfg.model, size, max(args.depth or 0, 2))
+    listed = [part for part in parts if not part.name or part.name.count('.') < args.depth] if args.depth else None
+    main_ones = main_parts(parts)
+    whole = parts[0]
+    table = Table(title=f'one image of {size[0]} x {size[1]}')
+    table.add_column('part', no_wrap=True)
+    for heading in ('parameters', '%', 'multiply-adds (10⁹)', '%'):
+        table.add_column(heading, justify='right')
+    for part in listed or [whole, *main_ones]:
+        table.add_row(
+            part.name or 'whole model',
+            f'{part.parameters:,}',
+            _share(part.parameters, whole.parameters),
+            f'{part.multiply_adds / 1e9:,.{2 if part.multiply_adds >= 1e10 else 4}f}',
+            _share(part.multiply_adds, whole.multiply_adds),
+        )
+    console = Console()
+    console.print(table)
+    path = (args.out or Path('work_dirs', 'cost', Path(args.config).stem)) / 'model_cost.png'
+    bars = [PartBar(part.name, part.parameters, part.multiply_adds) for part in main_ones]
+    draw_parts(bars, 'Where the model is large and where it computes', f'One image of {size[0]} x {size[1]}', path)
+    console.print(str(path), soft_wrap=True, highlight=False, markup=False)
+    return 0
+
+
+def _share(value: float, whole: float) -> str:
+    return f'{100 * value / whole:.1f}' if whole else '-'

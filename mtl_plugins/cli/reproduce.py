@@ -1,0 +1,178 @@
+"""Published tables from the command line: ``tools/analysis/reproduce.py``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from mtl_plugins.config.cfg_options import ConfigArgumentParser
+from mtl_plugins.config.loading import configs_root
+from mtl_plugins.datasets.nyud.prepare import read_provenance
+from mtl_plugins.errors import UserFileNotFoundError
+from mtl_plugins.evaluation.result_table import render_text
+from mtl_plugins.experiments.reproduce import (
+    PublishedTable,
+    RowRuns,
+    RunOptions,
+    fill_table,
+    list_tables,
+    load_table,
+    plan_table,
+    to_markdown,
+    to_rich,
+    write_metafile,
+)
+from mtl_plugins.experiments.runs import TrainingRun, execute, terminating_like_ctrl_c
+from mtl_plugins.runtime.checkpoints import write_atomically
+from mtl_plugins.runtime.hooks import EXIT_PREEMPTED
+from mtl_plugins.runtime.work_folder import naming
+
+from .arguments import add_data_root, file_to_write, folder_to_write, names, positive, seeds
+
+MAX_WIDTH = 400
+EPILOG = (
+    'Start the same command again after an interruption: finished runs count, the others go on from their newest '
+    'checkpoint. Without --run nothing is trained. exit codes: 0 done, 1 some run failed, 2 wrong arguments, '
+    '75 interrupted. Example: reproduce.py taskonomy-vit-l --dry-run'
+)
+
+
+def build_parser() -> ConfigArgumentParser:
+    """The options of the tool."""
+    parser = ConfigArgumentParser(
+        prog='reproduce',
+        description='Print or run the trainings behind a published table, and fill it: our number, the published one, '
+        'and the difference. Rows whose method is not part of mtl_plugins are shown as published only.',
+        epilog=EPILOG,
+    )
+    parser.add_argument('table', nargs='?', metavar='TABLE', help=f'one of {", ".join(list_tables())}')
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument('--dry-run', action='store_true', help='print all commands and stop')
+    action.add_argument('--run', action='store_true', help='train what is missing, then fill the table')
+    parser.add_argument(
+        '--rows', type=names, metavar='A,B', help='only these rows, by name or method key (all of ours)'
+    )
+    parser.add_argument('--seeds', type=seeds, default=[0], metavar='0,1', help='one run each; the table has means (0)')
+    parser.add_argument('--backbone', metavar='NAME', help='another than that of the table, e.g. vit-tiny for a trial')
+    parser.add_argument('--gpus', type=positive, default=1, metavar='N', help='processes per run; they share the batch')
+    parser.add_argument('--jobs', type=positive, default=1, metavar='N', help='trainings at a time (1)')
+    parser.add_argument(
+        '--work-dir', type=folder_to_write, default=Path('work_dirs/reproduce'), metavar='DIR', help='all runs'
+    )
+    parser.add_argument('--out', type=file_to_write, metavar='FILE.md', help='the table (<work dir>/<table>/table.md)')
+    parser.add_argument('--metafile', action='store_true', help='write finished rows into the metafile of the configs')
+    parser.add_argument('--list', action='store_true', help='list the tables and stop')
+    add_data_root(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse ``argv`` and print, run or fill; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    console = Console(soft_wrap=True, highlight=False)
+    if args.list or args.table is None:
+        for name in list_tables():
+            console.print(f'{name:22} {load_table(name).title}', markup=False)
+        return 0 if args.list else parser.error('name a TABLE of this list')
+    table = load_table(args.table)
+    rows = [table.row(name) for name in args.rows] if args.rows else list(table.rows)
+    options = _options(args, argv)
+    planned = plan_table(table, rows, options)
+    runs = [run for plan in planned for run in plan.runs.values()]
+    if args.dry_run:
+        _print_commands(console, planned)
+        return 0
+    failed = []
+    if args.run:
+        if args.data_root and not Path(args.data_root).expanduser().is_dir():
+            raise UserFileNotFoundError(f'--data-root {args.data_root}: there is no such folder; give that of the data')
+        try:
+            with naming(args.work_dir), terminating_like_ctrl_c():
+                for run in runs:
+                    run.prepare()
+                failed = _train([run for run in runs if not run.finished()], args.jobs, console)
+        except KeyboardInterrupt:
+            console.print('stopped; start the same command again to go on')
+            return EXIT_PREEMPTED
+    _report(console, table, planned, options, args)
+    return 1 if failed else 0
+
+
+def _options(args: argparse.Namespace, argv: Sequence[str]) -> RunOptions:
+    return RunOptions(
+        seeds=tuple(args.seeds),
+        data_root=args.data_root,
+        backbone=args.backbone,
+        gpus=args.gpus,
+        cfg_options=_raw_options(argv),
+        root=args.work_dir,
+    )
+
+
+def _raw_options(argv: Sequence[str]) -> tuple[str, ...]:
+    """The ``KEY=VALUE`` words as they were typed, to be handed on to the trainings."""
+    words, inside = [], False
+    for word in argv:
+        if word == '--cfg-options':
+            inside = True
+        elif word.startswith('--cfg-options='):
+            words.append(word.split('=', 1)[1])
+        elif inside and '=' in word and not word.startswith('-'):
+            words.append(word)
+        else:
+            inside = False
+    return tuple(words)
+
+
+def _print_commands(console: Console, planned: Sequence[RowRuns]) -> None:
+    for plan in planned:
+        if not plan.row.ours:
+            console.print(f'# {plan.row.name}: published only, the method is not part of mtl_plugins', markup=False)
+        for run in plan.runs.values():
+            console.print(f'# {run.name}', markup=False)
+            command = ['python', *run.command[1:]]
+            console.print(shlex.join(command), markup=False)
+
+
+def _train(runs: Sequence[TrainingRun], jobs: int, console: Console) -> list[TrainingRun]:
+    execute(runs, jobs, console)
+    failed = [run for run in runs if run.error]
+    for run in failed:
+        console.print(f'FAILED {run.name}: {run.error}', markup=False)
+    return failed
+
+
+def _report(
+    console: Console, table: PublishedTable, planned: Sequence[RowRuns], options: RunOptions, args: argparse.Namespace
+) -> None:
+    filled = fill_table(table, planned)
+    # Squeezed into a narrow terminal, a table of eleven columns would hold nothing but dots.
+    console.print(f'\n{render_text(to_rich(table, filled), width=MAX_WIDTH)}\n', markup=False)
+    console.print(f'published: {table.source}', markup=False)
+    console.print(table.caution, markup=False)
+    provenance = read_provenance(options.data_root) if options.data_root else None
+    if provenance:
+        console.print(f'{options.data_root} was made by prepare-nyuv2: {provenance["note"]}', markup=False)
+    done, wanted = sum(row.finished for row in filled), sum(row.planned for row in filled)
+    console.print(f'{done} of {wanted} runs are finished' + ('' if done == wanted else '; --run trains the others'))
+    remark = f'Data: {provenance["note"]}. ' if provenance else ''
+    if not options.as_published(table):
+        changes = ' '.join([*([f'backbone {options.backbone}'] * bool(options.backbone)), *options.cfg_options])
+        differs = f'Our runs differ from the setting of the table ({changes}); the differences mean little.'
+        console.print(differs, markup=False)
+        remark += differs
+    out = args.out or Path(options.root, table.name, options.backbone or table.backbone, 'table.md')
+    write_atomically(to_markdown(table, filled, remark).encode(), out)
+    console.print(f'table: {os.path.relpath(out)}', markup=False)
+    if args.metafile:
+        path = configs_root() / table.dataset / 'metafile.yml'
+        written = write_metafile(path, table, planned, filled, options)
+        console.print(f'{path}: {", ".join(written)}' if written else 'no row is finished: no metafile', markup=False)

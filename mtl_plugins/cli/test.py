@@ -1,0 +1,79 @@
+"""Evaluation from the command line: ``tools/test.py`` and ``python -m mtl_plugins test``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+
+from mtl_plugins.config.cfg_options import ConfigArgumentParser
+from mtl_plugins.config.foreign_hooks import draw_into, draws_by_itself
+from mtl_plugins.config.loading import load_config, set_tta
+from mtl_plugins.config.refusals import refusals_of
+from mtl_plugins.config.runner import build_runner
+from mtl_plugins.config.start import check_loop
+from mtl_plugins.errors import UserFileNotFoundError
+from mtl_plugins.runtime.checkpoints import safe_loading, write_atomically
+from mtl_plugins.runtime.work_folder import naming
+
+from .arguments import add_data_root, add_launcher, add_tasks, add_trust, file_to_write, folder_to_write, positive
+
+
+def build_parser() -> ConfigArgumentParser:
+    """The options of ``test``."""
+    parser = ConfigArgumentParser(prog='test', description='Evaluate a trained model: metrics and pictures.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--work-dir', type=folder_to_write, metavar='DIR', help='folder for the log (work_dirs/<config name>)'
+    )
+    parser.add_argument('--out', type=file_to_write, metavar='FILE.json', help='also write the metrics to this file')
+    parser.add_argument(
+        '--show-dir', type=folder_to_write, metavar='DIR', help='write prediction panels into this folder'
+    )
+    parser.add_argument('--num-panels', type=positive, default=16, metavar='N', help='how many panels (16)')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help="the config's tta_model, or else the mean with the mirrored image, for all tasks",
+    )
+    add_tasks(parser)
+    add_data_root(parser)
+    add_trust(parser)
+    add_launcher(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse ``argv`` and evaluate; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = load_config(args.config, args.cfg_options, work_dir=args.work_dir, data_root=args.data_root, tasks=args.tasks)
+    if not Path(args.checkpoint).is_file():
+        raise UserFileNotFoundError(f'checkpoint {args.checkpoint} not found')
+    for name in ('val', 'test'):
+        check_loop(cfg, name)
+    if args.tta:
+        set_tta(cfg)
+    cfg.launcher = args.launcher
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    hooks = [hook for hook in cfg.get('custom_hooks') or [] if not hook['type'].endswith('PredictionPanelHook')]
+    if args.show_dir and draws_by_itself(cfg):
+        draw_into(cfg, str(args.show_dir))
+    elif args.show_dir:
+        hooks.append(
+            dict(type='mtl_plugins.PredictionPanelHook', num_panels=args.num_panels, show_dir=str(args.show_dir))
+        )
+    cfg.custom_hooks = hooks
+    with safe_loading(args.trust_checkpoint), naming(cfg.work_dir):
+        runner = build_runner(cfg)
+        with refusals_of(cfg):
+            metrics = runner.test()
+    if args.out and is_main_process():
+        text = json.dumps({name: float(value) for name, value in metrics.items()}, indent=2) + '\n'
+        with naming(args.out, '--out'):
+            write_atomically(text.encode(), args.out)
+    return 0

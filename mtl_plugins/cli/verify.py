@@ -1,0 +1,150 @@
+"""The command ``tools/datasets/verify.py``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtl_plugins.datasets.files.folders import FolderNotFoundError
+from mtl_plugins.datasets.verification.base import LayoutCheck
+from mtl_plugins.datasets.verification.kinds import make_problem
+from mtl_plugins.datasets.verification.manifest import (
+    Changes,
+    Manifest,
+    ManifestError,
+    check_writable,
+    compare,
+    default_manifest_path,
+    load_manifest,
+    save_manifest,
+)
+from mtl_plugins.datasets.verification.registry import get_layout_check, layout_check_names
+from mtl_plugins.datasets.verification.report import Report
+from mtl_plugins.datasets.verification.runner import Verification, VerificationError, default_workers, verify
+from mtl_plugins.errors import UserError
+
+CLEAN, PROBLEMS, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = argparse.ArgumentParser(
+        prog='verify.py',
+        description='Check a dataset folder: layout, counts, and every file. Nothing is written into the folder.\n'
+        'The first run notes the hashes of all files in a manifest; later runs tell what has changed since.',
+        epilog='Example: python tools/datasets/verify.py nyud data/NYUDv2\n'
+        'Exit code: 0 clean, 1 problems, 2 wrong usage, 130 interrupted',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names = ', '.join(layout_check_names())
+    parser.add_argument('dataset', metavar='DATASET', help=f'{names}, or package.module:Class of a check of your own')
+    parser.add_argument('root', metavar='ROOT', type=Path, help='the folder of the dataset, or the one above it')
+    parser.add_argument(
+        '-j', '--jobs', type=int, default=default_workers(), metavar='N', help='processes (default: %(default)s)'
+    )
+    parser.add_argument('--quick', action='store_true', help='look only whether all files are there; open none')
+    parser.add_argument(
+        '--show', type=int, default=5, metavar='N', help='files to list per kind of problem (default: %(default)s)'
+    )
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the whole report as JSON too')
+    parser.add_argument(
+        '--manifest', type=Path, metavar='FILE', help='the manifest (default: one per folder, in the cache)'
+    )
+    parser.add_argument('--update-manifest', action='store_true', help='accept changed and removed files')
+    parser.add_argument('--no-hash', action='store_true', help='neither write nor compare a manifest')
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.jobs < 1 or args.show < 0:
+        parser.error('--jobs must be 1 or more, and --show 0 or more')
+    for option, path in (('--json', args.json), ('--manifest', args.manifest)):
+        if path is not None and (not path.name or path.is_dir()):
+            parser.error(f'{option}: expected a file to write, but got {str(path)!r}')
+    if args.json and not os.access(args.json.parent, os.W_OK):
+        parser.error(f'--json: {args.json} cannot be written: there is no folder {args.json.parent} to write into')
+    if (args.no_hash or args.quick) and (args.manifest or args.update_manifest):
+        parser.error('--manifest and --update-manifest need the hashes that --no-hash and --quick leave out')
+    if not args.root.is_dir():
+        parser.error(f'there is no folder {args.root}')
+    try:
+        check_class = get_layout_check(args.dataset)
+    except (UserError, ImportError) as error:
+        parser.error(str(error))
+    try:
+        report = run(args, check_class)
+    except (ManifestError, VerificationError) as error:
+        print(f'verify.py: {error}', file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print('verify.py: interrupted; nothing was written', file=sys.stderr)
+        return INTERRUPTED
+    return tell(report, args)
+
+
+def run(args: argparse.Namespace, check_class: type[LayoutCheck]) -> Report:
+    """Verify the folder, and compare with or write its manifest."""
+    start = time.monotonic()
+    try:
+        check = check_class(args.root)
+    except FileNotFoundError as error:
+        # What the loader advises is to call this command.
+        text = error.finding if isinstance(error, FolderNotFoundError) else str(error)
+        problem = make_problem('wrong folder', '', text)
+        return Report(args.dataset, str(args.root), {}, Verification((problem,)))
+    stamps = not (args.no_hash or args.quick)
+    path = old = None
+    if stamps:
+        path = args.manifest or default_manifest_path(check.NAME, check.root)
+        old = load_manifest(path, check.NAME)
+        check_writable(path)
+    outcome = verify(check, workers=args.jobs, content=not args.quick, stamps=stamps)
+    changes, sentence = None, ''
+    if stamps:
+        changes, sentence = settle_manifest(
+            path, old, Manifest(check.NAME, outcome.stamps), outcome, args.update_manifest
+        )
+    return Report(check.NAME, str(check.root), check.describe(), outcome, changes, sentence, time.monotonic() - start)
+
+
+def settle_manifest(
+    path: Path, old: Manifest | None, found: Manifest, outcome: Verification, update: bool
+) -> tuple[Changes | None, str]:
+    """Compare with the manifest, or write it; returns the differences and a sentence about what was done.
+
+    Only sound files enter a manifest. One that is there is replaced only by ``update``; new files are added to it.
+    """
+    bad = {problem.path for problem in outcome.problems}
+    sound = {name: stamp for name, stamp in found.stamps.items() if name not in bad}
+    if old is None or update:
+        if not sound:
+            return None, ''
+        save_manifest(path, Manifest(found.dataset, sound))
+        return None, f'manifest: {len(sound)} files noted in {path}'
+    changes = compare(old, sound, bad)
+    if changes.new:
+        save_manifest(path, Manifest(found.dataset, {**sound, **old.stamps}))
+    same = len(old.stamps.keys() & sound.keys()) - len(changes.changed)
+    return changes, f'manifest: {same} of {len(old.stamps)} files are as noted in {path}'
+
+
+def tell(report: Report, args: argparse.Namespace) -> int:
+    """Print the report, write the JSON, and return the exit code."""
+    print(report.as_text(args.show))
+    if args.json:
+        temporary = args.json.with_name(f'.{args.json.name}.{os.getpid()}.tmp')
+        try:
+            temporary.write_text(json.dumps(report.as_dict(), indent=1) + '\n', encoding='utf-8')
+            os.replace(temporary, args.json)
+        except OSError as error:
+            print(f'verify.py: cannot write --json {args.json} ({error})', file=sys.stderr)
+            return USAGE
+    return PROBLEMS if report.problems else CLEAN

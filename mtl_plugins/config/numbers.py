@@ -1,0 +1,191 @@
+"""What every config has in common, shapes and numbers, checked before anything is built from it."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.config import Config
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+
+from mtl_plugins.config.arguments import LARGEST_SEED
+from mtl_plugins.errors import UserError
+
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+_NEEDS_WORKERS = ('prefetch_factor', 'timeout', 'multiprocessing_context')
+
+
+class Number:
+    """What a number of a config must be.
+
+    Args:
+        low: Smallest value.
+        whole: Whether it is a whole number.
+        above: Whether ``low`` itself is excluded.
+        high: Largest value.
+        also: Values outside that range that mean something too.
+    """
+
+    def __init__(
+        self, low: float = 0, *, whole: bool = False, above: bool = False, high: float = math.inf, also: tuple = ()
+    ) -> None:
+        self.low, self.whole, self.above, self.high, self.also = low, whole, above, high, also
+
+    def __str__(self) -> str:
+        kind = 'a whole number' if self.whole else 'a number'
+        limits = f'above {self.low}' if self.above else f'of {self.low} or more'
+        limits += f', at most {self.high}' if self.high < math.inf else ''
+        return f'{kind} {limits}' + ''.join(f', or {value}' for value in self.also)
+
+    def accepts(self, value: Any) -> bool:
+        """Whether ``value`` is such a number."""
+        if value in self.also and not isinstance(value, bool):
+            return True
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else (int, float)):
+            return False
+        try:
+            float(value)
+        except OverflowError:  # a whole number above all floats
+            return False
+        return math.isfinite(value) and (value > self.low if self.above else value >= self.low) and value <= self.high
+
+
+_COUNT, _LIMIT = Number(1, whole=True), Number(0, above=True)
+_AMOUNT, _INDEX = Number(), Number(whole=True)
+_RULES = {
+    **{f'{loader}.batch_size': _COUNT for loader in _LOADERS},
+    **{f'{loader}.num_workers': _INDEX for loader in _LOADERS},
+    **{f'{loader}.prefetch_factor': Number(1, whole=True, also=(None,)) for loader in _LOADERS},
+    'train_cfg.max_iters': _COUNT,
+    'train_cfg.max_epochs': _COUNT,
+    'train_cfg.val_interval': _COUNT,
+    'train_cfg.val_begin': _INDEX,
+    'randomness.seed': Number(whole=True, high=LARGEST_SEED, also=(None,)),
+    'optim_wrapper.accumulative_counts': _COUNT,
+    'optim_wrapper.clip_grad.max_norm': _LIMIT,
+    'optim_wrapper.clip_grad.clip_value': _LIMIT,
+    'optim_wrapper.optimizer.lr': _AMOUNT,
+    'optim_wrapper.optimizer.weight_decay': _AMOUNT,
+    'optim_wrapper.optimizer.momentum': _AMOUNT,
+    'optim_wrapper.optimizer.eps': _AMOUNT,
+    'default_hooks.*.interval': Number(1, whole=True, also=(-1,)),
+    'default_hooks.checkpoint.max_keep_ckpts': Number(1, whole=True, also=(-1,)),
+    'custom_hooks.*.interval': Number(1, whole=True, also=(-1,)),
+    'param_scheduler.*.begin': _INDEX,
+    'param_scheduler.*.end': Number(1, whole=True, also=(math.inf,)),
+    'param_scheduler.*.eta_min': _AMOUNT,
+    'param_scheduler.*.power': _AMOUNT,
+    'param_scheduler.*.gamma': _AMOUNT,
+    'param_scheduler.*.start_factor': _LIMIT,
+    'param_scheduler.*.T_max': _COUNT,
+}
+"""Place in the config -> what stands there must be, if anything does; ``*`` is every entry."""
+
+
+_DICT, _LIST, _NOTHING = (dict, 'a dict'), (list | tuple, 'a list'), (type(None), 'None')
+_SHAPES = {
+    **{f'{loader}{part}': (_DICT, _NOTHING) for loader in _LOADERS for part in ('', '.dataset', '.sampler')},
+    'train_cfg': (_DICT, _NOTHING),
+    'val_cfg': (_DICT, _NOTHING),
+    'test_cfg': (_DICT, _NOTHING),
+    'model': (_DICT,),
+    'model.backbone': (_DICT,),
+    'model.heads': (_DICT,),
+    'model.heads.*': (_DICT,),
+    'model.data_preprocessor': (_DICT, _NOTHING),
+    'optim_wrapper': (_DICT, _NOTHING),
+    'optim_wrapper.optimizer': (_DICT,),
+    'optim_wrapper.clip_grad': (_DICT, _NOTHING),
+    'param_scheduler': (_DICT, _LIST, _NOTHING),
+    'param_scheduler.*': (_DICT, _LIST),
+    'default_hooks': (_DICT, _NOTHING),
+    'default_hooks.*': (_DICT, _NOTHING),
+    'custom_hooks': (_LIST, _NOTHING),
+    'custom_hooks.*': (_DICT,),
+    'val_evaluator': (_DICT, _LIST, _NOTHING),
+    'test_evaluator': (_DICT, _LIST, _NOTHING),
+    'randomness': (_DICT,),
+    'env_cfg': (_DICT,),
+    'visualizer': (_DICT, _NOTHING),
+    'log_processor': (_DICT,),
+    'work_dir': ((str, 'text'), _NOTHING),
+    'load_from': ((str, 'text'), _NOTHING),
+    'default_scope': ((str, 'text'), _NOTHING),
+    'resume': ((bool, 'True or False'), (str, 'text'), _NOTHING),
+}
+"""Place in the config -> what it may be, if it is there."""
+
+
+def check_shapes(cfg: Config) -> None:
+    """Refuse what is no dict, list or text where one must be.
+
+    Raises:
+        UserError: For the first entry of another shape.
+    """
+    for pattern, shapes in _SHAPES.items():
+        for place, value in entries(cfg._cfg_dict, pattern.split('.')):
+            wanted = ' or '.join(name for _, name in shapes)
+            # A class or an object of a pure Python config builds itself.
+            plain = isinstance(value, int | float | str | list | tuple | dict | None)
+            if plain and not any(isinstance(value, kind) for kind, _ in shapes):
+                raise UserError(f'{place} must be {wanted}, but is {value!r}')
+
+
+def settle_numbers(cfg: Config) -> None:
+    """Refuse shapes and numbers that no run can have, and leave out what only a loader with worker processes takes.
+
+    Raises:
+        UserError: For the first entry of another shape, and the first number that is none or out of range.
+    """
+    check_shapes(cfg)
+    for pattern, number in _RULES.items():
+        for place, value in entries(cfg._cfg_dict, pattern.split('.')):
+            if not number.accepts(value):
+                raise UserError(f'{place} must be {number}, but is {value!r}')
+    for _, wrapper in (*entries(cfg._cfg_dict, ['optim_wrapper']), *entries(cfg._cfg_dict, ['optim_wrapper', '*'])):
+        if isinstance(wrapper, dict):
+            _check_clipping(wrapper.get('clip_grad'))
+    for name in _LOADERS:
+        loader = cfg.get(name)
+        if isinstance(loader, dict) and loader.get('num_workers', 0) == 0:
+            if loader.get('persistent_workers'):
+                loader['persistent_workers'] = False
+            for option in _NEEDS_WORKERS:
+                loader.pop(option, None)
+
+
+_CLIPS = {'norm': (clip_grad_norm_, 'max_norm'), 'value': (clip_grad_value_, 'clip_value')}
+
+
+def _check_clipping(clip: Any) -> None:
+    if not clip or not isinstance(clip, dict):
+        return
+    kind = clip.get('type', 'norm')
+    if kind not in _CLIPS:
+        raise UserError(f"optim_wrapper.clip_grad.type must be 'norm' or 'value', but is {kind!r}")
+    clipper, needed = _CLIPS[kind]
+    known = {*inspect.signature(clipper).parameters, 'type'} - {'parameters'}
+    wrong = [name for name in clip if name not in known] or [needed] * (needed not in clip)
+    if wrong:
+        problem = 'lacks' if wrong == [needed] else 'has an unknown entry'
+        raise UserError(
+            f'optim_wrapper.clip_grad {problem} {wrong[0]!r}: of type {kind!r} it takes {needed} and, if wanted, '
+            f'{", ".join(sorted(known - {needed}))}'
+        )
+
+
+def entries(node: Any, parts: list[str], place: str = '') -> Iterator[tuple[str, Any]]:
+    """All that stands at a place of a config: ``(place, value)``; a part ``*`` is every entry."""
+    if not parts:
+        yield place, node
+        return
+    if isinstance(node, dict):
+        keys = list(node) if parts[0] == '*' else [key for key in (parts[0],) if key in node]
+    elif isinstance(node, list | tuple):
+        keys = list(range(len(node))) if parts[0] == '*' else []
+    else:
+        return
+    for key in keys:
+        yield from entries(node[key], parts[1:], f'{place}.{key}' if place else str(key))

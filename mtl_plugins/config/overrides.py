@@ -1,0 +1,208 @@
+"""Entries of a config that the command line changes: each must be one that the config, or who reads it, knows."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import init_dist
+from mmengine.optim import OptimWrapper
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.utils.dl_utils import set_multi_processing
+from torch.distributed import init_process_group
+from torch.utils.data import DataLoader
+
+from mtl_plugins.config.cfg_options import OPTION, CommaList
+from mtl_plugins.errors import UserError, UserKeyError
+from mtl_plugins.models import MultiTaskDataPreProcessor, TaskHead
+
+from .cfg_options import OPTION, CommaList
+from .hints import classes_named
+
+_NEAR = 0.75
+"""How alike two names are (``difflib``) for one to be taken as a misspelling of the other."""
+
+
+def _paramwise(
+    custom_keys, bias_lr_mult, bias_decay_mult, norm_decay_mult, flat_decay_mult, dwconv_decay_mult, dcn_offset_lr_mult,
+    bypass_duplicate, num_layers, layer_decay_rate, decay_rate, decay_type,
+):  # fmt: skip
+    """What the constructors of MMEngine and MMSegmentation read; they ignore all else without a word."""
+
+
+def _optim_wrapper(optimizer, constructor, paramwise_cfg):
+    """What ``build_optim_wrapper`` takes for itself."""
+
+
+def _auto_scale(enable, base_batch_size):
+    """What ``Runner.scale_lr`` reads."""
+
+
+_LOADER = (DataLoader, Runner.build_dataloader)
+_READERS = {
+    '': (Runner,),
+    'train_dataloader': _LOADER,
+    'val_dataloader': _LOADER,
+    'test_dataloader': _LOADER,
+    'optim_wrapper': (OptimWrapper, _optim_wrapper),
+    'optim_wrapper.paramwise_cfg': (_paramwise,),
+    'auto_scale_lr': (_auto_scale,),
+    'train_cfg': (EpochBasedTrainLoop, IterBasedTrainLoop),
+    'randomness': (Runner.set_randomness,),
+    'env_cfg.mp_cfg': (set_multi_processing,),
+    'env_cfg.dist_cfg': (init_dist, init_process_group),
+    'custom_hooks.*': (Runner.register_hook,),
+    'default_hooks.*': (Runner.register_hook,),
+    'model.heads.*': (TaskHead,),
+    'model.data_preprocessor': (MultiTaskDataPreProcessor,),
+}
+"""Place in a config (``*`` is every entry) -> who reads it beside the class that its ``type`` names."""
+_OF_CONFIGS = {'type', '_delete_', '_scope_'}
+_OF_RUNNER = {'compile', 'runner_type', 'tta_model', 'tta_pipeline'}
+
+
+def override(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Change entries of a config, and list those that are new.
+
+    Args:
+        cfg: Changed in place.
+        options: ``{'a.b.0.c': value}``, as :class:`~mtl_plugins.config.cfg_options.ConfigArgumentParser` gives it. A
+            dict is merged into a dict and replaces all else.
+
+    Raises:
+        UserError: If a name leads into something that has no entries, or is new and like one that is known there.
+    """
+    new, idle = [], []
+    for name, value in options.items():
+        parent, known = _find(cfg, name)
+        *_, last = name.split('.')
+        present = _get(parent, last)
+        if not known:
+            new.append(name)
+        elif name.partition('.')[0] not in _readable('', {}) and value != present:
+            idle.append(name)
+        new += _new_inside(cfg, name, present, value)
+        if isinstance(value, CommaList):
+            value = value.text if isinstance(present, str) or _takes_text(parent, name) else list(value)
+        if isinstance(value, dict) and isinstance(parent, dict) and last in parent and not isinstance(present, dict):
+            value = {**value, '_delete_': True}
+        if isinstance(parent, list):
+            parent[int(last)] = value
+        else:
+            cfg.merge_from_dict({name: value})
+    if idle:
+        _say(
+            f'{OPTION} changes {", ".join(idle)}, which no part of a run reads: variables of a config file have done '
+            'their work when it has been read. Change the entries that were made of them'
+        )
+    if new:
+        _say(f'{OPTION} adds entries that the config did not have: {", ".join(new)}')
+
+
+def _new_inside(cfg: Config, name: str, present: Any, value: Any) -> list[str]:
+    """The unknown entries of a dict that is merged into another; what takes its place may hold anything."""
+    both = isinstance(value, dict) and isinstance(present, dict)
+    if not both or value.get('_delete_') or value.get('type', present.get('type')) != present.get('type'):
+        return []
+    new = []
+    for key, inner in value.items():
+        if not isinstance(key, str) or '.' in key or key in _OF_CONFIGS:
+            continue
+        node, known = _find(cfg, f'{name}.{key}')
+        new += _new_inside(cfg, f'{name}.{key}', _get(node, key), inner) if known else [f'{name}.{key}']
+    return new
+
+
+def _say(text: str) -> None:
+    """Tell it beside the output, once: neither the processes nor the logger of the run are there yet."""
+    if os.environ.get('RANK', '0') == '0':
+        print(text, file=sys.stderr)
+
+
+def _find(cfg: Config, name: str) -> tuple[Any, bool]:
+    """The dict or list that holds the last part of a dotted name, and whether that part is known there."""
+    node: Any = cfg._cfg_dict
+    parts = name.split('.')
+    for depth, part in enumerate(parts):
+        place = '.'.join(parts[:depth])
+        if isinstance(node, list | tuple):
+            if not part.isdigit() or int(part) >= len(node):
+                raise UserError(
+                    f'{OPTION} {name}: {place} is a list of {len(node)}; its entries are 0 to {len(node) - 1}'
+                )
+        elif not isinstance(node, dict):
+            raise UserError(f'{OPTION} {name}: {place} is {node!r}, which has no entries; set it to a dict as a whole')
+        elif part not in node:
+            readable = _readable(place, node)
+            if part not in readable:
+                _refuse_misspelt(name, part, place, {*map(str, node), *readable})
+                return {}, False
+            if depth == len(parts) - 1:
+                return {}, True
+            node = {part: {}}
+        if depth == len(parts) - 1:
+            return node, True
+        node = _get(node, part)
+    raise AssertionError(name)
+
+
+def _takes_text(parent: Any, name: str) -> bool:
+    """Whether an entry that the config does not set is, for its reader, one text."""
+    place, _, last = name.rpartition('.')
+    kinds = [str(kind) for reader in _readers(place, parent) for kind in [_annotation(reader, last)]]
+    return bool(kinds) and all('str' in kind and 'Sequence' not in kind and 'List' not in kind for kind in kinds)
+
+
+def _annotation(reader: Any, name: str) -> Any:
+    parameter = _arguments(reader).get(name)
+    return parameter.annotation if parameter else ''
+
+
+def _get(node: Any, part: str) -> Any:
+    if isinstance(node, list | tuple):
+        return node[int(part)]
+    return node.get(part) if isinstance(node, dict) else None
+
+
+def _refuse_misspelt(name: str, part: str, place: str, known: Iterable[str]) -> None:
+    swapped = [other for other in sorted(known) if sorted(other) == sorted(part)]
+    near = swapped or difflib.get_close_matches(part, sorted(known), n=2, cutoff=_NEAR)
+    if near:
+        where = place or 'the config'
+        meant = ' or '.join(f"'{place + '.' if place else ''}{match}'" for match in near)
+        raise UserKeyError(f"{OPTION} {name}: {where} has no entry '{part}'; did you mean {meant}?")
+
+
+def _readers(place: str, node: Any) -> list[Any]:
+    kind = node.get('type') if isinstance(node, dict) else None
+    parts = place.split('.')
+    known = (
+        readers
+        for pattern, readers in _READERS.items()
+        if len(parts) == len(pattern.split('.')) and all(a in ('*', b) for a, b in zip(pattern.split('.'), parts))
+    )
+    return [*classes_named(kind), *(reader for readers in known for reader in readers)]
+
+
+def _readable(place: str, node: Mapping[str, Any]) -> set[str]:
+    """Names of arguments that whatever is built from the dict ``node`` takes, as far as that is known."""
+    names = {name for reader in _readers(place, node) for name in _arguments(reader)}
+    return (names | (_OF_RUNNER if not place else set())) - {'self', 'args', 'kwargs', 'cfg'}
+
+
+def _arguments(reader: Any) -> dict[str, inspect.Parameter]:
+    """What a function or class takes; where a class hands ``**kwargs`` on, also what its base classes take."""
+    found: dict[str, inspect.Parameter] = {}
+    for one in reader.__mro__[:-1] if inspect.isclass(reader) else (reader,):
+        if inspect.isclass(one) and '__init__' not in vars(one):
+            continue
+        parameters = inspect.signature(one.__init__ if inspect.isclass(one) else one).parameters
+        found = {**parameters, **found}
+        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+            break
+    return found

@@ -1,0 +1,58 @@
+"""The Runner of a config."""
+
+from __future__ import annotations
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mtl_plugins.compat import prepare_cpu_ddp
+from mtl_plugins.engine.hooks import ClassWeightHook
+from mtl_plugins.errors import UserError
+from mtl_plugins.registry import RUNNERS
+from mtl_plugins.runtime.checkpoints import register_safe_loaders
+from mtl_plugins.runtime.hooks import LoadReportHook, TargetCheckHook
+
+from .foreign_hooks import save_plain_checkpoints
+from .missing_packages import refuse_missing_packages
+from .pretrained_weights import fetching
+from .refusals import refusals_of
+from .start import check_start
+from .sync_bn import refuse_sync_bn_on_cpu
+from .task_checks import TaskCheckHook
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The Runner of a config, with what must be settled before it.
+
+    It loads checkpoints without running code: from here on the loaders of this process are the safe ones, see
+    :func:`mtl_plugins.runtime.checkpoints.safe_loading`.
+
+    Raises:
+        ValueError: If the config asks for ``compile``, which multi-task steps cannot be, or for SyncBatchNorm on a
+            machine without CUDA.
+    """
+    if cfg.get('compile'):
+        raise UserError(
+            'cfg.compile compiles the whole train_step, which makes several forwards and backwards in multi-task '
+            'training. Remove it, and compile the backbone instead (torch.compile(model.backbone))'
+        )
+    check_start(cfg)
+    register_safe_loaders()
+    refuse_missing_packages(cfg.get('model'))
+    refuse_sync_bn_on_cpu(cfg)
+    prepare_cpu_ddp(cfg, cfg.get('launcher', 'none'))
+    save_plain_checkpoints(cfg)
+    if (cfg.get('default_hooks') or {}).get('target_check'):  # perhaps by an option alone, in any config
+        cfg.default_hooks.target_check.setdefault('type', 'mtl_plugins.TargetCheckHook')
+    with refusals_of(cfg), fetching(cfg):
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    for kind in (LoadReportHook, TargetCheckHook, TaskCheckHook, ClassWeightHook):
+        if not any(isinstance(hook, kind) for hook in runner.hooks):
+            runner.register_hook(kind())
+    return runner
+
+
+def run(runner: Runner) -> None:
+    """Train; what the config cannot have, or cannot fetch, is one sentence."""
+    with refusals_of(runner.cfg), fetching(runner.cfg):
+        runner.train()

@@ -1,0 +1,63 @@
+"""What a config says before anything is built from it."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.registry import FUNCTIONS, OPTIMIZERS, Registry
+
+from mtl_plugins.errors import UserError, UserFileNotFoundError
+
+from .numbers import entries
+
+
+def check_start(cfg: Config) -> None:
+    """Refuse a start from a file that is not there, and an optimizer of which nobody knows.
+
+    Raises:
+        FileNotFoundError: See above.
+        UserError: See above.
+    """
+    start = cfg.get('load_from')
+    if isinstance(start, str) and '://' not in start and not Path(start).is_file():
+        raise UserFileNotFoundError(f'load_from={start}: there is no such file')
+    for name in ('val', 'test'):
+        check_loop(cfg, name)
+    for part in ('', '.*'):  # one optimizer per part of the model
+        _check_names(cfg, f'optim_wrapper{part}.optimizer.type', OPTIMIZERS, 'optimizer')
+    for name in ('train', 'val', 'test'):
+        _check_names(cfg, f'{name}_dataloader.collate_fn.type', FUNCTIONS, 'function')
+
+
+def check_loop(cfg: Config, name: str) -> None:
+    """Refuse a half of a validation or a test.
+
+    Args:
+        cfg: The config.
+        name: ``'val'`` or ``'test'``.
+
+    Raises:
+        UserError: If some of its three entries are there and others are not.
+    """
+    entries = [f'{name}_{part}' for part in ('dataloader', 'cfg', 'evaluator')]
+    absent = [entry for entry in entries if cfg.get(entry) is None]
+    if 0 < len(absent) < len(entries):
+        given = [entry for entry in entries if entry not in absent]
+        raise UserError(
+            f'{" and ".join(absent)} must be given beside {" and ".join(given)}, but is None; to do without, set '
+            f'{", ".join(entries)} to None'
+        )
+
+
+def _check_names(cfg: Config, pattern: str, registry: Registry, kind: str) -> None:
+    """Refuse names that MMEngine looks up without asking whether they are there."""
+    for place, name in entries(cfg._cfg_dict, pattern.split('.')):
+        with registry.switch_scope_and_registry(None) as local:
+            if not isinstance(name, str) or local.get(name) is not None:
+                continue
+            known = [*local.module_dict, *(local.parent.module_dict if local.parent else ())]
+        near = difflib.get_close_matches(name, known, n=2)
+        meant = f'; did you mean {" or ".join(map(repr, near))}?' * bool(near)
+        raise UserError(f'{place}: there is no {kind} {name!r}{meant}')

@@ -1,0 +1,165 @@
+"""Scalar products of the tasks' gradients, layer by layer, taken beside the training without touching it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+
+from mtl_plugins.runtime.hooks.rng_state import get_rng_state, set_rng_state
+
+from ..optim_wrappers import StepOptimWrapper
+from ..step.batch import StepBatch
+from ..step.gradients import ParameterSplit
+from ..step.losses import LossTable, TaskLosses
+from ..step.nonfinite import NonFiniteGuard
+from ..step.parameters import ParameterTable
+from ..step.precision import Precision
+from ..step.reduction import Reducer
+
+_HALF_SCALE = 1024.0
+"""Factor on losses computed in fp16, whose small gradients would vanish otherwise."""
+
+
+class GramProbe:
+    """Differentiates the loss of every task by itself on a batch, and gives the products of the gradients.
+
+    The gradients are those of the shared parameters, averaged over ranks with the weights of a training step (valid
+    elements). Nothing of the training is touched: random numbers, buffers such as BatchNorm statistics, ``.grad``
+    and the batch are as before. A step on the same batch right afterwards sees the same augmentation and dropout masks.
+
+    The price of a call is one forward and K backwards, and memory for K gradients.
+
+    Args:
+        model: The bare model (not its DDP wrapper), a :class:`mmengine.model.BaseModel`.
+        wrapper: The optimizer wrapper, for its precision and for how it assigns losses to tasks; ours, or MMEngine's.
+    """
+
+    def __init__(self, model: nn.Module, wrapper: OptimWrapper) -> None:
+        self._model = model
+        self._wrapper = wrapper
+        self._losses = wrapper.losses if isinstance(wrapper, StepOptimWrapper) else LossTable(None)
+        self._reducer = Reducer()
+        self._guard = _SilentGuard()
+        self._table = ParameterTable(model)
+        self._split = ParameterSplit(self._table, self._reducer)
+        self._found: dict[str, None] = {}
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks, in the order of the matrices; where nobody names them, those seen so far."""
+        return self._losses.tasks or tuple(self._found)
+
+    def measure(self, data_batch: Any) -> dict[str, Tensor]:
+        """Run on a batch as the data loader hands it out; a collective call.
+
+        Returns:
+            ``{layer: float64 [K, K] on the CPU}`` for all shared parameters, in the model's order. A layer is a module
+            without parts; a parameter beside the parts of a module is one too. Entry (i, j) is the product of the
+            gradients of tasks i and j, NaN if one of them is absent or not finite.
+        """
+        with untouched(self._model):
+            losses, scale = self._forward(copy.deepcopy(data_batch))
+            for task in (task for names in self._reducer.gather_objects(list(losses)) for task in names):
+                self._found.setdefault(task)
+            return self._products(losses, scale)
+
+    def _forward(self, data_batch: Any) -> tuple[TaskLosses, float]:
+        """The losses with graph, and the factor that they need before they are differentiated."""
+        model = self._model
+        data = model.data_preprocessor(data_batch, True)
+        # A forward of its own autocast context: within one context, casts of weights are cached.
+        with self._precision():
+            out = model(**data, mode='loss') if isinstance(data, Mapping) else model(*data, mode='loss')
+            device = self._device.type
+            half = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) is torch.float16
+        return self._losses.collect(out), _HALF_SCALE if half else 1.0
+
+    def _precision(self) -> Any:
+        if isinstance(self._wrapper, StepOptimWrapper):
+            return self._wrapper.precision.autocast(self._device.type)
+        return self._wrapper.optim_context(self._model)
+
+    def _products(self, losses: TaskLosses, scale: float) -> dict[str, Tensor]:
+        tasks = self.tasks
+        batch = StepBatch(
+            [lambda active, *, grad: losses], tasks, self._reducer, Precision(), self._guard, self._device
+        )
+        usable = batch.measure().usable.tolist()
+        members = [task for task, is_usable in zip(tasks, usable) if is_usable]
+        if not members:
+            return {}
+        (shares,) = batch.shares(members)
+        self._table.num_tasks = len(tasks)
+        self._split.follow([parameter for parameter in self._model.parameters() if parameter.requires_grad])
+        # Beside the training there is time to look at every graph anew.
+        self._split.learn({task: self._table.behind(loss) for task, loss in shares.items()})
+        shared = self._split.shared
+        rows = torch.zeros(len(members), shared.width, device=self._device)
+        last = len(shares)
+        for number, (task, loss) in enumerate(shares.items(), start=1):
+            if not shared.parameters:
+                break
+            gradients = torch.autograd.grad(
+                loss * scale, shared.parameters, retain_graph=number < last, allow_unused=True
+            )
+            shared.add_to_row(rows[members.index(task)], gradients)
+        self._reducer.sum(rows).div_(scale)
+        return self._by_layer(rows, [tasks.index(task) for task in members], len(tasks))
+
+    def _by_layer(self, rows: Tensor, places: list[int], count: int) -> dict[str, Tensor]:
+        summed: dict[str, Tensor] = {}
+        layers = {id(parameter): layer for parameter, layer in _layers(self._model)}
+        for parameter, part in zip(self._split.shared.parameters, rows.split(self._split.shared.sizes, dim=1)):
+            layer = layers[id(parameter)]
+            part = part.double()
+            summed[layer] = part @ part.T + summed.get(layer, 0.0)
+        products = {}
+        for layer, matrix in summed.items():
+            whole = torch.full((count, count), float('nan'), dtype=torch.float64)
+            whole[torch.tensor(places)[:, None], torch.tensor(places)] = matrix.cpu()
+            products[layer] = whole.where(torch.isfinite(whole), torch.full_like(whole, float('nan')))
+        return products
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self._model.parameters()).device
+
+
+def _layers(model: nn.Module) -> Iterator[tuple[nn.Parameter, str]]:
+    for name, module in model.named_modules():
+        has_parts = next(module.children(), None) is not None
+        for own, parameter in module.named_parameters(recurse=False):
+            yield parameter, '.'.join(filter(None, [name, own if has_parts or not name else '']))
+
+
+class _SilentGuard(NonFiniteGuard):
+    """The step that follows on the same batch reports what is not finite."""
+
+    def report(self, name: str, kind: str = 'loss') -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Afterwards the random generators of this process and the buffers of ``model`` are as before."""
+    random = get_rng_state()
+    # By module, since a forward may also put another tensor in a buffer's place.
+    buffers = [
+        (module, name, buffer, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for module, name, buffer, value in buffers:
+                buffer.copy_(value)
+                setattr(module, name, buffer)
+        set_rng_state(random)

@@ -1,0 +1,1 @@
+"""Many runs with one purpose: comparisons, baselines, tables of papers, measurements."""

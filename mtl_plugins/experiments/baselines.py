@@ -1,0 +1,123 @@
+"""The trainings that single-task baselines are made of."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mtl_plugins.config.loading import set_method, set_tasks
+from mtl_plugins.errors import UserError
+from mtl_plugins.runtime.checkpoints import write_atomically
+from mtl_plugins.task_specs import get_task_spec
+from mtl_plugins.utils.json_files import read_json
+
+from .runs import TrainingRun
+
+METRICS_HOOK = 'mtl_plugins.MetricsFileHook'
+
+
+def single_task_config(cfg: Config, task: str, seed: int) -> Config:
+    """The config of the ordinary training (method ``gd``) of one task of ``cfg``, with the same data and schedule.
+
+    Raises:
+        KeyError: If the model has no head for the task.
+        ValueError: If the config has no validation, whose metric is the baseline.
+    """
+    cfg = copy.deepcopy(cfg)
+    if not cfg.get('val_dataloader') or not cfg.get('val_evaluator'):
+        raise UserError('the config has no val_dataloader and val_evaluator, so there is nothing to take baselines of')
+    set_method(cfg, 'gd')
+    set_tasks(cfg, [task])
+    # delta_m cannot exist yet.
+    for name in ('val_evaluator', 'test_evaluator'):
+        if isinstance(cfg.get(name), dict):
+            cfg[name].pop('baselines', None)
+            cfg[name].pop('missing', None)
+    checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    if checkpoint.get('save_best'):
+        for key in ('save_best', 'rule'):
+            checkpoint.pop(key, None)
+    hooks = list(cfg.get('custom_hooks') or [])
+    if not any(hook.get('type') == METRICS_HOOK for hook in hooks):
+        hooks.append(dict(type=METRICS_HOOK))
+    cfg.custom_hooks = hooks
+    cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
+    cfg.resume, cfg.launcher = False, 'none'
+    cfg.pop('work_dir', None)
+    return cfg
+
+
+def headline(cfg: Config, task: str) -> tuple[str, bool]:
+    """Name of the metric that the task is compared by, and whether higher is better."""
+    evaluator = cfg.get('val_evaluator')
+    own = (evaluator.get('headlines') or {}).get(task, {}) if isinstance(evaluator, Mapping) else {}
+    spec = get_task_spec(task)
+    return own.get('metric', spec.headline_key), own.get('higher_is_better', spec.higher_is_better)
+
+
+class BaselineRun(TrainingRun):
+    """The training of one task with one seed.
+
+    Args:
+        task: Task key.
+        seed: Seed of the run.
+        cfg: Outcome of :func:`single_task_config`.
+        root: Folder of all runs; this one gets ``<root>/<task>/seed_<seed>``.
+    """
+
+    what = 'a baseline'
+
+    def __init__(self, task: str, seed: int, cfg: Config, root: Path) -> None:
+        folder = Path(root) / task / f'seed_{seed}'
+        self._config = folder / 'config' / f'{task}_seed_{seed}.py'
+        super().__init__(f'{task}, seed {seed}', folder, cfg, [str(self._config)])
+        self.task = task
+        self.seed = seed
+        self.metric, self.higher_is_better = headline(cfg, task)
+
+    def prepare(self) -> None:
+        """Write the config of the run; see :meth:`TrainingRun.prepare`."""
+        super().prepare()
+        self._config.parent.mkdir(parents=True, exist_ok=True)
+        self.cfg.dump(str(self._config))
+
+    def value(self) -> float | None:
+        """The baseline if the run is finished, else None."""
+        try:
+            return float(read_json(self.folder / 'result.json')['value'])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def finished(self) -> bool:
+        """Whether the baseline is known."""
+        return self.value() is not None
+
+    def outcome(self) -> str:
+        """The baseline."""
+        return f'{self.metric} {self.value():.4g}'
+
+    def conclude(self) -> str:
+        """Store the baseline; returns why there is none."""
+        problem = super().conclude()
+        if problem:
+            return problem
+        metrics = self.metrics()
+        value = metrics.get(self.metric)
+        if not value:
+            found = f'is {value}' if self.metric in metrics else f'is not among {", ".join(metrics)}'
+            return f'{self.metric} {found}, which cannot be a baseline'
+        result = dict(task=self.task, seed=self.seed, metric=self.metric, value=value, iterations=self.max_iters)
+        write_atomically((json.dumps(result, indent=1) + '\n').encode(), self.folder / 'result.json')
+        return ''
+
+
+def plan_runs(cfg: Config, tasks: Sequence[str], seeds: Sequence[int], root: Path) -> list[BaselineRun]:
+    """All runs, seed by seed, each with its folder prepared."""
+    runs = [BaselineRun(task, seed, single_task_config(cfg, task, seed), root) for seed in seeds for task in tasks]
+    for run in runs:
+        run.prepare()
+    return runs

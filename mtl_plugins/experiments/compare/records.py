@@ -1,0 +1,208 @@
+"""What is kept of the runs of a comparison: one JSON file that can be committed and gone on from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mtl_plugins.errors import UserError, UserFileNotFoundError
+from mtl_plugins.runtime.checkpoints import write_atomically
+from mtl_plugins.runtime.hooks.environment import FILE_NAME as STAMP
+from mtl_plugins.runtime.hooks.metrics_file import FILE_NAME, read_metrics
+from mtl_plugins.utils.json_files import check_form, parse_json, read_json
+from mtl_plugins.visualization.affinity_log import read_run
+
+from .variants import SINGLE
+
+VERSION = 1
+_NUMBER = (float, int, None)
+_HEADER = {
+    'config': str,
+    'tasks': {...: {'title': str, 'metric': str, 'unit': str, 'higher_is_better': bool}},
+    'max_iters': int,
+}
+_RUNS = [
+    {
+        'variant': str,
+        'method': str,
+        'options': {'passes': (int, None)},
+        'seed': int,
+        'task': (str, None),
+        'settings': str,
+        'curve': [{'iter': int, 'metrics': {...: _NUMBER}, 'cost': ({...: _NUMBER}, None)}],
+        'metrics': {...: _NUMBER},
+        'groups': ({'mean': (float, int), 'curve': [[(float, int)]]}, None),
+        'affinity': ({'iter': int, 'tasks': [str], 'matrix': [[_NUMBER]]}, None),
+        'environment': (
+            {
+                'commit': (str, None),
+                'torch': (str, None),
+                'hardware': ({'cpu': (str, None), 'gpus': ([(str, dict)], None)}, None),
+            },
+            None,
+        ),
+    }
+]
+Key = tuple[str, int, str | None]
+
+
+def fingerprint(settings: Any) -> str:
+    """A short hash of the settings that decide the outcome of a run."""
+    text = json.dumps(settings, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+class RecordStore:
+    """The finished runs of a comparison.
+
+    A record has ``variant``, ``method``, ``options``, ``seed``, ``task`` (None, or the only task of a single-task
+    model), ``settings`` (a fingerprint), ``curve`` (``[{"iter", "metrics", "cost"}]``, the headline metrics at each
+    validation), ``metrics`` (all of the last one), ``groups`` (None, or ``{"mean", "curve": [[iter, M], ...]}``),
+    ``affinity`` (None, or ``{"iter", "tasks", "matrix"}``, the last one) and ``environment``.
+
+    Args:
+        path: The JSON file; need not exist if there is a header.
+        header: What all runs have in common: ``config``, ``tasks`` (task -> title, metric, unit, higher_is_better) and
+            ``max_iters``. None takes that of the file.
+
+    Raises:
+        FileNotFoundError: If there is neither a header nor a file.
+        ValueError: If the file is not such a file, or was made with another header.
+    """
+
+    def __init__(self, path: str | os.PathLike, header: Mapping[str, Any] | None) -> None:
+        self.path = Path(path)
+        self.header = json.loads(json.dumps(dict(version=VERSION, **(header or {}))))
+        self.records: dict[Key, dict[str, Any]] = {}
+        if self.path.is_file():
+            self._load(whole=header is None)
+        elif header is None:
+            raise UserFileNotFoundError(
+                f'no results file {self.path}; train something first, or name another by --results'
+            )
+
+    def get(self, key: Key, settings: str) -> dict[str, Any] | None:
+        """The record of a run, or None.
+
+        Raises:
+            ValueError: If the run was made with other settings.
+        """
+        record = self.records.get(key)
+        if record is not None and record['settings'] != settings:
+            raise UserError(
+                f'{self.path} holds the run {describe_key(key)} with other settings than those of now. Write to '
+                'another --results, or remove that run from the file to train it anew'
+            )
+        return record
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Add a record and write the file as a whole."""
+        self.records[record['variant'], record['seed'], record['task']] = json.loads(json.dumps(record))
+        head = json.dumps(self.header, indent=1, ensure_ascii=False).rstrip('}').rstrip()
+        # One run per line, so that a difference shows which runs came in.
+        lines = ',\n  '.join(json.dumps(self.records[key]) for key in sorted(self.records, key=_order))
+        write_atomically(f'{head},\n "runs": [\n  {lines}\n ]\n}}\n'.encode(), self.path)
+
+    def _load(self, whole: bool) -> None:
+        try:
+            content = parse_json(self.path.read_bytes(), str(self.path))
+            check_form(content, {'runs': _RUNS, **(_HEADER if whole else {})})
+            for number, run in enumerate(content['runs']):
+                affinity = run.get('affinity') or dict(tasks=[], matrix=[])
+                if not run['curve']:
+                    raise UserError(f'runs[{number}].curve is empty')
+                if (run.get('task') is not None) != (run['variant'] == SINGLE):
+                    raise UserError(
+                        f"runs[{number}].task should be a task for the variant '{SINGLE}' and null for others"
+                    )
+                if {len(row) for row in [affinity['matrix'], *affinity['matrix']]} != {len(affinity['tasks'])}:
+                    raise UserError(f'runs[{number}].affinity.matrix has not one row and one column per task')
+        except UserError as error:
+            raise UserError(f'{self.path} does not hold the results of a comparison: {error}') from error
+        runs = [{'task': None, **run} for run in content.pop('runs')]
+        self.records = {(run['variant'], run['seed'], run['task']): run for run in runs}
+        for name, value in self.header.items():
+            if content.get(name) != value:
+                raise UserError(
+                    f'{self.path} holds results for another {name} ({content.get(name)!r}, now {value!r}); write to '
+                    'another --results'
+                )
+        if whole:
+            self.header = content
+
+
+def make_record(
+    key: Key, method: str, options: Mapping[str, Any], settings: str, folder: Path, headlines: set[str]
+) -> dict[str, Any]:
+    """Read what a finished run left in its folder; see :class:`RecordStore`."""
+    variant, seed, task = key
+    entries = read_metrics(folder / FILE_NAME)
+    curve = [
+        dict(
+            iter=entry['iter'],
+            metrics={name: _rounded(value) for name, value in entry['metrics'].items() if name in headlines},
+            cost=entry['cost'],
+        )
+        for entry in entries
+    ]
+    groups, affinity = _groups(folder)
+    return dict(
+        variant=variant,
+        method=method,
+        options=dict(options),
+        seed=seed,
+        task=task,
+        settings=settings,
+        curve=curve,
+        metrics={name: _rounded(value) for name, value in entries[-1]['metrics'].items()},
+        groups=groups,
+        affinity=affinity,
+        environment=_environment(folder),
+    )
+
+
+def describe_key(key: Key) -> str:
+    """A run in words."""
+    variant, seed, task = key
+    return f'{variant}{f" ({task})" if task else ""}, seed {seed}'
+
+
+def _order(key: Key) -> tuple[str, int, str]:
+    variant, seed, task = key
+    return variant, seed, task or ''
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f'{value:.6g}')
+
+
+def _groups(folder: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    # None: not a method with groups. All empty: the training ended before the first entry.
+    if not any(log.stat().st_size for log in folder.glob('*/affinity.jsonl')):
+        return None, None
+    entries = read_run(folder)
+    counts = [entry['num_groups'] for entry in entries]
+    stride = max(1, len(entries) // 100)
+    groups = dict(
+        mean=round(sum(counts) / len(counts), 3),
+        curve=[[entry['iter'], entry['num_groups']] for entry in entries[::stride]],
+    )
+    last = entries[-1]
+    matrix = [[_rounded(value) for value in row] for row in last['affinity']]
+    return groups, dict(iter=last['iter'], tasks=last['tasks'], matrix=matrix)
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    """Commit, versions and machine of the last start."""
+    stamps = sorted(folder.glob(f'*/{STAMP}'))
+    stamp = read_json(stamps[-1]) if stamps else {}
+    git = stamp.get('mtl_plugins_git') or {}
+    return dict(
+        commit=f'{git.get("commit", "unknown")[:12]}{" with changes" if git.get("dirty") else ""}',
+        torch=(stamp.get('packages') or {}).get('torch'),
+        hardware=stamp.get('hardware'),
+    )

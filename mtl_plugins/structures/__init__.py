@@ -1,0 +1,1 @@
+"""A sample's fields: how they are read, and which of their pixels are valid."""
