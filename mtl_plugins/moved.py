@@ -59,7 +59,7 @@ def names_from(module: str, names: Sequence[str], old: str) -> Any:
 
 
 class _Finder(MetaPathFinder, Loader):
-    """Asked last, for what no other finder knows."""
+    """Asked first: a module below a package that has moved would else be loaded a second time."""
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         return ModuleSpec(name, self) if self._new(name) else None
@@ -82,4 +82,4 @@ class _Finder(MetaPathFinder, Loader):
 def let_old_names_work() -> None:
     """Find moved modules under their old names, from here on."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.append(_Finder())
+        sys.meta_path.insert(0, _Finder())
