@@ -25,7 +25,7 @@ _STEP = (
 )
 _RUNTIME_HOOKS = ('due_validation', 'environment', 'load_report', 'metrics_file', 'outputs', 'preemption', 'progress')
 MOVED = {
-    'apis.arguments': 'cli.arguments',
+    'apis.arguments': 'config.arguments',
     'apis.configs': 'config.loading',
     'apis.inference': 'inference',
     'apis.measuring': 'experiments.measuring',

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 import mtl_plugins
+from mtl_plugins.config.arguments import add_data_root, add_tasks, file_to_write, folder_to_write, positive, seeds
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.datasets import check_folders
 from mtl_plugins.config.files import names_package
@@ -26,8 +27,6 @@ from mtl_plugins.experiments.runs import execute, terminating_like_ctrl_c
 from mtl_plugins.runtime.hooks import EXIT_PREEMPTED
 from mtl_plugins.runtime.hooks.environment import collect_environment, git_state
 from mtl_plugins.runtime.work_folder import naming
-
-from .arguments import add_data_root, add_tasks, file_to_write, folder_to_write, positive, seeds
 
 TOOL = 'tools/analysis/single_task_baselines.py'
 EPILOG = (

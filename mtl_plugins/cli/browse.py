@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image, ImageDraw, ImageFont
 from rich.progress import track
 
+from mtl_plugins.config.arguments import add_data_root, folder_to_write, positive
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.loading import load_config
 from mtl_plugins.config.refusals import refusals_of
@@ -21,8 +22,6 @@ from mtl_plugins.registry import DATASETS
 from mtl_plugins.structures.fields import without_padding
 from mtl_plugins.task_specs import get_task_spec
 from mtl_plugins.visualization.painters import paint
-
-from .arguments import add_data_root, folder_to_write, positive
 
 SMALLEST = 160
 GAP, HEADING = 8, 22

@@ -11,6 +11,7 @@ from pathlib import Path
 from mmengine.config import Config
 from rich.console import Console
 
+from mtl_plugins.config.arguments import add_data_root, file_to_write, folder_to_write, positive, seeds
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.datasets import check_folders
 from mtl_plugins.config.loading import load_config
@@ -33,8 +34,6 @@ from mtl_plugins.experiments.report import Comparison, expected_keys, write_repo
 from mtl_plugins.experiments.runs import execute, terminating_like_ctrl_c
 from mtl_plugins.runtime.hooks import EXIT_PREEMPTED
 from mtl_plugins.runtime.work_folder import claim, naming
-
-from .arguments import add_data_root, file_to_write, folder_to_write, positive, seeds
 
 EPILOG = (
     'METHODS: keys of tools/train.py --list-methods, with options where they differ from the preset, and a name of '

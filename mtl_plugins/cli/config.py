@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from mtl_plugins.config.arguments import add_data_root, add_precision, file_to_write
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.loading import load_config
-
-from .arguments import add_data_root, add_precision, file_to_write
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,14 +17,13 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from mtl_plugins.config.arguments import folder_to_write, positive
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.loading import load_config
 from mtl_plugins.config.missing_packages import refuse_missing_packages
 from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.experiments.measuring import image_size
 from mtl_plugins.visualization.parts import PartBar, draw_parts
-
-from .arguments import folder_to_write, positive
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mtl_plugins.config import build_runner
+from mtl_plugins.config.arguments import folder_to_write
 from mtl_plugins.config.loading import configs_root, load_config
 from mtl_plugins.evaluation import delta_m, load_baselines, relative_changes
 from mtl_plugins.evaluation.result_table import UNKNOWN, format_value
@@ -24,7 +25,6 @@ from mtl_plugins.runtime.hooks.metrics_file import FILE_NAME, read_metrics
 from mtl_plugins.task_specs import get_task_specs
 from mtl_plugins.utils.json_files import read_json
 
-from .arguments import folder_to_write
 from .train import claim_work_dir
 
 CONFIG = 'rooms/stgu_vit-micro_8b-demo_rooms-96.py'

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtl_plugins.config.arguments import add_tasks, add_trust, file_to_write, positive
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.export import FORMATS, ExportedTasks, compare_with_file, export_program, save_program
 from mtl_plugins.export.verification import TOLERANCE, can_run
@@ -15,8 +16,6 @@ from mtl_plugins.inference.loading import find_config, load_model, size_divisor
 from mtl_plugins.inference.sizes import Size, round_up, training_size
 from mtl_plugins.runtime.checkpoints import safe_loading, write_atomically
 from mtl_plugins.task_specs import get_task_specs
-
-from .arguments import add_tasks, add_trust, file_to_write, positive
 
 VALUES = dict(
     classes='class index, int64',

@@ -6,12 +6,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from mtl_plugins.config.arguments import add_tasks, add_trust, folder_to_write, usable_device
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.inference import MultiTaskInferencer
 from mtl_plugins.inference.options import OPTIONS
 from mtl_plugins.runtime.checkpoints import safe_loading
-
-from .arguments import add_tasks, add_trust, folder_to_write, usable_device
 
 EPILOG = (
     'Files below --out: panels/NAME.png (all tasks side by side), TASK/NAME.png or .npy (raw predictions), VIDEO.mp4 '

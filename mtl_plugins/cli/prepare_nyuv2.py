@@ -8,10 +8,9 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mtl_plugins.config.arguments import positive
 from mtl_plugins.datasets.nyud.prepare import NOTE, prepare_nyuv2
 from mtl_plugins.datasets.nyud.sources import open_source
-
-from .arguments import positive
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mtl_plugins.config.arguments import add_data_root, file_to_write, folder_to_write, names, positive, seeds
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.loading import configs_root
 from mtl_plugins.datasets.nyud.prepare import read_provenance
@@ -32,8 +33,6 @@ from mtl_plugins.experiments.runs import TrainingRun, execute, terminating_like_
 from mtl_plugins.runtime.checkpoints import write_atomically
 from mtl_plugins.runtime.hooks import EXIT_PREEMPTED
 from mtl_plugins.runtime.work_folder import naming
-
-from .arguments import add_data_root, file_to_write, folder_to_write, names, positive, seeds
 
 MAX_WIDTH = 400
 EPILOG = (

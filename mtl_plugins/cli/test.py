@@ -9,6 +9,15 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process
 
+from mtl_plugins.config.arguments import (
+    add_data_root,
+    add_launcher,
+    add_tasks,
+    add_trust,
+    file_to_write,
+    folder_to_write,
+    positive,
+)
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.foreign_hooks import draw_into, draws_by_itself
 from mtl_plugins.config.loading import load_config, set_tta
@@ -18,8 +27,6 @@ from mtl_plugins.config.start import check_loop
 from mtl_plugins.errors import UserFileNotFoundError
 from mtl_plugins.runtime.checkpoints import safe_loading, write_atomically
 from mtl_plugins.runtime.work_folder import naming
-
-from .arguments import add_data_root, add_launcher, add_tasks, add_trust, file_to_write, folder_to_write, positive
 
 
 def build_parser() -> ConfigArgumentParser:

@@ -16,6 +16,15 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from mtl_plugins.config.arguments import (
+    add_precision,
+    add_tasks,
+    counts,
+    folder_to_write,
+    pair,
+    positive,
+    usable_device,
+)
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.loading import load_config
 from mtl_plugins.errors import UserError
@@ -26,8 +35,6 @@ from mtl_plugins.runtime.checkpoints import write_atomically
 from mtl_plugins.runtime.hooks.environment import collect_environment
 from mtl_plugins.runtime.memory import format_bytes
 from mtl_plugins.visualization.costs import CostBar, draw_costs
-
-from .arguments import add_precision, add_tasks, counts, folder_to_write, pair, positive, usable_device
 
 EPILOG = (
     'METHODS: keys of tools/train.py --list-methods, with options where they differ from the preset: '

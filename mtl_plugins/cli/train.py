@@ -10,17 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from mtl_plugins.config.cfg_options import ConfigArgumentParser
-from mtl_plugins.config.loading import load_config
-from mtl_plugins.config.log_services import SERVICES, log_to
-from mtl_plugins.config.runner import build_runner, run
-from mtl_plugins.errors import UserFileNotFoundError
-from mtl_plugins.methods.catalogue import format_catalogue
-from mtl_plugins.runtime.checkpoints import find_newest_loadable, safe_loading
-from mtl_plugins.runtime.hooks import PreemptionHook
-from mtl_plugins.runtime.work_folder import claim, naming
-
-from .arguments import (
+from mtl_plugins.config.arguments import (
     add_data_root,
     add_launcher,
     add_precision,
@@ -30,6 +20,15 @@ from .arguments import (
     names,
     seed,
 )
+from mtl_plugins.config.cfg_options import ConfigArgumentParser
+from mtl_plugins.config.loading import load_config
+from mtl_plugins.config.log_services import SERVICES, log_to
+from mtl_plugins.config.runner import build_runner, run
+from mtl_plugins.errors import UserFileNotFoundError
+from mtl_plugins.methods.catalogue import format_catalogue
+from mtl_plugins.runtime.checkpoints import find_newest_loadable, safe_loading
+from mtl_plugins.runtime.hooks import PreemptionHook
+from mtl_plugins.runtime.work_folder import claim, naming
 
 _RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 EPILOG = (

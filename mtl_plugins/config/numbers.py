@@ -10,8 +10,9 @@ from typing import Any
 from mmengine.config import Config
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from mtl_plugins.config.arguments import LARGEST_SEED
 from mtl_plugins.errors import UserError
+
+from .arguments import LARGEST_SEED
 
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 _NEEDS_WORKERS = ('prefetch_factor', 'timeout', 'multiprocessing_context')

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from mtl_plugins.config.arguments import given, names, pair, positive, positive_number
 from mtl_plugins.errors import UserError
 from mtl_plugins.methods.naming import near_matches
 from mtl_plugins.models.segmentors.inference import MODES
 
-from ..arguments import given, names, pair, positive, positive_number
 from .sizes import CHOICES
 
 Check = Callable[[Any], Any]

@@ -1,7 +1,7 @@
 import pytest
-from mtl_plugins.config.arguments import LAUNCHERS
 
 from mtl_plugins.cli import baselines, doctor, test, train
+from mtl_plugins.config.arguments import LAUNCHERS
 
 
 @pytest.mark.parametrize('launcher', LAUNCHERS)

@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_plugins.config.arguments import positive
-
 from mtl_plugins.errors import UserError
 from mtl_plugins.visualization import draw_layer_conflicts, draw_mean_cosines, draw_pair_conflicts, read_conflicts
 
