@@ -124,7 +124,7 @@ def test_results_that_somebody_edited_are_named_or_reported(tmp_path):
                 store = RecordStore(path, None)
                 if store.records and {'config', 'tasks'} <= set(store.header):
                     comparison = Comparison(store.header, store.records)
-                    with patch('mtl_plugins.apis.comparison.report.document.Figures'):  # which take long
+                    with patch('mtl_plugins.experiments.report.document.Figures'):  # which take long
                         build_document(comparison)
                     runs_csv(comparison), summary_csv(comparison)
             except UserError as error:

@@ -21,7 +21,7 @@ class ClassWeightHook(Hook):
     """Counts the training labels before the first iteration, where a loss has ``class_weight='auto'``.
 
     Rank 0 counts, under a progress bar, and tells the others; the counts are kept in the cache. The weights are those
-    of :func:`~mtl_plugins.models.losses.median_frequency`. :func:`mtl_plugins.cli.train.build_runner` adds the hook.
+    of :func:`~mtl_plugins.models.losses.median_frequency`. :func:`mtl_plugins.config.build_runner` adds the hook.
     """
 
     priority = 'VERY_HIGH'

@@ -23,7 +23,7 @@ class TargetCheckHook(Hook):
     ``metainfo['conventions']``; see :func:`~mtl_plugins.runtime.checkpoints.targets.target_differences`. A test or a
     resumed training on other targets would be scored wrong without a word, and stops here. So does a training whose
     validation set reads its targets in another way than its training set. A new training from old weights
-    (``load_from``) learns the new targets and is only warned. :func:`mtl_plugins.cli.train.build_runner` adds the
+    (``load_from``) learns the new targets and is only warned. :func:`mtl_plugins.config.build_runner` adds the
     hook; other projects name it in ``custom_hooks``.
 
     Args:
