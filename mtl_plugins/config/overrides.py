@@ -17,7 +17,6 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch.distributed import init_process_group
 from torch.utils.data import DataLoader
 
-from mtl_plugins.config.cfg_options import OPTION, CommaList
 from mtl_plugins.errors import UserError, UserKeyError
 from mtl_plugins.models import MultiTaskDataPreProcessor, TaskHead
 
