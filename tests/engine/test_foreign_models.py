@@ -63,6 +63,8 @@ IDIOMS = {
     'num_valid': (lambda t, x, n, f: {f'{t}_loss': zero(t, x, f), f'{t}_loss.num_valid': torch.tensor([n])}, None),
     'a key of its own': (lambda t, x, n, f: {f'{t}_loss': zero(t, x, f), f'n_{t}': torch.tensor(n)}, 'n_{}'),
     'a mask': (lambda t, x, n, f: {f'{t}_loss': zero(t, x, f), f'{t}/mask': torch.arange(8) < n}, '{}/mask'),
+    'a NumPy mask': (lambda t, x, n, f: {f'{t}_loss': zero(t, x, f), f'n_{t}': np.arange(8) < n}, 'n_{}'),
+    'half precision': (lambda t, x, n, f: {f'{t}_loss': zero(t, x, f), f'n_{t}': (torch.ones(70000) * n).half()}, 'n_{}'),
     'a number': (lambda t, x, n, f: {f'{t}_loss': zero(t, x, f), f'{t}_count': n}, '{}_count'),
     'a name with loss': (lambda t, x, n, f: {f'{t}_loss': zero(t, x, f), f'{t}_loss_n': torch.tensor(n)}, '{}_loss_n'),
     'several counts': (lambda t, x, n, f: {f'{t}_loss': [zero(t, x, f)], f'{t}_n': [torch.tensor(n), 0]}, '{}_n'),
@@ -156,6 +158,16 @@ def test_counts_below_zero_are_refused():
 def test_what_is_no_loss_is_named():
     with pytest.raises(TypeError, match=r"the loss 'a\.loss' of the model must be a tensor, a number or a list"):
         LossTable().collect({'a.loss': 'three'})
+
+
+@pytest.mark.parametrize('value', ['many', {'n': 3}, [object()]])
+@pytest.mark.parametrize(
+    ('name', 'message'), [('wear_n', 'counts labels, so that it must be a number'), ('note', 'must be a tensor')]
+)
+def test_what_is_no_count_and_what_the_log_cannot_take_is_named(value, name, message):
+    model = TwoTasks(lambda t, x, n, f: {f'{t}_loss': x, f'{t}_n': n, name: value})
+    with pytest.raises(UserError, match=f"the entry '{name}' of the model's output {message}"):
+        model.train_step(batch(0), wrapper_for('gd', model, '{}_n'))
 
 
 @pytest.mark.parametrize('accumulative_counts', [1, 2])

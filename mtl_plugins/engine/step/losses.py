@@ -145,7 +145,7 @@ class LossTable:
         for task, own in keys.items():
             found = self._counters_of(task, own, counters, loss_dict)
             if found:
-                num_valid[task] = sum(_elements(loss_dict[key]) for key in found)
+                num_valid[task] = sum(_elements(key, loss_dict[key]) for key in found)
         return TaskLosses(losses, num_valid)
 
     def detached(self, loss_dict: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,12 +158,12 @@ class LossTable:
         for key, value in loss_dict.items():
             if key in counters:
                 if not key.endswith(NUM_VALID_SUFFIX) and not is_loss_key(key):
-                    out[key] = torch.as_tensor(_elements(value), dtype=torch.float32).detach()
+                    out[key] = torch.as_tensor(_elements(key, value), dtype=torch.float32).detach()
             elif isinstance(value, list | tuple):
-                parts = [_for_average(part) for part in value if part is not None]
+                parts = [_for_average(key, part) for part in value if part is not None]
                 out.update({key: parts} if parts else {})
             elif value is not None and not (is_loss_key(key) and isinstance(value, Tensor) and not value.numel()):
-                out[key] = _for_average(value)
+                out[key] = _for_average(key, value)
         return out
 
     # ------------------------------------------------------------------ counters
@@ -281,15 +281,31 @@ def _scalar(key: str, value: Any) -> Tensor | None:
     )
 
 
-def _for_average(value: Any) -> Tensor:
-    value = torch.as_tensor(value).detach()
+def _for_average(key: str, value: Any) -> Tensor:
+    try:
+        value = torch.as_tensor(value).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserTypeError(
+            f"the entry '{key}' of the model's output must be a tensor, a number or a list of them, as MMEngine's log "
+            f'takes them, but is a {type(value).__name__}'
+        ) from error
     return value if value.is_floating_point() or value.is_complex() else value.float()
 
 
-def _elements(value: Any) -> Tensor | float:
-    """A count as a 0-dim tensor or number: a scalar, a mask to be summed, or a list of counts."""
-    if isinstance(value, Tensor):
-        return value.detach().reshape(()) if value.numel() == 1 else value.detach().sum()
+def _elements(key: str, value: Any) -> Tensor | float:
+    """A count as a 0-dim tensor or number: a number, a mask to be summed, or a list of counts."""
+    if value is None or isinstance(value, int | float):
+        return 0.0 if value is None else float(value)
     if isinstance(value, list | tuple):
-        return sum(_elements(part) for part in value)
-    return 0.0 if value is None else float(value)
+        return sum(_elements(key, part) for part in value)
+    try:
+        count = torch.as_tensor(value).detach()
+    except (TypeError, ValueError, RuntimeError):
+        count = None
+    if count is None or count.is_complex():
+        raise UserTypeError(
+            f"the entry '{key}' of the model's output counts labels, so that it must be a number, a mask or a list of "
+            f'them, but it is a {type(value).__name__}'
+        )
+    # Half precision ends at 65504, fewer than the pixels of one picture.
+    return count.reshape(()) if count.numel() == 1 else count.sum(dtype=torch.float64)
