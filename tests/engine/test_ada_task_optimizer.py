@@ -6,7 +6,10 @@ import torch
 from mtl_plugins.engine.optimizers import AdaTask
 
 GROUPS = {
-    'Adam': [dict(lr=0.03, betas=(0.8, 0.95)), dict(lr=0.01, eps=1e-3, weight_decay=0.2, amsgrad=True)],
+    'Adam': [
+        dict(lr=0.03, betas=(0.8, 0.95)),
+        dict(lr=0.01, betas=(0.9, 0.5), eps=1e-3, weight_decay=0.2, amsgrad=True),
+    ],
     'RMSprop': [dict(lr=0.03, alpha=0.8), dict(lr=0.01, eps=1e-3, weight_decay=0.2)],
     'Adagrad': [dict(lr=0.03), dict(lr=0.01, eps=1e-3, weight_decay=0.2)],
 }

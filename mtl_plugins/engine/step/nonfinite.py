@@ -116,4 +116,4 @@ def all_finite(gradients: Sequence[Tensor]) -> bool:
 
 def _finite_norms(gradients: Sequence[Tensor], order: float) -> bool:
     norms = torch._foreach_norm(list(gradients), ord=order)
-    return bool(torch.isfinite(torch.stack([norm.double() for norm in norms])).all())
+    return bool(torch.isfinite(torch.stack(norms)).all())
