@@ -64,7 +64,7 @@ IDIOMS = {
     'a key of its own': (lambda t, x, n, f: {f'{t}_loss': zero(t, x, f), f'n_{t}': torch.tensor(n)}, 'n_{}'),
     'a mask': (lambda t, x, n, f: {f'{t}_loss': zero(t, x, f), f'{t}/mask': torch.arange(8) < n}, '{}/mask'),
     'a NumPy mask': (lambda t, x, n, f: {f'{t}_loss': zero(t, x, f), f'n_{t}': np.arange(8) < n}, 'n_{}'),
-    'half precision': (lambda t, x, n, f: {f'{t}_loss': zero(t, x, f), f'n_{t}': (torch.ones(70000) * n).half()}, 'n_{}'),
+    'float16': (lambda t, x, n, f: {f'{t}_loss': zero(t, x, f), f'n_{t}': torch.full((70000,), n).half()}, 'n_{}'),
     'a number': (lambda t, x, n, f: {f'{t}_loss': zero(t, x, f), f'{t}_count': n}, '{}_count'),
     'a name with loss': (lambda t, x, n, f: {f'{t}_loss': zero(t, x, f), f'{t}_loss_n': torch.tensor(n)}, '{}_loss_n'),
     'several counts': (lambda t, x, n, f: {f'{t}_loss': [zero(t, x, f)], f'{t}_n': [torch.tensor(n), 0]}, '{}_n'),
