@@ -88,7 +88,7 @@ def paint_parts(objects: Iterable[PartObject]) -> np.ndarray | None:
         ``(H, W)`` uint8, or None if there is no person with parts.
 
     Raises:
-        ValueError: If a person has a part of an unknown name, or the masks differ in size.
+        ValueError: If a person has a part of an unknown name, or the masks differ in size or have none.
     """
     target = None
     for item in objects:
@@ -97,6 +97,8 @@ def paint_parts(objects: Iterable[PartObject]) -> np.ndarray | None:
         for part in item.parts:
             if part.name not in PART_IDS:
                 raise ValueError(f'a person has a part called {part.name!r}; known are {", ".join(PART_IDS)}')
+            if not part.mask.size:
+                raise ValueError(f'the mask of the part {part.name!r} of a person has no pixels')
             if target is None:
                 target = np.zeros(part.mask.shape, np.uint8)
             if part.mask.shape != target.shape:

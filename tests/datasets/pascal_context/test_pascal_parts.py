@@ -158,6 +158,9 @@ def test_parts_that_cannot_be_painted_are_named(tmp_path):
     save(tmp_path / 'a.mat', [PartObject('person', PERSON, mask, (Part('wing', mask),))])
     with pytest.raises(UnreadableFileError, match=r"a\.mat.*'wing'"):
         read_part_map(tmp_path / 'a.mat')
+    save(tmp_path / 'a.mat', [PartObject('person', PERSON, mask, (Part('head', mask[:0, :0]),))])
+    with pytest.raises(UnreadableFileError, match=r"a\.mat.*'head' of a person has no pixels"):
+        read_part_map(tmp_path / 'a.mat')
     parts = (Part('head', mask), Part('torso', np.ones((3, 2), bool)))
     save(tmp_path / 'b.mat', [PartObject('person', PERSON, mask, parts)])
     with pytest.raises(UnreadableFileError, match=r'b\.mat.*different sizes'):
