@@ -3,64 +3,20 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 import os
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import init_dist
-from mmengine.optim import OptimWrapper
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
-from mmengine.utils.dl_utils import set_multi_processing
-from torch.distributed import init_process_group
-from torch.utils.data import DataLoader
 
 from mtl_plugins.errors import UserError, UserKeyError
-from mtl_plugins.models import MultiTaskDataPreProcessor, TaskHead
 
 from .cfg_options import OPTION, CommaList
-from .hints import classes_named
+from .readers import arguments_of, readers_of
 
 _NEAR = 0.75
 """How alike two names are (``difflib``) for one to be taken as a misspelling of the other."""
-
-
-def _paramwise(
-    custom_keys, bias_lr_mult, bias_decay_mult, norm_decay_mult, flat_decay_mult, dwconv_decay_mult, dcn_offset_lr_mult,
-    bypass_duplicate, num_layers, layer_decay_rate, decay_rate, decay_type,
-):  # fmt: skip
-    """What the constructors of MMEngine and MMSegmentation read; they ignore all else without a word."""
-
-
-def _optim_wrapper(optimizer, constructor, paramwise_cfg):
-    """What ``build_optim_wrapper`` takes for itself."""
-
-
-def _auto_scale(enable, base_batch_size):
-    """What ``Runner.scale_lr`` reads."""
-
-
-_LOADER = (DataLoader, Runner.build_dataloader)
-_READERS = {
-    '': (Runner,),
-    'train_dataloader': _LOADER,
-    'val_dataloader': _LOADER,
-    'test_dataloader': _LOADER,
-    'optim_wrapper': (OptimWrapper, _optim_wrapper),
-    'optim_wrapper.paramwise_cfg': (_paramwise,),
-    'auto_scale_lr': (_auto_scale,),
-    'train_cfg': (EpochBasedTrainLoop, IterBasedTrainLoop),
-    'randomness': (Runner.set_randomness,),
-    'env_cfg.mp_cfg': (set_multi_processing,),
-    'env_cfg.dist_cfg': (init_dist, init_process_group),
-    'custom_hooks.*': (Runner.register_hook,),
-    'default_hooks.*': (Runner.register_hook,),
-    'model.heads.*': (TaskHead,),
-    'model.data_preprocessor': (MultiTaskDataPreProcessor,),
-}
-"""Place in a config (``*`` is every entry) -> who reads it beside the class that its ``type`` names."""
 _OF_CONFIGS = {'type', '_delete_', '_scope_'}
 _OF_RUNNER = {'compile', 'runner_type', 'tta_model', 'tta_pipeline'}
 
@@ -153,12 +109,12 @@ def _find(cfg: Config, name: str) -> tuple[Any, bool]:
 def _takes_text(parent: Any, name: str) -> bool:
     """Whether an entry that the config does not set is, for its reader, one text."""
     place, _, last = name.rpartition('.')
-    kinds = [str(kind) for reader in _readers(place, parent) for kind in [_annotation(reader, last)]]
+    kinds = [str(kind) for reader in readers_of(place, parent) for kind in [_annotation(reader, last)]]
     return bool(kinds) and all('str' in kind and 'Sequence' not in kind and 'List' not in kind for kind in kinds)
 
 
 def _annotation(reader: Any, name: str) -> Any:
-    parameter = _arguments(reader).get(name)
+    parameter = arguments_of(reader).get(name)
     return parameter.annotation if parameter else ''
 
 
@@ -177,31 +133,7 @@ def _refuse_misspelt(name: str, part: str, place: str, known: Iterable[str]) -> 
         raise UserKeyError(f"{OPTION} {name}: {where} has no entry '{part}'; did you mean {meant}?")
 
 
-def _readers(place: str, node: Any) -> list[Any]:
-    kind = node.get('type') if isinstance(node, dict) else None
-    parts = place.split('.')
-    known = (
-        readers
-        for pattern, readers in _READERS.items()
-        if len(parts) == len(pattern.split('.')) and all(a in ('*', b) for a, b in zip(pattern.split('.'), parts))
-    )
-    return [*classes_named(kind), *(reader for readers in known for reader in readers)]
-
-
 def _readable(place: str, node: Mapping[str, Any]) -> set[str]:
     """Names of arguments that whatever is built from the dict ``node`` takes, as far as that is known."""
-    names = {name for reader in _readers(place, node) for name in _arguments(reader)}
+    names = {name for reader in readers_of(place, node) for name in arguments_of(reader)}
     return (names | (_OF_RUNNER if not place else set())) - {'self', 'args', 'kwargs', 'cfg'}
-
-
-def _arguments(reader: Any) -> dict[str, inspect.Parameter]:
-    """What a function or class takes; where a class hands ``**kwargs`` on, also what its base classes take."""
-    found: dict[str, inspect.Parameter] = {}
-    for one in reader.__mro__[:-1] if inspect.isclass(reader) else (reader,):
-        if inspect.isclass(one) and '__init__' not in vars(one):
-            continue
-        parameters = inspect.signature(one.__init__ if inspect.isclass(one) else one).parameters
-        found = {**parameters, **found}
-        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-            break
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from pathlib import Path
 
 from mmengine.config import Config
@@ -11,6 +12,7 @@ from mmengine.registry import FUNCTIONS, OPTIMIZERS, Registry
 from mtl_plugins.errors import UserError, UserFileNotFoundError
 
 from .numbers import entries
+from .readers import check_kinds
 
 
 def check_start(cfg: Config) -> None:
@@ -23,6 +25,10 @@ def check_start(cfg: Config) -> None:
     start = cfg.get('load_from')
     if isinstance(start, str) and '://' not in start and not Path(start).is_file():
         raise UserFileNotFoundError(f'load_from={start}: there is no such file')
+    check_kinds(cfg)
+    levels = logging.getLevelNamesMapping()
+    if cfg.get('log_level', 'INFO') not in (*levels, *levels.values()):
+        raise UserError(f'log_level must be one of {", ".join(levels)}, but is {cfg.log_level!r}')
     for name in ('val', 'test'):
         check_loop(cfg, name)
     for part in ('', '.*'):  # one optimizer per part of the model

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.config.runner import build_runner, run
+from mtl_plugins.config.start import check_start
 from mtl_plugins.config.sync_bn import sync_bn_places
 from mtl_plugins.config.task_checks import check_named_metrics, named_metrics
 from mtl_plugins.runtime.hooks import DueValidationHook, PreemptionHook, RichProgressHook, SafeCheckpointHook
@@ -54,6 +55,7 @@ def build(step: Step, cfg: Config, folder: str, report: Report) -> Runner:
         folder: An empty folder.
         report: Its steps get the warnings of the run.
     """
+    check_start(cfg)
     cfg.update(work_dir=folder, experiment_name=f'doctor-{uuid.uuid4().hex[:8]}', log_level='WARNING')
     if cfg.get('visualizer'):
         with refusals_of(cfg):  # its backends connect when they get their first entry, not when they are built

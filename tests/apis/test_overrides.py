@@ -12,7 +12,7 @@ from mtl_plugins.config.loading import load_config
 from mtl_plugins.config.numbers import _RULES, settle_numbers
 from mtl_plugins.config.start import check_start
 from mtl_plugins.errors import UserError
-from tests.tools.tiny import ROOMS
+from tests.tools.tiny import ROOMS, ROOT
 
 
 def loaded(*options):
@@ -256,3 +256,38 @@ def test_a_loader_without_workers_needs_no_other_change():
     loader = loaded('train_dataloader.num_workers=0', 'train_dataloader.prefetch_factor=2').train_dataloader
     assert not loader.get('persistent_workers')
     assert 'prefetch_factor' not in loader
+
+
+def _leaves(node, place=''):
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        here = f'{place}.{key}' if place else str(key)
+        if isinstance(value, dict | list):
+            yield from _leaves(value, here)
+        else:
+            yield here, value
+
+
+def _check(cfg):
+    settle_numbers(cfg)
+    check_start(cfg)
+
+
+def test_no_setting_of_the_runtime_is_of_another_kind():
+    runtime = Config.fromfile(str(ROOT / 'configs/_base_/default_runtime.py'))
+    wrong = [
+        (place, 5 if isinstance(value, str | None) else 'x')
+        for place, value in _leaves(runtime.to_dict())
+        if not place.startswith('vis_backends') and not place.endswith('type')
+    ]
+    more = dict(log_processor=dict(window_size=0, num_digits=-1), env_cfg=dict(resource_limit='x'), log_level='LOUD')
+    for place, value in [*wrong, *_leaves(more)]:
+        cfg = Config(runtime.to_dict())
+        cfg.merge_from_dict({place: value})
+        with pytest.raises(UserError, match=f'^{re.escape(place)} must be .*, but is {value!r}'):
+            _check(cfg)
+
+
+def test_kinds_fit_the_shipped_configs():
+    for path in sorted((ROOT / 'configs').glob('*/*.py'))[::6]:
+        check_start(load_config(path))
