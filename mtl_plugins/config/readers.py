@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import init_dist
 from mmengine.optim import OptimWrapper
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, LogProcessor, Runner
 from mmengine.utils.dl_utils import set_multi_processing
 from torch.distributed import init_process_group
 from torch.utils.data import DataLoader
@@ -51,6 +51,7 @@ _READERS = {
     'auto_scale_lr': (_auto_scale,),
     'train_cfg': (EpochBasedTrainLoop, IterBasedTrainLoop),
     'randomness': (Runner.set_randomness,),
+    'log_processor': (LogProcessor,),
     'env_cfg': (_env_cfg,),
     'env_cfg.mp_cfg': (set_multi_processing,),
     'env_cfg.dist_cfg': (init_dist, init_process_group),
