@@ -22,6 +22,8 @@ from .options import checked
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.gif')
 EXACT = ('.mp4', '.avi', '.mov', '.m4v', '.gif')
 """Containers that tell the number of their frames."""
+ASF_PROPERTIES = bytes.fromhex('a1dcab8c47a9cf118ee400c00c205365')
+"""What the properties of a file of Windows Media begin with; its size follows after 40 bytes."""
 SHORTEST_DELAY, DEFAULT_DELAY = 10, 100
 """Milliseconds; delays of a GIF up to the first are shown as the second, as browsers do."""
 
@@ -203,8 +205,31 @@ def _gif_frames(video: Video) -> Iterator[Entry]:
                 yield from _shortfall(video, index)
                 return
             yield _frame(video, index, True, frame)
-    if not Path(video.path).read_bytes().rstrip(b'\0').endswith(b';'):
-        yield _broken(video, f'the file ends after frame {video.promised - 1} without an end mark: it is truncated')
+    if not _gif_ends(Path(video.path).read_bytes()):
+        text = f'no end mark follows frame {video.promised - 1}: it is damaged or truncated behind it'
+        yield _broken(video, text)
+
+
+def _gif_ends(data: bytes) -> bool:
+    """Whether block follows block up to the end mark; Pillow passes over what is damaged, and over all frames in it."""
+    place = 13 + _colours(data[10])
+    while place < len(data) and data[place] in b'\0!,':  # padding, an extension, a picture
+        if data[place] == ord(','):
+            place += 11 + (_colours(data[place + 9]) if place + 9 < len(data) else 0)
+        elif data[place] == ord('!'):
+            place += 2
+        else:
+            place += 1
+            continue
+        while place < len(data) and data[place]:
+            place += 1 + data[place]
+        place += 1
+    return data[place : place + 1] == b';'
+
+
+def _colours(flags: int) -> int:
+    """Bytes of the table of colours that flags tell of."""
+    return 6 << (flags & 7) if flags & 128 else 0
 
 
 def _frame(video: Video, index: int, ok: bool, frame: np.ndarray) -> Entry:
@@ -216,9 +241,19 @@ def _shortfall(video: Video, found: int) -> Iterator[Entry]:
     """An entry that says so if a video ends before it should."""
     # Where a container tells the time instead, the number is reckoned from that, and may be off by one.
     least = video.promised - (Path(video.path).suffix.lower() not in EXACT)
-    if found < least:
+    if _asf_size(video.path) > os.path.getsize(video.path):
+        yield _broken(video, f'the file is shorter than it says: it is truncated behind frame {found - 1}')
+    elif found < least:
         text = f'only {found} of {video.promised} frames can be read: it is damaged or truncated behind them'
         yield _broken(video, text)
+
+
+def _asf_size(path: str) -> int:
+    """Bytes that a file of Windows Media says it has; 0 of other files. Its time is reckoned from what is there."""
+    with open(path, 'rb') as file:
+        head = file.read(4096)
+    place = head.find(ASF_PROPERTIES)
+    return int.from_bytes(head[place + 40 : place + 48], 'little') if place >= 0 else 0
 
 
 def _broken(video: Video, text: str) -> Entry:

@@ -125,6 +125,27 @@ def test_gifs_give_all_frames_whatever_their_delays(tmp_path, delay):
         Inputs(path)
 
 
+def test_damage_in_the_middle_and_containers_without_a_count_are_told(tmp_path):
+    rng = np.random.default_rng(0)
+    frames = [Image.fromarray(rng.integers(0, 255, (20, 30, 3), np.uint8)).quantize() for _ in range(6)]
+    gif = tmp_path / 'a.gif'
+    frames[0].save(gif, save_all=True, append_images=frames[1:], duration=100)  # each with colours of its own
+    data = bytearray(gif.read_bytes())
+    gif.write_bytes(data + b'\0\0')
+    assert [len(part) for part in read(Inputs(gif))] == [6, 0]
+    data[len(data) // 3 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 3)
+    gif.write_bytes(data)
+    found, reasons = read(Inputs(gif))
+    assert 0 < len(found) < 6
+    assert f'no end mark follows frame {len(found) - 1}' in reasons[0]
+    path = video(tmp_path / 'v.wmv', 'WMV2')
+    assert [len(part) for part in read(Inputs(path))] == [FRAMES, 0]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 5])
+    found, reasons = read(Inputs(path))
+    assert len(found) < FRAMES
+    assert f'truncated behind frame {len(found) - 1}' in reasons[0]
+
+
 @pytest.mark.parametrize(('skipped', 'code'), [([], 0), ([('a.png', 'damaged')], 1)])
 def test_the_exit_code_tells_whether_all_inputs_were_read(monkeypatch, capsys, skipped, code):
     class Fake:
