@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import Config
-from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
+from mtl_plugins.engine.step.clipping import check_clipping
 from mtl_plugins.errors import UserError
 
 from .arguments import LARGEST_SEED
@@ -65,8 +64,6 @@ _RULES = {
     'train_cfg.val_begin': _INDEX,
     'randomness.seed': Number(whole=True, high=LARGEST_SEED, also=(None,)),
     'optim_wrapper.accumulative_counts': _COUNT,
-    'optim_wrapper.clip_grad.max_norm': _LIMIT,
-    'optim_wrapper.clip_grad.clip_value': _LIMIT,
     'optim_wrapper.optimizer.lr': _AMOUNT,
     'optim_wrapper.optimizer.weight_decay': _AMOUNT,
     'optim_wrapper.optimizer.momentum': _AMOUNT,
@@ -103,7 +100,6 @@ _SHAPES = {
     'model.data_preprocessor': (_DICT, _NOTHING),
     'optim_wrapper': (_DICT, _NOTHING),
     'optim_wrapper.optimizer': (_DICT,),
-    'optim_wrapper.clip_grad': (_DICT, _NOTHING),
     'param_scheduler': (_DICT, _LIST, _NOTHING),
     'param_scheduler.*': (_DICT, _LIST),
     'default_hooks': (_DICT, _NOTHING),
@@ -152,7 +148,7 @@ def settle_numbers(cfg: Config) -> None:
                 raise UserError(f'{place} must be {number}, but is {value!r}')
     for _, wrapper in (*entries(cfg._cfg_dict, ['optim_wrapper']), *entries(cfg._cfg_dict, ['optim_wrapper', '*'])):
         if isinstance(wrapper, dict):
-            _check_clipping(wrapper.get('clip_grad'))
+            check_clipping(wrapper.get('clip_grad'))
     for name in _LOADERS:
         loader = cfg.get(name)
         if isinstance(loader, dict) and loader.get('num_workers', 0) == 0:
@@ -160,26 +156,6 @@ def settle_numbers(cfg: Config) -> None:
                 loader['persistent_workers'] = False
             for option in _NEEDS_WORKERS:
                 loader.pop(option, None)
-
-
-_CLIPS = {'norm': (clip_grad_norm_, 'max_norm'), 'value': (clip_grad_value_, 'clip_value')}
-
-
-def _check_clipping(clip: Any) -> None:
-    if not clip or not isinstance(clip, dict):
-        return
-    kind = clip.get('type', 'norm')
-    if kind not in _CLIPS:
-        raise UserError(f"optim_wrapper.clip_grad.type must be 'norm' or 'value', but is {kind!r}")
-    clipper, needed = _CLIPS[kind]
-    known = {*inspect.signature(clipper).parameters, 'type'} - {'parameters'}
-    wrong = [name for name in clip if name not in known] or [needed] * (needed not in clip)
-    if wrong:
-        problem = 'lacks' if wrong == [needed] else 'has an unknown entry'
-        raise UserError(
-            f'optim_wrapper.clip_grad {problem} {wrong[0]!r}: of type {kind!r} it takes {needed} and, if wanted, '
-            f'{", ".join(sorted(known - {needed}))}'
-        )
 
 
 def entries(node: Any, parts: list[str], place: str = '') -> Iterator[tuple[str, Any]]:

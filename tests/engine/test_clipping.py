@@ -5,6 +5,8 @@ from functools import cache
 import pytest
 import torch
 
+from mtl_plugins.errors import UserError
+
 from .all_methods import build
 from .toy import flat, make_model, toy_batch
 
@@ -84,3 +86,21 @@ def test_adaptive_steps_per_task_are_clipped_without_the_loss_scale(base):
         results.append(flat(model))
     assert torch.equal(results[0], results[1])
     assert not torch.allclose(results[0], results[2], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('clip', 'message'),
+    [
+        (dict(max_norm=-1.0), 'max_norm must be a number above 0, but is -1.0'),
+        (dict(max_norm=float('nan')), 'max_norm must be a number above 0, but is nan'),
+        (dict(type='value', clip_value='1'), "clip_value must be a number above 0, but is '1'"),
+        (dict(clip_value=1.0), "has an unknown entry 'clip_value'"),
+        (dict(norm_type=1), "lacks 'max_norm'"),
+        (5, 'must be a dict or None, but is 5'),
+    ],
+)
+@pytest.mark.parametrize('key', ['gd', 'ada_task'])
+def test_what_is_no_clip_is_refused_when_the_wrapper_is_built(key, clip, message):
+    """In any Runner; a limit below 0 would have climbed the loss."""
+    with pytest.raises(UserError, match=message):
+        build(key, make_model(), clip_grad=clip)

@@ -15,6 +15,7 @@ from mtl_plugins.registry import OPTIM_WRAPPERS
 
 from ..optimizers import AdaTask
 from ..step.batch import StepBatch
+from ..step.clipping import check_clipping
 from .rows import TaskGradientOptimWrapper
 
 
@@ -42,7 +43,7 @@ class AdaTaskOptimWrapper(TaskGradientOptimWrapper):
                 'AdaTaskOptimWrapper needs optimizer=dict(type="mtl_plugins.AdaTask", base="Adam"), '
                 f'but got {type(optimizer).__name__}'
             )
-        if (kwargs.get('clip_grad') or {}).get('type', 'norm') != 'norm':
+        if (check_clipping(kwargs.get('clip_grad')) or {}).get('type', 'norm') != 'norm':
             raise UserError("AdaTaskOptimWrapper: clip_grad must be of type 'norm'")
         super().__init__(optimizer, **kwargs)
 

@@ -23,6 +23,7 @@ from ..running import prepare_weighting, runner_around
 from ..step.batch import Closure, Measurement, StepBatch
 from ..step.batch_norm import check_policy
 from ..step.capture import ForwardCapture
+from ..step.clipping import check_clipping
 from ..step.closure import ForwardPolicy, TaskClosure
 from ..step.gradients import refuse_complex
 from ..step.guards import bare_model, refuse_compiled
@@ -83,7 +84,7 @@ class StepOptimWrapper(SavedState):
     ) -> None:
         if not isinstance(accumulative_counts, int) or accumulative_counts < 1:
             raise UserError(f'accumulative_counts must be an integer >= 1, but got {accumulative_counts!r}')
-        super().__init__(optimizer, accumulative_counts, dict(clip_grad) if clip_grad else None)
+        super().__init__(optimizer, accumulative_counts, check_clipping(clip_grad))
         self.losses = LossTable(tasks, num_valid)
         entry = precision_entry(precision, loss_scale, dtype)
         with refusing('precision'):
