@@ -39,6 +39,9 @@ def find_config(config: str | os.PathLike) -> Path:
         ModuleNotFoundError: If the package is not installed.
     """
     if not names_package(config):
+        if Path(config).exists() and not Path(config).is_file():
+            kind = 'a folder' if Path(config).is_dir() else 'no regular file'
+            raise UserFileNotFoundError(f'config {config} is {kind}; expected a file .py, .json or .yaml')
         if not Path(config).is_file():
             root = configs_root()
             shown = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root

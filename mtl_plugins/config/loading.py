@@ -58,7 +58,6 @@ def load_config(
         ValueError: If ``precision`` or ``data_root`` does not apply to the config.
     """
     cfg = read_config(path)
-    name_classes(cfg._cfg_dict)
     check_shapes(cfg)
     if method is not None:
         set_method(cfg, method)
@@ -92,7 +91,9 @@ def read_config(path: str | os.PathLike) -> Config:
         with plain_yaml():
             content = {} if file.suffix == '.py' else load(str(file))
             if isinstance(content, dict):
-                return Config.fromfile(str(file))
+                cfg = Config.fromfile(str(file))
+                name_classes(cfg._cfg_dict)  # looks at all entries: imports that MMEngine has put off are made here
+                return cfg
     except Exception as error:  # a config is a program of the user and may raise anything
         raise UserError(f'config {path} cannot be read: {type(error).__name__}: {message_of(error)}') from error
     raise UserError(f'config {path}: expected names and values, but it holds {type(content).__name__} {content!r:.80}')

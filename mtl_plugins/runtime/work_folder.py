@@ -64,7 +64,12 @@ def claim(folder: str | os.PathLike, name: str = LOCK_NAME, option: str = '--wor
     with naming(folder, option):
         path = Path(folder)
         made = [each for each in (path, *path.parents) if not each.exists()]
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:  # as in /proc, where no folder can be made
+            raise UnwritableFolderError(
+                f'the folder {path} cannot be made ({error.strerror}); choose another one by {option}', error.errno
+            ) from error
         key = str(path.resolve() / name)
         _acquire(key, path, option)
     try:

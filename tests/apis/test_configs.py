@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -292,3 +293,24 @@ def test_bases_agree_on_the_tasks():
             assert list(dict.fromkeys(task for tasks in given for task in tasks)) == expected, path
         assert list(cfg.val_evaluator.tasks) == list(cfg.test_evaluator.tasks) == expected, path
         assert cfg.optim_wrapper.optimizer == cfg.optimizer, path
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'said'),
+    [
+        ('a.py', 'import nowhere_at_all', 'No module named .nowhere_at_all'),
+        ('a.py', 'x = 1\nfrom nowhere_at_all import x', 'No module named .nowhere_at_all'),
+        ('a', None, 'a is a folder; expected a file'),
+        ('fifo', None, 'fifo is no regular file; expected a file'),
+    ],
+)
+def test_what_is_no_config_is_named(name, text, said, tmp_path):
+    path = tmp_path / name
+    if text:
+        path.write_text(text)
+    elif name == 'fifo':
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(UserError, match=said):
+        load_config(path)

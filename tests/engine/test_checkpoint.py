@@ -153,7 +153,7 @@ class TestSafeCheckpointHook:
         release(runner)
 
     def test_a_metric_that_is_not_measured_is_named_with_those_that_are(self, tmp_path):
-        options = dict(interval=1, by_epoch=False, save_best='numbers/nope', rule='less')
+        options = dict(interval=2, by_epoch=False, save_best='numbers/nope', rule='less')  # none is due when it stops
         runner = build_runner(tmp_path, [], iters=2, val_interval=1, checkpoint=options)
         with pytest.raises(UserError, match="save_best: the validation measures no 'numbers/nope', but numbers/error"):
             runner.train()

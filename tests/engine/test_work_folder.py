@@ -185,3 +185,12 @@ def test_no_command_works_in_a_file(command, arguments, tmp_path, capsys):
         command.main([*arguments, '--work-dir', str(file / 'run')])
     assert str(file) in str(caught.value) + capsys.readouterr().err
     assert file.read_text() == 'mine'
+
+
+@pytest.mark.skipif(not Path('/proc/self').exists(), reason='no /proc')
+def test_a_folder_that_cannot_be_made_is_named():
+    with (
+        pytest.raises(UnwritableFolderError, match=r'the folder /proc/none cannot be made .* --work-dir'),
+        claim('/proc/none'),
+    ):
+        pass

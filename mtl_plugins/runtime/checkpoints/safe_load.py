@@ -51,8 +51,9 @@ class CorruptCheckpointError(UserRuntimeError):
 
     def __init__(self, name: str, cause: BaseException) -> None:
         reason = str(cause).strip().split('\n')[0].removesuffix('.') or type(cause).__name__
-        if 'weights_only' in reason:  # torch advises to load the file with the code in it
-            reason = type(cause).__name__
+        # torch advises to load the file with the code in it; what is no pickle at all ends in a KeyError of one byte
+        if 'weights_only' in reason or isinstance(cause, KeyError):
+            reason = 'unreadable content'
         super().__init__(
             f'{name} is no readable checkpoint (truncated, damaged, or of another format): {reason}. Take another '
             'file; --resume finds the newest one in the work_dir that can be loaded'

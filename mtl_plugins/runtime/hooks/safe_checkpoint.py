@@ -221,9 +221,11 @@ class SafeCheckpointHook(CheckpointHook):
             self._init_rule(self.rules, [next(iter(metrics))])
         absent = [key for key in self.key_indicators if key not in metrics]
         if absent:
+            step = runner.epoch if self.by_epoch else runner.iter
+            self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=runner.iter))
             raise UserError(
                 f'save_best: the validation measures no {absent[0]!r}, but {", ".join(metrics)}. Change '
-                'default_hooks.checkpoint.save_best; --resume goes on from the last checkpoint'
+                f'default_hooks.checkpoint.save_best; --resume goes on from here, {self.last_ckpt}'
             )
         self._settle_best(runner)
         lost = outputs_of(runner).lost
