@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +13,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
-from mtl_plugins.datasets.nyud.export import export_nyud
-from mtl_plugins.datasets.pascal_context.export import export_pascal_context
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'tools' / 'datasets'))
+from exporters import export_nyud, export_pascal_context, export_taskonomy
+
 from mtl_plugins.datasets.samplers import SamplePosition
-from mtl_plugins.datasets.taskonomy.export import export_taskonomy
 from mtl_plugins.datasets.transforms.seeded import seeded_rng
 from mtl_plugins.registry import DATASETS
 

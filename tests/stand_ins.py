@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
+
+from exporters import EXPORTERS
 
 from mtl_plugins.datasets.cache import default_cache_dir
 
@@ -17,9 +18,8 @@ TYPES = {
 
 def stand_in(name: str) -> Path:
     """Folder of the stand-in of a data set, two images or more per split."""
-    folder = default_cache_dir() / 'stand_ins-2' / name  # the number: of what the exporters write
+    folder = default_cache_dir() / 'stand_ins-3' / name  # the number: of what the exporters write
     if not (folder / 'fixture.json').is_file() or not (folder.parent / f'{name}.done').is_file():
-        export = getattr(import_module(f'mtl_plugins.datasets.{name}.export'), f'export_{name}')
-        export(folder, size=SIZES[name])
+        EXPORTERS[name](folder, size=SIZES[name])
         (folder.parent / f'{name}.done').touch()
     return folder

@@ -10,7 +10,8 @@ import torch
 from mmengine.runner import load_checkpoint
 
 from mtl_plugins.config.loading import load_config, read_config
-from mtl_plugins.datasets.files import read_fixture_marker, read_lines
+from mtl_plugins.datasets.files import read_lines
+from mtl_plugins.datasets.files.provenance import read_provenance
 from mtl_plugins.datasets.pascal_context.layout import part_list_file
 from mtl_plugins.datasets.pascal_context.part_lists import read_part_lists
 from mtl_plugins.datasets.verification.manifest import load_manifest
@@ -86,7 +87,7 @@ def test_json_of_another_kind_is_named_or_left_alone(tmp_path, content):
         with pytest.raises(UserError) as caught:
             read_part_lists(tmp_path, 'train')
         assert str(lists) in str(caught.value)
-    assert read_fixture_marker(tmp_path) is None
+    assert read_provenance(tmp_path) is None
     assert read_metrics(path) == []
 
 
@@ -137,9 +138,9 @@ def test_results_that_somebody_edited_are_named_or_reported(tmp_path):
 def test_a_marker_without_its_entries_is_none_of_ours(tmp_path, missing):
     content = dict(rendered_by='mtl_plugins', format=1, counts=dict(train=1), size=[3, 4])
     (tmp_path / 'fixture.json').write_text(json.dumps(content))
-    assert read_fixture_marker(tmp_path)
+    assert read_provenance(tmp_path)
     (tmp_path / 'fixture.json').write_text(json.dumps({**content, missing: None}))
-    assert read_fixture_marker(tmp_path) is None
+    assert read_provenance(tmp_path) is None
 
 
 @pytest.mark.parametrize('place', ['own', 'base', 'base of base'])

@@ -14,7 +14,7 @@ from rich.console import Console
 from mtl_plugins.config.arguments import add_data_root, file_to_write, folder_to_write, names, positive, seeds
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.loading import configs_root
-from mtl_plugins.datasets.nyud.prepare import read_provenance
+from mtl_plugins.datasets.files.provenance import read_provenance
 from mtl_plugins.errors import UserFileNotFoundError
 from mtl_plugins.evaluation.result_table import render_text
 from mtl_plugins.experiments.reproduce import (
@@ -157,9 +157,10 @@ def _report(
     console.print(f'\n{render_text(to_rich(table, filled), width=MAX_WIDTH)}\n', markup=False)
     console.print(f'published: {table.source}', markup=False)
     console.print(table.caution, markup=False)
-    provenance = read_provenance(options.data_root) if options.data_root else None
+    root = options.data_root and Path(options.data_root).expanduser()
+    provenance = read_provenance(root, *sorted(root.iterdir())) if root else None
     if provenance:
-        console.print(f'{options.data_root} was made by prepare-nyuv2: {provenance["note"]}', markup=False)
+        console.print(f'{root}: {provenance["note"]}', markup=False)
     done, wanted = sum(row.finished for row in filled), sum(row.planned for row in filled)
     console.print(f'{done} of {wanted} runs are finished' + ('' if done == wanted else '; --run trains the others'))
     remark = f'Data: {provenance["note"]}. ' if provenance else ''

@@ -3,13 +3,12 @@
 import cv2
 import numpy as np
 import pytest
+from exporters.mmseg import depth_to_png, export_mmseg
+from exporters.scenes import render_scenes
 from mmengine.registry import DefaultScope
 
 from mtl_plugins.config import load_config
 from mtl_plugins.config.loading import configs_root
-from mtl_plugins.datasets.files import render_scenes
-from mtl_plugins.datasets.mmseg import export_mmseg
-from mtl_plugins.datasets.mmseg.export import depth_to_png
 from mtl_plugins.datasets.rendering import CLASSES
 from mtl_plugins.datasets.rendering.labels import PALETTE
 from mtl_plugins.registry import DATASETS

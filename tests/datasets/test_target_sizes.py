@@ -10,16 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from exporters import export_nyud, export_pascal_context, export_taskonomy
 from PIL import Image
 
 from mtl_plugins.datasets import NYUDv2Dataset, PascalContextMTDataset, TaskonomyDataset
 from mtl_plugins.datasets.files import FilesDataset, SampleReader, read_indices, read_npy
 from mtl_plugins.datasets.files import reading as reading_module
 from mtl_plugins.datasets.files.sizes import same_aspect
-from mtl_plugins.datasets.nyud.export import export_nyud
 from mtl_plugins.datasets.nyud.layout import PACKAGINGS
-from mtl_plugins.datasets.pascal_context.export import export_pascal_context
-from mtl_plugins.datasets.taskonomy.export import export_taskonomy
 from mtl_plugins.datasets.transforms import (
     MultiTaskPad,
     MultiTaskRandomAffine,

@@ -9,21 +9,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtl_plugins.datasets.files import read_fixture_marker
-from mtl_plugins.datasets.mmseg import export_mmseg
-from mtl_plugins.datasets.nyud.export import export_nyud
+from exporters import EXPORTERS
+
+from mtl_plugins.datasets.files.provenance import read_provenance
 from mtl_plugins.datasets.nyud.layout import PACKAGINGS as NYUD_PACKAGINGS
-from mtl_plugins.datasets.pascal_context.export import export_pascal_context
-from mtl_plugins.datasets.taskonomy.export import export_taskonomy
 from mtl_plugins.datasets.taskonomy.layout import ORDERS as TASKONOMY_ORDERS
 from mtl_plugins.errors import UserError
 
-EXPORTERS = {
-    'nyud': export_nyud,
-    'pascal_context': export_pascal_context,
-    'taskonomy': export_taskonomy,
-    'mmseg': export_mmseg,
-}
 PACKAGINGS = {'nyud': tuple(NYUD_PACKAGINGS), 'pascal_context': (), 'taskonomy': tuple(TASKONOMY_ORDERS), 'mmseg': ()}
 """Dataset -> the ways in which its files are published or nested, the default first; none if there is only one."""
 
@@ -71,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UserError, OSError) as error:
         print(f'export_rooms.py: {error}', file=sys.stderr)
         return 2
-    images = ', '.join(f'{split} {count}' for split, count in read_fixture_marker(root)['counts'].items())
+    images = ', '.join(f'{split} {count}' for split, count in read_provenance(root)['counts'].items())
     print(f'{args.dataset} is written to {root} ({images})')
     if args.dataset == 'mmseg':
         config = 'configs/mmseg/fcn_r18-d8_1xb8-2k_rooms-96x96.py'

@@ -1,4 +1,4 @@
-"""What the data sets that live in folders of files have in common: listing, reading, derived data, stand-ins."""
+"""What the data sets that live in folders of files have in common: listing, reading, derived data."""
 
 from .axes import GENUINE_AXES, NormalAxes, learned_frame, measure_axes
 from .base import FilesDataset
@@ -17,7 +17,6 @@ from .reading import (
     read_png16,
     read_rgb,
 )
-from .scenes import prepare_export, read_fixture_marker, render_scenes, write_fixture_marker
 
 __all__ = [
     'GENUINE_AXES',
@@ -34,15 +33,11 @@ __all__ = [
     'normals_from_bytes',
     'normals_to_bytes',
     'palette',
-    'prepare_export',
     'read_colours',
-    'read_fixture_marker',
     'read_indices',
     'read_lines',
     'read_mat',
     'read_npy',
     'read_png16',
     'read_rgb',
-    'render_scenes',
-    'write_fixture_marker',
 ]

@@ -2,6 +2,5 @@
 
 from .check import NYUDv2Check
 from .dataset import NYUDv2Dataset
-from .export import export_nyud
 
-__all__ = ['NYUDv2Check', 'NYUDv2Dataset', 'export_nyud']
+__all__ = ['NYUDv2Check', 'NYUDv2Dataset']

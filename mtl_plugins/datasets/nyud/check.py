@@ -8,15 +8,15 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..files import UnreadableFileError, missing_files, read_fixture_marker, read_lines
+from ..files import UnreadableFileError, missing_files, read_lines
 from ..files.axes import OURS
+from ..files.provenance import read_provenance
 from ..verification.axes import AxesFinding
 from ..verification.base import CheckJob, LayoutCheck, Problem
 from ..verification.files import check_decodes, check_ids, check_jpeg, check_npy, check_png, check_target, reason
 from ..verification.kinds import make_problem
 from . import layout
 from .decoding import read_target
-from .prepare import read_provenance
 
 FOCAL = 519.0
 """Focal length of the camera in pixels; cutting the border has not changed it."""
@@ -38,11 +38,9 @@ class NYUDv2Check(LayoutCheck):
 
     def __init__(self, root: str | Path) -> None:
         super().__init__(layout.find_nyud(root))
-        self.marker = read_fixture_marker(self.root)
         self.provenance = read_provenance(self.root)
-        known = self.marker or self.provenance
-        self.counts = known['counts'] if known else layout.COUNTS
-        self.sizes = (tuple(known['size']),) if known else None
+        self.counts = self.provenance['counts'] if self.provenance else layout.COUNTS
+        self.sizes = (tuple(self.provenance['size']),) if self.provenance else None
         self.packaging: layout.Packaging | None = None
         self.packaging_problem = ''
         try:
@@ -99,7 +97,7 @@ class NYUDv2Check(LayoutCheck):
             'folder': str(self.root),
             'packaging': packaging,
             'samples': samples or 'no split file',
-            'content': self._describe_content(),
+            'content': self.provenance['note'] if self.provenance else 'real data',
             'normals': self.axes.describe(),
         }
 
@@ -131,11 +129,6 @@ class NYUDv2Check(LayoutCheck):
             for sample, paths in self._files.items()
             if missing.issuperset(str(self.root / path) for path in paths)
         )
-
-    def _describe_content(self) -> str:
-        if self.marker:
-            return 'rendered stand-in, not the real data'
-        return f'real data; {self.provenance["note"]}' if self.provenance else 'real data'
 
     @functools.cached_property
     def axes(self) -> AxesFinding:

@@ -28,12 +28,6 @@ CLASSES = (
     'refridgerator', 'television', 'paper', 'towel', 'shower curtain', 'box', 'whiteboard', 'person', 'night stand',
     'toilet', 'sink', 'lamp', 'bathtub', 'bag', 'otherstructure', 'otherfurniture', 'otherprop',
 )  # fmt: skip
-ROOMS_CLASSES = {
-    'wall': 'wall', 'floor': 'floor', 'ceiling': 'ceiling', 'window': 'window', 'picture': 'picture', 'table': 'table',
-    'chair': 'chair', 'cabinet': 'cabinet', 'sofa': 'sofa', 'lamp': 'lamp', 'ornament': 'otherprop',
-    'person': 'person',
-}  # fmt: skip
-"""Class of Rooms -> class of NYUD-v2, for the exporter."""
 MAT_KEYS = {'semseg': 'segmentation', 'depth': 'depth'}
 
 
@@ -160,16 +154,6 @@ def get_packaging(name: str) -> Packaging:
 def split_path(split: str) -> str:
     """File that lists the ids of a split, relative to the root."""
     return f'{SPLIT_FOLDER}/{split}.txt'
-
-
-def split_ids(counts: Mapping[str, int]) -> dict[str, list[str]]:
-    """Ids for a stand-in, in the form of the real ones: four digits from 0001, the splits interleaved."""
-    total, val = sum(counts.values()), counts['val']
-    ids: dict[str, list[str]] = {'train': [], 'val': []}
-    for number in range(1, total + 1):
-        is_val = number * val // total > (number - 1) * val // total
-        ids['val' if is_val else 'train'].append(f'{number:04d}')
-    return ids
 
 
 def _looks_right(folder: Path) -> bool:

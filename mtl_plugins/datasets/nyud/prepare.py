@@ -12,16 +12,14 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from mtl_plugins.errors import UserError
-from mtl_plugins.utils.json_files import parse_json
 from mtl_plugins.version import __version__
 
+from ..files.provenance import FORMAT, PROVENANCE, read_provenance
 from . import layout
 from .decoding import write_image, write_target
 from .geometry import KINECT, fit_normals, label_borders
 from .sources import Source, official_tables
 
-PROVENANCE = 'provenance.json'
-FORMAT = 1
 FULL_SIZE = layout.FULL_SIZE
 TOP, LEFT = 45, 41
 """Where the archives' 425 x 560 pixels begin, about: no publication states it. The border outside has no data."""
@@ -89,18 +87,6 @@ def prepare_nyuv2(
     for split, numbers in ids.items():
         (out / layout.split_path(split)).write_text(''.join(f'{number}\n' for number in numbers))
     return provenance
-
-
-def read_provenance(root: str | os.PathLike) -> dict[str, Any] | None:
-    """What :func:`prepare_nyuv2` noted about the folder, given itself or its parent; None if it did not make it."""
-    for folder in (Path(root), Path(root, layout.PACKAGINGS['atrc'].root)):
-        try:
-            content = parse_json((folder / PROVENANCE).read_bytes(), PROVENANCE)
-        except (OSError, ValueError):
-            continue
-        if isinstance(content, dict) and content.get('format') == FORMAT:
-            return content
-    return None
 
 
 def _claim(out: Path, provenance: dict[str, Any], source: Source) -> None:

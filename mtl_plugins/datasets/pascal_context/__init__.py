@@ -2,6 +2,5 @@
 
 from .check import PascalContextCheck
 from .dataset import PascalContextMTDataset
-from .export import export_pascal_context
 
-__all__ = ['PascalContextCheck', 'PascalContextMTDataset', 'export_pascal_context']
+__all__ = ['PascalContextCheck', 'PascalContextMTDataset']

@@ -13,8 +13,8 @@ import numpy as np
 from ..files.folders import missing_files
 from ..files.normals import normals_from_bytes
 from ..files.pictures import upright_size
+from ..files.provenance import read_provenance
 from ..files.reading import UnreadableFileError, read_colours
-from ..files.scenes import MARKER, read_fixture_marker
 from ..files.source import read_bytes
 from ..verification.base import CheckJob, LayoutCheck, Problem
 from ..verification.files import Size, check_ids, check_jpeg, check_size, check_target, unreadable
@@ -31,7 +31,7 @@ _LISTS_REMEDY = (
 
 
 class PascalContextCheck(LayoutCheck):
-    """The layout of PASCAL-Context: 4998 + 5105 images, or as many as the mark of an exported stand-in says.
+    """The layout of PASCAL-Context: 4998 + 5105 images, or as many as the tool that made the folder noted.
 
     Raises:
         FileNotFoundError: If neither ``root`` nor a folder below it looks like the data set.
@@ -41,8 +41,8 @@ class PascalContextCheck(LayoutCheck):
 
     def __init__(self, root: str | Path) -> None:
         super().__init__(layout.find_root(root))
-        self.marker = read_fixture_marker(self.root)
-        self.counts = layout.COUNTS if self.marker is None else self.marker['counts']
+        self.provenance = read_provenance(self.root)
+        self.counts = layout.COUNTS if self.provenance is None else self.provenance['counts']
         self.damaged_splits: dict[str, Problem] = {}
         self.ids = {split: self._ids(split) for split in self.counts}
         self.unknown, self.without_semseg = self._find_missing()
@@ -58,7 +58,7 @@ class PascalContextCheck(LayoutCheck):
         voc = sum(f'{identifier}.png' in names for identifier in ids)
         return {
             'folder': str(self.root),
-            'data': 'PASCAL-Context' if self.marker is None else f'rendered stand-in ({MARKER}), not the real data set',
+            'data': 'PASCAL-Context' if self.provenance is None else self.provenance['note'],
             **{split: f'{len(ids)} images' for split, ids in self.ids.items()},
             'semantic labels': f'{voc} in {layout.SEMSEG}, {len(ids) - voc} expected in {layout.SEMSEG_FALLBACK}',
             'lists of people': ', '.join(f'{split}: {state}' for split, state in self.list_states.items()),

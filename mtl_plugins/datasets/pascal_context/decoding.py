@@ -1,4 +1,4 @@
-"""Stored arrays of PASCAL-Context -> our conventions, and back for the exporter.
+"""Stored arrays of PASCAL-Context -> our conventions.
 
 The maps of parts are in :mod:`.parts`, normals as colours in :mod:`mtl_plugins.datasets.files.normals`.
 """
@@ -6,18 +6,15 @@ The maps of parts are in :mod:`.parts`, normals as colours in :mod:`mtl_plugins.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from mtl_plugins.evaluation.edges.thinning import thinned
-from mtl_plugins.task_specs import IGNORE_INDEX
 
 from ..files.reading import fail, read_mat
 from ..files.source import OUT_OF_RANGE, WRONG_FORMAT
-from .classes import NORMALS_CLASSES, voc_palette
+from .classes import NORMALS_CLASSES
 
 LABEL_MAP = 'LabelMap'
 CONTEXT_CLASSES = 459
@@ -97,15 +94,3 @@ def mask_normals(normals: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def saliency_from_bytes(values: np.ndarray) -> np.ndarray:
     """``x / 255 > 0.5`` as 0 or 1, ``(H, W)`` uint8."""
     return (values > 127).astype(np.uint8)
-
-
-def saliency_to_bytes(target: np.ndarray) -> np.ndarray:
-    """The inverse of :func:`saliency_from_bytes`: 0 and 255."""
-    return target * np.uint8(255)
-
-
-def write_palette_png(path: Path, indices: np.ndarray) -> None:
-    """Write an index map the way VOC does: as a PNG with a palette, in which 255 is a pale line colour."""
-    image = Image.fromarray(indices.astype(np.uint8))
-    image.putpalette([value for colour in voc_palette(IGNORE_INDEX + 1) for value in colour])
-    image.save(path)

@@ -25,16 +25,6 @@ NORMALS = 'normals_distill'
 SALIENCY = 'sal_distill'
 DATA_FOLDERS = (IMAGES, SEMSEG, SEMSEG_FALLBACK, LABEL_MAPS, HUMAN_PARTS, NORMALS, SALIENCY)
 
-CONTEXT_IDS = {
-    'wall': 440, 'floor': 158, 'ceiling': 68, 'window': 454, 'picture': 287, 'table': 397, 'chair': 72, 'cabinet': 46,
-    'sofa': 368, 'lamp': 232, 'ornament': 267, 'person': 284,
-}  # fmt: skip
-"""Class of Rooms -> id in LabelMap; a lamp is a "light" there."""
-CONTEXT_UNKNOWN = 431
-"""The id "unknown", for what Rooms does not label."""
-VOC_NAMES = {'table': 'diningtable', 'chair': 'chair', 'sofa': 'sofa', 'person': 'person'}
-"""Class of Rooms -> class of VOC; all others are background there."""
-
 
 def find_root(data_root: str | os.PathLike) -> Path:
     """The folder ``PASCALContext`` or ``PASCAL_MT``, given itself or its parent.

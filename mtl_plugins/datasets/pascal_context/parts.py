@@ -8,7 +8,7 @@ has any shape in these files: one row or column, a lone struct, a cell of struct
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,31 +136,6 @@ def class_list(objects: Iterable[PartObject]) -> list[int]:
     return [item.class_index if item.mask.any() else NO_OBJECT for item in objects]
 
 
-def to_struct(image_name: str, objects: Sequence[PartObject]) -> dict[str, np.ndarray]:
-    """The inverse of :func:`objects_of`: what to give to :func:`scipy.io.savemat`, in the structure of PASCAL-Part."""
-    stored = [
-        {
-            'class': item.name,
-            'class_ind': np.array([[item.class_index]], np.uint8),
-            'mask': item.mask.astype(np.uint8),
-            'parts': _struct_row([{'part_name': part.name, 'mask': part.mask.astype(np.uint8)} for part in item.parts]),
-        }
-        for item in objects
-    ]
-    return {KEY: _struct_row([{'imname': image_name, 'objects': _struct_row(stored)}])}
-
-
-def _struct_row(structs: Sequence[dict[str, Any]]) -> np.ndarray:
-    """A ``(1, n)`` struct array; without elements it is an empty matrix, as in MATLAB."""
-    if not structs:
-        return np.zeros((0, 0))
-    row = np.empty((1, len(structs)), dtype=[(name, object) for name in structs[0]])
-    for index, struct in enumerate(structs):
-        for name, value in struct.items():
-            row[name][0, index] = value
-    return row
-
-
 def _records(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return [value]
@@ -211,5 +186,5 @@ def _mask(value: Any) -> np.ndarray:
 
 __all__ = [
     'KEY', 'NO_OBJECT', 'Part', 'PartObject', 'UnreadableFileError', 'class_list', 'ignore_without_parts', 'objects_of',
-    'paint_parts', 'read_objects', 'read_part_map', 'to_struct',
+    'paint_parts', 'read_objects', 'read_part_map',
 ]  # fmt: skip

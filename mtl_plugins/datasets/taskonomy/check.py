@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import UnreadableFileError, read_fixture_marker
+from ..files import UnreadableFileError
+from ..files.provenance import read_provenance
 from ..verification.axes import AxesFinding
 from ..verification.base import CheckJob, LayoutCheck, LazyJobs, Problem
 from ..verification.files import check_decodes, check_ids, check_png, check_size, check_target, reason, unreadable
@@ -56,15 +57,15 @@ class TaskonomyCheck(LayoutCheck):
 
     def __init__(self, root: str | Path) -> None:
         super().__init__(find_root(root))
-        self.marker = read_fixture_marker(self.root)
+        self.provenance = read_provenance(self.root)
         self.order = find_order(self.root)
         self.split_problem: Problem | None = None
         try:
             self.splits = read_splits(self.root)
         except (OSError, ValueError) as error:
             self.split_problem = make_problem('unreadable file', SPLIT_FILE, reason(error))
-        # The download comes without this file, a stand-in with it.
-        if self.marker and not (self.root / SPLIT_FILE).is_file():
+        # The download comes without this file; where counts were noted, they are those of its splits.
+        if self.provenance and not (self.root / SPLIT_FILE).is_file():
             self.split_problem = make_problem('missing file', SPLIT_FILE, 'it lists the buildings of each split')
         if self.split_problem:
             self.splits = Splits((), None)
@@ -111,7 +112,7 @@ class TaskonomyCheck(LayoutCheck):
         """One job per (building, point, view), with the files that it has; :meth:`structure` names those it lacks."""
         if self.split_problem:
             return []
-        size = tuple(self.marker['size']) if self.marker else SIZE
+        size = tuple(self.provenance['size']) if self.provenance else SIZE
         return LazyJobs(lambda row: self._job(row, size), len(self.index))
 
     def across(self) -> Iterable[Problem]:
@@ -130,7 +131,7 @@ class TaskonomyCheck(LayoutCheck):
             'mask_valid': f'{self.index.has(MASK).sum()} images',
             'normals': self.axes.describe(),
             'known holes': known or 'none of them',
-            'content': 'rendered stand-in, not the real data' if self.marker else 'real data',
+            'content': self.provenance['note'] if self.provenance else 'real data',
         }
 
     def extra_files(self) -> Iterable[str]:
@@ -146,7 +147,7 @@ class TaskonomyCheck(LayoutCheck):
         if not self.splits.buildings(split):
             yield make_problem('empty split', path, f'it lists no building of {split}')
             return
-        expected = self.marker['counts'].get(split) if self.marker else None
+        expected = self.provenance['counts'].get(split) if self.provenance else None
         if expected is not None and self._count(split) != expected:
             yield make_problem('wrong count', path, f'{split}: expected {expected} images, found {self._count(split)}')
 

@@ -4,8 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
+from exporters.scenes import render_scenes
 
-from mtl_plugins.datasets.files import NormalAxes, measure_axes, render_scenes
+from mtl_plugins.datasets.files import NormalAxes, measure_axes
 from mtl_plugins.datasets.files.axes import normals_from_depth
 
 ALL = [

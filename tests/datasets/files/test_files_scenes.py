@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from exporters.scenes import prepare_export, render_scenes
 
 from mtl_plugins.datasets import RoomsDataset
-from mtl_plugins.datasets.files import prepare_export, read_fixture_marker, render_scenes, write_fixture_marker
+from mtl_plugins.datasets.files.provenance import read_provenance
 from mtl_plugins.datasets.rendering import TASKS
 
 SIZE = (24, 32)
@@ -28,23 +29,30 @@ def test_scenes_are_those_of_rooms_and_share_its_cache(tmp_path):
     assert not np.array_equal(scenes[0]['img'], scenes[1]['img'])
 
 
-def test_marker_comes_back(tmp_path):
-    assert read_fixture_marker(tmp_path) is None
-    write_fixture_marker(tmp_path, **PARAMETERS, packaging='x')
-    assert read_fixture_marker(tmp_path) == dict(
-        rendered_by='mtl_plugins', format=1, dataset='toy', counts=dict(train=2, val=1), size=[24, 32], packaging='x'
-    )
+def test_what_a_folder_holds_is_noted_in_it(tmp_path):
+    assert read_provenance(tmp_path) is None
+    prepare_export(tmp_path, **PARAMETERS, packaging='x')
+    assert read_provenance(tmp_path / 'other', tmp_path) == dict(
+        rendered_by='mtl_plugins', format=1, dataset='toy', counts=dict(train=2, val=1), size=[24, 32], packaging='x',
+        note='rendered stand-in, not the real data',
+    )  # fmt: skip
+
+
+def test_notes_of_earlier_versions_had_no_remark(tmp_path):
+    content = dict(rendered_by='mtl_plugins', format=1, dataset='nyud', counts=dict(train=2, val=1), size=[24, 32])
+    (tmp_path / 'fixture.json').write_text(json.dumps(content))
+    assert read_provenance(tmp_path) == content | dict(note='not the published data')
 
 
 @pytest.mark.parametrize('content', ['', '[1]', '{}', json.dumps(dict(rendered_by='mtl_plugins', format=99)), '\xff'])
-def test_other_files_of_that_name_are_no_marker(tmp_path, content):
+def test_other_files_of_that_name_say_nothing(tmp_path, content):
     (tmp_path / 'fixture.json').write_bytes(content.encode('latin1'))
-    assert read_fixture_marker(tmp_path) is None
+    assert read_provenance(tmp_path) is None
 
 
 def test_an_export_never_goes_into_a_folder_with_other_files(tmp_path):
     root = prepare_export(tmp_path / 'new' / 'folder', **PARAMETERS)
-    assert read_fixture_marker(root)['dataset'] == 'toy'
+    assert read_provenance(root)['dataset'] == 'toy'
     (root / 'images').mkdir()
     assert prepare_export(root, **PARAMETERS) == root, 'the same export may go on'
     with pytest.raises(FileExistsError, match='not empty'):

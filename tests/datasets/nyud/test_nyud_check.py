@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
+from exporters import export_nyud
 
 from mtl_plugins.datasets.files import NormalAxes
-from mtl_plugins.datasets.nyud import NYUDv2Check, export_nyud, layout
+from mtl_plugins.datasets.nyud import NYUDv2Check, layout
 from mtl_plugins.datasets.verification import verify
 from mtl_plugins.datasets.verification.base import Problem
 

@@ -6,14 +6,17 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
+from exporters.nyud import CLASSES as ROOMS_CLASSES
+from exporters.nyud import export_classes, export_nyud, split_ids
+from exporters.scenes import render_scenes
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from mtl_plugins.datasets import NYUDv2Dataset
-from mtl_plugins.datasets.files import UnreadableFileError, read_fixture_marker, render_scenes
-from mtl_plugins.datasets.nyud import export_nyud, layout
+from mtl_plugins.datasets.files import UnreadableFileError
+from mtl_plugins.datasets.files.provenance import read_provenance
+from mtl_plugins.datasets.nyud import layout
 from mtl_plugins.datasets.nyud.decoding import decode, read_stored, read_target
-from mtl_plugins.datasets.nyud.export import export_classes
 from mtl_plugins.datasets.rendering import CLASSES as ROOMS
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
@@ -104,7 +107,7 @@ def test_the_files_are_those_of_the_archives(originals):
     assert (astmt / 'normals' / '0001.jpg').read_bytes()[:2] == b'\xff\xd8'
     assert (astmt / 'edge' / '0001.png').read_bytes()[1:4] == b'PNG'
     for name, root in originals.items():
-        marker = read_fixture_marker(root)
+        marker = read_provenance(root)
         assert (marker['dataset'], marker['packaging'], marker['counts'], marker['size']) == (
             'nyud', name, COUNTS, list(SIZE),
         )  # fmt: skip
@@ -334,7 +337,7 @@ def test_config_and_metainfo(originals):
 
 def test_class_table():
     assert len(layout.CLASSES) == len(set(layout.CLASSES)) == 40
-    assert set(layout.ROOMS_CLASSES) == set(ROOMS)
+    assert set(ROOMS_CLASSES) == set(ROOMS)
     assert export_classes(np.array([[0, 255, ROOMS.index('lamp')]], np.uint8)).tolist() == [[0, 255, 34]]
 
 
@@ -355,6 +358,6 @@ def test_export_again_continues_and_other_parameters_are_refused(originals, cach
 
 @pytest.mark.parametrize(('train', 'val'), [(795, 654), (4, 2), (1, 1), (1, 9)])
 def test_ids_of_stand_ins(train, val):
-    ids = layout.split_ids(dict(train=train, val=val))
+    ids = split_ids(dict(train=train, val=val))
     assert (len(ids['train']), len(ids['val'])) == (train, val)
     assert sorted(ids['train'] + ids['val']) == [f'{number:04d}' for number in range(1, train + val + 1)]

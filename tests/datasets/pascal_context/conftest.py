@@ -1,8 +1,7 @@
 import shutil
 
 import pytest
-
-from mtl_plugins.datasets.pascal_context import export_pascal_context
+from exporters import export_pascal_context
 
 SIZE = (72, 96)
 COUNTS = {'train': 6, 'val': 3}

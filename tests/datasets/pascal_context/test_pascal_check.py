@@ -4,11 +4,12 @@ import shutil
 import numpy as np
 import pytest
 import scipy.io
+from exporters.mannequins import to_struct
+from exporters.pascal_context import write_palette_png
 from PIL import Image
 
 from mtl_plugins.datasets.pascal_context import PascalContextCheck, layout
-from mtl_plugins.datasets.pascal_context.decoding import write_palette_png
-from mtl_plugins.datasets.pascal_context.parts import Part, PartObject, read_objects, to_struct
+from mtl_plugins.datasets.pascal_context.parts import Part, PartObject, read_objects
 from mtl_plugins.datasets.verification import get_layout_check
 from mtl_plugins.datasets.verification.runner import verify
 

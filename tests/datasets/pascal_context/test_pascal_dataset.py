@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from exporters import pascal_context as export
+from exporters.mannequins import to_struct
+from exporters.pascal_context import write_palette_png
+from exporters.scenes import render_scenes
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from mtl_plugins.datasets import PascalContextMTDataset, UnreadableFileError
-from mtl_plugins.datasets.files import render_scenes
-from mtl_plugins.datasets.pascal_context import classes, export, layout
-from mtl_plugins.datasets.pascal_context.decoding import label_borders, label_edges, write_palette_png
-from mtl_plugins.datasets.pascal_context.parts import PartObject, read_objects, to_struct
+from mtl_plugins.datasets.pascal_context import classes, layout
+from mtl_plugins.datasets.pascal_context.decoding import label_borders, label_edges
+from mtl_plugins.datasets.pascal_context.parts import PartObject, read_objects
 from mtl_plugins.registry import DATASETS
 
 from .conftest import COUNTS, SIZE

@@ -3,10 +3,11 @@ import json
 import numpy as np
 import pytest
 import scipy.io
+from exporters import export_pascal_context
+from exporters.mannequins import scene_objects
 from PIL import Image
 
-from mtl_plugins.datasets.pascal_context import classes, export_pascal_context, layout
-from mtl_plugins.datasets.pascal_context.mannequins import scene_objects
+from mtl_plugins.datasets.pascal_context import classes, layout
 from mtl_plugins.datasets.pascal_context.parts import ignore_without_parts, paint_parts
 
 from .conftest import COUNTS, SIZE

@@ -3,11 +3,12 @@ import json
 import numpy as np
 import pytest
 import scipy.io
+from exporters.mannequins import to_struct
 
 from mtl_plugins.datasets.files import DerivedCache, UnreadableFileError
 from mtl_plugins.datasets.pascal_context import layout
 from mtl_plugins.datasets.pascal_context.part_lists import archive_lists, people, read_part_lists, rebuilt_lists
-from mtl_plugins.datasets.pascal_context.parts import PartObject, to_struct
+from mtl_plugins.datasets.pascal_context.parts import PartObject
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import scipy.io
+from exporters.mannequins import to_struct
 
 from mtl_plugins.datasets.files import UnreadableFileError
 from mtl_plugins.datasets.pascal_context.classes import PART_IDS, PERSON
@@ -13,7 +14,6 @@ from mtl_plugins.datasets.pascal_context.parts import (
     paint_parts,
     read_objects,
     read_part_map,
-    to_struct,
 )
 
 from . import slow

@@ -1,8 +1,7 @@
 import shutil
 
 import pytest
-
-from mtl_plugins.datasets.taskonomy.export import export_taskonomy
+from exporters import export_taskonomy
 
 SIZE = (48, 64)
 

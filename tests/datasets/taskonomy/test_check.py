@@ -5,11 +5,11 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from exporters import export_taskonomy
 
 from mtl_plugins.datasets.taskonomy import TASKS, layout
 from mtl_plugins.datasets.taskonomy import check as check_module
 from mtl_plugins.datasets.taskonomy.check import TaskonomyCheck
-from mtl_plugins.datasets.taskonomy.export import export_taskonomy
 from mtl_plugins.datasets.verification import get_layout_check, verify
 
 from .conftest import SIZE

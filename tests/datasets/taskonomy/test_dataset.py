@@ -9,21 +9,22 @@ import time
 import cv2
 import numpy as np
 import pytest
+from exporters.room_targets import made_up_hole, room_targets
+from exporters.scenes import render_scenes
+from exporters.taskonomy import export_taskonomy
 from mmengine.logging import MMLogger
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from mtl_plugins.datasets import TaskonomyDataset
-from mtl_plugins.datasets.files import UnreadableFileError, render_scenes
+from mtl_plugins.datasets.files import UnreadableFileError
 from mtl_plugins.datasets.taskonomy import CODINGS, TASKS, TINY, decode, layout
 from mtl_plugins.datasets.taskonomy import dataset as dataset_module
 from mtl_plugins.datasets.taskonomy import index as index_module
 from mtl_plugins.datasets.taskonomy import reader as reader_module
 from mtl_plugins.datasets.taskonomy.decoding import dilate, read_codes
-from mtl_plugins.datasets.taskonomy.export import export_taskonomy
 from mtl_plugins.datasets.taskonomy.index import Index, key_of
 from mtl_plugins.datasets.taskonomy.reader import TaskonomyReader
-from mtl_plugins.datasets.taskonomy.standins import made_up_hole, room_targets
 from mtl_plugins.registry import DATASETS
 
 from . import slow

@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from exporters import export_nyud, export_pascal_context, export_taskonomy
 from PIL import Image
 
 from mtl_plugins.datasets import NYUDv2Dataset, PascalContextMTDataset, TaskonomyDataset
-from mtl_plugins.datasets.nyud.export import export_nyud
 from mtl_plugins.datasets.nyud.layout import PACKAGINGS
-from mtl_plugins.datasets.pascal_context.export import export_pascal_context
-from mtl_plugins.datasets.taskonomy.export import export_taskonomy
 from mtl_plugins.datasets.verification import get_layout_check
 from mtl_plugins.datasets.verification.work import run_job
 from mtl_plugins.errors import UserError

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from exporters import export_nyud, export_pascal_context, export_taskonomy
+from exporters.taskonomy import NAMES_IN_FILES as taskonomy_names
 
 from mtl_plugins.cli import verify as cli
-from mtl_plugins.datasets.nyud.export import export_nyud
 from mtl_plugins.datasets.nyud.layout import PACKAGINGS
-from mtl_plugins.datasets.pascal_context.export import export_pascal_context
 from mtl_plugins.datasets.taskonomy import layout as taskonomy
-from mtl_plugins.datasets.taskonomy.export import NAMES_IN_FILES, export_taskonomy
 from mtl_plugins.datasets.verification import get_layout_check, verify
 
 from . import damages
@@ -140,7 +139,7 @@ def pascal_cases() -> Iterator[Case]:
 def taskonomy_cases() -> Iterator[Case]:
     stand, splits = 'taskonomy', taskonomy.SPLIT_FILE
     files = {
-        domain: f'{domain}/taskonomy/allensville/point_9_view_0_domain_{NAMES_IN_FILES.get(domain, domain)}.png'
+        domain: f'{domain}/taskonomy/allensville/point_9_view_0_domain_{taskonomy_names.get(domain, domain)}.png'
         for domain in taskonomy.DOMAINS
     }
     for domain, file in files.items():

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from mtl_plugins.datasets.files.provenance import FORMAT, read_provenance
+from mtl_plugins.datasets.rendering import TASKS
+from mtl_plugins.datasets.rooms import render_room, rooms_cache
 from mtl_plugins.errors import UserError, UserFileExistsError
-from mtl_plugins.utils.json_files import parse_json
 
-from ..rendering import TASKS
-from ..rooms import render_room, rooms_cache
-
-MARKER = 'fixture.json'
-FORMAT = 1
+NOTES = 'fixture.json'
+STAND_IN = 'rendered stand-in, not the real data'
 
 
 def render_scenes(
@@ -68,55 +67,20 @@ def prepare_export(
             raise UserError(f'export of {dataset}: counts must be 1 or more, but got {count} for {split!r}')
     if len(size) != 2 or min(size) < 16:
         raise UserError(f'export of {dataset}: size must be (height, width) of 16 pixels or more, but got {size!r}')
+    notes = _notes(dataset, counts, size, extra)
     if root.exists() and not root.is_dir():
         raise UserFileExistsError(f'cannot export to {root}: it is a file; give the name of a new folder')
-    if root.is_dir() and any(root.iterdir()) and read_fixture_marker(root) != _marker(dataset, counts, size, extra):
+    if root.is_dir() and any(root.iterdir()) and read_provenance(root) != notes:
         raise UserFileExistsError(
             f'cannot export to {root}: the folder is not empty and does not hold the same export already. Give a new '
             'folder, or delete this one first if it is a stand-in you no longer need'
         )
     root.mkdir(parents=True, exist_ok=True)
-    write_fixture_marker(root, dataset, counts, size, **extra)
+    (root / NOTES).write_text(json.dumps(notes, indent=1) + '\n')
     return root
 
 
-def write_fixture_marker(
-    root: str | os.PathLike, dataset: str, counts: Mapping[str, int], size: tuple[int, int], **extra: Any
-) -> Path:
-    """Say in ``<root>/fixture.json`` that the folder holds rendered rooms, how many and of what size.
-
-    Args:
-        root: Folder of the exported data set.
-        dataset: Its name for ``tools/datasets/verify.py``.
-        counts: Images per split.
-        size: ``(H, W)`` of the images.
-        **extra: What else the check of the layout wants to know.
-    """
-    path = Path(root) / MARKER
-    content = dict(
-        rendered_by='mtl_plugins',
-        format=FORMAT,
-        dataset=dataset,
-        counts=dict(counts),
-        size=list(map(int, size)),
-        **extra,
-    )
-    path.write_text(json.dumps(content, indent=1) + '\n')
-    return path
-
-
-def _marker(dataset: str, counts: Mapping[str, int], size: tuple[int, int], extra: Mapping[str, Any]) -> dict[str, Any]:
-    content = dict(rendered_by='mtl_plugins', format=FORMAT, dataset=dataset, counts=dict(counts), **extra)
-    # As it comes back from the file (lists, not tuples), so that both can be compared.
-    return json.loads(json.dumps({**content, 'size': [int(length) for length in size]}))
-
-
-def read_fixture_marker(root: str | os.PathLike) -> dict[str, Any] | None:
-    """The content of ``<root>/fixture.json``, or None where there is none of ours: then the data are the real ones."""
-    try:
-        content = parse_json((Path(root) / MARKER).read_bytes(), MARKER)
-    except (OSError, ValueError):
-        return None
-    ours = isinstance(content, dict) and content.get('rendered_by') == 'mtl_plugins'
-    whole = ours and isinstance(content.get('counts'), dict) and isinstance(content.get('size'), list)
-    return content if whole and content.get('format') == FORMAT else None
+def _notes(dataset: str, counts: Mapping[str, int], size: tuple[int, int], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """What tools/datasets/verify.py is to know of the folder."""
+    content = dict(format=FORMAT, rendered_by='mtl_plugins', note=STAND_IN, dataset=dataset, counts=counts, size=size)
+    return json.loads(json.dumps({**content, **extra}))  # as it comes back from the file (lists, not tuples)

@@ -9,12 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mtl_plugins.datasets.taskonomy import encode, layout
 from mtl_plugins.errors import UserError
 
-from ..files import prepare_export, render_scenes
-from . import layout
-from .decoding import encode
-from .standins import made_up_hole, room_targets
+from .room_targets import made_up_hole, room_targets
+from .scenes import prepare_export, render_scenes
 
 NAMES_IN_FILES = {'segment_unsup25d': 'segment25d'}
 """Domains whose files carry another name than the folder, as some of the real ones do."""
@@ -42,7 +41,7 @@ def export_taskonomy(
         counts: Images per split, by default 4, 2 and as many for testing as for validation.
         size: ``(H, W)`` of the images.
         seed: Seed of the rooms.
-        packaging: How folders are nested, a key of :data:`~.layout.ORDERS`.
+        packaging: How folders are nested, a key of :data:`mtl_plugins.datasets.taskonomy.layout.ORDERS`.
         buildings: Buildings per split, by default the first two of the tiny list.
         mask_valid: Also write the domain ``mask_valid``.
         cache_dir: Folder of all caches, where the rendered rooms are kept.

@@ -8,13 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
+from mtl_plugins.datasets.nyud import layout
+from mtl_plugins.datasets.nyud.decoding import write_image, write_target
+from mtl_plugins.datasets.rendering import CLASSES as ROOMS
 from mtl_plugins.errors import UserError
 from mtl_plugins.task_specs import IGNORE_INDEX
 
-from ..files import prepare_export, render_scenes
-from ..rendering import CLASSES as ROOMS
-from . import layout
-from .decoding import write_image, write_target
+from .scenes import prepare_export, render_scenes
+
+CLASSES = {
+    'wall': 'wall', 'floor': 'floor', 'ceiling': 'ceiling', 'window': 'window', 'picture': 'picture', 'table': 'table',
+    'chair': 'chair', 'cabinet': 'cabinet', 'sofa': 'sofa', 'lamp': 'lamp', 'ornament': 'otherprop',
+    'person': 'person',
+}  # fmt: skip
+"""Class of Rooms -> class of NYUD-v2."""
 
 
 def export_nyud(
@@ -53,7 +60,7 @@ def export_nyud(
     root = prepare_export(root, layout.NAME, counts, size, packaging=packaging, seed=seed)
     for folder in (layout.SPLIT_FOLDER, layout.IMAGE_FOLDER, *layout.FOLDERS.values()):
         (root / folder).mkdir(exist_ok=True)
-    ids = layout.split_ids(counts)
+    ids = split_ids(counts)
     for split, count in counts.items():
         for sample, scene in zip(ids[split], render_scenes(split, count, size, seed, cache_dir, num_workers)):
             write_image(root / kind.image_path(sample), scene['img'])
@@ -68,5 +75,15 @@ def export_classes(labels: np.ndarray) -> np.ndarray:
     """Class ids of Rooms as class ids of NYUD-v2 (0..39, 255 for not labelled); ``(H, W)`` uint8 both."""
     table = np.full(256, IGNORE_INDEX, np.uint8)
     for index, name in enumerate(ROOMS):
-        table[index] = layout.CLASSES.index(layout.ROOMS_CLASSES[name])
+        table[index] = layout.CLASSES.index(CLASSES[name])
     return table[labels]
+
+
+def split_ids(counts: Mapping[str, int]) -> dict[str, list[str]]:
+    """Ids in the form of the real ones: four digits from 0001, the splits interleaved."""
+    total, val = sum(counts.values()), counts['val']
+    ids: dict[str, list[str]] = {'train': [], 'val': []}
+    for number in range(1, total + 1):
+        is_val = number * val // total > (number - 1) * val // total
+        ids['val' if is_val else 'train'].append(f'{number:04d}')
+    return ids

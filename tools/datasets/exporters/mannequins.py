@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from scipy import ndimage
 
-from ..rendering import CLASSES
-from . import layout
-from .classes import HUMAN_PARTS, SEMSEG
-from .parts import Part, PartObject
+from mtl_plugins.datasets.pascal_context.classes import HUMAN_PARTS, SEMSEG
+from mtl_plugins.datasets.pascal_context.parts import KEY, Part, PartObject
+from mtl_plugins.datasets.rendering import CLASSES
+
+VOC_NAMES = {'table': 'diningtable', 'chair': 'chair', 'sofa': 'sofa', 'person': 'person'}
+"""Class of Rooms -> class of VOC; all others are background there."""
 
 _BLEED = 3
 """By how many pixels a torso reaches under the limbs, which are painted over it."""
@@ -40,7 +45,7 @@ def scene_objects(semseg: np.ndarray, human_parts: np.ndarray, with_empty: bool 
         with_empty: Add an object with an empty mask, which the lists of ``ImageSets/Parts`` count as -1.
     """
     objects = []
-    for room_name, name in layout.VOC_NAMES.items():
+    for room_name, name in VOC_NAMES.items():
         mask = semseg == CLASSES.index(room_name)
         if name == 'person':
             regions, count = ndimage.label(mask, np.ones((3, 3)))
@@ -84,3 +89,28 @@ def _cut(whole: np.ndarray, pieces: dict[str, tuple[float, ...]], side: str, spr
         if piece.any():
             parts.append(Part(name.format(side=side), piece))
     return parts
+
+
+def to_struct(image_name: str, objects: Sequence[PartObject]) -> dict[str, np.ndarray]:
+    """What :func:`scipy.io.savemat` takes, in the structure of PASCAL-Part."""
+    stored = [
+        {
+            'class': item.name,
+            'class_ind': np.array([[item.class_index]], np.uint8),
+            'mask': item.mask.astype(np.uint8),
+            'parts': _struct_row([{'part_name': part.name, 'mask': part.mask.astype(np.uint8)} for part in item.parts]),
+        }
+        for item in objects
+    ]
+    return {KEY: _struct_row([{'imname': image_name, 'objects': _struct_row(stored)}])}
+
+
+def _struct_row(structs: Sequence[dict[str, Any]]) -> np.ndarray:
+    """A ``(1, n)`` struct array; without elements it is an empty matrix, as in MATLAB."""
+    if not structs:
+        return np.zeros((0, 0))
+    row = np.empty((1, len(structs)), dtype=[(name, object) for name in structs[0]])
+    for index, struct in enumerate(structs):
+        for name, value in struct.items():
+            row[name][0, index] = value
+    return row

@@ -12,9 +12,9 @@ import numpy as np
 from scipy import ndimage
 from skimage.segmentation import felzenszwalb
 
-from ..rendering import sample_scene
-from ..transforms.geometry import resize_nearest
-from .decoding import CURVATURE_MEAN, CURVATURE_STD, UNITS_PER_METRE
+from mtl_plugins.datasets.rendering import sample_scene
+from mtl_plugins.datasets.taskonomy.decoding import CURVATURE_MEAN, CURVATURE_STD, UNITS_PER_METRE
+from mtl_plugins.datasets.transforms.geometry import resize_nearest
 
 FLAT = 127
 """Code of no curvature."""
@@ -23,10 +23,10 @@ _LARGEST_SEGMENTED = 128
 
 
 def room_targets(scene: dict[str, np.ndarray], split: str, seed: int, index: int) -> dict[str, np.ndarray]:
-    """All eleven targets of a rendered room, see :func:`~.decoding.decode` for what they hold.
+    """All eleven targets of a rendered room, see :func:`mtl_plugins.datasets.taskonomy.decode` for what they hold.
 
     Args:
-        scene: The room, see :func:`mtl_plugins.datasets.files.render_scenes`.
+        scene: The room, see :func:`.scenes.render_scenes`.
         split: Its split in :class:`~mtl_plugins.datasets.RoomsDataset`.
         seed: Seed of the rooms.
         index: Its number.

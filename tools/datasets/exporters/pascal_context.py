@@ -11,17 +11,26 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
+from mtl_plugins.datasets.files import normals_to_bytes
+from mtl_plugins.datasets.pascal_context import layout
+from mtl_plugins.datasets.pascal_context.classes import SEMSEG, voc_palette
+from mtl_plugins.datasets.pascal_context.decoding import LABEL_MAP
+from mtl_plugins.datasets.pascal_context.parts import class_list
+from mtl_plugins.datasets.rendering import CLASSES, UNLABELLED
+from mtl_plugins.datasets.rooms import render_room
 from mtl_plugins.errors import UserError
+from mtl_plugins.task_specs import IGNORE_INDEX
 
-from ..files.normals import normals_to_bytes
-from ..files.scenes import prepare_export, render_scenes
-from ..rendering import CLASSES, UNLABELLED
-from ..rooms import render_room
-from . import layout
-from .classes import SEMSEG
-from .decoding import LABEL_MAP, saliency_to_bytes, write_palette_png
-from .mannequins import scene_objects
-from .parts import class_list, to_struct
+from .mannequins import VOC_NAMES, scene_objects, to_struct
+from .scenes import prepare_export, render_scenes
+
+CONTEXT_IDS = {
+    'wall': 440, 'floor': 158, 'ceiling': 68, 'window': 454, 'picture': 287, 'table': 397, 'chair': 72, 'cabinet': 46,
+    'sofa': 368, 'lamp': 232, 'ornament': 267, 'person': 284,
+}  # fmt: skip
+"""Class of Rooms -> id in LabelMap; a lamp is a "light" there."""
+CONTEXT_UNKNOWN = 431
+"""The id "unknown", for what Rooms does not label."""
 
 _QUALITY = 95
 _YEARS = {'train': 2008, 'val': 2009}
@@ -116,7 +125,7 @@ def _write_sample(folder: Path, identifier: str, index: int, scene: Mapping[str,
     files = {task: [folder / path for path in paths] for task, paths in layout.files_of(identifier, in_voc12).items()}
     Image.fromarray(scene['img']).save(folder / layout.image_file(identifier), quality=_QUALITY)
     write_palette_png(files['semseg'][0], _VOC[scene['gt_semseg']])
-    Image.fromarray(saliency_to_bytes(scene['gt_sal'])).save(files['sal'][0])
+    Image.fromarray(scene['gt_sal'] * np.uint8(255)).save(files['sal'][0])
     Image.fromarray(normals_to_bytes(scene['gt_normals'])).save(files['normals'][0])
     scipy.io.savemat(files['edge'][0], {LABEL_MAP: _CONTEXT[scene['gt_semseg']]}, do_compression=True)
     objects = scene_objects(scene['gt_semseg'], scene['gt_human_parts'], with_empty=index % 2 == 1)
@@ -124,14 +133,21 @@ def _write_sample(folder: Path, identifier: str, index: int, scene: Mapping[str,
     return class_list(objects)
 
 
+def write_palette_png(path: Path, indices: np.ndarray) -> None:
+    """Write an index map the way VOC does: as a PNG with a palette, in which 255 is a pale line colour."""
+    image = Image.fromarray(indices.astype(np.uint8))
+    image.putpalette([value for colour in voc_palette(IGNORE_INDEX + 1) for value in colour])
+    image.save(path)
+
+
 def _tables() -> tuple[np.ndarray, np.ndarray]:
     """Class id of Rooms -> id in VOC, and in LabelMap."""
     voc = np.zeros(256, np.uint8)
     context = np.zeros(256, np.uint16)
     for index, name in enumerate(CLASSES):
-        voc[index] = SEMSEG.index(layout.VOC_NAMES.get(name, 'background'))
-        context[index] = layout.CONTEXT_IDS[name]
-    voc[UNLABELLED], context[UNLABELLED] = UNLABELLED, layout.CONTEXT_UNKNOWN
+        voc[index] = SEMSEG.index(VOC_NAMES.get(name, 'background'))
+        context[index] = CONTEXT_IDS[name]
+    voc[UNLABELLED], context[UNLABELLED] = UNLABELLED, CONTEXT_UNKNOWN
     return voc, context
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from mtl_plugins.errors import UserError, UserOSError
 
-from ..files import prepare_export, render_scenes
+from .scenes import prepare_export, render_scenes
 
 NAME = 'mmseg'
 SPLITS = ('train', 'val')
