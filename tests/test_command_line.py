@@ -80,6 +80,29 @@ def test_a_wrong_setting_comes_with_what_to_do():
     assert "did you mean 'max_iters'" in message
 
 
+class _Base:
+    def __init__(self, needed):
+        self.needed = needed + 1
+
+
+class _Part(_Base):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+
+
+@pytest.mark.parametrize(
+    ('entries', 'refused'), [({}, True), (dict(needed=1, other=2), True), (dict(needed='x'), False)]
+)
+def test_what_a_base_class_of_the_model_refuses_is_told_from_what_fails_inside(entries, refused):
+    cfg = Config(dict(model=dict(type=_Part, **entries)))
+
+    def build(_):
+        with refusals_of(cfg):
+            LOOPS.build(cfg.model)
+
+    assert isinstance(_caught(build), UserError) == refused
+
+
 def _raise_value_error(*args, **kwargs):
     raise ValueError('no matrix')
 

@@ -17,7 +17,6 @@ from mtl_plugins.errors import message_of
 
 _UNREGISTERED = re.compile(r"^'?(?P<name>[\w.]+) is not in the (?P<scope>\w+)::(?P<kind>[\w ]+) registry")
 _ARGUMENT = re.compile(r"(?P<owner>\w+)?\.?__init__\(\) got an unexpected keyword argument '(?P<name>\w+)'")
-_MISSING = re.compile(r"(?P<owner>\w+)?\.?__init__\(\) missing \d+ required [\w-]+ arguments?: '(?P<name>\w+)'")
 _PATH = re.compile(r'(?:[\w.-]+)?(?:/[\w.@ -]+)+|[\w.-]+\.(?:pth|txt|json|py|pt|safetensors)')
 _LOADERS = ('train_dataloader.', 'val_dataloader.', 'test_dataloader.')
 _NETWORK = ('urlopen error', 'Max retries', 'ConnectionError', 'Temporary failure in name resolution', 'LocalEntryNot')
@@ -146,32 +145,6 @@ _RULES: tuple[Callable[[BaseException, str, Config | None], str], ...] = (
     _sizes_differ,
     _no_gradient,
 )
-
-
-def refuted_entry(error: BaseException, cfg: Config) -> bool:
-    """Whether the config has the entry that a message of MMEngine, or of Python about arguments, complains of."""
-    text = message_of(error)
-    unregistered, unexpected, missing = _UNREGISTERED.match(text), _ARGUMENT.search(text), _MISSING.search(text)
-    if unregistered:
-        return bool(where_in_config(cfg, unregistered['name']))
-    if not isinstance(error, TypeError) or not (unexpected or missing):
-        return False
-    found = unexpected or missing
-    entries = [entry for entry in _entries(cfg.to_dict()) if found['owner'] in _family(entry.get('type'))]
-    return any((found['name'] in entry) == bool(unexpected) for entry in entries)
-
-
-def _entries(node: Any) -> Iterator[dict[str, Any]]:
-    """All dicts of a config."""
-    if isinstance(node, dict):
-        yield node
-    for value in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
-        yield from _entries(value)
-
-
-def _family(kind: Any) -> set[str]:
-    """Names of the classes that a ``type`` means, and of their bases, whose constructors may be theirs."""
-    return {base.__name__ for cls in classes_named(kind) for base in cls.__mro__}
 
 
 def classes_named(kind: Any) -> list[type]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from mmengine.config import Config
 
 from mtl_plugins.errors import UserError, kind_for, message_of
 
-from .hints import entry_in_config, hint_for, refuted_entry
+from .hints import classes_named, entry_in_config, hint_for, where_in_config
+from .readers import arguments_of
 
 _HANDED_ON = ('mmengine', 'torch.optim', 'torch.utils.data', 'multiprocessing', 'logging')
 """Packages that get entries of the config without anything of ours or of the user's model in between."""
@@ -46,7 +48,7 @@ def _refusal(error: Exception, cfg: Config) -> UserError | None:
         return hidden
     if _raised_by_us(error):
         return None
-    if not refuted_entry(error, cfg) and not all(map(_only_handed_on, filter(None, (error, hidden)))):
+    if not _refuses_an_entry(error, cfg) and not all(map(_only_handed_on, filter(None, (error, hidden)))):
         return None
     text, advice = message_of(error), hint_for(error, cfg)
     place = '' if advice else _place(error, cfg)
@@ -55,7 +57,7 @@ def _refusal(error: Exception, cfg: Config) -> UserError | None:
 
 def _place(error: BaseException, cfg: Config) -> str:
     """The innermost entry of the config that MMEngine held when it raised, with a colon behind; it may not be known."""
-    for frame in reversed([frame for frame, _ in traceback.walk_tb(error.__traceback__)]):
+    for frame in reversed(_frames(error)):
         if _module(frame).startswith('mmengine.'):
             held = [value for value in frame.f_locals.values() if isinstance(value, dict) and value]
             place = max((entry_in_config(cfg, value) for value in held), key=len, default='')
@@ -66,10 +68,38 @@ def _place(error: BaseException, cfg: Config) -> str:
 
 def _raised_by_us(error: BaseException) -> bool:
     """Whether a line of ours raised it, apart from those that hand a part's arguments on to its base class."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    while frames and frames[-1].f_code.co_name == '__init__' and _module(frames[-1]).startswith('mtl_plugins.'):
-        frames.pop()
+    frames = _without_constructors(error, 'mtl_plugins.')
     return bool(frames) and _module(frames[-1]).startswith('mtl_plugins.')
+
+
+def _refuses_an_entry(error: BaseException, cfg: Config) -> bool:
+    """Whether a registry does not know the class of an entry of the config, or the class not its arguments."""
+    frames = _without_constructors(error)
+    if not isinstance(error, KeyError | TypeError) or not frames or not _module(frames[-1]).startswith('mmengine.reg'):
+        return False
+    entry = frames[-1].f_locals.get('cfg')
+    kind = entry.get('type') if isinstance(entry, dict) else None
+    if not isinstance(kind, str | type) or not (where_in_config(cfg, str(kind)) or entry_in_config(cfg, entry)):
+        return False
+    if frames[-1] is _frames(error)[-1]:
+        return True
+    # A constructor raised it for whatever reason, or handed arguments on that are too many or too few.
+    arguments = {name: each for cls in classes_named(kind) for name, each in arguments_of(cls).items()}
+    free = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = {name for name, each in arguments.items() if each.default is each.empty and each.kind not in free}
+    return bool({*entry} - {*arguments, 'type'} or needed - {*entry, 'self'})
+
+
+def _without_constructors(error: BaseException, package: str = '') -> list[FrameType]:
+    """The frames of an error up to the innermost one that is no constructor, of a class in ``package``."""
+    frames = _frames(error)
+    while frames and frames[-1].f_code.co_name == '__init__' and _module(frames[-1]).startswith(package):
+        frames.pop()
+    return frames
+
+
+def _frames(error: BaseException) -> list[FrameType]:
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
 def _module(frame: FrameType) -> str:
@@ -79,6 +109,6 @@ def _module(frame: FrameType) -> str:
 def _only_handed_on(error: BaseException) -> bool:
     if not isinstance(error, ValueError | TypeError | KeyError | AttributeError | AssertionError):
         return False
-    modules = [_module(frame) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = [_module(frame) for frame in _frames(error)]
     between = modules[modules.index(__name__) + 2 :] if __name__ in modules else modules
     return all(name.startswith(tuple(f'{package}.' for package in _HANDED_ON)) for name in between)
