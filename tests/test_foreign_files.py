@@ -157,6 +157,19 @@ def test_configs_that_are_no_plain_utf8_are_named(tmp_path, place, encoding):
     assert str(tmp_path / names[0]) in str(caught.value)
 
 
+@pytest.mark.parametrize(('module', 'told'), [('nope_nope', ''), ('mmdet.nope', ' (of onedl-mmdetection')])
+def test_a_module_of_custom_imports_that_is_missing_is_named(tmp_path, module, told):
+    (tmp_path / 'a.py').write_text(f'custom_imports = dict(imports=[{module!r}], allow_failed_imports=False)\n')
+    missing = module.partition('.')[0]
+    with pytest.raises(UserError) as caught:
+        load_config(tmp_path / 'a.py')
+    text = str(caught.value)
+    assert text.startswith(f'config {tmp_path / "a.py"} cannot be read: custom_imports: ')
+    assert missing in text
+    assert told in text
+    assert '\n' not in text
+
+
 @pytest.mark.parametrize('value', ['C:\\data', 'C:\\new\\table', '\\\\server\\share', 'a\nb'])
 @pytest.mark.parametrize('base', [False, True])
 def test_values_of_the_environment_that_would_be_altered_are_named(tmp_path, monkeypatch, value, base):

@@ -95,8 +95,20 @@ def read_config(path: str | os.PathLike) -> Config:
                 name_classes(cfg._cfg_dict)  # looks at all entries: imports that MMEngine has put off are made here
                 return cfg
     except Exception as error:  # a config is a program of the user and may raise anything
-        raise UserError(f'config {path} cannot be read: {type(error).__name__}: {message_of(error)}') from error
+        raise UserError(f'config {path} cannot be read: {_reason(error)}') from error
     raise UserError(f'config {path}: expected names and values, but it holds {type(content).__name__} {content!r:.80}')
+
+
+def _reason(error: BaseException) -> str:
+    """What is wrong, in one line; of a module in ``custom_imports`` MMEngine says at length where it looked."""
+    text = message_of(error)
+    if not text.startswith('Failed to import custom modules'):
+        return f'{type(error).__name__}: {text}'
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__
+    text = message_of(error)
+    known = ' (of onedl-mmdetection, see docs/existing_models.md)' if 'mmdet' in text else ''
+    return f'custom_imports: {text}{known}; install it, or name the folder that holds it in PYTHONPATH'
 
 
 def set_method(cfg: Config, key: str) -> None:
