@@ -16,11 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from mtl_plugins.config import build_runner
-from mtl_plugins.config.arguments import folder_to_write
+from mtl_plugins.config.arguments import add_verbose, folder_to_write
 from mtl_plugins.config.loading import configs_root, load_config
 from mtl_plugins.evaluation import delta_m, load_baselines, relative_changes
 from mtl_plugins.evaluation.result_table import UNKNOWN, format_value
 from mtl_plugins.runtime.checkpoints import find_newest_loadable, safe_loading, write_atomically
+from mtl_plugins.runtime.console import keep_console_short
 from mtl_plugins.runtime.hooks.metrics_file import FILE_NAME, read_metrics
 from mtl_plugins.task_specs import get_task_specs
 from mtl_plugins.utils.json_files import read_json
@@ -38,7 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--work-dir', type=folder_to_write, default='work_dirs/demo', help='folder of the run (work_dirs/demo)'
     )
+    add_verbose(parser)
     args = parser.parse_args(argv)
+    if not args.verbose:
+        keep_console_short()
     begin = time.time()
     cfg = load_config(configs_root() / CONFIG, work_dir=args.work_dir)
     with claim_work_dir(cfg):

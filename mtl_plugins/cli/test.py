@@ -14,6 +14,7 @@ from mtl_plugins.config.arguments import (
     add_launcher,
     add_tasks,
     add_trust,
+    add_verbose,
     file_to_write,
     folder_to_write,
     positive,
@@ -26,6 +27,7 @@ from mtl_plugins.config.runner import build_runner
 from mtl_plugins.config.start import check_loop
 from mtl_plugins.errors import UserFileNotFoundError
 from mtl_plugins.runtime.checkpoints import safe_loading, write_atomically
+from mtl_plugins.runtime.console import keep_console_short
 from mtl_plugins.runtime.work_folder import naming
 
 
@@ -51,12 +53,15 @@ def build_parser() -> ConfigArgumentParser:
     add_data_root(parser)
     add_trust(parser)
     add_launcher(parser)
+    add_verbose(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse ``argv`` and evaluate; returns the exit code."""
     args = build_parser().parse_args(argv)
+    if not args.verbose:
+        keep_console_short()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = load_config(args.config, args.cfg_options, work_dir=args.work_dir, data_root=args.data_root, tasks=args.tasks)
     if not Path(args.checkpoint).is_file():

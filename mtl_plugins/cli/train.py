@@ -16,6 +16,7 @@ from mtl_plugins.config.arguments import (
     add_precision,
     add_tasks,
     add_trust,
+    add_verbose,
     folder_to_write,
     names,
     seed,
@@ -27,6 +28,7 @@ from mtl_plugins.config.runner import build_runner, run
 from mtl_plugins.errors import UserFileNotFoundError
 from mtl_plugins.methods.catalogue import format_catalogue
 from mtl_plugins.runtime.checkpoints import find_newest_loadable, safe_loading
+from mtl_plugins.runtime.console import keep_console_short
 from mtl_plugins.runtime.hooks import PreemptionHook
 from mtl_plugins.runtime.work_folder import claim, naming
 
@@ -60,6 +62,7 @@ def build_parser() -> ConfigArgumentParser:
     add_data_root(parser)
     add_trust(parser)
     add_launcher(parser)
+    add_verbose(parser)
     return parser
 
 
@@ -72,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if args.config is None:
         parser.error('a config file is needed, for example configs/rooms/stgu_vit-micro_8b-2k_rooms-96.py')
+    if not args.verbose:
+        keep_console_short()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = load_config(
         args.config,

@@ -30,6 +30,15 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    """Add ``--verbose``."""
+    parser.add_argument(
+        '--verbose',
+        action='store_true',
+        help='show on the console all that goes into the log file: environment, whole config, order of hooks',
+    )
+
+
 def add_data_root(parser: argparse.ArgumentParser) -> None:
     """Add ``--data-root``."""
     parser.add_argument(

@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mtl_plugins.compat import prepare_cpu_ddp
-from mtl_plugins.engine.hooks import ClassWeightHook
+from mtl_plugins.engine.hooks import ClassWeightHook, CostHook
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import RUNNERS
 from mtl_plugins.runtime.checkpoints import register_safe_loaders
@@ -46,7 +46,7 @@ def build_runner(cfg: Config) -> Runner:
         cfg.default_hooks.target_check.setdefault('type', 'mtl_plugins.TargetCheckHook')
     with refusals_of(cfg), fetching(cfg):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    for kind in (LoadReportHook, TargetCheckHook, TaskCheckHook, ClassWeightHook):
+    for kind in (LoadReportHook, TargetCheckHook, TaskCheckHook, ClassWeightHook, CostHook):
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())
     return runner
