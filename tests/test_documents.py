@@ -43,12 +43,18 @@ def test_the_readme_names_every_command():
     assert named.split('|') == list(COMMANDS)
 
 
-def test_the_loop_of_the_readme_runs():
-    snippets = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), flags=re.DOTALL)
-    (snippet,) = [code for code in snippets if 'import torch' in code]
-    names = {}
-    exec(snippet, names)
-    assert sorted(task for group in names['groups'] for task in group) == [0, 1, 2]
+def test_the_first_python_of_the_readme_prints_what_it_says(capsys):
+    text = (ROOT / 'README.md').read_text()
+    snippet = re.search(r'```python\n(.*?)```', text, flags=re.DOTALL)
+    assert text[: snippet.start()].count('\n') < 50, 'the first code stands within two screens'
+    exec(snippet[1], {})
+    said = re.findall(r'^print\(.*\)  # ([^:]*):', snippet[1], flags=re.MULTILINE)
+    assert said
+    assert capsys.readouterr().out.splitlines() == said
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / 'README.md').read_text().splitlines()) <= 150
 
 
 def test_the_loop_of_the_page_on_aggregation_runs():
