@@ -35,10 +35,11 @@ test: $(STAMP)  ## run the everyday tests
 test-all: $(STAMP)  ## run all tests, the slow ones included
 	$(export_threads) $(BIN)/python -m pytest $(PARALLEL) -m '' $(PYTEST)
 
-lint: $(STAMP)  ## check style, format and the types of the pure methods
+lint: $(STAMP)  ## check style, format, the types of the pure methods, and which way imports run
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 build: $(STAMP)  ## build wheel and sdist into dist/; tests/packaging checks what they hold
 	rm -rf dist

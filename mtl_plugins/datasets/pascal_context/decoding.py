@@ -10,7 +10,7 @@ import os
 import cv2
 import numpy as np
 
-from mtl_plugins.evaluation.edges.thinning import thinned
+from mtl_plugins.structures.thinning import thinned
 
 from ..files.reading import fail, read_mat
 from ..files.source import OUT_OF_RANGE, WRONG_FORMAT

@@ -10,12 +10,12 @@ from types import MappingProxyType
 import numpy as np
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.structures.thinning import thinned
 
 from .bsds import count_bsds_matches, load_correspond_pixels
 from .exact import count_exact_matches
 from .greedy import count_matches, tolerance
 from .nms import suppress_non_maxima
-from .thinning import thinned
 
 MATCHERS: Mapping[str, Callable[[np.ndarray, np.ndarray, float], int]] = MappingProxyType(
     {'exact': count_exact_matches, 'greedy': count_matches, 'bsds': count_bsds_matches}
