@@ -6,8 +6,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from mtl_plugins.config.arguments import positive
 from mtl_plugins.datasets.nyud.prepare import NOTE, prepare_nyuv2
 from mtl_plugins.datasets.nyud.sources import open_source
@@ -32,12 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     args = build_parser().parse_args(argv)
     source = open_source(args.source)
-    columns = TextColumn('preparing'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns) as bar:
-        task = bar.add_task('', total=len(source.numbers))
-        provenance = prepare_nyuv2(
-            source, args.out, args.jobs, lambda done, total: bar.update(task, completed=done, total=total)
-        )
+    provenance = prepare_nyuv2(source, args.out, args.jobs)
     counts = ', '.join(f'{split} {count}' for split, count in provenance['counts'].items())
     height, width = provenance['size']
     print(f'{args.out}: {counts} images of {height} x {width}\nnote: {NOTE}')

@@ -27,6 +27,7 @@ from mtl_plugins.datasets.verification.registry import get_layout_check, layout_
 from mtl_plugins.datasets.verification.report import Report
 from mtl_plugins.datasets.verification.runner import Verification, VerificationError, default_workers, verify
 from mtl_plugins.errors import UserError
+from mtl_plugins.utils.files import write_whole
 
 CLEAN, PROBLEMS, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -140,10 +141,8 @@ def tell(report: Report, args: argparse.Namespace) -> int:
     """Print the report, write the JSON, and return the exit code."""
     print(report.as_text(args.show))
     if args.json:
-        temporary = args.json.with_name(f'.{args.json.name}.{os.getpid()}.tmp')
         try:
-            temporary.write_text(json.dumps(report.as_dict(), indent=1) + '\n', encoding='utf-8')
-            os.replace(temporary, args.json)
+            write_whole(args.json, (json.dumps(report.as_dict(), indent=1) + '\n').encode())
         except OSError as error:
             print(f'verify.py: cannot write --json {args.json} ({error})', file=sys.stderr)
             return USAGE

@@ -1,41 +1,36 @@
-"""A folder of rendered samples: one uncompressed ``.npz`` file each, filled once, read many times."""
+"""Caches: folders of files that are made once, and then read by all processes and machines that share them."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
-import multiprocessing
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import cv2
+import filelock
 import numpy as np
-from mmengine.dist import get_rank
 from mmengine.logging import print_log
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mtl_plugins.errors import UserError, UserRuntimeError
-from mtl_plugins.runtime.signals import ignore_signals
+from mtl_plugins.utils.files import remove_leftovers, replacing
+from mtl_plugins.utils.json_files import check_form
+from mtl_plugins.utils.parallel import in_processes, tracked
 
 from .npz import read_npz
 
-try:
-    import fcntl
-except ImportError:  # Windows: no advisory locks; atomic writes still keep the cache right, work may be done twice
-    fcntl = None
-
 CACHE_ENV = 'MTL_PLUGINS_CACHE'
 _LOCK_NAME = '.lock'
-_POLL_SECONDS = 0.1
+_CHOOSE_ANOTHER = (
+    'choose another folder by the option cache_dir of the data set or the environment variable '
+    f'{CACHE_ENV}, or free space'
+)
 
 Sample = dict[str, np.ndarray]
-Render = Callable[[int], Sample]
 
 
 class CacheError(UserRuntimeError):
@@ -47,26 +42,143 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get(CACHE_ENV) or Path('~/.cache/mtl_plugins')).expanduser()
 
 
+def cache_base(cache_dir: str | os.PathLike | None) -> Path:
+    """The folder of all caches that the option ``cache_dir`` of a data set names, by default the usual one."""
+    return default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
+
+
 def fingerprint(parameters: dict[str, Any]) -> str:
     """Short hash of everything that determines the content of a cache (must be serializable as JSON)."""
     text = json.dumps(parameters, sort_keys=True, separators=(',', ':'))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-class SampleCache:
-    """Samples ``0 .. n-1``, each a dict of arrays in ``<root>/<index>.npz``.
+class FileCache:
+    """Entries in one folder, each a file that is complete whenever it is there.
 
-    Files are written under a temporary name and then renamed, so that whatever the folder holds under its final name
-    is complete: an interrupted :meth:`fill` goes on where it stopped. Instances are small and can be pickled, hence
-    sent to data loader workers.
+    The key of an entry is its path below the folder; the ending says what it holds:
+
+    * ``.png``: an ``(H, W)`` uint8 map, such as edges or a mask (a few kilobytes each);
+    * ``.json``: anything JSON can hold, such as an index;
+    * ``.npz``: a dict of arrays.
+
+    Several processes, also of several machines, may build and read at once. Instances are small and can be pickled,
+    hence sent to data loader workers.
 
     Args:
-        root: The folder; created by :meth:`fill`. Include a :func:`fingerprint` of the renderer in its name.
+        folder: The folder; made when it is written to.
+    """
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        self.folder = Path(folder)
+
+    def path(self, key: Any) -> Path:
+        """File of an entry.
+
+        Raises:
+            ValueError: If the key has an unknown ending or points outside of the folder.
+        """
+        path = self.folder / key
+        if path.suffix not in _FORMATS or os.path.isabs(key) or '..' in Path(key).parts:
+            raise ValueError(f"key of derived data must be a relative path ending in {', '.join(_FORMATS)}: '{key}'")
+        return path
+
+    def get(self, key: Any, build: Callable[[], Any], form: Any = ...) -> Any:
+        """The entry ``key``, built and stored if it is not there yet, or damaged.
+
+        Args:
+            key: The entry.
+            build: Its value.
+            form: Form of a ``.json`` entry, see :func:`~mtl_plugins.utils.json_files.check_form`.
+
+        Raises:
+            CacheError: If it cannot be written; the message names the option and the variable for the folder.
+        """
+        path = self.path(key)
+        read = _FORMATS[path.suffix][1]
+        with contextlib.suppress(Exception), open(path, 'rb') as file:  # not there, or damaged: built below either way
+            value = read(file)
+            check_form(value, form)
+            return value
+        self.write(key, build())
+        # What later calls will give, so that the first one differs in nothing (JSON has no tuples, for example).
+        with open(path, 'rb') as file:
+            return read(file)
+
+    def write(self, key: Any, value: Any) -> None:
+        """Store an entry.
+
+        Raises:
+            CacheError: If it cannot be written, for example because the disk is full.
+        """
+        path = self.path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary, open(temporary, 'wb') as file:
+                _FORMATS[path.suffix][0](file, value)
+        except OSError as error:
+            raise CacheError(f'cannot write {path} into the cache ({error}); {_CHOOSE_ANOTHER}') from error
+
+    def missing(self, keys: Iterable[Any]) -> list[Any]:
+        """Keys that have no entry yet (an empty file, left by a crash of the machine, is none)."""
+        present: dict[Path, set[str]] = {}
+        absent = []
+        for key in keys:
+            path = self.path(key)
+            if path.parent not in present:
+                present[path.parent] = _files_in(path.parent)
+            if path.name not in present[path.parent]:
+                absent.append(key)
+        return absent
+
+    def fill(self, keys: Sequence[Any], build: Callable[[Any], Any], title: str, num_workers: int = 0) -> int:
+        """Build all entries that are missing, under a progress bar; return how many this process built.
+
+        Of several processes that call this at once, one builds and the others wait. An interrupted call goes on where
+        it stopped. A complete cache is never written to.
+
+        Args:
+            keys: The entries.
+            build: Value of a key; with several workers it must be picklable.
+            title: Text of the progress bar.
+            num_workers: Processes that build; with 0 or 1 this one does.
+
+        Raises:
+            CacheError: If an entry cannot be written, or a building process died.
+        """
+        if num_workers < 0:
+            raise UserError(f'num_workers must be 0 or more, but got {num_workers}')
+        if not self.missing(keys):
+            return 0
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CacheError(f'cannot make the cache folder {self.folder} ({error}); {_CHOOSE_ANOTHER}') from error
+        with exclusive(self.folder):
+            todo = self.missing(keys)  # another process may have built them while we waited
+            if todo:
+                for folder in {self.path(key).parent for key in todo}:
+                    remove_leftovers(folder, earlier='.tmp')
+                print_log(f'{title}: {len(todo)} of {len(keys)} into {self.folder}', logger='current')
+                died = CacheError(
+                    f'a process that wrote into {self.folder} died; start again to go on (num_workers=0 shows why)'
+                )
+                built = in_processes(functools.partial(_build_and_write, self, build), todo, num_workers, died)
+                for _ in tracked(built, title, len(todo)):
+                    pass
+        return len(todo)
+
+
+class SampleCache(FileCache):
+    """Samples ``0 .. n-1``, each a dict of arrays in ``<root>/<index>.npz``.
+
+    Args:
+        root: The folder. Include a :func:`fingerprint` of the renderer in its name.
         n: Number of samples. A larger ``n`` on the same folder only adds what is missing.
     """
 
     def __init__(self, root: str | os.PathLike, n: int) -> None:
-        self.root = Path(root)
+        super().__init__(root)
         self.n = int(n)
         if self.n < 1:
             raise ValueError(f'SampleCache.n must be at least 1, but got {n!r}')
@@ -83,64 +195,35 @@ class SampleCache:
             n: Number of samples.
             cache_dir: Folder of all caches, by default :func:`default_cache_dir`.
         """
-        base = default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
-        return cls(base / f'{name}-{fingerprint(parameters)}', n)
+        return cls(cache_base(cache_dir) / f'{name}-{fingerprint(parameters)}', n)
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return self.folder
 
     def __len__(self) -> int:
         return self.n
 
-    def path(self, index: int) -> Path:
-        """File of sample ``index``."""
-        if not 0 <= index < self.n:
-            raise IndexError(
-                f'sample {index} is outside of the cache {self.root}, which holds samples 0 to {self.n - 1}'
-            )
-        return self.root / f'{index:06d}.npz'
+    def path(self, key: int) -> Path:
+        """File of a sample."""
+        if not 0 <= key < self.n:
+            raise IndexError(f'sample {key} is outside of the cache {self.root}, which holds samples 0 to {self.n - 1}')
+        return self.folder / f'{key:06d}.npz'
 
-    def missing(self) -> list[int]:
-        """Indices of the samples that are not there yet (an empty file, left by a crash of the machine, counts too)."""
-        try:
-            # One listing instead of n stat calls: this runs at every start, often on network storage.
-            present = {entry.name for entry in os.scandir(self.root) if entry.stat().st_size > 0}
-        except FileNotFoundError:
-            present = set()
-        except OSError as error:
-            raise CacheError(f'cannot list the cache folder {self.root} ({error}); {_CHOOSE_ANOTHER}') from error
-        return [index for index in range(self.n) if self.path(index).name not in present]
+    def missing(self, keys: Iterable[int] | None = None) -> list[int]:
+        """Indices of the samples that are not there yet."""
+        return super().missing(range(self.n) if keys is None else keys)
 
-    def fill(self, render: Render, title: str, num_workers: int = 0) -> int:
-        """Render all samples that are missing; return how many this process rendered.
-
-        Several processes, also of several nodes on shared storage, may call this at once: one renders, the others
-        wait until the folder is complete. A folder that is complete is never written to.
+    def fill(self, render: Callable[[int], Sample], title: str, num_workers: int = 0) -> int:
+        """Render all samples that are missing, see :meth:`FileCache.fill`.
 
         Args:
-            render: Sample of an index as a dict of arrays. With ``num_workers`` it must be picklable.
-            title: Text of the progress bar (shown on rank 0 in a terminal only).
-            num_workers: Rendering processes; 0 renders in this one.
-
-        Raises:
-            CacheError: If the folder cannot be written, or a rendering process died.
+            render: Sample of an index as a dict of arrays.
+            title: Text of the progress bar.
+            num_workers: Processes that render.
         """
-        if num_workers < 0:
-            raise UserError(f'num_workers must be 0 or more, but got {num_workers}')
-        if not self.missing():
-            return 0
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CacheError(f'cannot make the cache folder {self.root} ({error}); {_CHOOSE_ANOTHER}') from error
-        with exclusive(self.root) as locked:
-            todo = self.missing()  # another process may have filled the cache while we waited
-            if todo:
-                if locked:
-                    self._remove_leftovers()
-                print_log(f'{title}: {len(todo)} of {self.n} samples into {self.root}', logger='current')
-                results = (
-                    self._render_here(render, todo) if num_workers == 0 else self._fan_out(render, todo, num_workers)
-                )
-                exhaust(results, title, len(todo))
-        return len(todo)
+        return super().fill(range(self.n), render, title, num_workers)
 
     def load(self, index: int, fields: Iterable[str]) -> Sample:
         """Read some arrays of one sample; only these are read from disk.
@@ -162,102 +245,89 @@ class SampleCache:
                 f'delete this file, or the whole folder {self.root}, and start again: it is rendered anew'
             ) from error
 
-    def write(self, index: int, sample: Sample) -> None:
-        """Store one sample: to a temporary file, then renamed in one step.
 
-        Raises:
-            CacheError: If it cannot be written, for example because the disk is full.
-        """
-        path = self.path(index)
-        temporary = path.with_name(f'.{path.stem}.{os.getpid()}.tmp')
-        try:
-            with open(temporary, 'wb') as file:
-                np.savez(file, **sample)
-            os.replace(temporary, path)
-        except OSError as error:
-            raise CacheError(f'cannot write the cached sample {path} ({error}); {_CHOOSE_ANOTHER}') from error
-        finally:
-            temporary.unlink(missing_ok=True)
+class DerivedCache(FileCache):
+    """What is computed from the files of a data set, in ``<cache>/derived/<name>-<fingerprint>``: never in its folder.
 
-    def _render_here(self, render: Render, indices: Sequence[int]) -> Iterator[int]:
-        for index in indices:
-            self.write(index, render(index))
-            yield index
+    The fingerprint covers the path of the data set, the time of the last change of its top folder, and a version.
 
-    def _fan_out(self, render: Render, indices: Sequence[int], num_workers: int) -> Iterator[int]:
-        # 'spawn': a fork of a process in which torch has started threads may hang.
-        context = multiprocessing.get_context('spawn')
-        with ProcessPoolExecutor(min(num_workers, len(indices)), context, ignore_signals) as pool:
-            try:
-                futures = [pool.submit(_render_and_write, self, render, index) for index in indices]
-                for future in as_completed(futures):
-                    yield future.result()
-            except BrokenProcessPool as error:
-                raise CacheError(
-                    f'a process that rendered into {self.root} died; start again to go on (num_workers=0 shows why)'
-                ) from error
-            finally:
-                pool.shutdown(cancel_futures=True)
+    Args:
+        dataset_name: Readable part of the folder's name.
+        root: Folder of the data set; never written to.
+        cache_dir: Folder of all caches, by default that of :func:`default_cache_dir`.
+        version: Raise it when the way of deriving changes.
+    """
 
-    def _remove_leftovers(self) -> None:
-        for leftover in self.root.glob('.*.tmp'):
-            with contextlib.suppress(OSError):
-                leftover.unlink()
+    def __init__(
+        self,
+        dataset_name: str,
+        root: str | os.PathLike,
+        cache_dir: str | os.PathLike | None = None,
+        version: int = 1,
+    ) -> None:
+        root = Path(root).resolve()
+        stamp = fingerprint(dict(root=str(root), changed=root.stat().st_mtime_ns, version=version))
+        super().__init__(cache_base(cache_dir) / 'derived' / f'{dataset_name}-{stamp}')
 
 
-_CHOOSE_ANOTHER = (
-    'choose another folder by the option cache_dir of the dataset or the environment variable '
-    f'{CACHE_ENV}, or free space'
-)
+def _build_and_write(cache: FileCache, build: Callable[[Any], Any], key: Any) -> None:
+    cache.write(key, build(key))
 
 
-def _render_and_write(cache: SampleCache, render: Render, index: int) -> int:
-    cache.write(index, render(index))
-    return index
+def _files_in(folder: Path) -> set[str]:
+    try:
+        # One listing instead of a question per file: this runs at every start, often on network storage.
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.stat().st_size > 0}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    except OSError as error:
+        raise CacheError(f'cannot list the cache folder {folder} ({error}); {_CHOOSE_ANOTHER}') from error
 
 
 @contextlib.contextmanager
-def exclusive(folder: Path) -> Iterator[bool]:
-    """Hold the folder's lock; yields False where the file system has no locks. A dead holder's lock is released."""
-    if fcntl is None:
-        yield False
-        return
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, where the file system has locks. That of a process that died is released."""
+    lock = filelock.FileLock(folder / _LOCK_NAME)
     try:
-        file = open(folder / _LOCK_NAME, 'w')  # noqa: SIM115 (closed below; closing is what releases the lock)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            print_log(f'waiting for another process that fills {folder}', logger='current')
+            lock.acquire()
+    except NotImplementedError:
+        pass  # no locks: complete files still keep the cache right, work may be done twice
     except OSError as error:
         raise CacheError(f'cannot write into the cache folder {folder} ({error}); {_CHOOSE_ANOTHER}') from error
-    with file:
-        locked = _wait_for_lock(file, folder)
-        yield locked
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _wait_for_lock(file: Any, folder: Path) -> bool:
-    told = False
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if not told:
-                print_log(f'waiting for another process that fills {folder}', logger='current')
-                told = True
-            time.sleep(_POLL_SECONDS)
-        except OSError:
-            return False
+def _write_map(file: BinaryIO, value: Any) -> None:
+    if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.ndim != 2:
+        found = f'{value.dtype} of shape {value.shape}' if isinstance(value, np.ndarray) else type(value).__name__
+        raise TypeError(f'a .png entry of derived data must be an (H, W) uint8 array, but got {found}')
+    file.write(cv2.imencode('.png', value)[1].tobytes())
 
 
-def exhaust(results: Iterable[int], title: str, total: int) -> None:
-    """Run through ``results`` under a progress bar."""
-    console = Console()
-    columns = (
-        TextColumn('{task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    shown = console.is_terminal and get_rank() == 0 and os.environ.get('RANK', '0') == '0'
-    with Progress(*columns, console=console, disable=not shown) as progress:
-        task = progress.add_task(title, total=total)
-        for _ in results:
-            progress.advance(task)
+def _read_map(file: BinaryIO) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise ValueError('damaged')
+    return image
+
+
+def _write_arrays(file: BinaryIO, value: Sample) -> None:
+    objects = [name for name, array in value.items() if np.asarray(array).dtype.hasobject]
+    if objects:
+        raise TypeError(f'arrays of Python objects are not stored: {", ".join(objects)}')
+    np.savez(file, **value)
+
+
+_FORMATS: dict[str, tuple[Callable[[BinaryIO, Any], None], Callable[[BinaryIO], Any]]] = {
+    '.png': (_write_map, _read_map),
+    '.json': (lambda file, value: file.write(json.dumps(value).encode()), json.load),
+    '.npz': (_write_arrays, read_npz),
+}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,8 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.task_specs import IGNORE_INDEX
+from mtl_plugins.utils.parallel import tracked
 
-from .cache import CacheError, default_cache_dir, exhaust, fingerprint
+from .cache import FileCache, default_cache_dir, fingerprint
 from .transforms.fields import target_key
 
 _MOVING = ('Crop', 'Flip', 'Resize', 'Scale', 'Pad', 'Affine', 'Rotate', 'CutOut', 'Mosaic', 'PhotoMetric', 'Pack')
@@ -43,15 +42,11 @@ def class_counts(dataset: Any, classes: Mapping[str, int], num_workers: int = 0)
     """
     plain = _without_moving(dataset)
     parameters = _parameters(plain, classes)
-    path = None
-    if parameters is not None:
-        path = default_cache_dir() / 'class_counts' / f'{fingerprint(parameters)}.json'
-        with contextlib.suppress(OSError, ValueError):
-            return {task: tuple(pair) for task, pair in json.loads(path.read_text()).items()}
-    counts = _count(plain, classes, num_workers)
-    if path is not None:
-        _write(path, counts)
-    return counts
+    if parameters is None:
+        return _count(plain, classes, num_workers)
+    cache = FileCache(default_cache_dir() / 'class_counts')
+    counts = cache.get(f'{fingerprint(parameters)}.json', lambda: _count(plain, classes, num_workers), {...: [[int]]})
+    return {task: tuple(pair) for task, pair in counts.items()}
 
 
 def _count(dataset: Any, classes: Mapping[str, int], num_workers: int) -> dict[str, tuple[list, list]]:
@@ -70,7 +65,8 @@ def _count(dataset: Any, classes: Mapping[str, int], num_workers: int) -> dict[s
                 totals[task][1] += np.where(pixels > 0, pixels.sum(), 0)
             yield number
 
-    exhaust(added(), f'Count labels ({", ".join(classes)})', len(dataset))
+    for _ in tracked(added(), f'Count labels ({", ".join(classes)})', len(dataset)):
+        pass
     for task, (pixels, _) in totals.items():
         if not pixels.any():
             raise UserError(
@@ -159,13 +155,3 @@ def _stamps(info: Any) -> list[Any]:
         stat = os.stat(info)
         return [[str(info), stat.st_size, stat.st_mtime_ns]]
     return []
-
-
-def _write(path: Any, counts: Mapping[str, Sequence]) -> None:
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(counts))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise CacheError(f'cannot write {path} ({error}); MTL_PLUGINS_CACHE=DIR chooses another folder') from error

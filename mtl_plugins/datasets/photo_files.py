@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,15 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from mmengine.dist import get_rank
 from PIL import Image, ImageOps
-from rich.console import Console
-from rich.progress import track
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserRuntimeError
-from mtl_plugins.utils.json_files import parse_json
+from mtl_plugins.utils.parallel import tracked
 
-from .cache import CacheError, default_cache_dir, fingerprint
+from .cache import FileCache, cache_base, fingerprint
 from .files.jpeg import jpeg_header
 from .files.pictures import PictureError, decode_picture, open_picture, pixel_limit, to_rgb, upright_size
 from .files.png import DamagedFileError
@@ -217,32 +213,17 @@ def scan_photos(photos: Sequence[PhotoFile], cache_dir: str | os.PathLike | None
     Raises:
         CacheError: If the outcome cannot be stored.
     """
-    base = default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
-    key = fingerprint(dict(scan=2, limit=pixel_limit(), files=[[photo.name, *photo.stamp] for photo in photos]))
-    path = base / f'photos-scan-{key}.json'
-    try:
-        stored = parse_json(path.read_bytes(), str(path))
-        return Scan({name: tuple(size) for name, size in stored['sizes'].items()}, dict(stored['problems']))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # not scanned yet, or a damaged file: it is replaced below
-    sizes, problems = {}, {}
-    console = Console()
-    with ThreadPoolExecutor(num_workers + 1) as pool:
-        silent = not console.is_terminal or get_rank() != 0 or os.environ.get('RANK', '0') != '0'
-        outcomes = track(pool.map(_look, photos), 'Check photos', len(photos), console=console, disable=silent)
-        for photo, outcome in zip(photos, outcomes):
-            (problems if isinstance(outcome, str) else sizes)[photo.name] = outcome
-    temporary = path.with_name(f'.{path.stem}.{os.getpid()}.tmp')
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(dict(sizes=sizes, problems=problems)))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise CacheError(
-            f'cannot write {path} ({error}); choose another folder by the option cache_dir of the dataset or the '
-            'environment variable MTL_PLUGINS_CACHE, or free space'
-        ) from error
-    return Scan(sizes, problems)
+    key = fingerprint(dict(scan=3, limit=pixel_limit(), files=[[photo.name, *photo.stamp] for photo in photos]))
+    cache, entry = FileCache(cache_base(cache_dir)), f'photos-scan-{key}.json'
+
+    def look() -> dict[str, tuple[int, int] | str]:
+        with ThreadPoolExecutor(num_workers + 1) as pool:
+            outcomes = tracked(pool.map(_look, photos), 'Check photos', len(photos))
+            return {photo.name: outcome for photo, outcome in zip(photos, outcomes)}
+
+    outcomes = cache.get(entry, look, form={...: (str, [int])})
+    sizes = {name: tuple(outcome) for name, outcome in outcomes.items() if not isinstance(outcome, str)}
+    return Scan(sizes, {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, str)})
 
 
 def _look(photo: PhotoFile) -> tuple[int, int] | str:

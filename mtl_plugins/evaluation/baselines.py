@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError
+from mtl_plugins.utils.files import write_whole
 from mtl_plugins.utils.json_files import parse_json
 
 VERSION = 1
@@ -74,10 +75,7 @@ def save_baselines(record: Mapping[str, Any], path: str | os.PathLike) -> None:
     """
     path = Path(path)
     text = json.dumps(validate_baselines(record, str(path)), indent=2, allow_nan=False) + '\n'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    temporary.write_text(text, encoding='utf-8')
-    os.replace(temporary, path)
+    write_whole(path, text.encode())
 
 
 def validate_baselines(record: Any, source: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from mtl_plugins.datasets.files import learned_frame
 from mtl_plugins.errors import UserOSError
 from mtl_plugins.runtime.checkpoints import write_atomically
 from mtl_plugins.task_specs import TaskSpec, get_task_spec
+from mtl_plugins.utils.files import replacing
 from mtl_plugins.visualization import save_image
 
 from .sources import Entry
@@ -68,13 +69,8 @@ def save_map(spec: TaskSpec, values: np.ndarray, stem: Path) -> Path:
         return save_image(values, stem.with_name(f'{stem.name}.png'))
     path = stem.with_name(f'{stem.name}.npy')
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        with open(temporary, 'wb') as stream:
-            np.save(stream, values)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, open(temporary, 'wb') as stream:
+        np.save(stream, values)
     return path
 
 

@@ -12,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from mtl_plugins.utils.files import replacing
+
 DPI = 100
 INK = '#1f1f1f'
 MUTED = '#6b6b6b'
@@ -76,12 +78,8 @@ def save_image(rgb: np.ndarray, path: str | os.PathLike) -> Path:
     """Write an RGB array to a PNG file; folders are made, and the file appears as a whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
+    with replacing(path) as temporary:
         Image.fromarray(rgb).save(temporary, format='PNG')
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -183,3 +183,9 @@ def test_default_folder_and_fingerprint(tmp_path, monkeypatch):
     assert fingerprint(dict(a=1, b=2)) == fingerprint(dict(b=2, a=1))
     monkeypatch.delenv(CACHE_ENV)
     assert default_cache_dir().name == 'mtl_plugins'
+
+
+def test_objects_are_not_stored(tmp_path):
+    with pytest.raises(TypeError, match='Python objects are not stored: img'):
+        SampleCache(tmp_path, 1).write(0, dict(img=np.array([{}], dtype=object)))
+    assert os.listdir(tmp_path) == []

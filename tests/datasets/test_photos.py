@@ -234,8 +234,9 @@ def test_scan_is_stored_and_a_damaged_one_replaced(folder, tmp_path, monkeypatch
     first = scan_photos(photos, tmp_path)
     assert set(first.sizes.values()) == {(100, 140)}
     stored = next(tmp_path.glob('photos-scan-*.json'))
-    stored.write_text('{"sizes": ')
-    assert scan_photos(photos, tmp_path) == first
+    for damaged in ('{"sizes": ', '3', '{"a.png": 3}'):
+        stored.write_text(damaged)
+        assert scan_photos(photos, tmp_path) == first
     monkeypatch.setattr('mtl_plugins.datasets.photo_files._look', None)  # nothing is decoded again
     assert scan_photos(photos, tmp_path) == first
 

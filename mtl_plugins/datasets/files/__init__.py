@@ -1,8 +1,8 @@
 """What the data sets that live in folders of files have in common: listing, reading, derived data."""
 
+from ..cache import DerivedCache
 from .axes import GENUINE_AXES, NormalAxes, learned_frame, measure_axes
 from .base import FilesDataset
-from .derived import DerivedCache
 from .folders import find_folder, missing_files, read_lines
 from .loading import LoadSampleFiles
 from .normals import normals_from_bytes, normals_to_bytes

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.io
 from mmengine.logging import print_log
 
+from ..npz import MAGIC, parse_npy
 from .jpeg import jpeg_header
 from .pictures import SWAPPING, Picture, PictureError, check_pixels, decode_picture, open_picture, orientation_of
 from .png import GREY, PALETTE, DamagedFileError, PngHeader, png_header
@@ -137,9 +138,9 @@ def read_npy(path: str | os.PathLike) -> np.ndarray:
     """
     expected = 'a .npy file with an array of numbers'
     data = read_bytes(path, expected)
-    if not data.startswith(b'\x93NUMPY'):
+    if not data.startswith(MAGIC):
         fail(path, expected, kind_of(data))
-    array = _guarded(path, expected, lambda: np.load(io.BytesIO(data), allow_pickle=False))
+    array = _guarded(path, expected, lambda: parse_npy(data))
     if array.dtype.kind not in 'biuf':
         fail(path, expected, f'data type {array.dtype}', WRONG_FORMAT)
     return array

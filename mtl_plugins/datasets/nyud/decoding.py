@@ -1,7 +1,8 @@
-"""From the files of NYUD-v2 to our conventions, and back for the exporter."""
+"""From the files of NYUD-v2 to our conventions, and back."""
 
 from __future__ import annotations
 
+import io
 import os
 
 import cv2
@@ -131,40 +132,34 @@ def _other_values(task: str, stored: np.ndarray) -> tuple[str, str] | None:
     return None
 
 
-def write_image(path: str | os.PathLike, rgb: np.ndarray) -> None:
-    """Write an image of the stand-in; the ending says how."""
-    _write_image(path, rgb[..., ::-1], _JPEG)
+def encode_image(rgb: np.ndarray, ending: str) -> bytes:
+    """The file with an image of a packaging whose images end in ``ending``."""
+    return _encoded(rgb[..., ::-1], ending, _JPEG)
 
 
-def write_target(task: str, path: str | os.PathLike, target: np.ndarray, packaging: Packaging) -> None:
-    """Write a target of the stand-in the way the packaging stores it: the inverse of :func:`read_target`.
+def encode_target(task: str, target: np.ndarray, packaging: Packaging) -> bytes:
+    """The file with a target as the packaging stores it: the inverse of :func:`read_target`.
 
     Args:
         task: Key of the task.
-        path: The file; its ending says how.
         target: In our conventions.
         packaging: The packaging.
     """
-    ending = packaging.targets[task]
+    ending, file = packaging.targets[task], io.BytesIO()
     if ending == '.npy':
-        np.save(path, target.astype(np.float32))
+        np.save(file, target.astype(np.float32))
     elif ending == '.mat':
         stored = target + np.uint8(1) if task == 'semseg' else target.astype(np.float64)
-        scipy.io.savemat(path, {MAT_KEYS[task]: stored}, do_compression=True)
-    elif task == 'semseg':
-        _write_image(path, target + np.uint8(1))
-    elif task == 'edge':
-        _write_image(path, target * np.uint8(255))
+        scipy.io.savemat(file, {MAT_KEYS[task]: stored}, do_compression=True)
+    elif task == 'normals':
+        return _encoded(normals_to_bytes(target)[..., ::-1], ending, _JPEG_NORMALS)
     else:
-        _write_image(path, normals_to_bytes(target)[..., ::-1], _JPEG_NORMALS)
+        return _encoded(target + np.uint8(1) if task == 'semseg' else target * np.uint8(255), ending, _JPEG)
+    return file.getvalue()
 
 
-def _write_image(path: str | os.PathLike, pixels: np.ndarray, jpeg: list[int] = _JPEG) -> None:
-    ending = os.path.splitext(path)[1]
-    # Encoded here and written by Python, whose errors (disk full, no permission) say what is wrong.
-    encoded = cv2.imencode(ending, np.ascontiguousarray(pixels), jpeg if ending == '.jpg' else [])[1]
-    with open(path, 'wb') as file:
-        file.write(encoded.tobytes())
+def _encoded(pixels: np.ndarray, ending: str, jpeg: list[int]) -> bytes:
+    return cv2.imencode(ending, np.ascontiguousarray(pixels), jpeg if ending == '.jpg' else [])[1].tobytes()
 
 
 def _numbers(path: str | os.PathLike, value: object) -> np.ndarray:

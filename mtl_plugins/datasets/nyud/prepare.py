@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 
-from mtl_plugins.errors import UserError
+from mtl_plugins.errors import UserError, UserRuntimeError
+from mtl_plugins.utils.files import write_whole
+from mtl_plugins.utils.parallel import in_processes, tracked
 from mtl_plugins.version import __version__
 
 from ..files.provenance import FORMAT, PROVENANCE, read_provenance
 from . import layout
-from .decoding import write_image, write_target
+from .decoding import encode_image, encode_target
 from .geometry import KINECT, fit_normals, label_borders
 from .sources import Source, official_tables
 
@@ -33,9 +34,7 @@ NOTE = (
 )
 
 
-def prepare_nyuv2(
-    source: Source, out: str | os.PathLike, jobs: int = 1, progress: Callable[[int, int], None] | None = None
-) -> dict[str, Any]:
+def prepare_nyuv2(source: Source, out: str | os.PathLike, jobs: int = 1) -> dict[str, Any]:
     """Write the labelled images of NYU Depth v2 as :class:`~mtl_plugins.datasets.NYUDv2Dataset` reads them.
 
     The packaging is ``'atrc'``: images, classes, normals and edges as PNG, depth as ``.npy``; split files by the
@@ -46,7 +45,6 @@ def prepare_nyuv2(
         source: Where the images come from, see :func:`mtl_plugins.datasets.nyud.sources.open_source`.
         out: A new folder, or one that an earlier call left incomplete.
         jobs: Processes.
-        progress: Called with (samples done, samples in all).
 
     Returns:
         The content of ``provenance.json``.
@@ -76,12 +74,10 @@ def prepare_nyuv2(
     for folder in (layout.IMAGE_FOLDER, *layout.FOLDERS.values()):
         (out / folder).mkdir(exist_ok=True)
     todo = [number for number in source.numbers if not (out / kind.image_path(f'{number:04d}')).exists()]
-    done = len(source.numbers) - len(todo)
-    work = (delayed(_prepare_sample)(source, number, out, size, scale) for number in todo)
-    for _ in Parallel(n_jobs=jobs, return_as='generator_unordered')(work):
-        done += 1
-        if progress is not None:
-            progress(done, len(source.numbers))
+    died = UserRuntimeError('a process died, perhaps for lack of memory; start again with fewer --jobs, it goes on')
+    work = in_processes(functools.partial(_prepare_sample, source, out, size, scale), todo, jobs, died)
+    for _ in tracked(work, 'preparing', len(todo)):
+        pass
     (out / layout.SPLIT_FOLDER).mkdir(exist_ok=True)
     # Last: without them the folder is not taken for a data set.
     for split, numbers in ids.items():
@@ -105,7 +101,7 @@ def _claim(out: Path, provenance: dict[str, Any], source: Source) -> None:
     (out / PROVENANCE).write_text(json.dumps(provenance, indent=1) + '\n')
 
 
-def _prepare_sample(source: Source, number: int, out: Path, size: tuple[int, int], scale: float) -> None:
+def _prepare_sample(source: Source, out: Path, size: tuple[int, int], scale: float, number: int) -> None:
     top, left = round(TOP * scale), round(LEFT * scale)
     inside = slice(top, top + size[0]), slice(left, left + size[1])
     image, depth, classes = (array[inside] for array in source.read(number))
@@ -118,11 +114,5 @@ def _prepare_sample(source: Source, number: int, out: Path, size: tuple[int, int
     }
     kind, sample = layout.PACKAGINGS['atrc'], f'{number:04d}'
     for task, target in targets.items():
-        _replace(out / kind.target_path(task, sample), lambda path: write_target(task, path, target, kind))  # noqa: B023
-    _replace(out / kind.image_path(sample), lambda path: write_image(path, image))
-
-
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    temporary = path.with_name(f'.{path.name}')  # keeps the ending, which says how to write
-    write(temporary)
-    os.replace(temporary, path)
+        write_whole(out / kind.target_path(task, sample), encode_target(task, target, kind))
+    write_whole(out / kind.image_path(sample), encode_image(image, kind.image))

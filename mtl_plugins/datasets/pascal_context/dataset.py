@@ -12,8 +12,8 @@ from mmengine.logging import print_log
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
 
+from ..cache import DerivedCache
 from ..files.base import FilesDataset
-from ..files.derived import DerivedCache
 from ..files.folders import read_lines
 from . import layout
 from .classes import HUMAN_PALETTE, HUMAN_PARTS, SEMSEG, voc_palette

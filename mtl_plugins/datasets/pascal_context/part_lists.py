@@ -12,8 +12,7 @@ from mmengine.logging import print_log
 from mtl_plugins.errors import UserError
 from mtl_plugins.utils.json_files import parse_json
 
-from ..cache import fingerprint
-from ..files.derived import DerivedCache
+from ..cache import DerivedCache, fingerprint
 from .classes import PERSON
 from .layout import HUMAN_PARTS, part_list_file
 from .parts import class_list, read_objects

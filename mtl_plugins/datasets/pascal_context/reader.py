@@ -10,7 +10,7 @@ import numpy as np
 
 from mtl_plugins.task_specs import IGNORE_INDEX
 
-from ..files.derived import DerivedCache
+from ..cache import DerivedCache
 from ..files.normals import normals_from_bytes
 from ..files.reader import SampleReader
 from ..files.reading import fail, read_colours, read_indices

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cache import exhaust
+from mtl_plugins.utils.parallel import tracked
+
 from ..files import DerivedCache
 from .layout import parse_name
 
@@ -166,7 +167,8 @@ def list_folders(
                 future.result()
                 yield 1
 
-    exhaust(work(), 'Taskonomy: list files', len(pairs))
+    for _ in tracked(work(), 'Taskonomy: list files', len(pairs)):
+        pass
     return found
 
 

@@ -4,7 +4,6 @@ from .atomic_backend import (
     BACKEND_NAME,
     AtomicLocalBackend,
     CheckpointWriteError,
-    remove_stale_temporaries,
     write_atomically,
 )
 from .fitting import CheckpointMismatchError
@@ -34,7 +33,6 @@ __all__ = [
     'find_newest_loadable',
     'from_plain',
     'register_safe_loaders',
-    'remove_stale_temporaries',
     'safe_loading',
     'safe_torch_load',
     'to_plain',

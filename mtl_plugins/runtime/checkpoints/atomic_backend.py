@@ -12,10 +12,10 @@ from typing import Any
 from mmengine.fileio import LocalBackend, register_backend
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.utils.files import replacing
 
 BACKEND_NAME = 'mtl_atomic'
 _CHUNK = 1 << 22
-_TEMPORARY_SUFFIX = '.mtl-part'
 
 
 class CheckpointWriteError(OSError, UserError):
@@ -62,35 +62,16 @@ def write_atomically(data: bytes | memoryview, path: str | Path) -> None:
             file is removed first.
     """
     path = Path(path)
-    # The name starts with a dot and does not end in ``.pth``: nothing that lists checkpoints sees it.
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}{_TEMPORARY_SUFFIX}')
     view = memoryview(data).cast('B')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_and_flush(view, temporary)
-        _compare(view, temporary)
-        os.replace(temporary, path)
+        # The temporary name starts with a dot and does not end in ``.pth``: nothing that lists checkpoints sees it.
+        with replacing(path) as temporary:
+            _write_and_flush(view, temporary)
+            _compare(view, temporary)
         _flush_folder(path.parent)
     except OSError as error:
-        _remove_quietly(temporary)
         raise CheckpointWriteError(error.errno, error.strerror or str(error), path, view.nbytes) from error
-    except BaseException:
-        _remove_quietly(temporary)
-        raise
-
-
-def remove_stale_temporaries(folder: str | Path) -> list[Path]:
-    """Remove what killed processes left of unfinished :func:`write_atomically` calls in ``folder``.
-
-    Returns:
-        list[Path]: The removed files.
-    """
-    removed = []
-    for temporary in Path(folder).glob(f'.*{_TEMPORARY_SUFFIX}'):
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-            removed.append(temporary)
-    return removed
 
 
 class AtomicLocalBackend(LocalBackend):
@@ -140,11 +121,6 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _remove_quietly(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink(missing_ok=True)
 
 
 register_backend(BACKEND_NAME, AtomicLocalBackend, force=True)

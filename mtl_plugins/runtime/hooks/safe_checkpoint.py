@@ -18,7 +18,6 @@ from mtl_plugins.runtime.checkpoints import (
     check_resume_compatibility,
     describe_run,
     from_plain,
-    remove_stale_temporaries,
     write_atomically,
 )
 from mtl_plugins.runtime.checkpoints.best_files import forget_best, settle_best
@@ -30,6 +29,7 @@ from mtl_plugins.runtime.checkpoints.resume_schedules import (
     describe_schedules,
 )
 from mtl_plugins.runtime.work_folder import claim
+from mtl_plugins.utils.files import remove_leftovers
 
 from .due_validation import DueValidationHook
 from .outputs import BEST, STATE, OutputsHook, going_on_without, outputs_of, register_once
@@ -115,7 +115,7 @@ class SafeCheckpointHook(CheckpointHook):
             return
         self._claims.enter_context(claim(self.out_dir))
         for folder in {str(self.out_dir), runner.work_dir}:
-            for path in remove_stale_temporaries(folder):
+            for path in remove_leftovers(folder, every=True):
                 runner.logger.info(f'Removed {path}, which a killed run left unfinished.')
         for name in self._left_behind:
             path = Path(self.out_dir) / name

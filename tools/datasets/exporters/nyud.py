@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mtl_plugins.datasets.nyud import layout
-from mtl_plugins.datasets.nyud.decoding import write_image, write_target
+from mtl_plugins.datasets.nyud.decoding import encode_image, encode_target
 from mtl_plugins.datasets.rendering import CLASSES as ROOMS
 from mtl_plugins.errors import UserError
 from mtl_plugins.task_specs import IGNORE_INDEX
@@ -63,10 +63,10 @@ def export_nyud(
     ids = split_ids(counts)
     for split, count in counts.items():
         for sample, scene in zip(ids[split], render_scenes(split, count, size, seed, cache_dir, num_workers)):
-            write_image(root / kind.image_path(sample), scene['img'])
+            (root / kind.image_path(sample)).write_bytes(encode_image(scene['img'], kind.image))
             for task in layout.TASKS:
                 target = export_classes(scene['gt_semseg']) if task == 'semseg' else scene[f'gt_{task}']
-                write_target(task, root / kind.target_path(task, sample), target, kind)
+                (root / kind.target_path(task, sample)).write_bytes(encode_target(task, target, kind))
         (root / layout.split_path(split)).write_text(''.join(f'{sample}\n' for sample in ids[split]))
     return root
 

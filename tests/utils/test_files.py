@@ -1,0 +1,57 @@
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from mtl_plugins.utils.files import remove_leftovers, replacing, temporary_name, write_whole
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
+    path = tmp_path / 'deep' / 'a.json'
+    write_whole(path, b'old')
+
+    def stop():
+        with replacing(path) as temporary:
+            temporary.write_bytes(b'half')
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    assert path.read_bytes() == b'old'
+    write_whole(path, b'new')
+    assert path.read_bytes() == b'new'
+    assert names(path.parent) == ['a.json']
+
+
+def test_temporary_names_differ_and_fit(tmp_path):
+    path = tmp_path / ('x' * 250 + '.png')
+    made = {temporary_name(path).name for _ in range(20)}
+    assert len(made) == 20
+    assert all(name.startswith('.') and len(name) < 255 and not name.endswith('.png') for name in made)
+    write_whole(path, b'')
+
+
+def test_what_dead_processes_left_is_removed_and_what_others_write_is_not(tmp_path, monkeypatch):
+    code = 'import sys; from mtl_plugins.utils.files import temporary_name; from pathlib import Path; '
+    code += 'temporary_name(Path(sys.argv[1])).touch()'
+    subprocess.run([sys.executable, '-c', code, str(tmp_path / 'a.npz')], check=True, env=os.environ)
+    ours = temporary_name(tmp_path / 'b.npz')
+    ours.touch()
+    monkeypatch.setattr(socket, 'gethostname', lambda: 'another-machine')
+    theirs, abandoned = temporary_name(tmp_path / 'c.npz'), temporary_name(tmp_path / 'd.npz')
+    theirs.touch()
+    abandoned.touch()
+    os.utime(abandoned, (0, 0))
+    monkeypatch.undo()
+    (tmp_path / '.000001.99.tmp').touch()
+    (tmp_path / 'e.npz').touch()
+    assert {path.name[:3] for path in remove_leftovers(tmp_path, earlier='.tmp')} == {'.a.', '.d.', '.00'}
+    assert names(tmp_path) == sorted([ours.name, theirs.name, 'e.npz'])
+    remove_leftovers(tmp_path, every=True)
+    assert names(tmp_path) == ['e.npz']
