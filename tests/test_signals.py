@@ -12,6 +12,7 @@ from mtl_plugins.datasets.cache import SampleCache
 from mtl_plugins.runtime import signals
 from mtl_plugins.runtime.hooks import PreemptionHook, TrainingPreempted
 from mtl_plugins.runtime.hooks import preemption as preemption_module
+from mtl_plugins.utils.parallel import ignore_signals
 from tests.engine.safety import build_runner, names, release
 from tests.tools.tiny import ROOMS, options
 
@@ -136,7 +137,7 @@ def test_helpers_leave_signals_to_the_first_process():
     signals.leave_on_signals()
     child = os.fork()
     if child == 0:
-        signals.ignore_signals()
+        ignore_signals()
         os.kill(os.getpid(), signal.SIGTERM)
         os._exit(7)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

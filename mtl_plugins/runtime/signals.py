@@ -61,12 +61,6 @@ def leaving() -> tuple[int, ...]:
     return tuple(number for number in SIGNALS if signal.getsignal(number) is _leave)
 
 
-def ignore_signals() -> None:
-    """For helper processes: schedulers send signals to all processes of a job, and the first one decides."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
 def parent_is_gone() -> bool:
     """Whether the command that started this training, if any did, has died."""
     return bool(os.environ.get(PARENT)) and bool(select.select([0], [], [], 0)[0]) and not os.read(0, 1)

@@ -16,8 +16,6 @@ from mmengine.dist import get_rank
 from rich.console import Console
 from rich.progress import track
 
-from mtl_plugins.runtime.signals import ignore_signals
-
 
 def tracked(items: Iterable[Any], title: str, total: int, stderr: bool = False) -> Iterator[Any]:
     """``items`` under a progress bar, which the first rank shows in a terminal."""
@@ -50,8 +48,13 @@ def in_processes(function: Callable[[Any], Any], items: Iterable[Any], jobs: int
 
 
 def _in_worker(function: Callable[[Any], Any], item: Any) -> Any:
-    # Schedulers and Ctrl-C reach the workers too; only the main process reacts, and ends them.
     ignore_signals()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     return function(item)
+
+
+def ignore_signals() -> None:
+    """For worker processes: schedulers and Ctrl-C reach them too, and the main process decides and ends them."""
+    for name in ('SIGTERM', 'SIGUSR1', 'SIGINT'):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
