@@ -6,6 +6,7 @@ import argparse
 import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from mmengine.config import Config
@@ -30,7 +31,6 @@ from mtl_plugins.experiments.compare import (
     variant_run,
 )
 from mtl_plugins.experiments.compare.records import Key
-from mtl_plugins.experiments.report import Comparison, expected_keys, write_report
 from mtl_plugins.experiments.runs import execute, terminating_like_ctrl_c
 from mtl_plugins.runtime.hooks import EXIT_PREEMPTED
 from mtl_plugins.runtime.work_folder import claim, naming
@@ -73,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse ``argv``, train what is missing and write the report; returns the exit code."""
     parser = build_parser()
     args = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
+    # What the report needs and does not find is told now, not after hours of training.
+    import_module('mtl_plugins.experiments.report')
     console = Console(soft_wrap=True, highlight=False)
     root = args.work_dir or Path('work_dirs', 'compare', Path(args.config).stem if args.config else '')
     path = args.results or root / 'results.json'
@@ -138,6 +140,8 @@ def _report(
     store: RecordStore, args: argparse.Namespace, root: Path, errors: Mapping[Key, str], console: Console
 ) -> None:
     """Write the report of all runs of the store, unless there is none."""
+    from mtl_plugins.experiments.report import Comparison, expected_keys, write_report
+
     if not any(name != SINGLE for name, _, _ in store.records):
         console.print('no method has a finished run: no report')
         return

@@ -2,10 +2,12 @@ import base64
 import csv
 import html.parser
 import io
+import itertools
 import json
 import math
 import re
 import statistics
+import sys
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -13,12 +15,12 @@ import pytest
 from scipy import stats
 
 from mtl_plugins.cli import compare
+from mtl_plugins.errors import UserImportError
 from mtl_plugins.experiments.report import Comparison, expected_keys, write_report
-from mtl_plugins.experiments.report.document import build_document
-from mtl_plugins.experiments.report.markdown import to_markdown
-from mtl_plugins.experiments.report.page import to_html
-from mtl_plugins.experiments.report.statistics import Sample, difference, mean_curve
-from mtl_plugins.experiments.report.words import summary
+from mtl_plugins.experiments.report.comparison import verdict
+from mtl_plugins.experiments.report.figures import pictures
+from mtl_plugins.experiments.report.tables import MOST_TASKS, facts, gaps_table, pairs_table, plain, signed, times
+from mtl_plugins.experiments.report.writing import report_content, runs_csv, summary_csv
 
 TASKS = {
     'semseg': dict(title='Semantic segmentation', metric='semseg/mIoU', unit='%', higher_is_better=True),
@@ -26,6 +28,7 @@ TASKS = {
     'normals': dict(title='Surface normals', metric='normals/mean', unit='deg', higher_is_better=False),
 }
 HEADER = dict(version=1, config='tiny.py', tasks=TASKS, max_iters=100)
+ONE_TASK = {**HEADER, 'tasks': {'depth': TASKS['depth']}}
 BASE = {'semseg': 40.0, 'depth': 0.6, 'normals': 24.0}
 GAINS = {'gd': -4.0, 'gd[passes=3]': 2.0, 'stgu': 5.0, 'cagrad': -1.0}
 PASSES = {'gd': 1, 'gd[passes=3]': 3, 'stgu': 3.2, 'cagrad': 1.3}
@@ -81,60 +84,85 @@ def slow_delta_m(records, name, seed):
     return statistics.mean(changes)
 
 
-def test_statistics_equal_slow_ones():
+def test_statistics_equal_those_of_scipy():
     records = make_records()
     comparison = Comparison(HEADER, records)
-    assert [variant.name for variant in comparison.variants] == ['stgu', 'gd[passes=3]', 'cagrad', 'gd']
-    for variant in comparison.variants:
-        values = [slow_delta_m(records, variant.name, seed) for seed in (0, 1, 2)]
-        assert variant.score.values == pytest.approx(values)
-        assert variant.score.deviation == pytest.approx(statistics.stdev(values))
+    table = comparison.summary
+    assert list(table.index) == ['stgu', 'gd[passes=3]', 'cagrad', 'gd']
+    scores = {name: [slow_delta_m(records, name, seed) for seed in (0, 1, 2)] for name in table.index}
+    for name, values in scores.items():
+        row = table.loc[name]
+        assert row['score_percent_mean'] == pytest.approx(statistics.mean(values))
+        assert row['score_percent_sd'] == pytest.approx(statistics.stdev(values))
         interval = stats.t.interval(0.95, 2, statistics.mean(values), stats.sem(values))
-        assert variant.score.interval == pytest.approx(interval)
-        depth = [last(records, (variant.name, seed, None), 'depth') for seed in (0, 1, 2)]
-        assert variant.result('depth').mean == pytest.approx(statistics.mean(depth))
-    stgu, gd = comparison.variant('stgu'), comparison.variant('gd')
-    welch = stats.ttest_ind(stgu.score.values, gd.score.values, equal_var=False).confidence_interval(0.95)
-    assert difference(stgu.score, gd.score).interval == pytest.approx((welch.low, welch.high))
-    assert comparison.variant('cagrad').relative_compute == pytest.approx(1.3)
+        assert (row['score_percent_low'], row['score_percent_high']) == pytest.approx(interval)
+        depth = [last(records, (name, seed, None), 'depth') for seed in (0, 1, 2)]
+        assert row['depth_value_mean'] == pytest.approx(statistics.mean(depth))
+    welch = stats.ttest_ind(scores['stgu'], scores['gd'], equal_var=False).confidence_interval(0.95)
+    stgu = table.loc['stgu']
+    assert (stgu['over_equal_batches_low'], stgu['over_equal_batches_high']) == pytest.approx((welch.low, welch.high))
+    assert table.loc['cagrad', 'relative_compute'] == pytest.approx(1.3)
     assert comparison.single_compute == pytest.approx(300)
 
 
 def test_the_noise_of_the_reference_is_that_of_many_draws():
-    reference = Comparison(HEADER, make_records()).reference
+    comparison = Comparison(HEADER, make_records())
     rng = np.random.default_rng(1)
-    draws = []
-    for _ in range(4000):
-        shares = [rng.normal(s.mean, s.deviation, s.count).mean() / s.mean for s in reference.samples.values()]
-        draws.append(100 * np.mean(shares))
-    assert reference.error == pytest.approx(np.std(draws), rel=0.06)
+    draws = np.zeros(4000)
+    for _, base in comparison.baseline.iterrows():
+        draws += rng.normal(base['mean'], base['sem'] * 3**0.5, (3, 4000)).mean(0) / base['mean'] * 100 / 3
+    assert comparison.reference_error == pytest.approx(draws.std(), rel=0.06)
+
+
+def test_curves_are_means_where_all_runs_have_a_validation():
+    records = make_records(names=('gd',))
+    del records['gd', 1, None]['curve'][0]
+    comparison = Comparison(HEADER, records)
+    curve = comparison.curves('value', 'depth')['gd']
+    assert list(curve.index) == [100]
+    assert curve['y'][100] == pytest.approx(comparison.summary.loc['gd', 'depth_value_mean'])
+    assert comparison.late_changes() == {}
 
 
 def test_few_or_undefined_values_claim_nothing():
-    assert Sample.of([]).count == 0
-    assert math.isnan(Sample.of([]).mean)
-    one = Sample.of([3.0, math.nan, None])
-    assert (one.mean, one.deviation, one.interval, one.undefined) == (3.0, None, None, 2)
-    assert difference(one, Sample.of([1.0, 2.0])).verdict == 'unknown'
-    assert difference(Sample.of([2.0, 2.0]), Sample.of([1.0, 1.0])).verdict == 'ahead'
-    assert difference(Sample.of([1.0, 2.0]), Sample.of([1.1, 2.1])).verdict == 'undecided'
-    assert mean_curve([[(1, 2.0), (2, 4.0)], [(2, math.nan)]]) == [(2, 4.0)]
-    assert mean_curve([]) == []
+    records = make_records(names=('gd', 'uw'), seeds=(0, 1))
+    del records['uw', 1, None]
+    table = Comparison(HEADER, records).summary
+    assert math.isnan(table.loc['uw', 'score_percent_low'])
+    assert verdict(*table.loc['uw', ['over_equal_batches_low', 'over_equal_batches_high']]) == ''
+    assert [verdict(*ends) for ends in ((1, 1), (-2, -1), (-1, 1))] == ['ahead', 'behind', 'undecided']
+    # Runs without any spread: the difference is exact.
+    for (name, _, task), run in records.items():
+        run['curve'][-1] = records[name, 0, task]['curve'][-1]
+    records['uw', 1, None] = {**records['uw', 0, None], 'seed': 1}
+    row = Comparison(HEADER, records).summary.loc['uw']
+    assert row['over_equal_batches_low'] == row['over_equal_batches'] == row['over_equal_batches_high']
+
+
+@pytest.mark.parametrize(
+    ('text', 'value', 'shown'),
+    [
+        (plain, 1234.5, '1234'), (plain, -0.012345, '−0.01235'), (plain, 0.0, '0'), (plain, math.nan, '–'),
+        (signed, 1.0, '+1.00'), (signed, -0.001, '0.00'), (signed, math.inf, '–'), (times, 2.5, '2.50×'),
+    ],
+)  # fmt: skip
+def test_numbers_are_printed_with_few_digits(text, value, shown):
+    assert text(value) == shown
 
 
 def test_front_and_pairs():
     comparison = Comparison(HEADER, make_records())
-    assert comparison.front() == ['gd', 'cagrad', 'gd[passes=3]', 'stgu']
-    pairs = {pair.variant.name: pair for pair in comparison.pairs()}
-    assert set(pairs) == {'stgu', 'cagrad'}
-    assert pairs['stgu'].equal_batches.name == pairs['cagrad'].equal_compute.name == 'gd'
-    assert pairs['stgu'].equal_compute.name == 'gd[passes=3]'
-    assert pairs['stgu'].matched
+    table = comparison.summary
+    assert table['on_front'].all()
+    assert set(table.index[table['equal_batches'] != '']) == {'stgu', 'cagrad'}
+    assert table.loc['stgu', 'equal_batches'] == table.loc['cagrad', 'nearest_compute'] == 'gd'
+    assert table.loc['stgu', 'nearest_compute'] == 'gd[passes=3]'
+    means = table['score_percent_mean']
+    assert table.loc['stgu', 'over_nearest_compute'] == pytest.approx(means['stgu'] - means['gd[passes=3]'])
+    rows = {row[0]: row for row in pairs_table(comparison).rows}
+    assert rows['stgu'][-1] == 'ahead'
     # 1.3 times the compute is not the same compute.
-    assert not pairs['cagrad'].matched
-    gap = pairs['stgu'].over_compute
-    assert gap.mean == pytest.approx(pairs['stgu'].variant.score.mean - comparison.variant('gd[passes=3]').score.mean)
-    assert gap.verdict == 'ahead'
+    assert rows['cagrad'][-1] == 'unequal'
 
 
 def test_the_front_has_no_beaten_one():
@@ -142,31 +170,28 @@ def test_the_front_has_no_beaten_one():
     names = [f'm{i}' for i in range(30)]
     runs = [record(name, 0, rng.normal(0, 5), rng, passes=float(rng.integers(1, 6))) for name in names]
     runs += [record('single', 0, 0, rng, task) for task in TASKS]
-    comparison = Comparison(HEADER, {(run['variant'], 0, run['task']): run for run in runs})
-    points = {v.name: (v.compute, v.score.mean) for v in comparison.variants}
-    front = comparison.front()
-    for name, (compute, gain) in points.items():
-        beaten = any(c <= compute and g > gain for c, g in points.values())
-        assert (name in front) != beaten
+    table = Comparison(HEADER, {(run['variant'], 0, run['task']): run for run in runs}).summary
+    for row in table.itertuples():
+        beaten = ((table['compute'] <= row.compute) & (table['score_percent_mean'] > row.score_percent_mean)).any()
+        assert row.on_front != beaten
 
 
 @pytest.mark.parametrize(
-    ('drop', 'single_task', 'words'),
+    ('drop', 'reference', 'words'),
     [
-        (lambda key: False, True, 'against single-task models'),
-        (lambda key: key[0] == 'single', False, 'no single-task models'),
-        (lambda key: key[0] == 'single' and key[2] == 'depth', None, 'some are not finished'),
-        (lambda key: key[0] in ('single', 'gd'), None, 'no plain `gd` either'),
+        (lambda key: False, 'single-task models', 'single-task models, runs of each: 3'),
+        (lambda key: key[0] == 'single', 'ordinary training', 'ordinary training, runs of each: 3'),
+        (lambda key: key[0] == 'single' and key[2] == 'depth', '', 'some single-task models are missing'),
+        (lambda key: key[0] in ('single', 'gd'), '', 'single-task models and a plain gd are missing'),
     ],
 )
-def test_what_results_are_measured_against(drop, single_task, words):
+def test_what_results_are_measured_against(drop, reference, words):
     records = {key: run for key, run in make_records().items() if not drop(key)}
     comparison = Comparison(HEADER, records)
-    assert (comparison.reference and comparison.reference.single_task) == single_task
-    assert words in summary(comparison)[0]
-    build_document(comparison)
-    if single_task is None:
-        assert all(math.isnan(variant.score.mean) for variant in comparison.variants)
+    assert comparison.reference == reference
+    assert words in facts(comparison)['Measured against']
+    report_content(comparison, drawn=False)
+    assert comparison.summary['score_percent_mean'].notna().all() == bool(reference)
 
 
 def test_missing_failed_and_undefined_runs_are_listed():
@@ -176,16 +201,17 @@ def test_missing_failed_and_undefined_runs_are_listed():
     wanted = expected_keys(records, list(TASKS), ['gd', 'stgu', 'uw'], [0, 1, 2], True)
     assert ('uw', 1, None) in wanted
     assert ('single', 2, 'depth') in wanted
-    comparison = Comparison(HEADER, records, wanted, {('uw', 1, None): 'exit code 1: a | b', ('gd', 0, None): 'old'})
-    assert set(comparison.errors) == {('uw', 1, None)}
-    assert comparison.missing == [('stgu', 2, None), ('uw', 0, None), ('uw', 2, None)]
-    assert comparison.variant('cagrad').score.undefined == 1
-    text = to_markdown(build_document(comparison))
-    assert '| `uw, seed 1` | failed | exit code 1: a \\| b |' in text
-    assert '| `uw` | missing | not in the results file: seeds 0, 2 |' in text
-    assert '| `cagrad, seed 1` | undefined | no number for Depth at the end |' in text
-    assert '3 (1 undefined)' in text
-    assert '1 run failed; 3 runs are missing' in summary(comparison)[-1]
+    comparison = Comparison(HEADER, records, wanted, {('uw', 1, None): 'exit code 1', ('gd', 0, None): 'old'})
+    assert gaps_table(comparison).rows == [
+        ('uw, seed 1', 'failed', 'exit code 1'),
+        *(
+            (f'{name}, seed {seed}', 'missing', 'not in the results file')
+            for name, seed in (('stgu', 2), ('uw', 0), ('uw', 2))
+        ),
+        ('cagrad, seed 1', 'undefined', 'no number at the end: Depth'),
+    ]
+    assert comparison.summary.loc['cagrad', 'score_percent_n'] == 2
+    assert facts(comparison)['Gaps'] == '1 failed, 3 missing, 1 without a number'
 
 
 def test_what_was_not_asked_for_is_not_missing():
@@ -202,31 +228,17 @@ def test_what_was_not_asked_for_is_not_missing():
     assert missing == [('uw', seed, None) for seed in (0, 1, 2)]
 
 
-def test_a_single_run_ahead_of_repeated_ones_decides_nothing():
-    records = make_records()
-    for seed in (1, 2):
-        del records['stgu', seed, None]
-    text = ' '.join(summary(Comparison(HEADER, records)))
-    assert 'One run of `stgu` cannot tell whether it is ahead' in text
-    assert 'Of those with several runs, the highest was that of `gd[passes=3]`' in text
-    assert 'with too few runs for an interval: above it `stgu`' in text
+def test_one_seed_decides_nothing():
+    told = facts(Comparison(HEADER, make_records(seeds=(0,))))
+    assert told['Against ordinary training, equal batches'] == '2 with too few runs to tell'
+    assert told['Best delta_m'].startswith('stgu +4.68 %')
+    assert 'one run' in told['Best delta_m']
 
 
-def test_one_seed_claims_no_difference():
-    comparison = Comparison(HEADER, make_records(seeds=(0,)))
-    text = ' '.join(summary(comparison))
-    assert 'With one run per method, differences cannot be told' in text
-    assert 'too few runs for an interval: above it `stgu`' in text
-    assert 'beyond the spread' not in text
-    build_document(comparison)
-
-
-def test_the_summary_says_what_the_intervals_say():
-    text = ' '.join(summary(Comparison(HEADER, make_records())))
-    assert 'The highest delta_m was that of `stgu`' in text
-    assert 'ahead of it beyond the spread of the runs: `stgu` and `cagrad`' in text
-    assert 'For 1 more method there is no ordinary training of like compute.' in text
-    assert '**Gaps' not in text
+def test_methods_and_variants_are_counted_apart():
+    comparison = Comparison(HEADER, make_records())
+    assert facts(comparison)['Methods'] == '3, in 4 variants'
+    assert report_content(comparison, drawn=False)['title'] == '3 multi-task methods compared on 3 tasks'
 
 
 class Checker(html.parser.HTMLParser):
@@ -250,20 +262,59 @@ class Checker(html.parser.HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_needs_nothing_else(tmp_path):
-    records = make_records()
-    records['<b>&', 0, None] = {**records['gd', 0, None], 'variant': '<b>&', 'method': 'uw'}
-    text = to_html(build_document(Comparison(HEADER, records)))
+HOSTILE = [
+    '<script>alert(1)</script>',
+    '=cmd|x',
+    '+1',
+    '-1',
+    '@SUM(1)',
+    'a|b',
+    '[x](y)',
+    '`*_$',
+    '"quoted"',
+    'two\nlines',
+    '\ud800\x00',
+]
+
+
+@pytest.fixture(scope='module')
+def written(tmp_path_factory):
+    """A report in which everything that a results file may hold is hostile, with its folder."""
+    rng = np.random.default_rng(0)
+    names = itertools.cycle(HOSTILE)
+    tasks = {f'{key}{next(names)}': {**TASKS[key], 'title': next(names), 'unit': next(names)} for key in TASKS}
+    tasks = {key: {**task, 'metric': next(names) + task['metric']} for key, task in tasks.items()}
+    runs = []
+    for name, task in [('gd', None), *((name, None) for name in HOSTILE), *(('single', key) for key in tasks)]:
+        run = record(name, 0, 0, rng)
+        metrics = {entry['metric']: 1 + rng.random() for key, entry in tasks.items() if task in (None, key)}
+        run.update(task=task, method='gd' if task else name, options={} if task else {name: name})
+        run['curve'] = [{**entry, 'metrics': metrics} for entry in run['curve']]
+        run['environment'] = dict(commit=name, torch=name, hardware=dict(gpus=[name, dict(name=name)]))
+        run['groups'] = dict(mean=1.0, curve=[[1, 1]])
+        run['affinity'] = (
+            dict(iter=1, tasks=HOSTILE[:2], matrix=[[0.1, 0.2], [0.3, None]]) if name in HOSTILE[:2] else None
+        )
+        runs.append(run)
+    records = {(run['variant'], 0, run['task']): run for run in runs}
+    folder = tmp_path_factory.mktemp('report')
+    errors = {(name, 1, None): name for name in HOSTILE}
+    write_report(Comparison({**HEADER, 'tasks': tasks, 'config': HOSTILE[0]}, records, (), errors), folder)
+    return folder
+
+
+def test_the_page_needs_nothing_else_and_runs_nothing(written):
+    text = (written / 'report.html').read_text()
     checker = Checker()
     checker.feed(text)
     assert checker.open == []
     assert all(address.startswith(('#', 'data:image/svg+xml;base64,')) for address in checker.addresses)
-    assert not re.search(r'https?://|url\(|@import|<link|<script src', text)
+    assert not re.search(r'https?://|url\(|@import|<link|<script src|<script>alert', text)
     links = [address[1:] for address in checker.addresses if address.startswith('#')]
     assert links == checker.ids
     assert len(set(links)) == len(links)
-    assert '<code>&lt;b&gt;&amp;</code>' in text
-    assert len(checker.images) == 2 + 2 + len(TASKS) + 2
+    assert '&lt;script&gt;' in text
+    assert len(checker.images) == 2 + 2 + len(TASKS) + 3
     assert all(image['alt'] for image in checker.images)
     for image in checker.images:
         picture = base64.b64decode(image['src'].split(',', 1)[1])
@@ -274,12 +325,61 @@ def test_the_page_needs_nothing_else(tmp_path):
         assert b'<dc:date>' not in picture
 
 
-def test_csv_holds_all_numbers(tmp_path):
+def test_markdown_shows_hostile_text_as_it_is(written):
+    text = (written / 'report.md').read_text()
+    assert '<' not in text
+    assert r'a\|b' in text
+    assert r'\[x\](y)' in text
+    assert r'\`\*\_\$' in text
+    tables = re.findall(r'(?:^\|.*\|\n)+', text, re.MULTILINE)
+    assert len(tables) == 8
+    for table in tables:
+        assert len({len(re.findall(r'(?<!\\)\|', line)) for line in table.splitlines()}) == 1
+    pictures = re.findall(r'\]\((figures/.+?\.png)\)$', text, re.MULTILINE)
+    assert {(written / name.replace('\\', '')).is_file() for name in pictures} == {True}
+    assert len(pictures) == len(list((written / 'figures').iterdir())) == 10
+
+
+@pytest.mark.parametrize('name', ['runs.csv', 'summary.csv'])
+def test_spreadsheets_run_nothing(written, name):
+    cells = [cell for row in csv.reader(io.StringIO((written / name).read_text())) for cell in row]
+    formulas = [cell for cell in cells if cell.startswith(('=', '+', '-', '@'))]
+    assert all(re.fullmatch(r'-[\d.e-]+', cell) for cell in formulas)
+    assert "'=cmd|x" in cells
+    assert "'-1" in cells
+
+
+def test_no_table_is_wider_than_paper():
+    tasks = {f't{i}': dict(TASKS['depth'], metric=f't{i}/RMSE') for i in range(11)}
+    runs = [dict(record('gd', 0, 0, np.random.default_rng(0)), method='gd')]
+    for entry in runs[0]['curve']:
+        entry['metrics'] = {task['metric']: 1.0 for task in tasks.values()}
+    comparison = Comparison({**HEADER, 'tasks': tasks}, {('gd', 0, None): runs[0]})
+    tables = [table for part in report_content(comparison, drawn=False)['parts'] for table in part['tables']]
+    assert max(len(table.heads) for table in tables) == MOST_TASKS + 1
+    assert all(len(row) == len(table.heads) for table in tables for row in table.rows)
+    assert sum(len(table.heads) - 1 for table in tables if table.caption.startswith('Headline')) == 11
+
+
+def test_only_names_that_can_be_read_stand_in_the_picture():
+    rng = np.random.default_rng(0)
+    runs = [record(name, 0, 0, rng) for name in ('apart', *(f'same{i}' for i in range(9)))]
+    for run in runs[2:]:
+        run['curve'] = runs[1]['curve']
+    runs.append(record('single', 0, 0, rng, 'depth'))
+    comparison = Comparison(ONE_TASK, {(run['variant'], 0, run['task']): run for run in runs})
+    (picture,) = pictures(comparison)['compute']
+    texts = [text.strip() for text in ElementTree.fromstring(picture.svg).itertext()]
+    assert 'apart' in texts
+    # Points that lie upon each other cannot be told apart: at most one name on either side.
+    assert sum(text.startswith('same') for text in texts) <= 2
+
+
+def test_csv_holds_all_numbers():
     records = make_records()
     records['cagrad', 1, None]['curve'][-1]['metrics']['depth/RMSE'] = None
     comparison = Comparison(HEADER, records)
-    write_report(comparison, tmp_path)
-    rows = list(csv.DictReader(io.StringIO((tmp_path / 'runs.csv').read_text())))
+    rows = list(csv.DictReader(io.StringIO(runs_csv(comparison))))
     assert len(rows) == 4 * 3 * 2 * 3 + 3 * 3 * 2
     for row in rows:
         key = (row['method'], int(row['seed']), row['task'] if row['method'] == 'single' else None)
@@ -289,9 +389,9 @@ def test_csv_holds_all_numbers(tmp_path):
         assert float(row['seconds']) == entry['cost']['seconds']
         if row['method'] == 'stgu' and row['iteration'] == '100':
             assert float(row['score_percent']) == pytest.approx(slow_delta_m(records, 'stgu', key[1]))
-    lines = list(csv.DictReader(io.StringIO((tmp_path / 'summary.csv').read_text())))
+    lines = list(csv.DictReader(io.StringIO(summary_csv(comparison))))
     by_name = {line['method']: line for line in lines}
-    assert float(by_name['stgu']['score_percent_mean']) == comparison.variant('stgu').score.mean
+    assert float(by_name['stgu']['score_percent_mean']) == comparison.summary.loc['stgu', 'score_percent_mean']
     assert json.loads(by_name['gd[passes=3]']['options']) == {'passes': 3}
     assert by_name['cagrad']['score_percent_n'] == '2'
     assert by_name['stgu']['nearest_compute'] == 'gd[passes=3]'
@@ -299,19 +399,13 @@ def test_csv_holds_all_numbers(tmp_path):
 
 
 def test_the_same_results_give_the_same_files(tmp_path):
-    for folder, records in (('a', make_records()), ('b', dict(reversed(make_records().items())))):
-        write_report(Comparison(HEADER, records), tmp_path / folder)
+    records = make_records(names=('gd', 'stgu'), seeds=(0, 1))
+    for folder, runs in (('a', records), ('b', dict(reversed(records.items())))):
+        write_report(Comparison(ONE_TASK, runs), tmp_path / folder)
     names = sorted(path.relative_to(tmp_path / 'a') for path in (tmp_path / 'a').rglob('*.*'))
-    assert len(names) == 4 + 9
+    assert len(names) == 4 + 7
     for name in names:
         assert (tmp_path / 'a' / name).read_bytes() == (tmp_path / 'b' / name).read_bytes(), name
-    text = (tmp_path / 'a' / 'report.md').read_text()
-    for name in re.findall(r'src="([^"]+)"', text):
-        assert (tmp_path / 'a' / name).is_file()
-    tables = re.findall(r'(?:^\|.*\|\n)+', text, re.MULTILINE)
-    assert len(tables) == 4
-    for table in tables:
-        assert len({len(re.findall(r'(?<!\\)\|', line)) for line in table.splitlines()}) == 1
 
 
 def test_costs_may_be_unknown():
@@ -319,12 +413,11 @@ def test_costs_may_be_unknown():
     for run in records.values():
         for entry in run['curve']:
             entry['cost'] = {}
-    comparison = Comparison(HEADER, records)
-    assert comparison.front() == []
-    assert comparison.pairs()[0].equal_compute is None
-    text = to_markdown(build_document(comparison))
-    assert 'figures/compute.png' not in text
-    assert 'At equal compute** nothing can be said' in text
+    comparison = Comparison(ONE_TASK, records)
+    assert not comparison.summary['on_front'].any()
+    assert comparison.summary.loc['stgu', 'nearest_compute'] == ''
+    assert facts(comparison)['Against ordinary training, equal compute'] == 'nothing to compare with'
+    assert not pictures(comparison)['compute']
 
 
 def write_results(path, records):
@@ -332,17 +425,17 @@ def write_results(path, records):
 
 
 def test_report_only_needs_a_results_file_alone(tmp_path, capsys):
-    write_results(tmp_path / 'r.json', make_records(names=('gd', 'stgu'), seeds=(0,)))
-    assert compare.main(['--report-only', '--results', str(tmp_path / 'r.json'), '--out', str(tmp_path / 'o')]) == 0
-    assert {path.name for path in (tmp_path / 'o').iterdir()} == {
+    write_results(tmp_path / 'r.json', make_records(names=('gd',), seeds=(0,)))
+    assert compare.main(['--report-only', '--results', str(tmp_path / 'r.json'), '--methods', 'gd,uw']) == 0
+    folder = tmp_path / 'report'
+    assert {path.name for path in folder.iterdir()} == {
         'figures',
         'report.html',
         'report.md',
         'runs.csv',
         'summary.csv',
     }
-    assert compare.main(['--report-only', '--results', str(tmp_path / 'r.json'), '--methods', 'gd,uw']) == 0
-    assert '| `uw` | missing |' in (tmp_path / 'report' / 'report.md').read_text()
+    assert '| uw, seed 0 | missing |' in (folder / 'report.md').read_text()
 
 
 def test_report_only_refuses_what_is_not_there(tmp_path, capsys):
@@ -363,3 +456,11 @@ def test_report_only_refuses_what_is_not_there(tmp_path, capsys):
 def test_a_comparison_needs_a_run():
     with pytest.raises(ValueError, match='no finished run of a method'):
         Comparison(HEADER, make_records(names=()))
+
+
+def test_a_missing_package_is_told_before_anything_is_trained(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith('mtl_plugins.experiments.report')]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, 'pandas', None)
+    with pytest.raises(UserImportError, match='the report of a comparison needs pandas: pip install pandas'):
+        compare.main(['no_such_config.py', '--methods', 'gd'])

@@ -111,10 +111,14 @@ class RecordStore:
         try:
             content = parse_json(self.path.read_bytes(), str(self.path))
             check_form(content, {'runs': _RUNS, **(_HEADER if whole else {})})
+            if whole and not (content['tasks'] and content['max_iters'] > 0):
+                raise UserError('tasks is empty, or max_iters is below 1')
             for number, run in enumerate(content['runs']):
                 affinity = run.get('affinity') or dict(tasks=[], matrix=[])
-                if not run['curve']:
-                    raise UserError(f'runs[{number}].curve is empty')
+                if not run['curve'] or min(entry['iter'] for entry in run['curve']) < 1:
+                    raise UserError(f'runs[{number}].curve is empty, or has an iter below 1')
+                if any(len(pair) != 2 for pair in (run.get('groups') or {'curve': []})['curve']):
+                    raise UserError(f'runs[{number}].groups.curve is not made of pairs')
                 if (run.get('task') is not None) != (run['variant'] == SINGLE):
                     raise UserError(
                         f"runs[{number}].task should be a task for the variant '{SINGLE}' and null for others"

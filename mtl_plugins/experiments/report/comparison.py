@@ -1,60 +1,49 @@
-"""A whole comparison: its variants, what they are measured against, and what is not there."""
+"""The numbers of a comparison as two tables: every measured value, and one row per variant."""
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pandas as pd
+from scipy import stats
+
 from mtl_plugins.errors import UserError
+from mtl_plugins.evaluation.delta_m import relative_changes
 
 from ..compare.records import Key
 from ..compare.variants import SINGLE
-from .results import Reference, Run, Task, Variant, make_run
-from .statistics import NAN, Difference, Sample, difference
 
+NAN = float('nan')
+LEVEL = 0.95
+"""Confidence of all intervals."""
 MATCH = 1.25
 """Two amounts of compute count as equal up to this factor."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A variant beside ordinary training.
-
-    Args:
-        variant: The variant.
-        equal_batches: Ordinary training on as many batches, one pass each; None if there is none.
-        equal_compute: The ordinary training of nearest compute; None if there is none.
-    """
-
-    variant: Variant
-    equal_batches: Variant | None
-    equal_compute: Variant | None
-
-    @property
-    def over_batches(self) -> Difference:
-        """Difference in delta_m at equal batches."""
-        return _difference(self.variant, self.equal_batches)
-
-    @property
-    def over_compute(self) -> Difference:
-        """Difference in delta_m to the ordinary training of nearest compute."""
-        return _difference(self.variant, self.equal_compute)
-
-    @property
-    def compute_ratio(self) -> float:
-        """Compute of that ordinary training in units of that of the variant."""
-        return NAN if self.equal_compute is None else self.equal_compute.compute / self.variant.compute
-
-    @property
-    def matched(self) -> bool:
-        """Whether the two took about the same compute."""
-        return 1 / MATCH <= self.compute_ratio <= MATCH
+RUN_COLUMNS = ['method', 'preset', 'options', 'seed', 'task', 'metric', 'unit', 'higher_is_better', 'iteration']
+RUN_COLUMNS += ['value', 'change_percent', 'score_percent', 'forwards', 'backwards', 'compute', 'seconds', 'memory_mib']
+"""Columns of ``runs.csv``."""
+_COSTS = ['forwards', 'backwards', 'seconds', 'memory_mib']
+_RUN = ['method', 'seed']
 
 
 class Comparison:
     """What a report is made of.
+
+    Attributes:
+        tasks: Task -> ``title``, ``metric``, ``unit``, ``higher_is_better``.
+        points: One row per run, validation and task, see :data:`RUN_COLUMNS`; ``last`` marks the end of a run.
+            Single-task models are the method ``'single'``. ``compute`` counts a backward as two forwards, in iterations
+            of ordinary training.
+        runs: One row per run of a variant.
+        summary: One row per variant, best first; those without a score are last, by name.
+        single: The last values of the single-task models.
+        reference: What results are measured against: ``'single-task models'``, else ``'ordinary training'``; ``''`` if
+            there is nothing.
+        baseline: Task -> ``mean``, ``sem`` and ``count`` of the reference.
+        missing: Expected runs that are not there.
+        errors: Why runs failed.
 
     Args:
         header: Of the results file.
@@ -63,7 +52,7 @@ class Comparison:
         errors: Why runs failed.
 
     Raises:
-        ValueError: If there is no finished run of a variant.
+        UserError: If there is no finished run of a variant.
     """
 
     def __init__(
@@ -73,88 +62,168 @@ class Comparison:
         expected: Sequence[Key] = (),
         errors: Mapping[Key, str] | None = None,
     ) -> None:
-        self.config = header['config']
-        self.max_iters = header['max_iters']
-        parts = ('title', 'metric', 'unit', 'higher_is_better')
-        self.tasks = [Task(key, *(entry[part] for part in parts)) for key, entry in header['tasks'].items()]
-        self.errors = {key: text for key, text in (errors or {}).items() if key not in records}
-        self.missing = [key for key in expected if key not in records and key not in self.errors]
-        self.seeds = sorted({seed for name, seed, _ in records if name != SINGLE})
-        self.single = self._single_task_runs(records)
-        self.reference = self._find_reference(records)
-        names = list(dict.fromkeys(name for name, _, _ in records if name != SINGLE))
-        if not names:
+        if all(name == SINGLE for name, _, _ in records):
             raise UserError('there is no finished run of a method to report on; train at least one first')
-        # Best first; those without a score behind, by name.
-        self.variants = sorted((self._variant(name, records) for name in names), key=_rank)
-        self.environments = [record.get('environment') or {} for record in records.values()]
+        self.errors = _printable({key: text for key, text in (errors or {}).items() if key not in records})
+        self.missing = _printable([key for key in expected if key not in records and key not in self.errors])
+        header = _printable(header)
+        self.records = _printable([records[key] for key in sorted(records, key=_order)])
+        self.config, self.max_iters = header['config'], header['max_iters']
+        self.tasks = header['tasks']
+        self.points = self._points()
+        last = self.points[self.points['last']]
+        self.single = last[last['method'] == SINGLE]
+        self.reference, self.baseline = self._reference(last[last['method'] != SINGLE])
+        self._measure()
+        self.runs = self._runs()
+        self.summary = self._summary()
+        self._compare_with_ordinary()
 
     @property
-    def score_name(self) -> str:
-        """What results are ranked by."""
-        return self.reference.name if self.reference else 'delta_m'
+    def score(self) -> str:
+        """Name of what variants are ranked by."""
+        return 'mean change' if self.reference == 'ordinary training' else 'delta_m'
 
-    def variant(self, name: str) -> Variant:
-        """The variant called ``name``."""
-        return next(variant for variant in self.variants if variant.name == name)
+    def late_changes(self, share: float = 0.2) -> dict[str, float]:
+        """How much the score of ordinary training changed at the end, which tells whether training was long enough."""
+        ordinary, found = self.summary.index[self.summary['preset'] == 'gd'], {}
+        for name, curve in self.curves('score_percent').items():
+            if name in ordinary and len(curve) > 1:
+                start = min(curve.index[:-1], key=lambda place: abs(place - (1 - share) * curve.index[-1]))
+                found[name] = curve['y'].iloc[-1] - curve['y'][start]
+        return found
 
     @property
     def single_compute(self) -> float:
         """Compute of all single-task models together; NaN if some task has none."""
-        if any(not runs for runs in self.single.values()):
-            return NAN
-        return sum(Sample.of(run.last.compute for run in runs).mean for runs in self.single.values())
+        return self.single.groupby('task')['compute'].mean().reindex(list(self.tasks)).sum(skipna=False)
 
-    def front(self) -> list[str]:
-        """Names of the variants that no other beats in mean delta_m with as little compute, by rising compute."""
-        known = [v for v in self.variants if math.isfinite(v.compute) and math.isfinite(v.score.mean)]
-        best, names = -math.inf, []
-        for variant in sorted(known, key=lambda v: (v.compute, -v.score.mean, v.name)):
-            if variant.score.mean > best:
-                best = variant.score.mean
-                names.append(variant.name)
-        return names
+    @property
+    def reference_error(self) -> float:
+        """Standard error in percentage points that the noise of the reference puts on every score; NaN if unknown."""
+        relative = self.baseline['sem'] / self.baseline['mean']
+        return 100 * np.sqrt((relative**2).sum(skipna=False)) / len(self.tasks)
 
-    def pairs(self) -> list[Pair]:
-        """Each variant that is not ordinary training, beside ordinary training."""
-        ordinary = [variant for variant in self.variants if variant.ordinary]
-        return [self._pair(variant, ordinary) for variant in self.variants if not variant.ordinary]
+    def curves(self, column: str, task: str | None = None) -> dict[str, pd.DataFrame]:
+        """Mean ``column`` and ``compute`` of each variant by iteration, where all of its runs have a validation."""
+        points = self.points[self.points['method'] != SINGLE]
+        points = points[points['task'] == (task or next(iter(self.tasks)))]
+        means = points.groupby(['method', 'iteration']).agg(
+            y=(column, 'mean'), compute=('compute', 'mean'), runs=('seed', 'nunique')
+        )
+        found = {}
+        for name, curve in means.groupby(level='method'):
+            curve = curve.droplevel('method')
+            found[str(name)] = curve[(curve['runs'] == self.summary.loc[name, 'runs']) & curve['y'].notna()]
+        return found
 
-    def _pair(self, variant: Variant, ordinary: Sequence[Variant]) -> Pair:
-        same = [other for other in ordinary if other.passes == 1 and other.iterations == variant.iterations]
-        # The plain preset first, in case there are others with one pass.
-        same.sort(key=lambda other: (len(other.options), other.name))
-        known = [other for other in ordinary if math.isfinite(other.compute / variant.compute)]
-        known.sort(key=lambda other: (abs(math.log(other.compute / variant.compute)), len(other.options), other.name))
-        return Pair(variant, same[0] if same else None, known[0] if known else None)
+    def _points(self) -> pd.DataFrame:
+        rows = []
+        for record in self.records:
+            head = dict(method=record['variant'], preset=record['method'], seed=record['seed'])
+            head['options'] = json.dumps(record['options'], sort_keys=True)
+            for number, entry in enumerate(record['curve'], start=1):
+                costs = {name: _number((entry.get('cost') or {}).get(name)) for name in _COSTS}
+                for key, task in self.tasks.items():
+                    if record['task'] in (None, key):
+                        value = _number(entry['metrics'].get(task['metric']))
+                        row = dict(head, task=key, iteration=entry['iter'], value=value, **costs)
+                        row.update({name: task[name] for name in ('metric', 'unit', 'higher_is_better')})
+                        rows.append(dict(row, last=number == len(record['curve'])))
+        points = pd.DataFrame(rows)
+        passes = points['forwards'].fillna(0) + 2 * points['backwards']
+        points['compute'] = (passes / 3).where(points['backwards'] > 0)
+        return points
 
-    def _single_task_runs(self, records: Mapping[Key, Mapping[str, Any]]) -> dict[str, list[Run]]:
-        return {
-            task.key: [
-                make_run(record, self.tasks)
-                for (name, _, own), record in sorted(records.items(), key=_key_order)
-                if name == SINGLE and own == task.key
-            ]
-            for task in self.tasks
-        }
+    def _reference(self, last: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+        plain = last[(last['preset'] == 'gd') & (last['options'] == '{}')]
+        words, rows = ('ordinary training', plain) if self.single.empty else ('single-task models', self.single)
+        found = rows.groupby('task')['value'].agg(['mean', 'sem', 'count']).reindex(list(self.tasks))
+        # Over fewer tasks, or against something else for some, the mean would be another quantity.
+        return (words, found) if found['mean'].fillna(0).all() else ('', found * NAN)
 
-    def _find_reference(self, records: Mapping[Key, Mapping[str, Any]]) -> Reference | None:
-        if any(self.single.values()):
-            samples = {task: Sample.of(run.last.values[task] for run in runs) for task, runs in self.single.items()}
-            # Over fewer tasks, or against something else for some, it would be another quantity.
-            complete = all(sample.mean and math.isfinite(sample.mean) for sample in samples.values())
-            return Reference('single-task models', True, samples) if complete else None
-        plain = [make_run(r, self.tasks) for r in records.values() if r['method'] == 'gd' and not r['options']]
-        if not plain:
-            return None
-        samples = {task.key: Sample.of(run.last.values[task.key] for run in plain) for task in self.tasks}
-        complete = all(sample.mean and math.isfinite(sample.mean) for sample in samples.values())
-        return Reference('ordinary training', False, samples) if complete else None
+    def _measure(self) -> None:
+        """Set each value against the reference; the score is the mean over the tasks, undefined if one is."""
+        points, base = self.points, self.baseline['mean'].to_dict()
+        up = {key: task['higher_is_better'] for key, task in self.tasks.items()}
+        changes = [
+            NAN if name == SINGLE else relative_changes({task: value}, base, up)[task]
+            for name, task, value in zip(points['method'], points['task'], points['value'])
+        ]
+        points['change_percent'] = changes
+        grouped = points.groupby([*_RUN, 'iteration'])['change_percent']
+        points['score_percent'] = grouped.transform('sum', min_count=len(up)) / len(up)
 
-    def _variant(self, name: str, records: Mapping[Key, Mapping[str, Any]]) -> Variant:
-        own = [record for key, record in sorted(records.items(), key=_key_order) if key[0] == name]
-        runs = [make_run(record, self.tasks) for record in own]
-        return Variant(name, own[0]['method'], own[0]['options'], runs, self.tasks, self.reference)
+    def _runs(self) -> pd.DataFrame:
+        """One row per run of a variant, at its end."""
+        last = self.points[self.points['last'] & (self.points['method'] != SINGLE)]
+        runs = last.drop_duplicates(_RUN).set_index(_RUN)
+        for name in ('value', 'change_percent'):
+            runs = runs.join(last.pivot(index=_RUN, columns='task', values=name).add_prefix(f'{name} '))
+        groups = {(r['variant'], r['seed']): r['groups']['mean'] for r in self.records if r.get('groups')}
+        runs['groups'] = [groups.get(key, NAN) for key in runs.index]
+        runs['passes'] = [json.loads(text).get('passes') or 1 for text in runs['options']]
+        return runs.reset_index()
+
+    def _summary(self) -> pd.DataFrame:
+        runs = self.runs
+        for name in ('compute', 'forwards', 'backwards', 'seconds'):
+            runs[f'{name}_per_iteration'] = runs[name] / runs['iteration']
+        by = runs.groupby('method')
+        table = by.agg(
+            preset=('preset', 'first'),
+            options=('options', 'first'),
+            passes=('passes', 'first'),
+            runs=('seed', 'size'),
+            iterations=('iteration', 'max'),
+            relative_compute=('compute_per_iteration', 'mean'),
+            compute=('compute', 'mean'),
+            seconds_per_iteration=('seconds_per_iteration', 'mean'),
+            forwards=('forwards_per_iteration', 'mean'),
+            backwards=('backwards_per_iteration', 'mean'),
+            memory_mib=('memory_mib', 'max'),
+            groups=('groups', 'mean'),
+        )
+        samples = {'score_percent': 'score_percent'}
+        samples.update({f'{key}_{name}': f'{name} {key}' for key in self.tasks for name in ('value', 'change_percent')})
+        for name, column in samples.items():
+            found = by[column].agg(['mean', 'std', 'count'])
+            table[[f'{name}_mean', f'{name}_sd', f'{name}_n']] = found
+        half = _reach(table['score_percent_n'] - 1, table['score_percent_sd'] / np.sqrt(table['score_percent_n']))
+        table['score_percent_low'] = table['score_percent_mean'] - half
+        table['score_percent_high'] = table['score_percent_mean'] + half
+        table['backward_equivalents'] = 1.5 * table['compute']
+        table['reference'] = self.reference
+        by_compute = table.sort_values(['compute', 'score_percent_mean'], ascending=[True, False], kind='stable')
+        scores = by_compute['score_percent_mean'].where(by_compute['compute'].notna())
+        # On the front: no other has a higher mean with as little compute.
+        table['on_front'] = scores > scores.cummax().shift(fill_value=-np.inf).ffill()
+        return table.sort_values('score_percent_mean', ascending=False, kind='stable')
+
+    def _compare_with_ordinary(self) -> None:
+        """Add the differences to ordinary training at equal batches and at the nearest compute."""
+        table = self.summary
+        # The plain preset first, in case there are others with as many passes.
+        ordinary = table[table['preset'] == 'gd'].assign(extra=lambda rows: rows['options'].map(len))
+        ordinary = ordinary.sort_index().sort_values('extra', kind='stable')
+        found: dict[str, list[Any]] = {}
+        for row in table.itertuples():
+            same = ordinary.index[(ordinary['passes'] == 1) & (ordinary['iterations'] == row.iterations)]
+            distance = np.log(ordinary['compute'] / row.compute).abs().sort_values(kind='stable').dropna()
+            for name, others in (('equal_batches', same), ('nearest_compute', distance.index)):
+                other = others[0] if len(others) and row.preset != 'gd' else ''
+                gap = _welch(table.loc[row.Index], table.loc[other]) if other else (NAN, NAN, NAN)
+                columns = (name, f'over_{name}', f'over_{name}_low', f'over_{name}_high')
+                for column, value in zip(columns, (other, *gap)):
+                    found.setdefault(column, []).append(value)
+        self.summary = table.assign(**found)
+        nearest = self.summary['nearest_compute'].map(table['compute'])
+        self.summary['compute_ratio'] = nearest / table['compute']
+
+
+def verdict(low: float, high: float) -> str:
+    """``'ahead'``, ``'behind'`` or ``'undecided'`` by the interval of a difference; ``''`` without one."""
+    return '' if np.isnan(low) else 'ahead' if low > 0 else 'behind' if high < 0 else 'undecided'
 
 
 def expected_keys(
@@ -178,15 +247,36 @@ def expected_keys(
     return [*singles, *((name, seed, None) for name in names for seed in seeds)]
 
 
-def _difference(variant: Variant, other: Variant | None) -> Difference:
-    return Difference(NAN, None) if other is None else difference(variant.score, other.score)
+def _welch(first: pd.Series, second: pd.Series) -> tuple[float, float, float]:
+    """Difference of two mean scores and its interval, which allows for unequal variances."""
+    counts = np.array([first['score_percent_n'], second['score_percent_n']])
+    deviations = np.array([first['score_percent_sd'], second['score_percent_sd']])
+    parts = deviations**2 / counts
+    # Without any spread the degrees of freedom do not matter.
+    freedom = parts.sum() ** 2 / (parts**2 / (counts - 1)).sum() if parts.sum() else 1.0
+    mean = first['score_percent_mean'] - second['score_percent_mean']
+    half = _reach(freedom, np.sqrt(parts.sum()))
+    return mean, mean - half, mean + half
 
 
-def _rank(variant: Variant) -> tuple[bool, float, str]:
-    mean = variant.score.mean
-    return (False, -mean, variant.name) if math.isfinite(mean) else (True, 0.0, variant.name)
+def _reach(freedom: Any, error: Any) -> Any:
+    """Half the width of Student's interval."""
+    return stats.t.ppf((1 + LEVEL) / 2, freedom) * error
 
 
-def _key_order(item: tuple[Key, Any]) -> tuple[str, int, str]:
-    name, seed, task = item[0]
-    return name, seed, task or ''
+def _number(value: float | None) -> float:
+    """NaN for what is no number, and for those too large to be squared."""
+    return float(value) if value is not None and abs(value) < 1e100 else NAN
+
+
+def _printable(value: Any) -> Any:
+    """All text of a results file with escapes for what has no place on a line, such as control characters."""
+    if isinstance(value, str):
+        return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in value)
+    if isinstance(value, Mapping):
+        return {_printable(key): _printable(part) for key, part in value.items()}
+    return type(value)(map(_printable, value)) if isinstance(value, list | tuple) else value
+
+
+def _order(key: Key) -> tuple[str, int, str]:
+    return key[0], key[1], key[2] or ''

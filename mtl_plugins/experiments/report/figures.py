@@ -1,239 +1,278 @@
-"""The pictures of a report."""
+"""The pictures of a report, as SVG for the page and PNG for Markdown."""
 
 from __future__ import annotations
 
+import io
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from mtl_plugins.visualization import distinct_colours, draw_affinity
-from mtl_plugins.visualization.curves import Curve, draw_curves
-from mtl_plugins.visualization.figure import INK
-from mtl_plugins.visualization.front import Choice, draw_front
-from mtl_plugins.visualization.intervals import IntervalRow, draw_intervals
-from mtl_plugins.visualization.labels import shorten
+from mtl_plugins.visualization.figure import FAINT, INK, MUTED
 
 from ..compare.variants import file_name
-from .blocks import Picture
 from .comparison import Comparison
-from .numbers import counted, plain, signed
-from .results import Curve as Points
-from .results import Variant
-from .tables import SINGLE_NAME
 
 MOST_COLOURS = 8
-_ORDINARY = ('-', '--', ':')
+_ORDINARY, _FRONT, _GREY = '#0072B2', '#D55E00', '#c4c4c4'
 _COLOURS = [colour for colour in distinct_colours(12) if colour not in ('#F0E442', '#888888')]
+_EARLY = 0.3
+"""Share of a curve that need not be in sight: it would press together the ends, which are what is compared."""
+_TEXT = {
+    'text.parse_math': False,  # names may hold dollars
+    'svg.fonttype': 'none',
+    'font.sans-serif': ['DejaVu Sans', 'Verdana', 'Arial', 'Helvetica', 'sans-serif'],
+}
+_CHART = {
+    **_TEXT,
+    'font.size': 9,
+    'axes.titlesize': 10,
+    'axes.titleweight': 'bold',
+    'axes.titlelocation': 'left',
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.edgecolor': MUTED,
+    'axes.labelcolor': MUTED,
+    'axes.grid': True,
+    'axes.axisbelow': True,
+    'grid.color': FAINT,
+    'grid.linewidth': 0.6,
+    'legend.frameon': False,
+}
 
 
-class Figures:
-    """Draws the pictures; a method has the same colour in all of them.
+class Picture(NamedTuple):
+    """A figure: name of its file, what it shows, and the files' contents."""
 
-    Args:
-        comparison: What is drawn.
-    """
+    name: str
+    caption: str
+    svg: bytes
+    png: bytes
 
-    def __init__(self, comparison: Comparison) -> None:
-        self.comparison = comparison
-        self._looks = _looks(comparison)
-        reference = comparison.reference
-        self._level = reference.words if reference else ''
-        # delta_m is a symbol and keeps its small letter.
-        self._title = 'delta_m' if reference and reference.single_task else 'Mean change'
-        self._score = f'{comparison.score_name} (%)' if reference and reference.single_task else 'mean change (%)'
 
-    def scores(self) -> Picture:
-        """delta_m of every method with its interval."""
-        variants = self.comparison.variants
-        rows = [
-            IntervalRow(v.name, v.score.mean, v.score.interval, v.score.values, '#0072B2' if v.ordinary else INK)
-            for v in variants
-        ]
-        note = 'Diamond: mean; line: 95 % interval; rings: single runs; blue: ordinary training'
-        title = f'{self._title} after training'
-        figure = draw_intervals(rows, title, self._score, note, self._level)
-        told = '; '.join(f'{v.name} {signed(v.score.mean)}' for v in variants[:12])
-        return Picture('scores', f'{title} in percent, best first: {told}{_more(variants, 12)}', figure)
+def pictures(comparison: Comparison) -> dict[str, list[Picture]]:
+    """All pictures that there are numbers for, by the part of the report that shows them."""
+    with matplotlib.rc_context(_CHART):
+        charts = {'results': _scores, 'compute': _front, 'curves': _curves, 'groups': _groups}
+        found = {part: [_render(*picture) for picture in draw(comparison)] for part, draw in charts.items()}
+    with matplotlib.rc_context(_TEXT):
+        found['groups'] += [_render(*picture) for picture in _affinities(comparison)]
+    return found
 
-    def front(self) -> Picture | None:
-        """delta_m against compute; None if no method has both."""
-        comparison = self.comparison
-        length = comparison.max_iters
-        choices = [
-            Choice(
-                v.name,
-                v.compute / length,
-                v.score.mean,
-                v.score.interval,
-                's' if v.ordinary else 'o',
-                '#0072B2' if v.ordinary else INK,
-            )
-            for v in comparison.variants
-            if math.isfinite(v.compute) and math.isfinite(v.score.mean)
-        ]
-        if not choices:
-            return None
-        if comparison.reference.single_task and math.isfinite(comparison.single_compute):
-            choices.append(Choice(SINGLE_NAME, comparison.single_compute / length, 0.0, None, 'D', '#6b6b6b'))
-        names = comparison.front()
-        figure = draw_front(
-            choices,
-            names,
-            f'{self._title} against compute',
-            f'compute of the training (ordinary training of {length:,} iterations = 1)',
-            self._score,
-            'Ringed: no other method has a higher mean with as little compute; blue squares: ordinary training',
-            self._level,
+
+def _render(name: str, caption: str, figure: Figure) -> Picture:
+    svg, png = io.BytesIO(), io.BytesIO()
+    figure.set_dpi(100)
+    figure.draw_without_rendering()
+    # Laid out once and drawn once per file; savefig would do both twice.
+    figure.set_layout_engine('none')
+    # Nothing that differs from one time to the next.
+    with matplotlib.rc_context({'svg.hashsalt': name}):
+        FigureCanvasSVG(figure).print_svg(svg, metadata=dict.fromkeys(('Date', 'Creator', 'Format', 'Type')))
+    FigureCanvasAgg(figure).print_png(png, metadata={'Software': None})
+    return Picture(name, caption, svg.getvalue(), png.getvalue())
+
+
+def _scores(comparison: Comparison) -> Iterator[tuple[str, str, Figure]]:
+    table, name = comparison.summary, comparison.score
+    means = table['score_percent_mean']
+    if means.notna().any():
+        figure = Figure(figsize=(5.2, 1 + 0.19 * len(table)), layout='constrained')
+        axes = figure.add_subplot(title=f'{name} after training', xlabel=f'{name} (%), 0: {comparison.reference}')
+        places = pd.Series(range(len(table)), table.index)
+        runs = comparison.runs
+        rings = dict(markersize=4, markerfacecolor='white', color=MUTED, zorder=3)
+        axes.plot(runs['score_percent'], places[runs['method']], 'o', **rings)
+        for row, place in zip(table.itertuples(), places):
+            colour = _ORDINARY if row.preset == 'gd' else INK
+            axes.plot([row.score_percent_low, row.score_percent_high], [place] * 2, color=colour, linewidth=2)
+            axes.plot(row.score_percent_mean, place, 'D', color=colour, markersize=5, zorder=4)
+        axes.axvline(0, color=MUTED, linewidth=1)
+        axes.grid(visible=False, axis='y')
+        axes.set_yticks(places, map(_short, table.index))
+        axes.set_ylim(len(table) - 0.5, -0.5)
+        # An interval of two runs may be very wide; it runs out of the picture instead of flattening all others.
+        low, high = min(0, runs['score_percent'].min()), max(0, runs['score_percent'].max())
+        span = high - low or 1.0
+        ends = table['score_percent_low'].min(), table['score_percent_high'].max()
+        reach = np.fmin(ends[0], low), np.fmax(ends[1], high)
+        axes.set_xlim(max(reach[0], low - 0.6 * span) - 0.05 * span, min(reach[1], high + 0.6 * span) + 0.05 * span)
+        caption = f'{name}: mean (diamond), 95 % interval (line), single runs (rings); blue: ordinary training.'
+        yield 'scores', caption, figure
+
+
+def _front(comparison: Comparison) -> Iterator[tuple[str, str, Figure]]:
+    name, length = comparison.score, comparison.max_iters
+    points = comparison.summary.assign(
+        x=lambda rows: rows['compute'] / length, y=lambda rows: rows['score_percent_mean']
+    )
+    points = points[points['x'].gt(0) & points['y'].notna()].sort_values('x', kind='stable')
+    if len(points):
+        figure = Figure(figsize=(6.4, 4.6), layout='constrained')
+        label = f'compute (ordinary training of {length:,} iterations = 1)'
+        axes = figure.add_subplot(title=f'{name} against compute', xlabel=label, ylabel=f'{name} (%)', xscale='log')
+        for ordinary, marker, colour in ((True, 's', _ORDINARY), (False, 'o', INK)):
+            chosen = points[(points['preset'] == 'gd') == ordinary]
+            axes.plot(chosen['x'], chosen['y'], marker, color=colour, markersize=5, zorder=3)
+        front = points[points['on_front']]
+        ends = [*front['x'], points['x'].max()], [*front['y'], *front['y'][-1:]]
+        axes.step(*ends, where='post', color=_FRONT, linewidth=1.4, alpha=0.7)
+        axes.plot(front['x'], front['y'], 'o', markersize=10, markerfacecolor='none', markeredgecolor=_FRONT)
+        places = {str(key): (row['x'], row['y']) for key, row in points.iterrows()}
+        if comparison.reference == 'single-task models' and math.isfinite(comparison.single_compute):
+            places[comparison.reference] = (comparison.single_compute / length, 0.0)
+            axes.plot(*places[comparison.reference], 'D', color=MUTED, markersize=6)
+        axes.axhline(0, color=MUTED, linewidth=1)
+        axes.margins(0.08)
+        _thousands(axes, logarithmic=True)
+        first = [comparison.reference, *front.index, *points.index[points['preset'] == 'gd']]
+        _label(axes, places, sorted(places, key=lambda key: first.index(key) if key in first else len(first)))
+        caption = 'Ringed: no other variant has a higher mean with as little compute; blue squares: ordinary training. '
+        yield 'compute', caption + 'Points without room for a name are in the table.', figure
+
+
+def _label(axes: Axes, places: dict[str, tuple[float, float]], order: Sequence[str]) -> None:
+    """Name points beside them, as long as no name covers another or a point; the first ones have the best chances."""
+    axes.get_figure().draw_without_rendering()
+    points = axes.transData.transform(list(places.values()))
+    taken: list[Any] = []
+    for name in order:
+        for offset, side in ((8, 'left'), (-8, 'right')):
+            place = dict(xytext=(offset, 0), textcoords='offset points', ha=side, va='center', fontsize=8)
+            back = dict(facecolor='white', alpha=0.7, edgecolor='none', pad=0)
+            text = axes.annotate(_short(name), places[name], bbox=back, **place)
+            text.set_in_layout(False)
+            box = text.get_window_extent()
+            inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+            if inside and not box.padded(4).count_contains(points) and not box.count_overlaps(taken):
+                taken.append(box)
+                break
+            text.remove()
+
+
+def _curves(comparison: Comparison) -> Iterator[tuple[str, str, Figure]]:
+    score, looks = comparison.score, _looks(comparison)
+    scores = comparison.curves('score_percent')
+    label = f'{score} (%)'
+    by_compute = {name: curve.dropna().set_index('compute') for name, curve in scores.items()}
+    drawn = [('score', score, 'iteration', label, scores, 0.0)]
+    drawn += [('compute', f'{score} over compute', 'compute (iterations of ordinary training)', label, by_compute, 0.0)]
+    for key, task in comparison.tasks.items():
+        direction = 'higher' if task['higher_is_better'] else 'lower'
+        unit = f' ({task["unit"]})' if task['unit'] else ''
+        label = f'{task["metric"].split("/", 1)[-1]}{unit}, {direction} is better'
+        curves, level = comparison.curves('value', key), comparison.baseline.loc[key, 'mean']
+        drawn.append((_file(key), task['title'], 'iteration', label, curves, level))
+    for file, title, x_label, y_label, curves, level in drawn:
+        if any(map(len, curves.values())):
+            figure = _draw_curves({name: curve['y'] for name, curve in curves.items()}, looks, title, x_label, y_label)
+            if comparison.reference:
+                figure.axes[0].axhline(level, color=MUTED, linewidth=1, linestyle=':')
+            if file == 'compute':
+                figure.axes[0].set_xscale('log')
+                _thousands(figure.axes[0], logarithmic=True)
+            caption = f'{title}: mean over the runs' + f'; dotted: {comparison.reference}' * bool(comparison.reference)
+            yield f'curve_{file}', caption + '; grey: other variants' * (len(looks) < len(curves)), figure
+
+
+def _draw_curves(
+    curves: Mapping[str, pd.Series], looks: Mapping[str, tuple[str, str]], title: str, x_label: str, y_label: str
+) -> Figure:
+    figure = Figure(figsize=(4.6, 4.2), layout='constrained')
+    axes = figure.add_subplot(title=_short(title, 48), xlabel=x_label, ylabel=_short(y_label, 48))
+    # Grey ones first, so that the others lie on top.
+    for name in sorted(curves, key=lambda name: name in looks):
+        colour, style = looks.get(name, (_GREY, '-'))
+        line = axes.plot(curves[name].index, curves[name], color=colour, linestyle=style)[0]
+        line.set(linewidth=1.7 if name in looks else 0.9, marker='o' if len(curves[name]) == 1 else '')
+        line.set_label(_short(name) if name in looks else '_')
+    late = pd.concat([curve[curve.index >= _EARLY * curve.index.max()] for curve in curves.values()])
+    margin = 0.06 * (late.max() - late.min()) or 1.0
+    axes.set_ylim(late.min() - margin, late.max() + margin)
+    _thousands(axes)
+    figure.legend(loc='outside lower center', ncols=2, fontsize=8)
+    return figure
+
+
+def _groups(comparison: Comparison) -> Iterator[tuple[str, str, Figure]]:
+    curves = {}
+    for name, records in _records(comparison, 'groups').items():
+        steps = [pd.Series(dict(record['curve'])) for record in records if record['curve']]
+        if steps:
+            mean = pd.concat(steps, axis=1).sort_index().ffill().bfill().mean(axis=1)
+            curves[name] = mean.rolling(max(1, len(mean) // 10), center=True, min_periods=1).mean()
+    if curves:
+        looks = itertools.product(('-', '--', ':', '-.'), _COLOURS)
+        looks = {name: (colour, style) for name, (style, colour) in zip(curves, looks)}
+        figure = _draw_curves(curves, looks, 'Number of groups', 'iteration', 'groups M')
+        yield 'groups', 'Number of groups: mean over the runs, running mean over a tenth of training', figure
+
+
+def _affinities(comparison: Comparison) -> Iterator[tuple[str, str, Figure]]:
+    names: set[str] = set()
+    for name, maps in _records(comparison, 'affinity').items():
+        maps = [entry for entry in maps if entry['tasks'] == maps[0]['tasks']]
+        mean = np.array([entry['matrix'] for entry in maps], dtype=float).mean(axis=0)
+        title = f'{_short(name, 24)}: affinity, iteration {maps[0]["iter"]:,}'
+        file = f'affinity_{_file(name)}'
+        file = f'{file}_{len(names)}' if file in names else file
+        names.add(file)
+        caption = (
+            f'Affinity under {name}, mean over {len(maps)} run{"s" * (len(maps) > 1)}; rows: the task that stepped'
         )
-        told = ', '.join(names[:10])
-        alt = f'{comparison.score_name} of {counted(len(choices), "choice")} against compute. On the front: {told}'
-        return Picture('compute', alt, figure)
+        yield file, caption, draw_affinity(mean, maps[0]['tasks'], title=title)
 
-    def score_curves(self) -> list[Picture]:
-        """delta_m over iterations, and over compute."""
-        if self.comparison.reference is None:
-            return []
-        title = self._title
-        level = (self._level, 0.0)
-        found = [
-            self._curves('curve_score', title, 'iteration', self._score, [v.score_curve() for v in self._all], level)
-        ]
-        by_compute = [v.compute_curve() for v in self._all]
-        label = 'compute (iterations of ordinary training)'
-        found.append(
-            self._curves(
-                'curve_compute', f'{title} over compute', label, self._score, by_compute, level, logarithmic=True
-            )
-        )
-        return [picture for picture in found if picture is not None]
 
-    def task_curves(self) -> list[Picture]:
-        """Headline metric of every task over iterations."""
-        found = []
-        for task in self.comparison.tasks:
-            direction = 'higher is better' if task.higher_is_better else 'lower is better'
-            metric = task.metric.split('/', 1)[-1]
-            unit = f' ({task.unit})' if task.unit else ''
-            level = None
-            if self.comparison.reference and self.comparison.reference.single_task:
-                level = (self._level, self.comparison.reference.samples[task.key].mean)
-            curves = [variant.curve(task.key) for variant in self._all]
-            name = f'curve_{file_name(task.key)}'
-            found.append(self._curves(name, task.title, 'iteration', f'{metric}{unit}', curves, level, direction))
-        return [picture for picture in found if picture is not None]
-
-    def affinities(self) -> list[Picture]:
-        """Last affinity of each method that has one, the mean over its runs."""
-        found = []
-        for variant in sorted(self.comparison.variants, key=lambda variant: variant.name):
-            maps = [run.affinity for run in variant.runs if run.affinity]
-            maps = [entry for entry in maps if entry['tasks'] == maps[0]['tasks']]
-            if not maps:
-                continue
-            matrices = np.array([entry['matrix'] for entry in maps], dtype=float)
-            known = np.isfinite(matrices).all(axis=0)
-            mean = np.where(known, np.where(known, matrices, 0.0).mean(axis=0), np.nan)
-            tasks = maps[0]['tasks']
-            figure = draw_affinity(
-                mean, tasks, title=f'{shorten(variant.name, 24)}: affinity, iteration {maps[0]["iter"]:,}'
-            )
-            alt = f'Affinity between {len(tasks)} tasks under {variant.name}, mean of {counted(len(maps), "run")}'
-            alt += _strongest(mean, tasks)
-            found.append(Picture(f'affinity_{file_name(variant.name)}', alt, figure))
-        return found
-
-    def groups(self) -> Picture | None:
-        """Number of groups over iterations; None if no method has groups."""
-        variants = [variant for variant in self._all if variant.groups.count]
-        if not variants:
-            return None
-        curves = [_groups_curve(variant) for variant in variants]
-        colours = _COLOURS * (1 + len(variants) // len(_COLOURS))
-        styles = [style for style in ('-', '--', ':') for _ in _COLOURS] * (1 + len(variants) // 30)
-        drawn = [
-            Curve(v.name, points, colour, style) for v, points, colour, style in zip(variants, curves, colours, styles)
-        ]
-        figure = draw_curves(
-            drawn,
-            'Number of groups',
-            'iteration',
-            'groups M',
-            'Mean over the runs, running mean over a tenth of training',
-            size=(460, 220),
-        )
-        told = ', '.join(f'{variant.name} {plain(variant.groups.mean, 3)}' for variant in variants[:12])
-        return Picture('groups', f'Number of groups over training; means: {told}{_more(variants, 12)}', figure)
-
-    @property
-    def _all(self) -> list[Variant]:
-        # Grey ones first, so that the others lie on top.
-        return sorted(self.comparison.variants, key=lambda variant: variant.name in self._looks)
-
-    def _curves(
-        self,
-        name: str,
-        title: str,
-        x_label: str,
-        y_label: str,
-        curves: Sequence[Points],
-        level: tuple[str, float] | None,
-        note: str = '',
-        logarithmic: bool = False,
-    ) -> Picture | None:
-        if not any(math.isfinite(y) for points in curves for _, y in points):
-            return None
-        drawn = [
-            Curve(variant.name, points, *self._looks.get(variant.name, (None, '-')))
-            for variant, points in zip(self._all, curves)
-        ]
-        if len(self._looks) < len(drawn):
-            note = f'{note}; ' * bool(note) + 'grey: all other methods'
-        figure = draw_curves(drawn, title, x_label, y_label, note, level, logarithmic=logarithmic)
-        ends = [(v.name, [y for _, y in points if math.isfinite(y)]) for v, points in zip(self._all, curves)]
-        told = ', '.join(f'{n} {plain(ys[-1])}' for n, ys in ends if ys and n in self._looks)
-        return Picture(name, f'{title}, {y_label}, against {x_label}. At the end: {told}', figure)
+def _records(comparison: Comparison, part: str) -> dict[str, list[Any]]:
+    """Variant -> what its runs have of ``part``, where they have it."""
+    found: dict[str, list[Any]] = {}
+    for record in comparison.records:
+        if record.get(part) and record['task'] is None:
+            found.setdefault(record['variant'], []).append(record[part])
+    return found
 
 
 def _looks(comparison: Comparison) -> dict[str, tuple[str, str]]:
-    """Colour and line style of the methods that stand out: all of a few; else ordinary training, groups, the best."""
-    variants = comparison.variants
-    ordinary = sorted((v for v in variants if v.ordinary), key=lambda v: (v.passes, v.iterations, v.name))
-    chosen = [*dict.fromkeys([*ordinary[:1], *ordinary[-1:], *ordinary])][: 3 if len(variants) <= 10 else 2]
-    rivals = [variant for variant in variants if not variant.ordinary]
-    if len(variants) > 10:
-        front = comparison.front()
-        preferred = [v for v in rivals if v.groups.count][:3] + [v for v in rivals if v.name in front][:2]
-        rivals = list(dict.fromkeys([*preferred, *rivals]))[: MOST_COLOURS - len(chosen)]
-    looks = {variant.name: (INK, style) for variant, style in zip(chosen, _ORDINARY)}
-    rivals = [*[v for v in ordinary if v not in chosen], *rivals] if len(variants) <= 10 else rivals
-    looks.update((variant.name, (colour, '-')) for variant, colour in zip(rivals, _COLOURS))
-    return looks
+    """Colour and line style of the variants that stand out: all of a few; else ordinary training, groups, the best."""
+    table = comparison.summary
+    ordinary = table[table['preset'] == 'gd'].sort_values(['passes', 'iterations'], kind='stable').index
+    chosen = list(dict.fromkeys([*ordinary[:1], *ordinary[-1:]]))
+    if len(table) <= MOST_COLOURS:
+        chosen = list(ordinary)
+    rivals = table[table['preset'] != 'gd']
+    preferred = [*rivals.index[rivals['groups'].notna()][:3], *rivals.index[rivals['on_front']][:2], *rivals.index]
+    looks = {name: (INK, style) for name, style in zip(chosen, ('-', '--', ':', '-.'))}
+    colours = _COLOURS[: MOST_COLOURS - len(looks)]
+    return looks | dict(zip(dict.fromkeys(preferred), ((colour, '-') for colour in colours)))
 
 
-def _groups_curve(variant: Variant) -> Points:
-    """Mean over the runs that have groups, at the iterations of the first of them, as steps that hold."""
-    curves = [run.groups['curve'] for run in variant.runs if run.groups and run.groups['curve']]
-    if not curves:
-        return []
-    means = [(x, sum(_held(curve, x) for curve in curves) / len(curves)) for x, _ in curves[0]]
-    reach = len(means) // 20
-    windows = [means[max(0, place - reach) : place + reach + 1] for place in range(len(means))]
-    return [(x, sum(y for _, y in window) / len(window)) for (x, _), window in zip(means, windows)]
+def _thousands(axes: Axes, logarithmic: bool = False) -> None:
+    if logarithmic:
+        low, high = axes.get_xlim()
+        subs = (1.0, 2.0, 3.0, 5.0) if high < 30 * low else (1.0, 3.0)
+        axes.xaxis.set_major_locator(LogLocator(subs=subs))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:,.10g}'))
 
 
-def _held(curve: Sequence[Sequence[float]], x: float) -> float:
-    return next((y for place, y in reversed(curve) if place <= x), curve[0][1])
+def _file(name: str) -> str:
+    """A name of moderate length for a file."""
+    return file_name(name)[:60]
 
 
-def _strongest(matrix: np.ndarray, tasks: Sequence[str]) -> str:
-    off = np.where(np.eye(len(tasks), dtype=bool) | ~np.isfinite(matrix), 0.0, matrix)
-    if not off.any():
-        return ''
-    row, column = divmod(int(np.argmax(np.abs(off))), len(tasks))
-    verb = 'helps' if off[row, column] > 0 else 'harms'
-    return f'; strongest: a step for {tasks[row]} {verb} {tasks[column]}'
-
-
-def _more(items: Sequence, shown: int) -> str:
-    return f'; and {len(items) - shown} more' if len(items) > shown else ''
+def _short(text: Any, letters: int = 28) -> str:
+    """``text`` with its middle left out if it is longer."""
+    head = (letters - 1) * 2 // 3
+    return str(text) if len(str(text)) <= letters else f'{text[:head]}…{text[len(text) - (letters - 1 - head) :]}'

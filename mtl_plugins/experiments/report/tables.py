@@ -1,190 +1,230 @@
-"""The tables of a report."""
+"""The tables and the facts of a report as text."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from ..compare.records import Key, describe_key
-from .blocks import Cell, Table
-from .comparison import Comparison, Pair
-from .numbers import NONE, between, plain, signed, signed_spread, spread, times
-from .results import Variant
-from .statistics import Difference, Sample
+import numpy as np
+import pandas as pd
 
-SINGLE_NAME = 'single-task models'
-_VERDICTS = {'ahead': 'ahead', 'behind': 'behind', 'undecided': 'not decided', 'unknown': NONE}
-_FULL_TINT = 20.0
+from ..compare.records import describe_key
+from .comparison import MATCH, Comparison, verdict
+
+NONE = '–'
+MOST_TASKS = 6
+"""Tasks beside each other in a table; more would not fit on paper."""
+_FULL_SHADE = 20.0
 """A change of so many percent has the full shade."""
 
 
-def results_table(comparison: Comparison) -> Table:
-    """Mean and standard deviation of every task, with delta_m and its interval."""
+class Table(NamedTuple):
+    """Texts; the first column names the rows. The others may have shades, from -1 (worse) to 1 (better), and marks."""
+
+    caption: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    shades: np.ndarray | None = None
+    best: np.ndarray | None = None
+
+
+def plain(value: float) -> str:
+    """Four significant digits, not fewer than there are before the point; a dash for no number."""
+    return f'{value:.{_decimals(value)}f}'.replace('-', '−') if math.isfinite(value) else NONE
+
+
+def signed(value: float) -> str:
+    """Two decimals, with a sign unless they are zero; a dash for no number."""
+    if not math.isfinite(value):
+        return NONE
+    return f'{value:+.2f}'.replace('-', '−') if abs(value) >= 0.005 else '0.00'
+
+
+def times(value: float) -> str:
+    """A factor; a dash for no number."""
+    return f'{value:.2f}×' if math.isfinite(value) else NONE
+
+
+def between(low: float, high: float) -> str:
+    """An interval; a dash for none."""
+    return f'{signed(low)} to {signed(high)}' if math.isfinite(low) else NONE
+
+
+def facts(comparison: Comparison) -> dict[str, str]:
+    """What was compared, and what came out, in short."""
+    table, score = comparison.summary, comparison.score
+    seeds = ', '.join(map(str, sorted(set(comparison.runs['seed']))))
+    found = {
+        'Methods': f'{table["preset"].nunique()}, in {len(table)} variants',
+        'Tasks': f'{len(comparison.tasks)}: {", ".join(task["title"] for task in comparison.tasks.values())}',
+        'Training': f'{_range(table["iterations"])} iterations of {comparison.config}',
+        'Runs per variant': f'{_range(table["runs"])}, seeds {seeds}',
+    }
+    if not comparison.reference:
+        why = 'some single-task models' if len(comparison.single) else 'single-task models and a plain gd'
+        found['Measured against'] = f'nothing: {why} are missing'
+    else:
+        noise = f'; standard error on every {score}: {comparison.reference_error:.2f} points'
+        runs = f'{comparison.reference}, runs of each: {_range(comparison.baseline["count"])}'
+        found['Measured against'] = runs + noise * math.isfinite(comparison.reference_error)
+        ranked = table[table['score_percent_mean'].notna()]
+        ends = map(between, ranked['score_percent_low'], ranked['score_percent_high'])
+        ranked = zip(ranked.index, ranked['score_percent_mean'], ends)
+        told = [f'{name} {signed(mean)} % ({"one run" if end == NONE else end})' for name, mean, end in ranked]
+        found[f'Best {score}'], found[f'Worst {score}'] = ', '.join(told[:3]) or NONE, ''.join(told[-1:]) or NONE
+        found['Against ordinary training, equal batches'] = _verdicts(table, 'equal_batches')
+        matched = table[table['compute_ratio'].between(1 / MATCH, MATCH)]
+        found['Against ordinary training, equal compute'] = _verdicts(matched, 'nearest_compute')
+        front = table.loc[table['on_front'], 'compute'].sort_values() / comparison.max_iters
+        told = [f'{name} ({times(compute)})' for name, compute in front.items()]
+        found[f'No higher {score} with as little compute'] = ', '.join(told) or NONE
+    undefined = int((table['runs'] - table['score_percent_n']).sum()) if comparison.reference else 0
+    gaps = {'failed': len(comparison.errors), 'missing': len(comparison.missing), 'without a number': undefined}
+    found['Gaps'] = ', '.join(f'{count} {word}' for word, count in gaps.items() if count) or 'none'
+    return found
+
+
+def results_tables(comparison: Comparison) -> list[Table]:
+    """Scores, then headline metrics and changes of the tasks, a few tasks per table; the reference is the first row."""
+    own = table = comparison.summary
+    keys = list(comparison.tasks)
+    if comparison.reference == 'single-task models':
+        base = comparison.baseline
+        row = dict(runs=base['count'].min(), compute=comparison.single_compute, score_percent_mean=0.0)
+        for key in keys:
+            row[f'{key}_value_mean'] = base.loc[key, 'mean']
+            row[f'{key}_value_sd'] = base.loc[key, 'sem'] * math.sqrt(base.loc[key, 'count'])
+        table = pd.concat([pd.DataFrame(row, index=[comparison.reference]), table])
+    lost = (table['runs'] - table['score_percent_n']).fillna(0) * bool(comparison.reference)
     columns = [
-        'method',
-        'runs',
-        f'{_short(comparison)} (%)',
-        '95 % interval',
-        'compute',
-        *map(_heading, comparison.tasks),
+        ('variant', table.index),
+        ('runs', [f'{count:.0f}{f" ({n:.0f} undefined)" * bool(n)}' for count, n in zip(table['runs'], lost)]),
+        (f'{comparison.score} (%)', _spread(table, 'score_percent', signed)),
+        ('95 % interval', map(between, table['score_percent_low'], table['score_percent_high'])),
+        ('compute', map(times, table['compute'] / comparison.max_iters)),
     ]
-    best = {task.key: _best(comparison, task.key) for task in comparison.tasks}
-    rows = []
-    if any(comparison.single.values()):
-        single = {key: Sample.of(run.last.values[key] for run in runs) for key, runs in comparison.single.items()}
-        count = min(sample.count for sample in single.values())
-        compute = comparison.single_compute / comparison.max_iters
-        head = [_name(SINGLE_NAME, code=False), _count(count), Cell('0 by definition', 0.0), Cell(NONE)]
-        rows.append([*head, _times(compute), *(Cell(spread(s), _sort(s.mean)) for s in single.values())])
-    for variant in comparison.variants:
-        results = {task.key: variant.result(task.key) for task in comparison.tasks}
-        head = [_name(variant.name), _runs(variant), Cell(signed_spread(variant.score), _sort(variant.score.mean))]
-        cells = [
-            Cell(spread(sample), _sort(sample.mean), _tint(variant.change(key).mean), variant.name in best[key])
-            for key, sample in results.items()
-        ]
-        compute = _times(variant.compute / comparison.max_iters)
-        rows.append([*head, Cell(between(variant.score.interval)), compute, *cells])
-    return Table('Headline metric of each task after training, mean ± standard deviation over the runs', columns, rows)
-
-
-def changes_table(comparison: Comparison) -> Table:
-    """Relative change of each task."""
-    rows = []
-    for variant in comparison.variants:
-        changes = {task.key: variant.change(task.key) for task in comparison.tasks}
-        cells = [Cell(signed_spread(s), _sort(s.mean), _tint(s.mean)) for s in changes.values()]
-        rows.append([_name(variant.name), *cells])
-    caption = f'Change of each task against the {comparison.reference.words} in percent, positive where better'
-    return Table(caption, ['method', *(task.title for task in comparison.tasks)], rows)
-
-
-def cost_table(comparison: Comparison) -> Table:
-    """What every method takes."""
-    columns = ['method', 'compute per iteration', 'forwards', 'backwards', 'groups', 's per iteration', 'memory (MiB)']
-    columns += ['compute in all']
-    rows = [_cost_row(variant, comparison) for variant in _by_compute(comparison.variants)]
-    return Table('Cost per iteration; ordinary training (one forward, one backward) is 1.00×', columns, rows)
+    values, changes = [_table(f'{comparison.score} after training, mean ± standard deviation', columns)], []
+    for part in (keys[start : start + MOST_TASKS] for start in range(0, len(keys), MOST_TASKS)):
+        shades = table[[f'{key}_change_percent_mean' for key in part]].div(_FULL_SHADE).clip(-1, 1).fillna(0).to_numpy()
+        columns = [(_heading(comparison.tasks[key]), _spread(table, f'{key}_value', plain)) for key in part]
+        caption = 'Headline metrics after training, mean ± standard deviation'
+        means = table[[f'{key}_value_mean' for key in part]]
+        up = [comparison.tasks[key]['higher_is_better'] for key in part]
+        ends = np.where(up, means[-len(own) :].max(), means[-len(own) :].min())
+        values.append(_table(caption, [('variant', table.index), *columns], shades, (means == ends).to_numpy()))
+        columns = [(comparison.tasks[key]['title'], _spread(own, f'{key}_change_percent', signed)) for key in part]
+        caption = f'Change against {comparison.reference} in percent, positive where better'
+        changes.append(_table(caption, [('variant', own.index), *columns], shades[-len(own) :]))
+    return values + changes * bool(comparison.reference)
 
 
 def pairs_table(comparison: Comparison) -> Table:
-    """Every method beside ordinary training at equal batches and at the nearest compute."""
-    columns = ['method', 'compute', 'over ordinary training, equal batches', 'verdict']
-    columns += ['ordinary training of nearest compute', 'its compute', 'over it', 'verdict']
-    rows = []
-    for pair in comparison.pairs():
-        batches, compute = pair.over_batches, pair.over_compute
-        row = [_name(pair.variant.name), _times(pair.variant.compute / comparison.max_iters)]
-        rows.append([*row, *_gap(batches), *_nearest(pair, comparison), *_gap(compute, pair.matched)])
-    caption = 'Differences of the mean in percentage points, with 95 % intervals after Welch'
-    return Table(caption, columns, rows)
+    """Every variant beside ordinary training at equal batches and at the nearest compute."""
+    table = comparison.summary[comparison.summary['preset'] != 'gd']
+    matched = table['compute_ratio'].between(1 / MATCH, MATCH)
+    words = {
+        name: list(map(verdict, table[f'over_{name}_low'], table[f'over_{name}_high']))
+        for name in ('equal_batches', 'nearest_compute')
+    }
+    words['nearest_compute'] = [word if fits else 'unequal' for word, fits in zip(words['nearest_compute'], matched)]
+    columns = [
+        ('variant', table.index),
+        ('at equal batches', _gaps(table, 'equal_batches')),
+        ('verdict', [word or NONE for word in words['equal_batches']]),
+        ('nearest compute', [name or NONE for name in table['nearest_compute']]),
+        ('its share', map(times, table['compute_ratio'])),
+        ('at nearest compute', _gaps(table, 'nearest_compute')),
+        ('verdict', [word or NONE for word in words['nearest_compute']]),
+    ]
+    shades = np.zeros((len(table), 6))
+    for column, name in ((1, 'equal_batches'), (5, 'nearest_compute')):
+        shades[:, column] = [{'ahead': 0.6, 'behind': -0.6}.get(word, 0.0) for word in words[name]]
+    return _table('Difference to ordinary training in points, with 95 % intervals', columns, shades)
+
+
+def cost_table(comparison: Comparison) -> Table:
+    """What every variant takes."""
+    table = comparison.summary.sort_values('relative_compute', kind='stable')
+    names = {'forwards': 'forwards', 'backwards': 'backwards', 'groups': 'groups'}
+    names |= {'seconds_per_iteration': 'seconds', 'memory_mib': 'memory (MiB)'}
+    columns = [('variant', table.index), ('compute', map(times, table['relative_compute']))]
+    columns += [(head, map(plain, table[name])) for name, head in names.items()]
+    return _table('Cost per iteration; compute of ordinary training is 1.00×', columns)
 
 
 def gaps_table(comparison: Comparison) -> Table:
-    """Failed and missing runs."""
-    rows = [[_name(describe_key(key)), Cell('failed'), Cell(error)] for key, error in _sorted_items(comparison.errors)]
-    for (name, task), seeds in _by_variant(comparison.missing).items():
-        text = f'not in the results file: {"seed" if len(seeds) == 1 else "seeds"} {", ".join(map(str, seeds))}'
-        rows.append([_name(f'{name} ({task})' if task else name), Cell('missing'), Cell(text)])
-    for variant in comparison.variants:
-        for run in variant.runs:
-            blank = [task.title for task in comparison.tasks if not math.isfinite(run.last.values[task.key])]
-            if blank:
-                text = f'no number for {", ".join(blank)} at the end'
-                rows.append([_name(describe_key((variant.name, run.seed, None))), Cell('undefined'), Cell(text)])
-    return Table('Runs without a result', ['run', 'state', 'what is known'], rows, words=True)
+    """Failed, missing and undefined runs."""
+    rows = [(describe_key(key), 'failed', text) for key, text in comparison.errors.items()]
+    rows += [(describe_key(key), 'missing', 'not in the results file') for key in comparison.missing]
+    for _, run in comparison.runs.iterrows():
+        blank = [task['title'] for key, task in comparison.tasks.items() if math.isnan(run[f'value {key}'])]
+        if blank:
+            name = describe_key((run['method'], run['seed'], None))
+            rows.append((name, 'undefined', f'no number at the end: {", ".join(blank)}'))
+    return Table('Runs without a result', ['run', 'state', 'details'], rows)
 
 
-def _by_variant(keys: Iterable[Key]) -> dict[tuple[str, str | None], list[int]]:
-    seeds: dict[tuple[str, str | None], list[int]] = {}
-    for name, seed, task in keys:
-        seeds.setdefault((name, task), []).append(seed)
-    return seeds
+def options_table(comparison: Comparison) -> Table:
+    """Variants that differ from the preset of their method."""
+    changed = comparison.summary[comparison.summary['options'] != '{}'].sort_index()
+    rows = list(changed[['preset', 'options']].itertuples(name=None))
+    return Table('Variants with options of their own', ['variant', 'method', 'options'], rows)
 
 
-def _sorted_items(errors: Mapping[Key, str]) -> list[tuple[Key, str]]:
-    return sorted(errors.items(), key=lambda item: (item[0][0], item[0][1], item[0][2] or ''))
+def origin_table(comparison: Comparison) -> Table:
+    """Commits, versions and machines of the runs."""
+    found = Counter(_machine(record['environment']) for record in comparison.records if record.get('environment'))
+    rows = [(*machine, str(count)) for machine, count in sorted(found.items())]
+    return Table('Where the runs were made', ['commit', 'PyTorch', 'machine', 'runs'], rows)
 
 
-def _cost_row(variant: Variant, comparison: Comparison) -> list[Cell]:
-    forwards = variant.per_iteration(lambda point: point.cost.get('forwards'))
-    backwards = variant.per_iteration(lambda point: point.cost.get('backwards'))
-    seconds = variant.per_iteration(lambda point: point.cost.get('seconds'))
-    groups = variant.groups.mean
-    cells = [(times(variant.relative_compute), variant.relative_compute)]
-    cells += [(plain(value, 3), value) for value in (forwards, backwards, groups, seconds)]
-    cells += [(plain(variant.memory), variant.memory)]
-    cells += [(times(variant.compute / comparison.max_iters), variant.compute)]
-    return [_name(variant.name), *(Cell(text, _sort(value)) for text, value in cells)]
+def _table(caption: str, columns: Iterable[tuple[str, Iterable[str]]], *marks: np.ndarray) -> Table:
+    heads, texts = zip(*columns)
+    return Table(caption, heads, list(zip(*texts)), *marks)
 
 
-def _by_compute(variants: Iterable[Variant]) -> list[Variant]:
-    def key(variant: Variant) -> tuple[bool, float, str]:
-        known = math.isfinite(variant.relative_compute)
-        return not known, variant.relative_compute if known else 0.0, variant.name
-
-    return sorted(variants, key=key)
-
-
-def _nearest(pair: Pair, comparison: Comparison) -> list[Cell]:
-    other = pair.equal_compute
-    if other is None:
-        return [Cell(NONE), Cell(NONE)]
-    remark = '' if pair.matched else ' (no match)'
-    return [Cell(f'`{other.name}`{remark}', other.name), _times(other.compute / comparison.max_iters)]
+def _spread(table: pd.DataFrame, name: str, text: Callable[[float], str]) -> list[str]:
+    """Means and standard deviations with as many decimals."""
+    found = []
+    for mean, deviation in zip(table[f'{name}_mean'], table[f'{name}_sd']):
+        decimals = 2 if text is signed or not math.isfinite(mean) else _decimals(mean)
+        found.append(text(mean) + (f' ± {deviation:.{decimals}f}' if math.isfinite(deviation) else ''))
+    return found
 
 
-def _gap(gap: Difference, valid: bool = True) -> list[Cell]:
-    text = signed(gap.mean) + (f' ({between(gap.interval)})' if gap.interval else '')
-    verdict = gap.verdict if valid else 'unknown'
-    tint = {'ahead': 0.6, 'behind': -0.6}.get(verdict, 0.0)
-    word = _VERDICTS[verdict] if valid or not math.isfinite(gap.mean) else 'unequal compute'
-    return [Cell(text, _sort(gap.mean)), Cell(word, word, tint)]
+def _gaps(table: pd.DataFrame, name: str) -> list[str]:
+    rows = zip(table[f'over_{name}'], table[f'over_{name}_low'], table[f'over_{name}_high'])
+    return [signed(mean) + (f' ({between(low, high)})' if math.isfinite(low) else '') for mean, low, high in rows]
 
 
-def _heading(task) -> str:
-    name = task.metric.split('/', 1)[-1]
-    arrow = '↑' if task.higher_is_better else '↓'
-    return f'{task.title}: {name}{f" ({task.unit})" if task.unit else ""} {arrow}'
+def _verdicts(table: pd.DataFrame, name: str) -> str:
+    table = table[table[name] != '']
+    found = Counter(map(verdict, table[f'over_{name}_low'], table[f'over_{name}_high']))
+    words = {'ahead': 'ahead', 'behind': 'behind', 'undecided': 'undecided', '': 'with too few runs to tell'}
+    told = [f'{found[key]} {word}' for key, word in words.items() if found[key]]
+    return ', '.join(told) or 'nothing to compare with'
 
 
-def _short(comparison: Comparison) -> str:
-    return 'delta_m' if comparison.reference is None or comparison.reference.single_task else 'change'
+def _machine(environment: Mapping[str, Any]) -> tuple[str, str, str]:
+    hardware = environment.get('hardware') or {}
+    names = [gpu.get('name', 'GPU') if isinstance(gpu, Mapping) else gpu for gpu in hardware.get('gpus') or ()]
+    device = ', '.join(f'{count} x {name}' for name, count in sorted(Counter(map(str, names)).items()))
+    device = device or f'{hardware.get("cpu") or "unknown processor"}, {hardware.get("usable_cores", "?")} cores'
+    return environment.get('commit') or 'unknown', environment.get('torch') or 'unknown', device
 
 
-def _best(comparison: Comparison, task: str) -> set[str]:
-    known = {v.name: v.result(task).mean for v in comparison.variants if v.result(task).count}
-    if len(known) < 2:
-        return set()
-    up = next(t.higher_is_better for t in comparison.tasks if t.key == task)
-    top = (max if up else min)(known.values())
-    return {name for name, value in known.items() if value == top}
+def _heading(task: Mapping[str, Any]) -> str:
+    unit = f' ({task["unit"]})' if task['unit'] else ''
+    arrow = '↑' if task['higher_is_better'] else '↓'
+    return f'{task["title"]}: {task["metric"].split("/", 1)[-1]}{unit}\N{NO-BREAK SPACE}{arrow}'
 
 
-def _name(name: str, code: bool = True) -> Cell:
-    return Cell(f'`{name}`' if code else name, name)
+def _decimals(value: float) -> int:
+    return min(max(3 - math.floor(math.log10(abs(value))), 0), 6) if value else 0
 
 
-def _runs(variant: Variant) -> Cell:
-    count = len(variant.runs)
-    return Cell(f'{count} ({variant.score.undefined} undefined)' if _undefined(variant) else str(count), float(count))
-
-
-def _undefined(variant: Variant) -> bool:
-    return variant.reference is not None and variant.score.undefined > 0
-
-
-def _count(count: int) -> Cell:
-    return Cell(str(count), float(count))
-
-
-def _times(value: float) -> Cell:
-    return Cell(times(value), _sort(value))
-
-
-def _sort(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _tint(change: float) -> float:
-    return max(-1.0, min(1.0, change / _FULL_TINT)) if math.isfinite(change) else 0.0
+def _range(values: pd.Series) -> str:
+    low, high = int(values.min()), int(values.max())
+    return f'{low:,}' if low == high else f'{low:,} to {high:,}'
