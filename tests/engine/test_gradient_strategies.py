@@ -15,6 +15,8 @@ from mtl_plugins.engine.optim_wrappers import (
 )
 from mtl_plugins.engine.optim_wrappers.rows import _lengths
 from mtl_plugins.engine.optimizers import AdaTask
+from mtl_plugins.engine.step.gradients import SharedLayout
+from mtl_plugins.engine.step.task_rows import TaskRows
 
 from .toy import TASKS, flat, join, make_model, toy_batch
 
@@ -320,7 +322,7 @@ def test_rows_of_16_bits_halve_the_memory_and_keep_the_direction(kind, accumulat
         wrapper.rows = lambda *args, rows=rows, seen=seen: seen.append(rows(*args)) or seen[-1]
         for i in range(accumulative_counts):
             model.train_step(toy_batch(i), wrapper)
-        assert {row.dtype for row in seen} == {torch.float32 if dtype == 'fp32' else torch.bfloat16}
+        assert {row.matrix.dtype for row in seen} == {torch.float32 if dtype == 'fp32' else torch.bfloat16}
         steps[dtype] = flat(model) - flat(make_model())
     cosine = torch.cosine_similarity(steps['fp32'], steps['bf16'], dim=0)
     assert cosine > (0.99 if kind == 'ada_task' else 0.9995)
@@ -349,7 +351,7 @@ def test_rows_of_16_bits_are_combined_without_a_wider_copy():
     wrapper._options = lambda *args: dict(losses=None, generator=torch.Generator().manual_seed(0), task_ids=None)
     wrapper._remember = lambda *args: None
     with LargestTensor(rows) as made:
-        update = wrapper.combine(wrapper.aggregator, members, rows, {}, None)
+        update = wrapper.combine(wrapper.aggregator, TaskRows(members, rows, SharedLayout([])), {}, None)
     assert made.bytes <= 4 * width
     # The sum itself is not rounded to 16 bits.
     assert update.dtype == torch.float32

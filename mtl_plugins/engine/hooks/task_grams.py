@@ -21,6 +21,7 @@ from ..step.nonfinite import NonFiniteGuard
 from ..step.parameters import ParameterTable
 from ..step.precision import Precision
 from ..step.reduction import Reducer
+from ..step.task_rows import TaskRows
 
 _HALF_SCALE = 1024.0
 """Factor on losses computed in fp16, whose small gradients would vanish otherwise."""
@@ -99,30 +100,23 @@ class GramProbe:
         self._split.follow([parameter for parameter in self._model.parameters() if parameter.requires_grad])
         # Beside the training there is time to look at every graph anew.
         self._split.learn({task: self._table.behind(loss) for task, loss in shares.items()})
-        shared = self._split.shared
-        rows = torch.zeros(len(members), shared.width, device=self._device)
-        last = len(shares)
-        for number, (task, loss) in enumerate(shares.items(), start=1):
-            if not shared.parameters:
-                break
-            gradients = torch.autograd.grad(
-                loss * scale, shared.parameters, retain_graph=number < last, allow_unused=True
-            )
-            shared.add_to_row(rows[members.index(task)], gradients)
-        self._reducer.sum(rows).div_(scale)
-        return self._by_layer(rows, [tasks.index(task) for task in members], len(tasks))
+        rows = TaskRows.zeros(members, self._split.shared, self._device)
+        rows.add({task: loss * scale for task, loss in shares.items()})
+        self._reducer.sum(rows.matrix).div_(scale)
+        return self._by_layer(rows)
 
-    def _by_layer(self, rows: Tensor, places: list[int], count: int) -> dict[str, Tensor]:
+    def _by_layer(self, rows: TaskRows) -> dict[str, Tensor]:
         summed: dict[str, Tensor] = {}
         layers = {id(parameter): layer for parameter, layer in _layers(self._model)}
-        for parameter, part in zip(self._split.shared.parameters, rows.split(self._split.shared.sizes, dim=1)):
+        for parameter, part in rows.layout.parts(rows.matrix).items():
             layer = layers[id(parameter)]
             part = part.double()
             summed[layer] = part @ part.T + summed.get(layer, 0.0)
         products = {}
+        places, count = torch.tensor([self.tasks.index(task) for task in rows.tasks]), len(self.tasks)
         for layer, matrix in summed.items():
             whole = torch.full((count, count), float('nan'), dtype=torch.float64)
-            whole[torch.tensor(places)[:, None], torch.tensor(places)] = matrix.cpu()
+            whole[places[:, None], places] = matrix.cpu()
             products[layer] = whole.where(torch.isfinite(whole), torch.full_like(whole, float('nan')))
         return products
 

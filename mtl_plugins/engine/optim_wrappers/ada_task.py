@@ -14,7 +14,7 @@ from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
 from ..optimizers import AdaTask
-from ..step.batch import StepBatch
+from ..step.batch import Measurement, StepBatch
 from ..step.clipping import check_clipping
 from .rows import TaskGradientOptimWrapper
 
@@ -51,28 +51,19 @@ class AdaTaskOptimWrapper(TaskGradientOptimWrapper):
         """One forward, K backwards over the shared part."""
         return StepCost(1, len(self.task_names) if self.task_names else 1, 1)
 
-    def _step_tasks(self, batch: StepBatch) -> None:
-        measured, members, loss_weights = self.begin(batch)
-        if not members:
-            return
-        rows = self.rows(batch, members, loss_weights)
-        finite = self.finite_rows(batch, members, rows)
-        if finite:
-            rows = rows[[members.index(task) for task in finite]].float()
+    def set_gradients(
+        self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
+    ) -> dict[str, Any]:
+        """The sum as gradient, and the rows as arguments of the optimizer's step."""
+        rows = self.finite_rows(batch, self.rows(batch, members, loss_weights))
+        matrix = rows.matrix.float()
+        if rows.tasks:
             # What the scaler checks, clipping measures, and the optimizer leaves alone.
-            self.write_shared(rows.sum(0))
-        moved = self.step(**self._task_gradients(finite, rows))
-        self.zero_grad()
-        self.advance_weighting(batch, measured, moved)
-
-    def _task_gradients(self, members: list[str], rows: Tensor) -> dict[str, Any]:
-        shared = self.split.shared
-        self._views = {
-            p: part.reshape(len(rows), *p.shape) for p, part in zip(shared.parameters, rows.split(shared.sizes, dim=1))
-        }
+            self.write_shared(matrix.sum(0))
+        self._views = {p: part.reshape(len(part), *p.shape) for p, part in rows.layout.parts(matrix).items()}
         return dict(
             task_grads=self._views,
-            task_ids=[self.task_names.index(task) for task in members],
+            task_ids=[self.task_names.index(task) for task in rows.tasks],
             num_tasks=len(self.task_names),
             former_owners={p: self.task_names.index(task) for p, task in self.split.former_owners.items()},
         )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.methods.aggregation import Aggregator
 from mtl_plugins.methods.aggregation.rows import gramian, weighted_sum
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import AGGREGATORS, OPTIM_WRAPPERS
@@ -20,8 +21,9 @@ from mtl_plugins.registry import AGGREGATORS, OPTIM_WRAPPERS
 from ..methods import build_part
 from ..step.batch import Measurement, StepBatch, sum_of
 from ..step.feature_gradients import FeatureWatch
-from ..step.gradients import Found, accumulate
+from ..step.gradients import Found, SharedLayout, accumulate
 from ..step.kept_columns import KeptColumns
+from ..step.task_rows import TaskRows
 from .rows import TaskGradientOptimWrapper
 
 HEADS = ('sum', 'weighted', None)
@@ -118,10 +120,10 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         with watching, super().optim_context(model):
             yield
 
-    def _step_tasks(self, batch: StepBatch) -> None:
-        measured, members, loss_weights = self.begin(batch)
-        if not members:
-            return
+    def set_gradients(
+        self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
+    ) -> dict[str, Any]:
+        """Solve, or weight as at the last solution."""
         if self.num_steps % self.interval == 0 or not set(members) <= set(self._last_weights):
             solve = self._solve if self.watch is None else self._solve_at_features
             solve(batch, members, loss_weights, measured)
@@ -130,23 +132,18 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         if self.watch is not None:
             self.watch.tensors = []
         batch.weights = {task: batch.weights[task] * self._last_weights.get(task, math.nan) for task in members}
-        moved = self.step()
-        self.zero_grad()
         self.num_steps += 1
-        self.advance_weighting(batch, measured, moved)
         if self._look_again:
             self._look_again, self._last_weights = False, {}
+        return {}
 
     def _solve(
         self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
     ) -> None:
-        rows = self.rows(batch, members, loss_weights)
-        finite = self.finite_rows(batch, members, rows)
-        if not finite:
+        rows = self.finite_rows(batch, self.rows(batch, members, loss_weights))
+        if not rows.tasks:
             return
-        if len(finite) < len(members):
-            rows = rows[[members.index(task) for task in finite]]
-        self.write_shared(self.combine(self.aggregator, finite, rows, loss_weights, measured))
+        self.write_shared(self.combine(self.aggregator, rows, loss_weights, measured))
         self._free_heads(batch.zero_rows)
         self._scale_heads()
 
@@ -167,8 +164,7 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
     def _solve_at_features(
         self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
     ) -> None:
-        rows = torch.zeros(len(members), 0)
-        found: Found = {}
+        rows = TaskRows.zeros(members, SharedLayout([]), self._device)
         for shares in batch.shares(members, keep=True):
             self.learn_parameters(members, shares)
             # The heads' own gradients and the backward from the features need no second pass through the heads, unless
@@ -183,26 +179,22 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
                 shares.clear()
             if losses:
                 own = self.split.own if one_pass else lambda task: []
-                rows = self.watch.rows(members, losses, own, self.split.others, found)
-        products = torch.cat([gramian(rows).reshape(-1), torch.zeros(1)]).to(self._device)
-        news = self.split.any_found(products, found)
+                rows = self.watch.rows(members, losses, own, self.split.others)
+        products = torch.cat([gramian(rows.matrix).reshape(-1), torch.zeros(1)]).to(self._device)
+        news = self.split.any_found(products, rows.found)
         gram = products[:-1].view(len(members), len(members))
-        added = self._learn_at_features(members, found, one_pass) if news else {}
-        finite = torch.isfinite(gram.diagonal()).tolist()
-        for task, is_finite in zip(members, finite):
-            if not is_finite:
-                self.guard.report(task, 'gradient')
-                self.drop_own(task)
-        keep = [index for index, is_finite in enumerate(finite) if is_finite]
-        members = [members[index] for index in keep]
+        added = self._learn_at_features(members, rows.found, one_pass) if news else {}
+        finite = torch.isfinite(gram.diagonal())
+        members, gram = self.without_bad(members, finite.tolist()), gram[finite][:, finite]
         if not members:
             batch.release()
             return
+        rows = rows.select(members)
         options = self._options(members, loss_weights, measured)
-        weights = self.reducer.broadcast(self.aggregator.weights(gram[keep][:, keep], **options), self._device)
+        weights = self.reducer.broadcast(self.aggregator.weights(gram, **options), self._device)
         weights = weights * self._factor(self.aggregator)
         self._remember(self.aggregator, members, weights, options['losses'])
-        batch.zero_rows = [task for task, square in zip(members, gram.diagonal()[keep].tolist()) if square == 0]
+        batch.zero_rows = [task for task, square in zip(members, gram.diagonal().tolist()) if square == 0]
         self._free_heads(batch.zero_rows)
         if not one_pass:
             self._reuse(batch, members, loss_weights)
@@ -212,8 +204,8 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
             weighted = [g * self._last_weights[task] for task, g in gradients.items() if task in members]
             accumulate([parameter] * len(weighted), weighted)
         behind = [p for p in self.split.shared.parameters if p not in added]
-        if rows.shape[1] and behind:
-            self.watch.backward(weighted_sum(rows if len(keep) == len(rows) else rows[keep], weights), behind)
+        if rows.layout.parameters and behind:
+            self.watch.backward(weighted_sum(rows.matrix, weights), behind)
         self._scale_heads()
         self.reducer.sum_gradients(self._trainable())
 
@@ -257,26 +249,25 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
 
     def combine(
         self,
-        aggregator: Any,
-        members: Sequence[str],
-        rows: Tensor,
+        aggregator: Aggregator,
+        rows: TaskRows,
         loss_weights: dict[str, float],
         measured: Measurement,
     ) -> Tensor:
         """The update ``[D]`` that ``aggregator`` makes of ``rows``, decided by rank 0 and rescaled."""
-        options = self._options(members, loss_weights, measured)
+        options, matrix = self._options(rows.tasks, loss_weights, measured), rows.matrix
         # Solvers and libraries may differ between hosts, so all ranks take rank 0's numbers.
         if aggregator.gramian_only:
-            weights = self.reducer.broadcast(aggregator.weights(gramian(rows), **options), self._device)
+            weights = self.reducer.broadcast(aggregator.weights(gramian(matrix), **options), self._device)
             weights = weights * self._factor(aggregator)
-            update = weighted_sum(rows, weights, dtype=torch.float32)
+            update = weighted_sum(matrix, weights, dtype=torch.float32)
         else:
             # These work on the rows themselves, entry by entry, which takes a copy if the rows are of 16 bits.
-            update = aggregator(rows.float(), **options)
+            update = aggregator(matrix.float(), **options)
             update = self.reducer.broadcast(update, self._device) * self._factor(aggregator)
             weights = aggregator.last_weights
             weights = None if weights is None else weights * self._factor(aggregator)
-        self._remember(aggregator, members, weights, options['losses'])
+        self._remember(aggregator, rows.tasks, weights, options['losses'])
         return update
 
     def _factor(self, aggregator: Any) -> int:

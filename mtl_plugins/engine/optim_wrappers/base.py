@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from mtl_plugins.errors import UserError, UserRuntimeError, refusing
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.methods.naming import RefusedValueError
+from mtl_plugins.methods.weighting import Weighting
 
 from ..one_task import one_task_note
 from ..running import prepare_weighting, runner_around
@@ -251,6 +252,13 @@ class StepOptimWrapper(SavedState):
         moved = self.step()
         self.zero_grad()
         return moved
+
+    @staticmethod
+    def advance(weighting: Weighting, batch: StepBatch, measured: Measurement, moved: bool) -> None:
+        """Tell a weighting that a step is over; a step that was skipped leaves its state alone."""
+        if moved:
+            after = batch.measure((), grad=False).losses if weighting.needs_after_step else None
+            weighting.after_step(measured.losses, after, measured.usable)
 
     def step(self, **kwargs: Any) -> bool:
         """Unscale, check, clip and step the optimizer once.

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from mtl_plugins.errors import UserError
 
 from ..step.batch import StepBatch
+from ..step.task_rows import TaskRows
 from .aggregation import GradientAggregationOptimWrapper
 
 TINY = 1e-12
@@ -65,19 +66,16 @@ class PerturbedOptimWrapper(GradientAggregationOptimWrapper):
         norm = torch.stack([gradient.norm() for gradient in gradients]).norm() + TINY if gradients else 1.0
         return [gradient * (self.rho / norm) for gradient in gradients]
 
-    def split_row(self, row: Tensor) -> list[Tensor]:
-        """A row as one tensor per shared parameter."""
-        shared = self.split.shared
-        return [part.view_as(p).float() for p, part in zip(shared.parameters, row.split(shared.sizes))]
-
     def perturbed_rows(
         self,
         batch: StepBatch,
         members: Sequence[str],
         directions: Sequence[Sequence[Tensor]],
         weights: dict[str, float],
-    ) -> tuple[list[str], Tensor]:
+    ) -> TaskRows:
         """Each task's gradient with the shared and its own parameters moved; the others' heads stay where they are.
+
+        Tasks whose loss or gradient is not finite there are left out.
 
         The own parameters' gradients are left in ``.grad``.
         """
@@ -91,8 +89,9 @@ class PerturbedOptimWrapper(GradientAggregationOptimWrapper):
                     if not usable:
                         batch.release()
                         continue
-                    rows.append(self.rows(batch, [task], weights)[0])
+                    rows.append(self.rows(batch, [task], weights).matrix)
                     taken.append(task)
         finally:
             self.settled = False
-        return taken, torch.stack(rows) if rows else torch.empty(0)
+        matrix = torch.cat(rows) if rows else torch.empty(0, self.split.shared.width, device=self._device)
+        return self.finite_rows(batch, TaskRows(taken, matrix, self.split.shared))

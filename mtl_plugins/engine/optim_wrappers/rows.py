@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,8 @@ from mtl_plugins.registry import WEIGHTINGS
 
 from ..methods import build_part
 from ..step.batch import Measurement, StepBatch
-from ..step.gradients import Found, ParameterSplit, SharedLayout, accumulate, add_found, caught
+from ..step.gradients import ParameterSplit, SharedLayout, accumulate
+from ..step.task_rows import TaskRows
 from .base import StepOptimWrapper
 from .weighted_sum import refuse_grad_norms, task_weights
 
@@ -54,22 +56,36 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         self._saved_parameters: dict[str, list[str]] = {}
         super().__init__(optimizer, **kwargs)
 
-    def begin(self, batch: StepBatch) -> tuple[Measurement, list[str], dict[str, float]]:
-        """Measure all tasks with graph: the measurement, the usable tasks, and the factors on their losses.
-
-        Without a usable task the graph is dropped and there is nothing to step.
-        """
+    def _step_tasks(self, batch: StepBatch) -> None:
         self.weighting.begin_step(self.generator)
         measured = batch.measure()
         members = self.usable_tasks(measured)
         if not members:
             batch.release()
-            return measured, [], {}
+            return
         weights = task_weights(self.weighting, measured, self.task_names)
         batch.weights.update({task: weights[task] for task in members})
-        return measured, members, weights
+        moved = self.step(**self.set_gradients(batch, members, weights, measured))
+        self.zero_grad()
+        self.advance(self.weighting, batch, measured, moved)
 
-    def rows(self, batch: StepBatch, members: Sequence[str], loss_weights: Mapping[str, float]) -> Tensor:
+    @abstractmethod
+    def set_gradients(
+        self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
+    ) -> dict[str, Any]:
+        """Give every parameter the gradient to step along, summed over ranks and with loss scale.
+
+        Args:
+            batch: Freshly measured with a graph for ``members``.
+            members: Usable tasks, at least one.
+            loss_weights: Factor per task.
+            measured: The losses.
+
+        Returns:
+            Keyword arguments of the optimizer's step.
+        """
+
+    def rows(self, batch: StepBatch, members: Sequence[str], loss_weights: Mapping[str, float]) -> TaskRows:
         """Averaged gradients of the members' weighted losses.
 
         Where a gradient arrives at a parameter that its task was not known to reach, on any rank, the rows that come
@@ -82,93 +98,72 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
             loss_weights: Factor per task.
 
         Returns:
-            ``[K, D]`` on the optimizer's device, without loss scale. The gradients of the members' own parameters are
-            in their ``.grad``, with loss scale, ready for the step.
+            Rows on the optimizer's device, without loss scale. The gradients of the members' own parameters are in
+            their ``.grad``, with loss scale, ready for the step.
         """
-        flat = rows = None
-        found: Found = {}
+        rows: Any = None
         for shares in batch.shares(members, backwards=len(members)):
             if rows is None:
                 if not self.settled:
                     self.learn_parameters(members, shares)
-                width = self.split.shared.width
-                # The last number tells the other ranks that something was found.
-                flat = torch.zeros(len(members) * width + 1, dtype=self.row_dtype, device=self._device)
-                rows = flat[:-1].view(len(members), width)
-                self._say_memory(rows)
-            # The last head goes first, as in a backward of the sum, so that memory peaks no higher than there.
-            present = [task for task in reversed(members) if task in shares]
-            for task in present:
-                # The graph of a head is freed when its row is taken, that of the shared part with the last row.
-                loss = self.precision.scale(shares.pop(task) * loss_weights[task])
-                self._differentiate(task, loss, rows[members.index(task)], found, retain_graph=task != present[-1])
-                del loss
-        if self.split.any_found(flat, found) and not self.settled:
-            rows = self._lay_out_anew(members, rows, found)
+                rows = TaskRows.zeros(members, self.split.shared, self._device, self.row_dtype)
+                self._say_memory(rows.matrix)
+            # The last reference to a task's part of the graph moves along.
+            losses = {task: self.precision.scale(shares.pop(task) * loss_weights[task]) for task in list(shares)}
+            rows.add(losses, self.split.own, self.split.others, direct=True)
+        if self.split.any_found(rows.flat, rows.found) and not self.settled:
+            rows = self._lay_out_anew(rows)
         # Only what this call added: gradients of other tasks may lie there, summed already.
         self.reducer.sum_gradients([parameter for task in members for parameter in self.split.own(task)])
-        return rows.div_(self.precision.loss_scale) if self.precision.uses_scaler else rows
+        if self.precision.uses_scaler:
+            rows.matrix.div_(self.precision.loss_scale)
+        return rows
 
-    def _differentiate(self, task: str, loss: Tensor, row: Tensor, found: Found, retain_graph: bool) -> None:
-        """Add the gradient of ``loss`` to the task's row, to the ``.grad`` of its own parameters, and to ``found``."""
-        shared, own, others = self.split.shared, self.split.own(task), self.split.others(task)
-        wanted = [*shared.parameters, *own, *others]
-        if not wanted:
-            return
-        if shared.matches(row):
-            with shared.collect(row), caught(others, found.setdefault(task, {})):
-                loss.backward(inputs=wanted, retain_graph=retain_graph)
-            return
-        gradients = torch.autograd.grad(loss, wanted, retain_graph=retain_graph, allow_unused=True)
-        first, last = len(shared.parameters), len(wanted) - len(others)
-        shared.add_to_row(row, gradients[:first])
-        accumulate(own, gradients[first:last])
-        add_found(found.setdefault(task, {}), others, gradients[last:])
-
-    def _lay_out_anew(self, members: Sequence[str], rows: Tensor, found: Found) -> Tensor:
+    def _lay_out_anew(self, rows: TaskRows) -> TaskRows:
         """The rows with columns for parameters that turned out to be shared; rank-averaged as those that were there."""
-        before, own = self.split.shared, {task: set(self.split.own(task)) for task in members}
+        own, found = {task: set(self.split.own(task)) for task in rows.tasks}, rows.found
         self.split.learn(found)
         self._columns_changed()
-        known = set(before.parameters)
-        added = SharedLayout([p for p in self.split.shared.parameters if p not in known])
-        parts = torch.zeros(len(members), added.width, dtype=rows.dtype, device=rows.device)
-        for row, task in zip(parts, members):
+        columns = rows.layout.parts(rows.matrix)
+        added = SharedLayout([p for p in self.split.shared.parameters if p not in columns])
+        parts = rows.matrix.new_zeros(len(rows.tasks), added.width)
+        for row, task in zip(parts, rows.tasks):
             gradients = found.get(task, {})
             added.add_to_row(row, [p.grad if p in own[task] else gradients.get(p) for p in added.parameters])
             mine = self.split.own(task)
             accumulate(mine, [gradients.get(p) for p in mine])
         for parameter in added.parameters:
             parameter.grad = None
-        self.reducer.sum(parts)
-        columns = dict(zip(before.parameters, rows.split(before.sizes, dim=1)))
-        columns.update(zip(added.parameters, parts.split(added.sizes, dim=1)))
-        nothing = rows.new_zeros(len(rows), 0)  # what is new may be each task's own
-        return torch.cat([nothing, *(columns[p] for p in self.split.shared.parameters)], dim=1)
+        columns.update(added.parts(self.reducer.sum(parts)))
+        nothing = parts.new_zeros(len(parts), 0)  # what is new may be each task's own
+        matrix = torch.cat([nothing, *(columns[p] for p in self.split.shared.parameters)], dim=1)
+        return TaskRows(rows.tasks, matrix, self.split.shared)
 
-    def finite_rows(self, batch: StepBatch, members: Sequence[str], rows: Tensor) -> list[str]:
-        """Members whose gradients are finite; the others are reported and lose those of their own parameters.
+    def finite_rows(self, batch: StepBatch, rows: TaskRows) -> TaskRows:
+        """The rows that are finite; the other tasks are reported and lose the gradients of their own parameters.
 
         Rows that are exactly zero are noted in ``batch``.
 
-        With fp16 one bad gradient makes the whole step overflow, which the scaler then skips: the list is empty, and
-        no method sees the step.
+        With fp16 one bad gradient makes the whole step overflow, which the scaler then skips: no row is left, and no
+        method sees the step.
         """
-        lengths = _lengths(rows)
+        lengths = _lengths(rows.matrix)
         flags = torch.isfinite(lengths)
-        for index, task in enumerate(members):
+        for index, task in enumerate(rows.tasks):
             for parameter in self.split.own(task):
                 if parameter.grad is not None:
                     flags[index] &= torch.isfinite(parameter.grad).all()
         finite, none = torch.stack([flags, lengths == 0]).tolist()
         # The squares of small numbers vanish, so that the last word is theirs.
-        batch.zero_rows = [task for task, zero, row in zip(members, none, rows) if zero and not bool(row.any())]
-        if all(finite):
-            return list(members)
-        if self.precision.uses_scaler:
+        batch.zero_rows = [t for t, zero, row in zip(rows.tasks, none, rows.matrix) if zero and not bool(row.any())]
+        if self.precision.uses_scaler and not all(finite):
             for parameter in self.split.shared.parameters:
                 parameter.grad = torch.full_like(parameter, float('inf'))
-            return []
+            return rows.select([])
+        return rows.select(self.without_bad(rows.tasks, finite))
+
+    def without_bad(self, members: Sequence[str], finite: Sequence[bool]) -> list[str]:
+        """The members whose gradients are finite; the others are reported and lose those of their own parameters."""
         for task, is_finite in zip(members, finite):
             if not is_finite:
                 self.guard.report(task, 'gradient')
@@ -194,13 +189,6 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
 
     def _columns_changed(self) -> None:
         """Called whenever the columns of the rows may have changed, before a method sees rows."""
-
-    def advance_weighting(self, batch: StepBatch, measured: Measurement, moved: bool) -> None:
-        """Tell the weighting that a step is over; a step that was skipped leaves its state alone."""
-        if not moved:
-            return
-        after = batch.measure((), grad=False).losses if self.weighting.needs_after_step else None
-        self.weighting.after_step(measured.losses, after, measured.usable)
 
     def _say_memory(self, rows: Tensor) -> None:
         if self._said_memory:

@@ -13,9 +13,10 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
-from ..step.batch import StepBatch
-from ..step.gradients import Found, add_found
+from ..step.batch import Measurement, StepBatch
+from ..step.gradients import SharedLayout
 from ..step.nonfinite import all_finite
+from ..step.task_rows import TaskRows
 from .perturbation import TINY, PerturbedOptimWrapper
 
 
@@ -68,16 +69,15 @@ class SAMOOptimWrapper(PerturbedOptimWrapper):
         tasks = len(self.task_names) if self.task_names else 1
         return StepCost(1 + tasks, 1 + tasks, 1, 2 * tasks)
 
-    def _step_tasks(self, batch: StepBatch) -> None:
-        measured, members, weights = self.begin(batch)
-        if not members:
-            return
-        mean = self._mean_gradient(batch, members, weights)
+    def set_gradients(
+        self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
+    ) -> dict[str, Any]:
+        """The gradients at the perturbed points, combined."""
+        self.num_steps += 1
+        mean = self._mean_gradient(batch, members, loss_weights)
         if not all_finite([p.grad for p in self._trainable() if p.grad is not None]):
-            # The tasks cannot be told apart in a mean, so the step is skipped: by the scaler, or here and counted.
-            self.step()
-            self.zero_grad()
-            return
+            # The tasks cannot be told apart in a mean, so the step is skipped: by the scaler, or by step() and counted.
+            return {}
         own = self.take_own_gradients(members)
         directions = []
         for task in members:
@@ -85,33 +85,24 @@ class SAMOOptimWrapper(PerturbedOptimWrapper):
             mixed = [(1 - self.beta) * g + self.beta * e for g, e in zip(mean, estimate)]
             shared = self.ascent(self.split.shared.parameters, mixed)
             directions.append([*shared, *self.ascent(self.split.own(task), own[task])])
-        taken, rows = self.perturbed_rows(batch, members, directions, weights)
-        finite = self.finite_rows(batch, taken, rows) if taken else []
-        if finite:
-            rows = rows[[taken.index(task) for task in finite]]
-            self.write_shared(self.combine(self.aggregator, finite, rows, weights, measured))
-        moved = self.step()
-        self.zero_grad()
-        self.num_steps += 1
-        self.advance_weighting(batch, measured, moved)
+        rows = self.perturbed_rows(batch, members, directions, loss_weights)
+        if rows.tasks:
+            self.write_shared(self.combine(self.aggregator, rows, loss_weights, measured))
+        return {}
 
     def _mean_gradient(self, batch: StepBatch, members: list[str], weights: dict[str, float]) -> list[Tensor]:
         """Gradient of the mean loss: one tensor per shared parameter; the own parts are left in ``.grad``."""
         share = {task: weights[task] / len(members) for task in members}
-        found: Found = {}
+        news = TaskRows.zeros(members, SharedLayout([]), self._device)
         for shares in batch.shares(members):
             self.learn_parameters(members, shares)
-            for task, loss in shares.items():
-                # A sum of losses does not tell whose gradient arrives; what nobody reaches costs nothing to ask for.
-                others = self.split.others(task)
-                if others:
-                    gradients = torch.autograd.grad(loss, others, retain_graph=True, allow_unused=True)
-                    add_found(found.setdefault(task, {}), others, gradients)
+            # A sum of losses does not tell whose gradient arrives; what nobody reaches costs nothing to ask for.
+            news.add(dict(shares), others=self.split.others, keep=True)
             if shares:
                 total = sum(loss * share[task] for task, loss in shares.items())
                 self.precision.scale(total).backward()
-        if self.reducer.sum_gradients(self._trainable(), any(found.values())):
-            self.split.learn(found)
+        if self.reducer.sum_gradients(self._trainable(), any(news.found.values())):
+            self.split.learn(news.found)
             self._columns_changed()
         return [
             torch.zeros_like(p) if p.grad is None else p.grad / self.precision.loss_scale

@@ -15,6 +15,7 @@ from mtl_plugins.registry import AGGREGATORS, OPTIM_WRAPPERS
 from ..methods import build_part
 from ..step.batch import Measurement, StepBatch
 from ..step.kept_columns import KeptColumns
+from ..step.task_rows import TaskRows
 from .perturbation import TINY, PerturbedOptimWrapper
 
 
@@ -70,37 +71,30 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
         norm = torch.stack([each.norm() for each in scaled]).norm() + TINY
         return [p.detach().square() * g * (self.rho / norm) for p, g in zip(parameters, gradients)]
 
-    def _step_tasks(self, batch: StepBatch) -> None:
-        measured, members, loss_weights = self.begin(batch)
-        if not members:
-            return
-        rows = self.rows(batch, members, loss_weights)
-        finite = self.finite_rows(batch, members, rows)
-        if finite:
-            rows = rows[[members.index(task) for task in finite]]
-            self._write(batch, finite, rows, loss_weights, measured)
-        moved = self.step()
-        self.zero_grad()
+    def set_gradients(
+        self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
+    ) -> dict[str, Any]:
+        """The loss part and the flat part, each combined by its own aggregator."""
         self.num_steps += 1
-        self.advance_weighting(batch, measured, moved)
-
-    def _write(
-        self, batch: StepBatch, members: list[str], rows: Tensor, weights: dict[str, float], measured: Measurement
-    ) -> None:
-        own = self.take_own_gradients(members)
-        shared = self.split.shared.parameters
+        rows = self.finite_rows(batch, self.rows(batch, members, loss_weights))
+        if not rows.tasks:
+            return {}
+        own = self.take_own_gradients(rows.tasks)
+        shared = self.split.shared
         directions = [
-            [*self.ascent(shared, self.split_row(row)), *self.ascent(self.split.own(task), own[task])]
-            for task, row in zip(members, rows)
+            [
+                *self.ascent(shared.parameters, [part.view_as(p).float() for p, part in shared.parts(row).items()]),
+                *self.ascent(self.split.own(task), own[task]),
+            ]
+            for task, row in zip(rows.tasks, rows.matrix)
         ]
-        taken, moved_rows = self.perturbed_rows(batch, members, directions, weights)
-        finite = self.finite_rows(batch, taken, moved_rows) if taken else []
-        if not finite:
-            return
-        rows = rows[[members.index(task) for task in finite]]
-        flat = moved_rows[[taken.index(task) for task in finite]] - rows
-        update = self.combine(self.aggregator, finite, rows, weights, measured)
-        self.write_shared(update + self.combine(self.flat_aggregator, finite, flat, weights, measured))
+        moved = self.perturbed_rows(batch, rows.tasks, directions, loss_weights)
+        if moved.tasks:
+            rows = rows.select(moved.tasks)
+            flat = TaskRows(rows.tasks, moved.matrix - rows.matrix, shared)
+            update = self.combine(self.aggregator, rows, loss_weights, measured)
+            self.write_shared(update + self.combine(self.flat_aggregator, flat, loss_weights, measured))
+        return {}
 
     def _bind(self) -> None:
         super()._bind()

@@ -84,10 +84,7 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
             if self.weighting.needs_grad_norms:
                 self._tell_grad_norms(batch, members, measured)
             batch.backward(members, task_weights(self.weighting, measured, self.task_names))
-            if not self.finish_step():
-                continue
-            after = batch.measure((), grad=False).losses if self.weighting.needs_after_step else None
-            self.weighting.after_step(measured.losses, after, measured.usable)
+            self.advance(self.weighting, batch, measured, self.finish_step())
 
     def _tell_grad_norms(self, batch: StepBatch, members: list[str], measured: Measurement) -> None:
         if self.policy is None:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from mtl_plugins.errors import UserError, UserRuntimeError
 
-from .gradients import Found, accumulate, add_found
+from .gradients import SharedLayout
 from .parameters import parameters_behind
+from .task_rows import TaskRows
 
 
 class FeatureWatch:
@@ -80,8 +81,7 @@ class FeatureWatch:
         losses: dict[str, Tensor],
         own: Callable[[str], Sequence[nn.Parameter]],
         others: Callable[[str], Sequence[nn.Parameter]],
-        found: Found,
-    ) -> Tensor:
+    ) -> TaskRows:
         """The tasks' gradients at the features; the graph stays.
 
         Args:
@@ -89,41 +89,22 @@ class FeatureWatch:
             losses: Losses with graph of the latest forward; taken out as they are used.
             own: Parameters of a task whose gradients the same pass adds to their ``.grad``.
             others: Parameters that a task was not known to use.
-            found: Where their gradients go if some arrive.
 
         Returns:
             ``[K, F]`` with all features side by side.
         """
         if not self._has_run:
             raise UserRuntimeError(f"features='{self.name}': the module put out nothing that the losses depend on")
-        rows = torch.zeros(len(members), sum(self._sizes()), device=next(iter(losses.values())).device)
-        # The last head goes first, as in a backward of the sum, so that memory peaks no higher than there.
-        for row, task in zip(reversed(list(rows)), reversed(members)):
-            if task not in losses:
-                continue
-            loss, mine = losses.pop(task), own(task)
-            wanted = [*self.tensors, *mine, *others(task)]
-            if not wanted:
-                continue
-            gradients = torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True)
-            for part, gradient in zip(row.split(self._sizes()), gradients):
-                if gradient is not None:
-                    part.copy_(gradient.reshape(-1))
-            first, last = len(self.tensors), len(self.tensors) + len(mine)
-            accumulate(mine, gradients[first:last])
-            add_found(found.setdefault(task, {}), others(task), gradients[last:])
-            del loss
+        rows = TaskRows.zeros(members, SharedLayout(self.tensors), next(iter(losses.values())).device)
+        rows.add(losses, own, others, keep=True)
         return rows
 
     def backward(self, row: Tensor, parameters: Sequence[nn.Parameter]) -> None:
         """Go on from the gradient ``row`` ``[F]`` at the features to the parameters behind them; frees the graph."""
-        parts = [part.view_as(t).to(t.dtype) for part, t in zip(row.split(self._sizes()), self.tensors)]
+        parts = [part.view_as(t).to(t.dtype) for t, part in SharedLayout(self.tensors).parts(row).items()]
         if parameters and not all(tensor.is_leaf for tensor in self.tensors):
             torch.autograd.backward(self.tensors, parts, inputs=list(parameters))
         self.tensors = []
-
-    def _sizes(self) -> list[int]:
-        return [tensor.numel() for tensor in self.tensors]
 
 
 def _lies_behind(tensors: Sequence[Tensor], output: Any) -> bool:

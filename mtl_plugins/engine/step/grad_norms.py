@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mtl_plugins.errors import UserError
 
 from .batch import StepBatch
-from .gradients import Found, ParameterSplit, SharedLayout, add_found
+from .gradients import ParameterSplit, SharedLayout
+from .task_rows import TaskRows
 
 
 def last_shared_layer(split: ParameterSplit, name: str | None = None) -> list[nn.Parameter]:
@@ -49,24 +49,10 @@ def gradient_norms(
     """
     news = True
     while news:  # a second time where a gradient arrived at a parameter that its task was not known to reach
-        layout, found = SharedLayout(last_shared_layer(split, name)), Found()
-        rows, news = _rows(batch, members, split, layout, found)
+        rows = TaskRows.zeros(members, SharedLayout(last_shared_layer(split, name)), batch.device)
+        for shares in batch.shares(members, keep=True):
+            rows.add(shares, others=split.others, keep=True)
+        news = split.any_found(rows.flat, rows.found)
         if news:
-            split.learn(found)
-    return dict(zip(members, rows.norm(dim=1).tolist()))
-
-
-def _rows(
-    batch: StepBatch, members: Sequence[str], split: ParameterSplit, layer: SharedLayout, found: Found
-) -> tuple[Tensor, bool]:
-    flat = torch.zeros(len(members) * layer.width + 1, device=batch.device)
-    rows = flat[:-1].view(len(members), layer.width)
-    for shares in batch.shares(members, keep=True):
-        for row, task in zip(rows, members):
-            others = split.others(task)
-            wanted = [*layer.parameters, *others]
-            if task in shares and wanted:
-                gradients = torch.autograd.grad(shares[task], wanted, retain_graph=True, allow_unused=True)
-                layer.add_to_row(row, gradients)
-                add_found(found.setdefault(task, {}), others, gradients[len(layer.parameters) :])
-    return rows, split.any_found(flat, found)
+            split.learn(rows.found)
+    return dict(zip(members, rows.matrix.norm(dim=1).tolist()))

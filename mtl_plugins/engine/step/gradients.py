@@ -33,6 +33,10 @@ class SharedLayout:
         """Whether rows and shared parameters have one dtype and device, as :meth:`collect` needs."""
         return all(p.dtype == rows.dtype and p.device == rows.device for p in self.parameters)
 
+    def parts(self, rows: Tensor) -> dict[nn.Parameter, Tensor]:
+        """Views ``[..., size]`` of rows ``[..., D]``, one per parameter."""
+        return dict(zip(self.parameters, rows.split(self.sizes, dim=-1)))
+
     @contextmanager
     def collect(self, row: Tensor) -> Iterator[None]:
         """Inside the context ``backward`` adds the shared parameters' gradients straight to ``row``.
@@ -43,7 +47,7 @@ class SharedLayout:
         before = [parameter.grad for parameter in self.parameters]
         # A row is in the order of contiguous tensors; what lies in memory otherwise is added to it afterwards.
         direct = [parameter.is_contiguous() for parameter in self.parameters]
-        for parameter, part, is_direct in zip(self.parameters, row.split(self.sizes), direct):
+        for (parameter, part), is_direct in zip(self.parts(row).items(), direct):
             parameter.grad = part.view_as(parameter) if is_direct else None
         try:
             yield
@@ -56,13 +60,13 @@ class SharedLayout:
 
     def add_to_row(self, row: Tensor, gradients: Sequence[Tensor | None]) -> None:
         """Add one gradient per parameter (None stands for zero) to ``row``, in place."""
-        for part, gradient in zip(row.split(self.sizes), gradients):
+        for part, gradient in zip(self.parts(row).values(), gradients):
             if gradient is not None:
                 part += gradient.reshape(-1).to(row.dtype)
 
     def write(self, row: Tensor) -> None:
         """Make the parts of a row the parameters' ``.grad``, without a copy where the dtype allows it."""
-        for parameter, part in zip(self.parameters, row.split(self.sizes)):
+        for parameter, part in self.parts(row).items():
             parameter.grad = laid_out_as(parameter, part)
 
 

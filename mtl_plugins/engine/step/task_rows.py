@@ -1,0 +1,92 @@
+"""One gradient per task, as the rows of a matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .gradients import Found, SharedLayout, accumulate, add_found, caught
+
+
+class TaskRows:
+    """The gradients of tasks with respect to the same tensors, each a row.
+
+    Args:
+        tasks: Names of the K rows.
+        matrix: ``[K, D]``.
+        layout: What the columns belong to.
+
+    Attributes:
+        found: Gradients that arrived at parameters which the task was not known to reach.
+    """
+
+    def __init__(self, tasks: Sequence[str], matrix: Tensor, layout: SharedLayout) -> None:
+        self.tasks = list(tasks)
+        self.matrix = matrix
+        self.layout = layout
+        self.found: Found = {}
+
+    @classmethod
+    def zeros(
+        cls, tasks: Sequence[str], layout: SharedLayout, device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> TaskRows:
+        """Rows to add to; their numbers and one more lie side by side in ``flat``, for one sum over ranks."""
+        flat = torch.zeros(len(tasks) * layout.width + 1, dtype=dtype, device=device)
+        rows = cls(tasks, flat[:-1].view(len(tasks), layout.width), layout)
+        rows.flat = flat
+        return rows
+
+    def select(self, tasks: Sequence[str]) -> TaskRows:
+        """The rows of these tasks, in this order."""
+        if list(tasks) == self.tasks:
+            return self
+        return TaskRows(tasks, self.matrix[[self.tasks.index(task) for task in tasks]], self.layout)
+
+    def add(
+        self,
+        losses: dict[str, Tensor],
+        own: Callable[[str], Sequence[nn.Parameter]] = lambda task: (),
+        others: Callable[[str], Sequence[nn.Parameter]] = lambda task: (),
+        keep: bool = False,
+        direct: bool = False,
+    ) -> None:
+        """Differentiate each loss by itself and add the gradients to the rows.
+
+        Args:
+            losses: Task -> loss with graph; taken out as they are used. The last head goes first, as in a backward of
+                the sum, so that memory peaks no higher than there.
+            own: Parameters of a task whose gradients are added to their ``.grad``.
+            others: Parameters that a task was not known to use; their gradients go to ``found`` if some arrive.
+            keep: Whether the graph outlives this call; else the last loss frees what the losses share.
+            direct: Whether ``backward`` writes to the rows where it can. That saves memory, and runs the hooks that
+                wait for a parameter's gradient.
+        """
+        present = [task for task in reversed(self.tasks) if task in losses]
+        for task in present:
+            retain_graph = keep or task != present[-1]
+            self._add(task, losses.pop(task), own(task), others(task), retain_graph, direct)
+
+    def _add(
+        self,
+        task: str,
+        loss: Tensor,
+        own: Sequence[nn.Parameter],
+        others: Sequence[nn.Parameter],
+        retain_graph: bool,
+        direct: bool,
+    ) -> None:
+        row, found = self.matrix[self.tasks.index(task)], self.found.setdefault(task, {})
+        wanted = [*self.layout.parameters, *own, *others]
+        if not wanted:
+            return
+        if direct and self.layout.matches(row):
+            with self.layout.collect(row), caught(others, found):
+                loss.backward(inputs=wanted, retain_graph=retain_graph)
+            return
+        gradients = torch.autograd.grad(loss, wanted, retain_graph=retain_graph, allow_unused=True)
+        first, last = len(self.layout.parameters), len(wanted) - len(others)
+        self.layout.add_to_row(row, gradients[:first])
+        accumulate(own, gradients[first:last])
+        add_found(found, others, gradients[last:])
