@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cfg = load_config(args.config, args.cfg_options, data_root=args.data_root)
         dataset = build_dataset(cfg, args.split)
     except (UserError, FileNotFoundError) as error:
-        parser.error(str(error))
+        parser.error(' '.join(filter(None, (str(error), getattr(error, 'advice', '')))))
     out = Path(args.out or Path('work_dirs', 'browse', Path(args.config).stem, args.split))
     out.mkdir(parents=True, exist_ok=True)
     # Positions from the start of the stream, so that random transforms show what training sees.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mtl_plugins.datasets import FilesDataset
-from mtl_plugins.errors import UserError
+from mtl_plugins.errors import UserError, UserFileNotFoundError
 from mtl_plugins.registry import DATASETS
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -42,6 +43,13 @@ def check_folders(cfg: Config) -> None:
     for place, dataset in file_datasets(cfg):
         if not place.startswith('test'):
             dataset.find_root(dataset.data_root)
+    for place, settings in leaf_datasets(cfg):
+        root = settings.get('data_root')
+        if root and not place.startswith('test') and not Path(root).is_dir():
+            raise UserFileNotFoundError(
+                f'the data are not where {place}.data_root says: {root} does not exist; correct it, or give the folder '
+                'of your data: --data-root DIR'
+            )
 
 
 def _leaves(place: str, dataset: Any) -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from types import FrameType
 
 from mmengine.config import Config
 
-from mtl_plugins.errors import UserError, kind_for, message_of
+from mtl_plugins.errors import UserError, UserFileNotFoundError, kind_for, message_of
 
 from .hints import classes_named, entry_in_config, hint_for, where_in_config
 from .readers import arguments_of
@@ -25,13 +25,19 @@ def refusals_of(cfg: Config) -> Iterator[None]:
 
     That is so where the config has the very entry that the message complains of, and where only MMEngine, or torch's
     optimizers and data loaders to which it hands entries unchanged, took part. All else passes as it is, above all what
-    is raised by a line of ours: that is a fault of ours, whatever its text.
+    is raised by a line of ours: that is a fault of ours, whatever its text. A file that is missing where an entry of
+    the config has it is told with that entry.
 
     Raises:
         UserError: See above.
     """
     try:
         yield
+    except FileNotFoundError as error:
+        advice = hint_for(error, cfg)
+        if isinstance(error, UserError) or not advice:
+            raise
+        raise UserFileNotFoundError(f'{error.filename} does not exist', advice=advice) from error
     except (UserError, OSError):
         raise
     except Exception as error:

@@ -4,6 +4,7 @@ A comment right above a block tells what to do with it::
 
     <!-- docs: run -->                    a shell block is really run, with tiny settings
     <!-- docs: part of PATH -->           the block is a part of that file, which has tests of its own
+    <!-- docs: file NAME -->              the block is written to that file, which later blocks use
     <!-- docs: not run: REASON -->        a Python block is only compiled, its types and arguments looked up
 """
 

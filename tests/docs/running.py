@@ -56,6 +56,9 @@ class Page:
 
     def _run_python(self, block: Block) -> None:
         code = compile(block.code, block.where, 'exec')
+        if block.mark.startswith('file '):
+            (self.folder / block.mark.removeprefix('file ')).write_text(block.code)
+            return
         if block.mark.startswith('part of '):
             path = ROOT / block.mark.removeprefix('part of ')
             assert block.code.strip() in path.read_text(), f'{block.where}: not a part of {path}'
@@ -105,6 +108,7 @@ def run_command(line: str) -> None:
     arguments = words[2:] if words[1] != '-m' else words[4:]
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT))
+        patch.syspath_prepend(str(Path.cwd()))  # as `python -m` does
         patch.setattr(configs.Config, 'fromfile', _small_config)
         try:
             code = main(arguments)

@@ -25,7 +25,7 @@ def test_marks_are_known_and_stand_above_a_block():
         marks = re.findall(r'^<!-- docs: ', text, flags=re.MULTILINE)
         assert len(marks) == sum(bool(block.mark) for block in blocks), page
         for block in blocks:
-            known = block.mark in ('', 'run') or block.mark.startswith(('part of ', 'not run: '))
+            known = block.mark in ('', 'run') or block.mark.startswith(('part of ', 'not run: ', 'file '))
             assert known, f'{block.where}: {block.mark}'
 
 

@@ -158,7 +158,7 @@ class FilesDataset(BaseDataset):
         self.root = self.find_root(self.data_root)
         samples = [self._selected(sample) for sample in self.list_samples()]
         if not samples:
-            raise UserError(f'{self._title}: the split is empty. {self._verify}')
+            raise UserError(f'{self._title}: the split is empty.{self._verify}')
         self.reader = self.make_reader()
         samples = self._without_missing(samples)
         counts = Counter(task for sample in samples for task in sample['files'])
@@ -166,7 +166,7 @@ class FilesDataset(BaseDataset):
             if not counts[task]:
                 raise UserError(
                     f"{self._title}: none of the {len(samples)} samples has task '{task}'. Leave it out of tasks, or "
-                    f'get its files. {self._verify}'
+                    f'get its files.{self._verify}'
                 )
         return samples
 
@@ -202,7 +202,7 @@ class FilesDataset(BaseDataset):
             print_log(
                 f'{self._title}: not one pixel is labelled for {", ".join(unlabelled)} in the {len(looked_at)} of '
                 f'{len(self)} samples that were looked at. Such a task is not trained and has no score; leave it '
-                f'out of tasks, or repair its files. {self._verify}',
+                f'out of tasks, or repair its files.{self._verify}',
                 logger='current',
                 level=30,
             )
@@ -213,7 +213,9 @@ class FilesDataset(BaseDataset):
 
     @property
     def _verify(self) -> str:
-        return f'python tools/datasets/verify.py {self.NAME} {self.root or self.data_root} lists all that is wrong'
+        if not self.NAME:  # a dataset of the user's own need not have a check
+            return ''
+        return f' python tools/datasets/verify.py {self.NAME} {self.root or self.data_root} lists all that is wrong'
 
     def _only(self, entries: Mapping[str, Any]) -> dict[str, Any]:
         return {task: entries[task] for task in self.tasks if task in entries}
@@ -233,7 +235,7 @@ class FilesDataset(BaseDataset):
                 f'{self._title}: {len(missing)} of the files it needs for {", ".join(self.tasks)} are missing:\n  '
                 + '\n  '.join(first)
                 + more
-                + '\nUnpack the archive again, ask for fewer tasks, or set allow_missing=True to go on without them. '
+                + '\nPut them there, ask for fewer tasks, or set allow_missing=True to go on without them.'
                 + self._verify
             )
         kept, lacking = [], Counter()
@@ -251,7 +253,7 @@ class FilesDataset(BaseDataset):
             level=30,
         )
         if not kept:
-            raise UserError(f'{self._title}: not a single image is left. {self._verify}')
+            raise UserError(f'{self._title}: not a single image is left.{self._verify}')
         return kept
 
     @classmethod

@@ -38,7 +38,7 @@ def find_folder(
         names: Names that the archives give the folder, tried below ``data_root``.
         looks_right: Whether a folder is the data set's, from a look at a few names in it.
         looked_for: What ``looks_right`` wants, for the message: ``'the folder gt_sets with train.txt'``.
-        verify: Name of the data set for ``tools/datasets/verify.py``.
+        verify: Name of the dataset for ``tools/datasets/verify.py``, ``module:Class`` of a check of the user's own.
 
     Raises:
         FolderNotFoundError: If there is no such folder; the message says what was looked for and what to try.
@@ -51,13 +51,17 @@ def find_folder(
     state = 'is there' if given.is_dir() else 'does not exist'
     inside = sorted(entry.name for entry in os.scandir(given))[:8] if given.is_dir() else []
     found = f' and holds {", ".join(inside) if inside else "nothing"}' if given.is_dir() else ''
+    advice = 'Give the unpacked folder or its parent by data_root (--data-root on the command line)'
+    if ':' not in verify:  # a dataset that comes with this package
+        advice += (
+            '; docs/data_preparation.md says where to get it; '
+            f'python tools/datasets/verify.py {verify} FOLDER says what is wrong with a folder; and '
+            f'python tools/datasets/export_rooms.py {verify} FOLDER writes a small rendered stand-in to try things out'
+        )
     raise FolderNotFoundError(
-        f'no {verify} data set at data_root={os.fspath(data_root)!r} ({given.absolute()} {state}{found}). Looked for '
+        f'no {verify} dataset at data_root={os.fspath(data_root)!r} ({given.absolute()} {state}{found}). Looked for '
         f'{looked_for} in {", ".join(str(candidate) for candidate in candidates)}',
-        'Give the unpacked folder or its parent by data_root (--data-root on the command line); '
-        'docs/data_preparation.md says where to get it; '
-        f'python tools/datasets/verify.py {verify} FOLDER says what is wrong with a folder; and '
-        f'python tools/datasets/export_rooms.py {verify} FOLDER writes a small rendered stand-in to try things out',
+        advice,
     )
 
 

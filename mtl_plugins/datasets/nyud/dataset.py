@@ -81,7 +81,7 @@ class NYUDv2Dataset(FilesDataset):
         """The ids of the split file, in its order."""
         path = self.root / layout.split_path(self.split)
         if not path.is_file():
-            raise UserFileNotFoundError(f'{self._title}: the split file {path} is missing. {self._verify}')
+            raise UserFileNotFoundError(f'{self._title}: the split file {path} is missing.{self._verify}')
         return [
             dict(
                 img_path=f'{self.root}/{self.packaging.image_path(sample)}',

@@ -104,7 +104,7 @@ class PascalContextMTDataset(FilesDataset):
             kept = [identifier for identifier in chosen if persons.get(identifier, unknown) is not False]
             print_log(f'{self._title}: {len(kept)} of {len(chosen)} images show people and are used', logger='current')
             if chosen and not kept:
-                raise UserError(f'{self._title}: no image shows people. {self._verify}')
+                raise UserError(f'{self._title}: no image shows people.{self._verify}')
             chosen = kept
         in_voc12 = layout.semseg_names(self.root)
         return [self._sample(identifier, in_voc12, persons) for identifier in chosen]

@@ -137,7 +137,7 @@ class TaskonomyDataset(FilesDataset):
         splits, order = read_splits(self.root), find_order(self.root)
         buildings = splits.buildings(self.split)
         if not buildings:
-            raise UserError(f'{self._title}: {splits.path} lists no building of this split. {self._verify}')
+            raise UserError(f'{self._title}: {splits.path} lists no building of this split.{self._verify}')
         if splits.path is None:
             print_log(f'{self._title}: no split file; the built-in tiny list is used', logger='current')
         cache = DerivedCache(NAME, self.root, self.cache_dir, INDEX_VERSION)
@@ -151,7 +151,7 @@ class TaskonomyDataset(FilesDataset):
             if not index.has(task).any():
                 raise UserError(
                     f"{self._title}: none of the {len(index)} images has task '{task}'. Leave it out of tasks, or get "
-                    f'its files. {self._verify}'
+                    f'its files.{self._verify}'
                 )
         if self.masks and not set(self.tasks) <= set(PICTURE_TASKS):
             unmasked = len(index) - int((index.has(MASK) | index.has(Z_BUFFER)).sum())
@@ -187,7 +187,7 @@ class TaskonomyDataset(FilesDataset):
             raise UserFileNotFoundError(
                 f'{self._title}: {holes.summary}:\n  '
                 + '\n  '.join(holes.examples)
-                + '\nDownload them again, ask for fewer tasks, or set allow_missing=True to go on without them. '
+                + '\nDownload them again, ask for fewer tasks, or set allow_missing=True to go on without them.'
                 + self._verify
             )
         if holes.any:
@@ -196,7 +196,7 @@ class TaskonomyDataset(FilesDataset):
             print_log(f'{self._title}: {holes.summary}; {treated}', logger='current', level=level)
         keep = index.has(RGB) if self.allow_missing else ~holes.rows
         if not keep.any():
-            raise UserError(f'{self._title}: the split is empty, not a single image is left. {self._verify}')
+            raise UserError(f'{self._title}: the split is empty, not a single image is left.{self._verify}')
         return index if keep.all() else index.take(np.flatnonzero(keep))
 
 

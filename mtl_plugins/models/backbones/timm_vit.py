@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -213,7 +214,8 @@ class TimmViT(BaseModule):
         elif any(side % patch for side, patch in zip(size, self.vit.patch_embed.patch_size)):
             raise UserError(
                 f'TimmViT: image height and width must be multiples of the patch size '
-                f'{tuple(self.vit.patch_embed.patch_size)}, but got {size}; set size_divisor in the data preprocessor'
+                f'{tuple(self.vit.patch_embed.patch_size)}, but got {size}; '
+                f'model.data_preprocessor.size_divisor={math.lcm(*self.vit.patch_embed.patch_size)} pads them'
             )
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any) -> None:

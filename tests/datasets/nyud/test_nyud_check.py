@@ -273,7 +273,7 @@ def test_axes_that_cannot_be_measured(copies):
 
 
 def test_wrong_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match='no nyud data set'):
+    with pytest.raises(FileNotFoundError, match='no nyud dataset'):
         NYUDv2Check(tmp_path)
     (tmp_path / 'val' / 'image').mkdir(parents=True)
     (tmp_path / 'val' / 'label').mkdir()

@@ -211,7 +211,7 @@ def test_the_parent_folder_will_do(originals, tmp_path, name):
 
 
 def test_other_folders_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'no nyud data set at data_root=.*NYUDv2.*verify\.py nyud'):
+    with pytest.raises(FileNotFoundError, match=r'no nyud dataset at data_root=.*NYUDv2.*verify\.py nyud'):
         NYUDv2Dataset(tmp_path)
     for folder in ('image', 'label', 'depth', 'normal'):
         (tmp_path / 'train' / folder).mkdir(parents=True)
