@@ -14,13 +14,13 @@ Conventions inside mtl_plugins (readers of real datasets convert to them):
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from mtl_plugins.errors import UserError, UserKeyError
+from mtl_plugins.methods.naming import near_matches
 
 IGNORE_INDEX = 255
 NAN = float('nan')
@@ -178,8 +178,7 @@ def get_task_spec(key: str) -> TaskSpec:
         KeyError: If there is no such task; the message lists the near matches.
     """
     if key not in _SPECS:
-        near = difflib.get_close_matches(key, _SPECS, n=3, cutoff=0.5)
-        hint = f'did you mean {" or ".join(map(repr, near))}?' if near else f'known tasks: {", ".join(_SPECS)}'
+        hint = near_matches(key, _SPECS, 'known tasks')
         raise UserKeyError(f"unknown task '{key}': {hint} (own tasks: mtl_plugins.task_specs.register_task_spec)")
     return _SPECS[key]
 

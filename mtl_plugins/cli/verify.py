@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_plugins.datasets.files.folders import FolderNotFoundError
-from mtl_plugins.datasets.verification.base import LayoutCheck
-from mtl_plugins.datasets.verification.kinds import make_problem
+from mtl_plugins.datasets.verification.base import LayoutCheck, get_layout_check, layout_check_names, make_problem
 from mtl_plugins.datasets.verification.manifest import (
     Changes,
     Manifest,
@@ -23,7 +22,6 @@ from mtl_plugins.datasets.verification.manifest import (
     load_manifest,
     save_manifest,
 )
-from mtl_plugins.datasets.verification.registry import get_layout_check, layout_check_names
 from mtl_plugins.datasets.verification.report import Report
 from mtl_plugins.datasets.verification.runner import Verification, VerificationError, default_workers, verify
 from mtl_plugins.errors import UserError

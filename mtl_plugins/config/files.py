@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -11,6 +10,7 @@ from typing import Any
 
 import mtl_plugins
 from mtl_plugins.errors import UserFileNotFoundError, UserImportError
+from mtl_plugins.methods.naming import near_names
 
 
 def configs_root() -> Path:
@@ -65,7 +65,7 @@ def _near(name: str, root: Path, show: Callable[[Path], str]) -> str:
     shipped = {path.as_posix(): path for path in paths if path.parts[0] != '_base_'}
     if '/' not in name:
         shipped = {path.name: path for path in shipped.values()}
-    near = difflib.get_close_matches(name, shipped, n=3, cutoff=0.6)
+    near = near_names(name, shipped, cutoff=0.6)
     return f'did you mean {" or ".join(show(shipped[match]) for match in near)}?' if near else ''
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from mmengine.registry import Registry
 from mmengine.runner import Runner
 
 from mtl_plugins.errors import message_of
+from mtl_plugins.methods.naming import near_names
 
 _UNREGISTERED = re.compile(r"^'?(?P<name>[\w.]+) is not in the (?P<scope>\w+)::(?P<kind>[\w ]+) registry")
 _ARGUMENT = re.compile(r"(?P<owner>\w+)?\.?__init__\(\) got an unexpected keyword argument '(?P<name>\w+)'")
@@ -40,7 +40,7 @@ def _unregistered(error: BaseException, text: str, cfg: Config | None) -> str:
         return ''
     name, kind = found['name'], found['kind']
     known = {full.rsplit('.', 1)[-1]: full for full in _registered(kind)}
-    near = difflib.get_close_matches(name.rsplit('.', 1)[-1], known, n=3, cutoff=0.6)
+    near = near_names(name.rsplit('.', 1)[-1], known, cutoff=0.6)
     place = f' ({where_in_config(cfg, name)})' if where_in_config(cfg, name) else ''
     if near:
         return f"no {kind} is called '{name}'{place}; did you mean {' or '.join(repr(known[n]) for n in near)}?"
@@ -70,7 +70,7 @@ def _unexpected_argument(error: BaseException, text: str, cfg: Config | None) ->
     if cls is None:
         return advice + '; remove it or correct its name'
     arguments = [name for name in inspect.signature(cls.__init__).parameters if name not in ('self', 'args', 'kwargs')]
-    near = difflib.get_close_matches(found['name'], arguments, n=2, cutoff=0.5)
+    near = near_names(found['name'], arguments, 2)
     if near:
         return f'{advice}; did you mean {" or ".join(map(repr, near))}?'
     return f'{advice}; it has {", ".join(arguments)}'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -11,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mtl_plugins.errors import UserError, UserKeyError
+from mtl_plugins.methods.naming import near_names
 
 from .cfg_options import OPTION, CommaList
 from .readers import arguments_of, readers_of
@@ -126,7 +126,7 @@ def _get(node: Any, part: str) -> Any:
 
 def _refuse_misspelt(name: str, part: str, place: str, known: Iterable[str]) -> None:
     swapped = [other for other in sorted(known) if sorted(other) == sorted(part)]
-    near = swapped or difflib.get_close_matches(part, sorted(known), n=2, cutoff=_NEAR)
+    near = swapped or near_names(part, sorted(known), 2, _NEAR)
     if near:
         where = place or 'the config'
         meant = ' or '.join(f"'{place + '.' if place else ''}{match}'" for match in near)

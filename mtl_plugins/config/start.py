@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import FUNCTIONS, OPTIMIZERS, Registry
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError
+from mtl_plugins.methods.naming import near_names
 
 from .numbers import entries
 from .readers import check_kinds
@@ -64,6 +64,6 @@ def _check_names(cfg: Config, pattern: str, registry: Registry, kind: str) -> No
             if not isinstance(name, str) or local.get(name) is not None:
                 continue
             known = [*local.module_dict, *(local.parent.module_dict if local.parent else ())]
-        near = difflib.get_close_matches(name, known, n=2)
+        near = near_names(name, known, 2, 0.6)
         meant = f'; did you mean {" or ".join(map(repr, near))}?' * bool(near)
         raise UserError(f'{place}: there is no {kind} {name!r}{meant}')

@@ -19,7 +19,7 @@ from mmengine.logging import print_log
 from mtl_plugins.errors import UserError, UserRuntimeError
 from mtl_plugins.utils.files import remove_leftovers, replacing
 from mtl_plugins.utils.json_files import check_form
-from mtl_plugins.utils.parallel import in_processes, tracked
+from mtl_plugins.utils.parallel import end_workers, in_processes, tracked
 
 from .npz import read_npz
 
@@ -166,6 +166,8 @@ class FileCache:
                 built = in_processes(functools.partial(_build_and_write, self, build), todo, num_workers, died)
                 for _ in tracked(built, title, len(todo)):
                     pass
+                if num_workers > 1:
+                    end_workers()  # a training that follows needs their memory
         return len(todo)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from mmengine.registry import Registry
 
 from mtl_plugins.errors import UserKeyError, UserTypeError, refusing
 from mtl_plugins.methods import affinity, aggregation, grouping, weighting
+from mtl_plugins.methods.naming import near_names
 from mtl_plugins.registry import AFFINITIES, AGGREGATORS, GROUPERS, WEIGHTINGS
 
 _ABSTRACT = {'Aggregator', 'GramianAggregator', 'Grouper', 'RowAggregator', 'SimilarityGrouper', 'Weighting'}
@@ -49,7 +49,7 @@ def build_part(registry: Registry, cfg: Mapping[str, Any], argument: str, **defa
         name = kind.removeprefix('mtl_plugins.')
         if name not in registry.module_dict:
             known = sorted(registry.module_dict)
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+            near = near_names(name, known, cutoff=0.4)
             hint = f'did you mean {" or ".join(near)}?' if near else f'known: {", ".join(known)}'
             raise UserKeyError(f"{argument}: there is no {registry.name} '{kind}'; {hint}")
         kind = registry.module_dict[name]

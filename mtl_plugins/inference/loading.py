@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import logging
 import math
 import os
@@ -24,6 +23,7 @@ from mtl_plugins.config.loading import configs_root, load_config, set_tasks
 from mtl_plugins.config.missing_packages import refuse_missing_packages
 from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
+from mtl_plugins.methods.naming import near_names
 from mtl_plugins.models import MultiTaskSegmentor
 from mtl_plugins.registry import MODELS
 from mtl_plugins.runtime.checkpoints import safe_loading
@@ -65,7 +65,7 @@ def find_config(config: str | os.PathLike | Mapping[str, Any], cfg_options: dict
     stem = Path(config).name.removesuffix('.py')
     path = shipped.get(stem)
     if path is None or not path.with_suffix('').as_posix().endswith(Path(config).as_posix().removesuffix('.py')):
-        near = difflib.get_close_matches(stem, shipped, n=3, cutoff=0.5)
+        near = near_names(stem, shipped)
         hint = f'; shipped configs with a similar name: {", ".join(near)}' if near else ''
         raise UserFileNotFoundError(f'no config file {config}, and no config of this name in {root}{hint}')
     return load_config(path, cfg_options)

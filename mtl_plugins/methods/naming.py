@@ -10,13 +10,18 @@ class RefusedValueError(ValueError):
     """A number of a step that a method cannot work with, and whoever chose the method can mend."""
 
 
-def near_matches(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error message about an unknown ``name``: its near matches, or else all known names."""
+def near_names(name: str, known: Iterable[str], n: int = 3, cutoff: float = 0.5) -> list[str]:
+    """The ``n`` of the ``known`` names that are most like ``name``, the nearest first; ``cutoff`` as in difflib."""
+    return difflib.get_close_matches(str(name), [str(item) for item in known], n, cutoff)
+
+
+def near_matches(name: str, known: Iterable[str], title: str = 'known') -> str:
+    """The end of an error message about an unknown ``name``: its near matches, or else, after ``title``, all names."""
     known = [str(item) for item in known]
-    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    near = near_names(name, known)
     if near:
         return f'did you mean {" or ".join(map(repr, near))}?'
-    return f'known: {", ".join(known)}'
+    return f'{title}: {", ".join(known)}'
 
 
 def check_tasks(owner: str, tasks: Sequence[str] | int) -> tuple[str, ...]:

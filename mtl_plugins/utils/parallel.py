@@ -43,8 +43,11 @@ def in_processes(function: Callable[[Any], Any], items: Iterable[Any], jobs: int
             yield from results
     except BrokenProcessPool as error:
         raise died from error
-    finally:
-        get_reusable_executor(reuse=True).shutdown(wait=True)  # they would wait for more work for minutes
+
+
+def end_workers() -> None:
+    """End the processes of :func:`in_processes`, which wait for more work for five minutes."""
+    get_reusable_executor(reuse=True).shutdown(wait=True)
 
 
 def _in_worker(function: Callable[[Any], Any], item: Any) -> Any:

@@ -94,7 +94,8 @@ def test_the_report_as_json(run, data, tmp_path):
     content = json.loads((tmp_path / 'report.json').read_text())
     assert [(item['path'], item['kind']) for item in content['problems']] == [('semseg/000.png', 'missing file')]
     assert content['clean'] is False
-    run('--json', str(tmp_path / 'no/such/folder.json'), code=2)
+    with pytest.raises(SystemExit):
+        run('--json', str(tmp_path / 'no/such/folder.json'), code=2)
 
 
 def test_quick_opens_no_file(data, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
+from mtl_plugins.methods.naming import near_names
 from mtl_plugins.task_specs import get_task_spec
 
 from ..transforms.fields import target_key
@@ -264,7 +264,7 @@ class FilesDataset(BaseDataset):
             if task in cls.TASKS:
                 continue
             get_task_spec(task)
-            near = difflib.get_close_matches(task, cls.TASKS, n=1)
+            near = near_names(task, cls.TASKS, 1, 0.6)
             hint = f'; did you mean {near[0]!r}?' if near else ''
             raise UserError(f"{cls.__name__} has no targets for the task '{task}'{hint} It has: {', '.join(cls.TASKS)}")
         if not tasks or len(set(tasks)) < len(tasks):

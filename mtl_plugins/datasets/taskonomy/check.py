@@ -8,12 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import UnreadableFileError
 from ..files.provenance import read_provenance
 from ..verification.axes import AxesFinding
-from ..verification.base import CheckJob, LayoutCheck, LazyJobs, Problem
-from ..verification.files import check_decodes, check_ids, check_png, check_size, check_target, reason, unreadable
-from ..verification.kinds import make_problem
+from ..verification.base import CheckJob, LayoutCheck, LazyJobs, Problem, make_problem
+from ..verification.files import check_decodes, check_file, check_ids, check_png, check_size, check_target, reason
 from .axes import find_axes
 from .decoding import NO_DATA, UNITS_PER_METRE, decode, own_holes, read_codes
 from .holes import Hole, find_holes
@@ -27,7 +25,6 @@ from .layout import (
     SIZE,
     SPLIT_FILE,
     SPLITS,
-    TASKS,
     Splits,
     find_order,
     find_root,
@@ -202,37 +199,31 @@ def check_sample(root: Path, domains: tuple[str, ...], files: tuple[str, ...], s
         files: Their files, relative to the root.
         size: ``(H, W)`` that all files must have.
     """
-    problems, stored = [], {}
+    problems: list[Problem] = []
+    stored: dict[str, np.ndarray] = {}
+
+    def read(task: str, path: str) -> np.ndarray:
+        codes = stored[task] = read_codes(task, str(root / path))
+        holes = own_holes(task, codes)
+        return decode(task, codes, np.ones(codes.shape[:2], bool) if holes is None else ~holes)
+
     for domain, path in zip(domains, files):
-        if domain in TASKS:
-            problems += _check_task(root, path, domain, size, stored)
-        elif domain == MASK:
-            problems += _check_mask(root, path, size)
-        else:
+        if domain == RGB:
             found = check_png(root, path, size=size, channels=(3, 4), bits=8)
             problems += found or check_decodes(root, path, size=size)
+        elif domain == MASK:
+            check = functools.partial(_check_mask, path, size)
+            problems += check_file(root, path, functools.partial(read_mask, root / path), check)
+        else:
+            found = check_target(root, path, domain, functools.partial(read, domain, path), size=size)
+            problems += found if found or domain not in stored else _check_codes(path, domain, stored[domain])
     if {'depth_euclidean', 'depth_zbuffer'} <= stored.keys():
         problems += _check_depths(stored, dict(zip(domains, files)))
     return problems
 
 
-def _check_task(
-    root: Path, path: str, task: str, size: tuple[int, int], stored: dict[str, np.ndarray]
-) -> list[Problem]:
-    def read() -> np.ndarray:
-        codes = stored[task] = read_codes(task, str(root / path))
-        holes = own_holes(task, codes)
-        return decode(task, codes, np.ones(codes.shape[:2], bool) if holes is None else ~holes)
-
-    problems = check_target(root, path, task, read, size=size)
-    return problems if problems or task not in stored else _check_codes(path, task, stored[task])
-
-
-def _check_mask(root: Path, path: str, size: tuple[int, int]) -> list[Problem]:
-    try:
-        return check_size(path, read_mask(root / path).shape, size)
-    except UnreadableFileError as error:
-        return [unreadable(path, error)] if (root / path).exists() else []
+def _check_mask(path: str, size: tuple[int, int], mask: np.ndarray) -> list[Problem]:
+    return check_size(path, mask.shape, size)
 
 
 def _check_codes(path: str, task: str, codes: np.ndarray) -> list[Problem]:

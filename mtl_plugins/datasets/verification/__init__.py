@@ -1,9 +1,19 @@
 """Verification of dataset folders: layout, counts, content of every file, and hashes to compare with later."""
 
-from .base import CheckJob, LayoutCheck, LazyJobs, Problem
+from .base import (
+    REMEDIES,
+    CheckJob,
+    LayoutCheck,
+    LazyJobs,
+    Problem,
+    get_layout_check,
+    layout_check_names,
+    make_problem,
+)
 from .files import (
     check_array,
     check_decodes,
+    check_file,
     check_ids,
     check_jpeg,
     check_npy,
@@ -12,9 +22,7 @@ from .files import (
     check_target,
     check_values,
 )
-from .kinds import REMEDIES, make_problem
 from .manifest import Manifest, ManifestError, load_manifest, save_manifest
-from .registry import get_layout_check, layout_check_names
 from .report import Report
 from .runner import Verification, VerificationError, verify
 
@@ -31,6 +39,7 @@ __all__ = [
     'VerificationError',
     'check_array',
     'check_decodes',
+    'check_file',
     'check_ids',
     'check_jpeg',
     'check_npy',

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..files import NormalAxes, measure_axes
-from .base import Problem
-from .kinds import make_problem
+from .base import Problem, make_problem
 
 
 @dataclass(frozen=True)

@@ -1,40 +1,75 @@
 """Ready-made checks of files and targets, to be called inside the jobs of a dataset.
 
-Each returns the problems it finds. A file that is not there is no problem here: the runner names missing files.
+Each reads a file with the functions of the loader and returns the problems it finds. A file that is not there is no
+problem here: the runner names missing files.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mtl_plugins.datasets.files.pictures import PictureError, decode_picture, open_picture
-from mtl_plugins.datasets.files.source import UNREADABLE, UnreadableFileError, read_bytes
+from mtl_plugins.datasets.files.pictures import decode_picture, open_picture, upright_size
+from mtl_plugins.datasets.files.png import PngHeader, png_header
+from mtl_plugins.datasets.files.reading import read_npy
+from mtl_plugins.datasets.files.source import PNG, UNREADABLE, UnreadableFileError, fail, kind_of, read_bytes
 from mtl_plugins.datasets.transforms.checks import value_problem
 from mtl_plugins.datasets.transforms.resizing import has_labels
 from mtl_plugins.task_specs import IGNORE_INDEX, get_task_spec
 
-from .base import Problem
-from .headers import DamagedFileError, read_npy_header, read_png_header
-from .kinds import make_problem
+from .base import Problem, make_problem
 
 Size = tuple[int, int]
+_UNLABELLED = {
+    'classes': f'all pixels are {IGNORE_INDEX} (not labelled)',
+    'binary': f'all pixels are {IGNORE_INDEX} (not labelled)',
+    'depth': 'no pixel has a depth (all are 0 or NaN)',
+    'normals': 'no pixel has a normal (all are the zero vector)',
+    'regression': 'no pixel has a value (all are NaN)',
+}
 
 
-def size_text(size: Sequence[int]) -> str:
-    """A size as it stands in messages."""
-    return ' x '.join(str(int(length)) for length in size)
+def check_file(
+    root: Path, path: str, read: Callable[[], Any], check: Callable[[Any], list[Problem]] = lambda value: []
+) -> list[Problem]:
+    """Read a file, then check what it holds.
+
+    Args:
+        root: Folder of the dataset.
+        path: The file that is read, relative to the root.
+        read: Returns what the file holds. Its ValueError or OSError becomes the problem 'unreadable file', and one
+            with a ``kind``, as UnreadableFileError has it, one of this kind.
+        check: What is wrong with the content.
+    """
+    if not (root / path).exists():
+        return []
+    try:
+        value = read()
+    except (OSError, ValueError) as error:
+        return [make_problem(getattr(error, 'kind', UNREADABLE), path, reason(error))]
+    return check(value)
 
 
 def check_size(path: str, found: Sequence[int], expected: Size | None) -> list[Problem]:
     """Whether ``found`` (height, width) is the expected size; anything is right if that is None."""
     if expected is None or tuple(found) == tuple(expected):
         return []
-    detail = f'expected {size_text(expected)} (height x width), found {size_text(found)}'
+    detail = f'expected {_text(expected)} (height x width), found {_text(found)}'
     return [make_problem('wrong size', path, detail)]
+
+
+def usual_size(paths: Iterable[Path]) -> Size | None:
+    """The size that most of these pictures have, of several the first one's; None if none can be opened."""
+    sizes: Counter[Size] = Counter()
+    for path in paths:
+        with contextlib.suppress(ValueError):
+            sizes[upright_size(read_bytes(path, 'a picture'))] += 1
+    return max(sizes, key=sizes.__getitem__, default=None)
 
 
 def check_png(
@@ -45,7 +80,7 @@ def check_png(
     channels: int | Sequence[int] | None = None,
     bits: int | Sequence[int] | None = None,
 ) -> list[Problem]:
-    """Check that a file is a complete, unaltered PNG of the expected size and format; it is not decoded.
+    """Check that a file is a complete, unaltered PNG of the expected size and format; :func:`check_decodes` decodes.
 
     Args:
         root: Folder of the dataset.
@@ -54,29 +89,44 @@ def check_png(
         channels: Expected number of channels as stored, or several that are right; grey and palette both have 1.
         bits: Expected bits per channel, or several that are right.
     """
-    try:
-        header = read_png_header(root / path)
-    except FileNotFoundError:
-        return []
-    except (DamagedFileError, OSError) as error:
-        return [make_problem('unreadable file', path, reason(error))]
-    problems = check_size(path, header.size, size)
     channels, bits = _several(channels), _several(bits)
-    if (channels and header.channels not in channels) or (bits and header.bits not in bits):
-        expected = [f'{_either(channels)} channel(s)'] * bool(channels) + [f'{_either(bits)} bits'] * bool(bits)
-        found = f'{header.channels} channel(s) of {header.bits} bits ({header.colours})'
-        problems.append(make_problem('wrong format', path, f'expected {" of ".join(expected)}, found {found}'))
-    return problems
+
+    def check(header: PngHeader) -> list[Problem]:
+        problems = check_size(path, header.size, size)
+        if (channels and header.channels not in channels) or (bits and header.bits not in bits):
+            expected = [f'{_either(channels)} channel(s)'] * bool(channels) + [f'{_either(bits)} bits'] * bool(bits)
+            found = f'{header.channels} channel(s) of {header.bits} bits ({header.colours})'
+            problems.append(make_problem('wrong format', path, f'expected {" of ".join(expected)}, found {found}'))
+        return problems
+
+    def read() -> PngHeader:
+        data = read_bytes(root / path, 'a PNG file')
+        return png_header(data) if data.startswith(PNG) else fail(root / path, 'a PNG file', kind_of(data))
+
+    return check_file(root, path, read, check)
 
 
 def check_jpeg(root: Path, path: str, *, size: Size | None = None, channels: int | None = 3) -> list[Problem]:
     """Check that a file is a JPEG of the expected size and number of channels that the loader can read."""
-    return _check_decoded(root, path, 'JPEG', size, channels)
+    problems = check_decodes(root, path, size=size)
+    if any(problem.kind != 'wrong size' for problem in problems) or not (root / path).exists():
+        return problems
+    with open_picture(read_bytes(root / path, 'a picture')) as image:
+        found, bands = image.format, len(image.getbands())
+    if found != 'JPEG':
+        problems.append(make_problem('wrong format', path, f'expected a JPEG file, found {found}'))
+    elif channels is not None and bands != channels:
+        problems.append(make_problem('wrong format', path, f'expected {channels} channel(s), found {bands}'))
+    return problems
 
 
 def check_decodes(root: Path, path: str, *, size: Size | None = None) -> list[Problem]:
     """Check that the loader can read an image, and that upright it has the expected (height, width), if any."""
-    return _check_decoded(root, path, None, size, None)
+
+    def read() -> np.ndarray:
+        return decode_picture(read_bytes(root / path, 'a picture')).bgr
+
+    return check_file(root, path, read, lambda bgr: check_size(path, bgr.shape[:2], size))
 
 
 def check_npy(
@@ -90,13 +140,12 @@ def check_npy(
 
     None for either accepts any.
     """
-    try:
-        header = read_npy_header(root / path)
-    except FileNotFoundError:
-        return []
-    except (DamagedFileError, OSError) as error:
-        return [make_problem('unreadable file', path, reason(error))]
-    return check_array(path, header.shape, header.dtype, shape=shape, dtypes=dtypes)
+    return check_file(
+        root,
+        path,
+        lambda: read_npy(root / path),
+        lambda array: check_array(path, array.shape, array.dtype, shape=shape, dtypes=dtypes),
+    )
 
 
 def check_array(
@@ -110,7 +159,7 @@ def check_array(
     """Check shape and data type of an array that was read from ``path`` (``.npy``, or a variable of a ``.mat``)."""
     problems = []
     if shape is not None and tuple(found_shape) != tuple(shape):
-        detail = f'expected an array of {size_text(shape)}, found {size_text(found_shape)}'
+        detail = f'expected an array of {_text(shape)}, found {_text(found_shape)}'
         problems.append(make_problem('wrong size', path, detail))
     if dtypes is not None and np.dtype(found_dtype).name not in dtypes:
         detail = f'expected data type {_either(dtypes)}, found {np.dtype(found_dtype).name}'
@@ -119,12 +168,7 @@ def check_array(
 
 
 def check_values(
-    path: str,
-    task: str,
-    target: np.ndarray,
-    *,
-    num_classes: int | None = None,
-    allow_unlabelled: bool = False,
+    path: str, task: str, target: np.ndarray, *, num_classes: int | None = None, allow_unlabelled: bool = False
 ) -> list[Problem]:
     """Check the values of a target as the loader gives it (the conventions of :mod:`mtl_plugins.task_specs`).
 
@@ -160,21 +204,17 @@ def check_target(
         root: Folder of the dataset.
         path: The file that is read, relative to the root.
         task: Key of the task.
-        read: Returns the target as the loader gives it. Its ValueError or OSError becomes the problem 'unreadable
-            file', and an UnreadableFileError one of its own kind.
+        read: Returns the target as the loader gives it, see :func:`check_file`.
         size: Expected (height, width); None accepts any.
         num_classes: See :func:`check_values`.
         allow_unlabelled: See :func:`check_values`.
     """
-    if not (root / path).exists():
-        return []
-    try:
-        target = read()
-    except (ValueError, OSError) as error:
-        return [unreadable(path, error)]
-    problems = check_size(path, target.shape[:2], size)
-    values = check_values(path, task, target, num_classes=num_classes, allow_unlabelled=allow_unlabelled)
-    return problems + values
+
+    def check(target: np.ndarray) -> list[Problem]:
+        values = check_values(path, task, target, num_classes=num_classes, allow_unlabelled=allow_unlabelled)
+        return check_size(path, target.shape[:2], size) + values
+
+    return check_file(root, path, read, check)
 
 
 def check_ids(path: str, ids: Sequence[str], expected: int | None = None) -> list[Problem]:
@@ -197,47 +237,15 @@ def check_ids(path: str, ids: Sequence[str], expected: int | None = None) -> lis
     return problems
 
 
-_UNLABELLED = {
-    'classes': f'all pixels are {IGNORE_INDEX} (not labelled)',
-    'binary': f'all pixels are {IGNORE_INDEX} (not labelled)',
-    'depth': 'no pixel has a depth (all are 0 or NaN)',
-    'normals': 'no pixel has a normal (all are the zero vector)',
-    'regression': 'no pixel has a value (all are NaN)',
-}
-
-
-def _check_decoded(root: Path, path: str, kind: str | None, size: Size | None, channels: int | None) -> list[Problem]:
-    try:
-        data = read_bytes(root / path, 'a picture')
-        picture = decode_picture(data)
-    except UnreadableFileError as error:
-        return [unreadable(path, error)] if (root / path).exists() else []
-    except PictureError as error:
-        return [make_problem(error.kind, path, f'expected a picture, found {error}')]
-    except (OSError, ValueError) as error:
-        return [make_problem('unreadable file', path, reason(error))]
-    problems = check_size(path, picture.bgr.shape[:2], size)
-    if kind is None:
-        return problems
-    with open_picture(data) as image:
-        found, bands = image.format, len(image.getbands())
-    if found != kind:
-        problems.append(make_problem('wrong format', path, f'expected a {kind} file, found {found}'))
-    elif channels is not None and bands != channels:
-        problems.append(make_problem('wrong format', path, f'expected {channels} channel(s), found {bands}'))
-    return problems
-
-
-def unreadable(path: str, error: Exception) -> Problem:
-    """The problem that a reading function of the loader names by its error."""
-    return make_problem(getattr(error, 'kind', UNREADABLE), path, reason(error))
-
-
 def reason(error: Exception) -> str:
     """What an exception says about a file, in one line and without what the report says anyway (path and remedy)."""
     if isinstance(error, UnreadableFileError) and error.expected:
         return f'expected {error.expected}, found {error.found}'
     return ' '.join(str(error).split()) or type(error).__name__
+
+
+def _text(size: Sequence[int]) -> str:
+    return ' x '.join(str(int(length)) for length in size)
 
 
 def _several(value: int | Iterable[int] | None) -> tuple[int, ...]:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from mtl_plugins.datasets.cache import default_cache_dir, fingerprint
 from mtl_plugins.errors import UserError
+from mtl_plugins.utils.files import replacing, temporary_name
 from mtl_plugins.utils.json_files import parse_json
 
 from .base import Problem
-from .work import Stamp
+from .runner import Stamp
 
 VERSION = 1
 HASH = 'blake2b-16'
@@ -102,11 +103,10 @@ def save_manifest(path: Path, manifest: Manifest) -> None:
     Raises:
         ManifestError: If it cannot be written.
     """
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     header = {'version': VERSION, 'dataset': manifest.dataset, 'hash': HASH}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, 'w', encoding='utf-8') as file:
+        with replacing(path) as temporary, open(temporary, 'w', encoding='utf-8') as file:
             # One line per file, so that two manifests can be compared with diff; written piece by piece, since large
             # datasets have millions of files.
             file.write(json.dumps(header)[:-1] + ', "files": {')
@@ -117,11 +117,8 @@ def save_manifest(path: Path, manifest: Manifest) -> None:
             file.write('\n}}\n')
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
     except OSError as error:
         raise ManifestError(f'cannot write the manifest {path} ({error}); choose another file by --manifest') from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_writable(path: Path) -> None:
@@ -130,7 +127,7 @@ def check_writable(path: Path) -> None:
     Raises:
         ManifestError: If the folder cannot be made or written.
     """
-    probe = path.with_name(f'.{path.name}.{os.getpid()}.probe')
+    probe = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()

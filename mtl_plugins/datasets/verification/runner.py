@@ -3,35 +3,56 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
+import functools
+import hashlib
 import os
-import signal
-from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 from mtl_plugins.errors import UserRuntimeError
+from mtl_plugins.utils.parallel import in_processes, tracked
 
-from .base import CheckJob, LayoutCheck, Problem
+from ..files.source import special_file
+from .base import CheckJob, LayoutCheck, Problem, make_problem
 from .files import reason
-from .kinds import make_problem
-from .work import JobResult, Stamp, run_job, run_jobs
 
-_CHUNK = 8
-_CHUNKS_AHEAD = 4
 _LEAST_JOBS_PER_WORKER = 64
 """Starting a worker takes as long as checking about this many samples."""
+_DIGEST_BYTES = 16
+# Whoever cannot read a file can also not tell what its values are; only the cause is reported.
+_CONSEQUENCES = {
+    'wrong format': {'unreadable file', 'values out of range', 'no labelled pixel'},
+    'unreadable file': {'wrong size', 'values out of range', 'no labelled pixel'},
+}
 
 
 class VerificationError(UserRuntimeError):
     """The verification itself could not be finished; it says nothing about the dataset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What identifies the content of a file: its size in bytes and its hash (blake2b of 16 bytes, hexadecimal)."""
+
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What came out of one job.
+
+    Attributes:
+        problems: What is wrong.
+        stamps: Size and hash of the files that could be read, if they were asked for.
+        num_files: Number of files that should be there.
+    """
+
+    problems: tuple[Problem, ...]
+    stamps: dict[str, Stamp]
+    num_files: int
 
 
 @dataclass(frozen=True)
@@ -92,11 +113,13 @@ def verify(check: LayoutCheck, workers: int = 1, content: bool = True, stamps: b
         problems.append(make_problem('empty split', '', 'there is no sample in the whole dataset'))
     # Split files that are missing are a matter of structure(), hence those that are there.
     extra = [CheckJob((path,), no_problems) for path in check.extra_files() if (check.root / path).is_file()]
+    died = VerificationError('a process that checked files died, perhaps for lack of memory; try again with --jobs 1')
+    workers = min(workers, max(1, len(samples) // _LEAST_JOBS_PER_WORKER))
+    job = functools.partial(run_job, check.root, content=content, stamps=stamps)
     found: dict[str, Stamp] = {}
     num_files = 0
-    # Closed here whatever happens, which ends the workers.
-    with contextlib.closing(_results(check, extra, samples, content, stamps, workers)) as results:
-        for result in _with_progress(results, f'Verify {check.NAME}', len(extra) + len(samples)):
+    with contextlib.closing(in_processes(job, chain(extra, samples), workers, died)) as results:
+        for result in tracked(results, f'Verify {check.NAME}', len(extra) + len(samples), stderr=True):
             problems += result.problems
             found.update(result.stamps)
             num_files += result.num_files
@@ -108,6 +131,69 @@ def no_problems(root: Path) -> list[Problem]:
     return []
 
 
+def stamp_file(path: Path) -> Stamp:
+    """Read a file and return its size and hash."""
+    with open(path, 'rb', buffering=0) as file:
+        digest = hashlib.file_digest(file, functools.partial(hashlib.blake2b, digest_size=_DIGEST_BYTES))
+        return Stamp(file.tell(), digest.hexdigest())
+
+
+def run_job(root: Path, job: CheckJob, content: bool = True, stamps: bool = True) -> JobResult:
+    """Run one job: are its files there, what are their hashes, is their content right.
+
+    Args:
+        root: Folder of the dataset.
+        job: The job.
+        content: Also check the content of the files, not only that they are there.
+        stamps: Hash the files.
+    """
+    problems: list[Problem] = []
+    found: dict[str, Stamp] = {}
+    for path in job.paths:
+        special = special_file(root / path)
+        if special:
+            problems.append(make_problem('unreadable file', path, f'expected a file, found {special}'))
+            continue
+        try:
+            if stamps:
+                found[path] = stamp_file(root / path)
+            elif not (root / path).exists():
+                raise FileNotFoundError
+        except FileNotFoundError:
+            problems.append(make_problem('missing file', path, 'it is listed, but not there'))
+        except OSError as error:
+            problems.append(make_problem('unreadable file', path, reason(error)))
+    if content:
+        problems += _check_content(root, job, {problem.path for problem in problems})
+    return JobResult(settle(problems), found, len(job.paths))
+
+
+def _check_content(root: Path, job: CheckJob, already_bad: set[str]) -> list[Problem]:
+    try:
+        return [problem for problem in job.run(root) if problem.path not in already_bad]
+    except Exception as error:  # a damaged file can make a decoder raise nearly anything; it must not end the run
+        if already_bad:  # most likely about the file that is missing, which is named anyway
+            return []
+        # The file of the job that the message names, else the first.
+        named = [path for path in job.paths if path in str(error)]
+        text = reason(error) if isinstance(error, ValueError | OSError) else f'{type(error).__name__}: {error}'
+        return [make_problem('unreadable file', next(iter(named or job.paths), ''), text)]
+
+
+def settle(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Name each kind of problem once per file, and leave out what is only the consequence of another."""
+    by_path: dict[str, dict[str, Problem]] = {}
+    for problem in problems:
+        by_path.setdefault(problem.path, {}).setdefault(problem.kind, problem)
+    kept = []
+    for kinds in by_path.values():
+        for cause, consequences in _CONSEQUENCES.items():
+            if cause in kinds:
+                kinds = {kind: problem for kind, problem in kinds.items() if kind not in consequences}
+        kept += kinds.values()
+    return tuple(kept)
+
+
 def _ordered(problems: Sequence[Problem]) -> tuple[Problem, ...]:
     """Sorted, each once; a missing file counts once whoever names it, and not at all if its folder is missing."""
     folders = tuple(f'{problem.path}/' for problem in problems if problem.kind == 'missing folder')
@@ -117,77 +203,3 @@ def _ordered(problems: Sequence[Problem]) -> tuple[Problem, ...]:
         if not (is_missing and problem.path.startswith(folders)):
             once.setdefault((problem.path, problem.kind if is_missing else problem.problem), problem)
     return tuple(sorted(once.values()))
-
-
-def _results(
-    check: LayoutCheck,
-    extra: Sequence[CheckJob],
-    samples: Sequence[CheckJob],
-    content: bool,
-    stamps: bool,
-    workers: int,
-) -> Generator[JobResult, None, None]:
-    workers = min(workers, max(1, len(samples) // _LEAST_JOBS_PER_WORKER))
-    yield from (run_job(check.root, job, content, stamps) for job in extra)
-    if workers == 1:
-        yield from (run_job(check.root, job, content, stamps) for job in samples)
-    else:
-        yield from _fan_out(check, samples, content, stamps, workers)
-
-
-def _fan_out(
-    check: LayoutCheck, jobs: Sequence[CheckJob], content: bool, stamps: bool, workers: int
-) -> Iterator[JobResult]:
-    """Results of all jobs in their order; only a few chunks are under way at a time, there may be millions of jobs."""
-    with ProcessPoolExecutor(workers, mp_context=_context(check), initializer=_start_worker) as pool:
-        try:
-            chunks = (jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK))
-            submitted = (pool.submit(run_jobs, check.root, chunk, content, stamps) for chunk in chunks)
-            waiting: deque[Future] = deque(islice(submitted, workers * _CHUNKS_AHEAD))
-            while waiting:
-                yield from waiting.popleft().result()
-                waiting.extend(islice(submitted, 1))
-        except BrokenProcessPool as error:
-            raise VerificationError(
-                'a process that checked files died, perhaps for lack of memory; try again with --jobs 1'
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _context(check: LayoutCheck) -> multiprocessing.context.BaseContext:
-    # A fork of this process, in which libraries have started threads, may hang. The fork server imports what the
-    # workers need once, and they are forked from it.
-    if 'forkserver' not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context('spawn')
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload([__name__, type(check).__module__])
-    return context
-
-
-def _start_worker() -> None:
-    # Ctrl-C reaches the workers too; only the main process reacts to it, and ends them.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(ImportError):
-        import cv2
-
-        cv2.setNumThreads(1)
-
-
-def _with_progress(results: Iterator[JobResult], title: str, total: int) -> Iterator[JobResult]:
-    console = Console(stderr=True)
-    columns = (
-        TextColumn('{task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn('[red]{task.fields[wrong]}'),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    wrong = 0
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=total, wrong='')
-        for result in results:
-            wrong += len(result.problems)
-            progress.update(task, advance=1, wrong=f'{wrong} problem{"s" * (wrong != 1)}' if wrong else '')
-            yield result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mtl_plugins.errors import UserError, UserTypeError
+from mtl_plugins.methods.naming import near_names
 
 NUM_VALID_SUFFIX = '.num_valid'
 COUNTERS = (NUM_VALID_SUFFIX, '_mask_size')
@@ -178,7 +178,7 @@ class LossTable:
         if task in self._counters:
             for name in self._counters[task]:
                 if name not in loss_dict:
-                    near = difflib.get_close_matches(name, list(loss_dict), n=2)
+                    near = near_names(name, loss_dict, 2, 0.6)
                     hint = f'near: {", ".join(near)}' if near else f'it has {", ".join(loss_dict)}'
                     raise UserError(
                         f"num_valid: the model's output has the loss of task '{task}', but no entry '{name}', which is "
@@ -203,7 +203,7 @@ class LossTable:
     # ------------------------------------------------------------------ messages
     def _unclaimed(self, key: str) -> str:
         known = list(self._prefixes) or list(self.tasks)
-        near = difflib.get_close_matches(key.split('.', 1)[0], known, n=2)
+        near = near_names(key.split('.', 1)[0], known, 2, 0.6)
         hint = f' (near: {", ".join(near)})' if near else ''
         inside = [prefix for prefix in self._prefixes if key.startswith(prefix)]
         if inside:

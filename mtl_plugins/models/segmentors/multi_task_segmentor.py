@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from mtl_plugins.errors import UserError, UserKeyError, UserTypeError
+from mtl_plugins.methods.naming import near_matches
 from mtl_plugins.models.backbones import map_channels
 from mtl_plugins.models.decoders import PerTaskDecoder, TaskFeatures
 from mtl_plugins.models.heads import TaskHead, output_channels
@@ -111,9 +111,8 @@ class MultiTaskSegmentor(BaseModel):
             raise UserTypeError(f'set_active_tasks takes several task names or None, but got the string {tasks!r}')
         active = None if tasks is None else frozenset(tasks)
         for task in sorted((active or frozenset()) - set(self.heads)):
-            near = difflib.get_close_matches(task, self.tasks, n=3, cutoff=0.5)
-            hint = f'did you mean {" or ".join(map(repr, near))}?' if near else f'its tasks: {", ".join(self.tasks)}'
-            raise UserKeyError(f"set_active_tasks: the model has no task '{task}': {hint}")
+            near = near_matches(task, self.tasks, 'its tasks')
+            raise UserKeyError(f"set_active_tasks: the model has no task '{task}': {near}")
         self._active = active
         if isinstance(self.decoder, PerTaskDecoder):
             self.decoder.set_active_tasks(active)

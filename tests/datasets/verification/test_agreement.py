@@ -15,7 +15,7 @@ from PIL import Image
 from mtl_plugins.datasets import NYUDv2Dataset, PascalContextMTDataset, TaskonomyDataset
 from mtl_plugins.datasets.nyud.layout import PACKAGINGS
 from mtl_plugins.datasets.verification import get_layout_check
-from mtl_plugins.datasets.verification.work import run_job
+from mtl_plugins.datasets.verification.runner import run_job
 from mtl_plugins.errors import UserError
 
 SIZE = (48, 64)

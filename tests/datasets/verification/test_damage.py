@@ -248,7 +248,6 @@ def test_the_report_does_not_depend_on_the_number_of_workers(name, copy, monkeyp
     for case in {case.file: case for case in cases}.values():
         case.damage(root / case.file)
     monkeypatch.setattr('mtl_plugins.datasets.verification.runner._LEAST_JOBS_PER_WORKER', 1)
-    monkeypatch.setattr('mtl_plugins.datasets.verification.runner._CHUNK', 1)
     alone, together = (verify(check(name, root), workers=workers) for workers in (1, 2))
     assert alone == together
     assert alone.problems

@@ -6,7 +6,7 @@ import pytest
 
 from mtl_plugins.datasets.verification import Manifest, ManifestError, load_manifest, save_manifest
 from mtl_plugins.datasets.verification.manifest import compare, default_manifest_path
-from mtl_plugins.datasets.verification.work import Stamp
+from mtl_plugins.datasets.verification.runner import Stamp
 
 FILES = {f'a/{name}.png': Stamp(len(name), name * 3) for name in ('x', 'yy', 'ü "z"')}
 

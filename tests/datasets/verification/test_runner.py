@@ -12,7 +12,7 @@ from mtl_plugins.datasets.verification import (
     runner,
     verify,
 )
-from mtl_plugins.datasets.verification.work import run_job, settle, stamp_file
+from mtl_plugins.datasets.verification.runner import run_job, settle, stamp_file
 
 from .tiny import LOCATION, DyingCheck, RaisingCheck, TinyCheck, make_tiny
 
