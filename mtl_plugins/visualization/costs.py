@@ -22,8 +22,8 @@ from .figure import (
     pixel_axes,
     pixel_text,
     save_figure,
+    shorten,
 )
-from .labels import shorten
 
 _LETTER = 7.1
 _NOTE_LETTER = 6.3

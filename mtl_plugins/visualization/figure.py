@@ -61,6 +61,14 @@ def pixel_text(figure: Figure, left: float, top: float, text: str, **options) ->
     figure.text(left / total_width, 1 - top / total_height, text, parse_math=False, **options)
 
 
+def shorten(text: str, letters: int = 28) -> str:
+    """``text`` with its middle left out if it is longer than ``letters``."""
+    if len(text) <= letters:
+        return text
+    head = (letters - 1) * 2 // 3
+    return f'{text[:head]}…{text[len(text) - (letters - 1 - head) :]}'
+
+
 def clean(axes: Axes) -> None:
     """Take the upper and right frame lines away and mute the others."""
     axes.spines[['top', 'right']].set_visible(False)

@@ -92,6 +92,8 @@ def trainings(monkeypatch):
 
     monkeypatch.setattr(training_run, 'subprocess', SimpleNamespace(Popen=Fake, STDOUT=None, DEVNULL=None))
     monkeypatch.setattr(executor, 'time', SimpleNamespace(sleep=lambda seconds: None))
+    # Its tests are elsewhere, and its pictures take long.
+    monkeypatch.setattr('mtl_plugins.experiments.report.writing.pictures', lambda comparison: {})
     return Fake
 
 

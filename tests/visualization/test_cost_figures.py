@@ -1,6 +1,7 @@
 import pytest
 
 from mtl_plugins.visualization.costs import CostBar, draw_costs
+from mtl_plugins.visualization.figure import shorten
 from mtl_plugins.visualization.parts import PartBar, draw_parts, short
 
 from .looks import looks_drawn, overlaps
@@ -34,6 +35,14 @@ def test_counts_are_shortened():
     assert [short(value) for value in (0, 12, 1234, 5.6e6, 4.16e8, 7e9, 2e12)] == [
         '0', '12', '1.23 k', '5.6 M', '416 M', '7 G', '2 T'
     ]  # fmt: skip
+
+
+def test_long_names_lose_their_middle():
+    assert shorten('gd') == 'gd'
+    short_name = shorten('stgu[grouper.type=Random,grouper.max_groups=2]', 16)
+    assert len(short_name) == 16
+    assert short_name.startswith('stgu[')
+    assert short_name.endswith('=2]')
 
 
 def test_nothing_to_draw_is_refused():

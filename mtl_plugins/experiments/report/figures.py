@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from mtl_plugins.visualization import distinct_colours, draw_affinity
-from mtl_plugins.visualization.figure import FAINT, INK, MUTED
+from mtl_plugins.visualization.figure import FAINT, INK, MUTED, shorten
 
 from ..compare.variants import file_name
 from .comparison import Comparison
@@ -99,7 +99,7 @@ def _scores(comparison: Comparison) -> Iterator[tuple[str, str, Figure]]:
             axes.plot(row.score_percent_mean, place, 'D', color=colour, markersize=5, zorder=4)
         axes.axvline(0, color=MUTED, linewidth=1)
         axes.grid(visible=False, axis='y')
-        axes.set_yticks(places, map(_short, table.index))
+        axes.set_yticks(places, map(shorten, table.index))
         axes.set_ylim(len(table) - 0.5, -0.5)
         # An interval of two runs may be very wide; it runs out of the picture instead of flattening all others.
         low, high = min(0, runs['score_percent'].min()), max(0, runs['score_percent'].max())
@@ -150,7 +150,7 @@ def _label(axes: Axes, places: dict[str, tuple[float, float]], order: Sequence[s
         for offset, side in ((8, 'left'), (-8, 'right')):
             place = dict(xytext=(offset, 0), textcoords='offset points', ha=side, va='center', fontsize=8)
             back = dict(facecolor='white', alpha=0.7, edgecolor='none', pad=0)
-            text = axes.annotate(_short(name), places[name], bbox=back, **place)
+            text = axes.annotate(shorten(name), places[name], bbox=back, **place)
             text.set_in_layout(False)
             box = text.get_window_extent()
             inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
@@ -189,13 +189,13 @@ def _draw_curves(
     curves: Mapping[str, pd.Series], looks: Mapping[str, tuple[str, str]], title: str, x_label: str, y_label: str
 ) -> Figure:
     figure = Figure(figsize=(4.6, 4.2), layout='constrained')
-    axes = figure.add_subplot(title=_short(title, 48), xlabel=x_label, ylabel=_short(y_label, 48))
+    axes = figure.add_subplot(title=shorten(title, 48), xlabel=x_label, ylabel=shorten(y_label, 48))
     # Grey ones first, so that the others lie on top.
     for name in sorted(curves, key=lambda name: name in looks):
         colour, style = looks.get(name, (_GREY, '-'))
         line = axes.plot(curves[name].index, curves[name], color=colour, linestyle=style)[0]
         line.set(linewidth=1.7 if name in looks else 0.9, marker='o' if len(curves[name]) == 1 else '')
-        line.set_label(_short(name) if name in looks else '_')
+        line.set_label(shorten(name) if name in looks else '_')
     late = pd.concat([curve[curve.index >= _EARLY * curve.index.max()] for curve in curves.values()])
     margin = 0.06 * (late.max() - late.min()) or 1.0
     axes.set_ylim(late.min() - margin, late.max() + margin)
@@ -223,7 +223,7 @@ def _affinities(comparison: Comparison) -> Iterator[tuple[str, str, Figure]]:
     for name, maps in _records(comparison, 'affinity').items():
         maps = [entry for entry in maps if entry['tasks'] == maps[0]['tasks']]
         mean = np.array([entry['matrix'] for entry in maps], dtype=float).mean(axis=0)
-        title = f'{_short(name, 24)}: affinity, iteration {maps[0]["iter"]:,}'
+        title = f'{shorten(name, 24)}: affinity, iteration {maps[0]["iter"]:,}'
         file = f'affinity_{_file(name)}'
         file = f'{file}_{len(names)}' if file in names else file
         names.add(file)
@@ -270,9 +270,3 @@ def _thousands(axes: Axes, logarithmic: bool = False) -> None:
 def _file(name: str) -> str:
     """A name of moderate length for a file."""
     return file_name(name)[:60]
-
-
-def _short(text: Any, letters: int = 28) -> str:
-    """``text`` with its middle left out if it is longer."""
-    head = (letters - 1) * 2 // 3
-    return str(text) if len(str(text)) <= letters else f'{text[:head]}…{text[len(text) - (letters - 1 - head) :]}'
