@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -62,11 +63,16 @@ class Picture(NamedTuple):
 
 def pictures(comparison: Comparison) -> dict[str, list[Picture]]:
     """All pictures that there are numbers for, by the part of the report that shows them."""
-    with matplotlib.rc_context(_CHART):
-        charts = {'results': _scores, 'compute': _front, 'curves': _curves, 'groups': _groups}
-        found = {part: [_render(*picture) for picture in draw(comparison)] for part, draw in charts.items()}
-    with matplotlib.rc_context(_TEXT):
-        found['groups'] += [_render(*picture) for picture in _affinities(comparison)]
+    charts = [('results', _CHART, _scores), ('compute', _CHART, _front), ('curves', _CHART, _curves)]
+    charts += [('groups', _CHART, _groups), ('groups', _TEXT, _affinities)]
+    found: dict[str, list[Picture]] = {part: [] for part, _, _ in charts}
+    names: Counter[str] = Counter()
+    for part, style, draw in charts:
+        with matplotlib.rc_context(style):
+            for name, caption, figure in draw(comparison):
+                names[name] += 1
+                unique = name if names[name] == 1 else f'{name}_{names[name]}'
+                found[part].append(_render(unique, caption, figure))
     return found
 
 
@@ -107,16 +113,15 @@ def _scores(comparison: Comparison) -> Iterator[tuple[str, str, Figure]]:
         ends = table['score_percent_low'].min(), table['score_percent_high'].max()
         reach = np.fmin(ends[0], low), np.fmax(ends[1], high)
         axes.set_xlim(max(reach[0], low - 0.6 * span) - 0.05 * span, min(reach[1], high + 0.6 * span) + 0.05 * span)
-        caption = f'{name}: mean (diamond), 95 % interval (line), single runs (rings); blue: ordinary training.'
+        caption = f'{name}: mean (diamond), 95 % interval (line), single runs (rings); blue: ordinary training'
         yield 'scores', caption, figure
 
 
 def _front(comparison: Comparison) -> Iterator[tuple[str, str, Figure]]:
     name, length = comparison.score, comparison.max_iters
-    points = comparison.summary.assign(
-        x=lambda rows: rows['compute'] / length, y=lambda rows: rows['score_percent_mean']
-    )
-    points = points[points['x'].gt(0) & points['y'].notna()].sort_values('x', kind='stable')
+    table = comparison.summary
+    points = table.assign(x=table['compute'] / length, y=table['score_percent_mean']).sort_values('x', kind='stable')
+    points = points[points['x'].gt(0) & points['y'].notna()]
     if len(points):
         figure = Figure(figsize=(6.4, 4.6), layout='constrained')
         label = f'compute (ordinary training of {length:,} iterations = 1)'
@@ -137,8 +142,8 @@ def _front(comparison: Comparison) -> Iterator[tuple[str, str, Figure]]:
         _thousands(axes, logarithmic=True)
         first = [comparison.reference, *front.index, *points.index[points['preset'] == 'gd']]
         _label(axes, places, sorted(places, key=lambda key: first.index(key) if key in first else len(first)))
-        caption = 'Ringed: no other variant has a higher mean with as little compute; blue squares: ordinary training. '
-        yield 'compute', caption + 'Points without room for a name are in the table.', figure
+        caption = 'Ringed: no other variant has a higher mean with as little compute; blue squares: ordinary training; '
+        yield 'compute', caption + 'points without room for a name are in the tables', figure
 
 
 def _label(axes: Axes, places: dict[str, tuple[float, float]], order: Sequence[str]) -> None:
@@ -178,7 +183,7 @@ def _curves(comparison: Comparison) -> Iterator[tuple[str, str, Figure]]:
             figure = _draw_curves({name: curve['y'] for name, curve in curves.items()}, looks, title, x_label, y_label)
             if comparison.reference:
                 figure.axes[0].axhline(level, color=MUTED, linewidth=1, linestyle=':')
-            if file == 'compute':
+            if x_label != 'iteration':
                 figure.axes[0].set_xscale('log')
                 _thousands(figure.axes[0], logarithmic=True)
             caption = f'{title}: mean over the runs' + f'; dotted: {comparison.reference}' * bool(comparison.reference)
@@ -219,18 +224,12 @@ def _groups(comparison: Comparison) -> Iterator[tuple[str, str, Figure]]:
 
 
 def _affinities(comparison: Comparison) -> Iterator[tuple[str, str, Figure]]:
-    names: set[str] = set()
     for name, maps in _records(comparison, 'affinity').items():
         maps = [entry for entry in maps if entry['tasks'] == maps[0]['tasks']]
         mean = np.array([entry['matrix'] for entry in maps], dtype=float).mean(axis=0)
         title = f'{shorten(name, 24)}: affinity, iteration {maps[0]["iter"]:,}'
-        file = f'affinity_{_file(name)}'
-        file = f'{file}_{len(names)}' if file in names else file
-        names.add(file)
-        caption = (
-            f'Affinity under {name}, mean over {len(maps)} run{"s" * (len(maps) > 1)}; rows: the task that stepped'
-        )
-        yield file, caption, draw_affinity(mean, maps[0]['tasks'], title=title)
+        caption = f'Affinity under {name}, mean over runs: {len(maps)}; rows: the task that stepped'
+        yield f'affinity_{_file(name)}', caption, draw_affinity(mean, maps[0]['tasks'], title=title)
 
 
 def _records(comparison: Comparison, part: str) -> dict[str, list[Any]]:

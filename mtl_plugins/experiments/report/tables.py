@@ -196,7 +196,12 @@ def _spread(table: pd.DataFrame, name: str, text: Callable[[float], str]) -> lis
 
 def _gaps(table: pd.DataFrame, name: str) -> list[str]:
     rows = zip(table[f'over_{name}'], table[f'over_{name}_low'], table[f'over_{name}_high'])
-    return [signed(mean) + (f' ({between(low, high)})' if math.isfinite(low) else '') for mean, low, high in rows]
+    # Without breaks, so that what does not fit beside its mean goes to the next line as a whole.
+    wide = '\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}'
+    return [
+        signed(mean) + (f' ({between(low, high).replace(" to ", wide)})' if math.isfinite(low) else '')
+        for mean, low, high in rows
+    ]
 
 
 def _verdicts(table: pd.DataFrame, name: str) -> str:
