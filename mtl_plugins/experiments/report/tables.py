@@ -113,7 +113,9 @@ def results_tables(comparison: Comparison) -> list[Table]:
         means = table[[f'{key}_value_mean' for key in part]]
         up = [comparison.tasks[key]['higher_is_better'] for key in part]
         ends = np.where(up, means[-len(own) :].max(), means[-len(own) :].min())
-        values.append(_table(caption, [('variant', table.index), *columns], shades, (means == ends).to_numpy()))
+        values.append(
+            _table(caption, [('variant', table.index), *columns], shades, (means == ends).to_numpy() & (len(own) > 1))
+        )
         columns = [(comparison.tasks[key]['title'], _spread(own, f'{key}_change_percent', signed)) for key in part]
         caption = f'Change against {comparison.reference} in percent, positive where better'
         changes.append(_table(caption, [('variant', own.index), *columns], shades[-len(own) :]))
