@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from PIL import Image, ImageDraw, ImageFont
 from rich.progress import track
 
 from mtl_plugins.config.arguments import add_data_root, folder_to_write, positive
@@ -19,12 +18,9 @@ from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.datasets import AbsoluteSampler
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
-from mtl_plugins.structures.fields import without_padding
-from mtl_plugins.task_specs import get_task_spec
-from mtl_plugins.visualization.painters import paint
-
-SMALLEST = 160
-GAP, HEADING = 8, 22
+from mtl_plugins.visualization import image_from_inputs, prediction_panel
+from mtl_plugins.visualization.figure import save_image
+from mtl_plugins.visualization.panels import image_title
 
 
 def build_parser() -> ConfigArgumentParser:
@@ -59,29 +55,12 @@ def build_dataset(cfg: Config, split: str) -> Any:
     return dataset
 
 
-def draw_sheet(packed: dict[str, Any], meta: dict[str, Any], columns: int = 6) -> Image.Image:
-    """One picture of the image and every target of a packed sample, each under its title."""
+def draw_sheet(packed: dict[str, Any], meta: dict[str, Any]) -> np.ndarray:
+    """One picture, RGB, of the image and every target of a packed sample, with its name and what the colours mean."""
     sample = packed['data_samples']
-    image = packed['inputs'].numpy()[::-1].transpose(1, 2, 0)
-    keys = sorted(key for key in sample.keys() if key.startswith('gt_'))  # noqa: SIM118 - it is no mapping
-    if any(sample.get(key).data.shape[-2:] != image.shape[:2] for key in keys):
-        image = without_padding(image, sample)  # the image alone was padded, as pipelines for tests do
-    panels = [('Image', image)]
-    for key in keys:
-        spec = get_task_spec(key[len('gt_') :])
-        palette, span = (meta.get(name, {}).get(spec.key) for name in ('palettes', 'value_ranges'))
-        panels.append((spec.title, paint(spec, sample.get(key).data, palette=palette, value_range=span)))
-    height, width = (max(panel.shape[axis] for _, panel in panels) for axis in (0, 1))
-    zoom = max(1, -(-SMALLEST // min(height, width)))
-    height, width, columns = height * zoom, width * zoom, min(columns, len(panels))
-    rows = -(-len(panels) // columns)
-    sheet = Image.new('RGB', (GAP + columns * (width + GAP), GAP + rows * (height + HEADING + GAP)), 'white')
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
-    for number, (title, panel) in enumerate(panels):
-        left, top = GAP + number % columns * (width + GAP), GAP + number // columns * (height + HEADING + GAP)
-        draw.text((left, top), title, fill='black', font=font)
-        sheet.paste(Image.fromarray(np.ascontiguousarray(panel).repeat(zoom, 0).repeat(zoom, 1)), (left, top + HEADING))
-    return sheet
+    tasks = sorted(key.removeprefix('gt_') for key in sample.keys() if key.startswith('gt_'))  # noqa: SIM118 - no mapping
+    image = image_from_inputs(packed['inputs'])
+    return prediction_panel(sample, tasks, image=image, meta=meta, title=image_title(sample))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -101,6 +80,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     count = min(args.number, len(dataset))
     for number, index in zip(track(range(count), 'Draw'), sampler):
         sheet = draw_sheet(dataset[index], dataset.metainfo)
-        sheet.save(out / f'{number:04d}_sample{int(index):06d}.png')
+        save_image(sheet, out / f'{number:04d}_sample{int(index):06d}.png')
     print(f'{count} of {len(dataset)} samples of the {args.split} split are drawn in {out.resolve()}')
     return 0

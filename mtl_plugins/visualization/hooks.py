@@ -18,7 +18,7 @@ from mtl_plugins.task_specs import get_task_specs
 
 from .backends import picture_services
 from .figure import save_image
-from .panels import image_from_inputs, prediction_panel
+from .panels import image_from_inputs, image_title, prediction_panel
 
 
 @HOOKS.register_module()
@@ -135,7 +135,7 @@ class PredictionPanelHook(Hook):
         tasks = self.tasks if self.tasks is not None else self._meta.get('tasks', ())
         source = str(_get(sample, 'img_path') or '')
         name = '_'.join(dict.fromkeys(part for part in (f'{index:06d}', _file_name(source)) if part))
-        title = '/'.join(Path(source).parts[-2:]) or name
+        title = image_title(sample) or name
         panel = prediction_panel(
             sample, tasks, image=image_from_inputs(inputs), meta=self._meta, columns=self.columns, title=title
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 
 from mtl_plugins.datasets.files import learned_frame
 from mtl_plugins.errors import UserError
-from mtl_plugins.structures.fields import as_array, read_field, without_padding
+from mtl_plugins.structures.fields import as_array, read_field, valid_pixels, without_padding
 from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec, get_task_specs
 
 from .figure import DPI, FAINT, INK, LABEL_SIZE, MUTED, figure_to_rgb, new_figure, pixel_axes, pixel_text
@@ -21,11 +22,11 @@ from .painters import COLOUR_MAPS, HATCH_PERIOD, class_palette, paint, painted_r
 MIN_CELL, MAX_CELL, LONGEST_CELL = 160, 360, 720
 """Smallest height or width and largest width of a drawn map in pixels, and the longest side of a very thin one."""
 
-_MARGIN, _GAP, _SPACE, _SIDE, _HEAD = 12, 6, 12, 22, 24
+_MARGIN, _GAP, _SPACE, _SIDE, _HEAD = 12, 6, 12, 32, 24
 _LEGEND_ROWS, _LEGEND_LINE, _SMALL = 4, 13, 6.5
 _SEEN = 0.01
 """Share of the pixels from which on a class that only the prediction has is named in any case."""
-_ROWS = (('ground truth', 'no target'), ('prediction', 'no prediction'))
+_ROWS = (('ground truth', 'no target', 'hatched: not labelled'), ('prediction', 'no prediction', 'hatched: no number'))
 _NOTES = {
     'normals': ('red: {}', 'green: {}', 'blue: {}'),
     'curvature': ('grey: flat', 'orange, light blue: bulges', 'dark blue, brown: hollows'),
@@ -124,6 +125,12 @@ def prediction_panel(
     return figure_to_rgb(figure)
 
 
+def image_title(sample: Any) -> str:
+    """The name of a sample's image with its folder, ``''`` if it came from no file."""
+    source = sample.get('img_path') if hasattr(sample, 'get') else getattr(sample, 'img_path', None)
+    return '/'.join(Path(str(source or '')).parts[-2:])
+
+
 def image_from_inputs(inputs: Any) -> np.ndarray:
     """Return packed inputs (uint8 ``(3, H, W)`` BGR) as RGB ``(H, W, 3)``."""
     return np.ascontiguousarray(as_array(inputs)[::-1].transpose(1, 2, 0)).astype(np.uint8)
@@ -163,8 +170,11 @@ def _draw_band(
         _show(figure, rgb, left, top + _HEAD, cell)
         left += cell.width + _SPACE
     for row, y in tops.items():
-        x, text = left + _SIDE / 2 - 2, _ROWS[row][0]
-        pixel_text(figure, x, y + cell.height / 2, text, rotation=90, ha='center', color=MUTED)
+        name, _, hatched = _ROWS[row]
+        beside = dict(rotation=90, ha='center', color=MUTED)
+        pixel_text(figure, left + 7, y + cell.height / 2, name, **beside)
+        if any(not _drawn(spec, fields[spec.key][row], row).all() for spec in specs):
+            pixel_text(figure, left + 21, y + cell.height / 2, hatched, fontsize=_SMALL, **beside)
     left += _SIDE
     for spec in specs:
         target, pred = fields[spec.key]
@@ -180,14 +190,14 @@ def _draw_band(
                 _show_absent(figure, _ROWS[row][1], left, y, cell)
                 continue
             big = cell.enlarge(array)
-            valid = None if array is target else np.ones(big.shape[1:], dtype=bool)
+            stripes = HATCH_PERIOD * cell.shrink
             rgb = paint(
-                spec, big, palette=palette, value_range=span, valid=valid, hatch_period=HATCH_PERIOD * cell.shrink
+                spec, big, palette=palette, value_range=span, valid=_drawn(spec, big, row), hatch_period=stripes
             )
             _show(figure, cell.reduce(rgb), left, y, cell)
         if shown is not None:
             foot = max(tops.values()) + cell.height + 5
-            _draw_foot(figure, spec, shown.shape[0], legends.get(spec.key), span, meta, left, foot, cell.width)
+            _draw_foot(figure, spec, fields[spec.key], legends.get(spec.key), span, meta, left, foot, cell.width)
         left += cell.width + _SPACE
 
 
@@ -226,7 +236,7 @@ def _show_absent(figure: Figure, text: str, left: float, top: float, cell: _Cell
 def _draw_foot(
     figure: Figure,
     spec: TaskSpec,
-    channels: int,
+    pair: Sequence[np.ndarray | None],
     legend: _Legend | None,
     span: tuple[float, float] | None,
     meta: Mapping[str, Any],
@@ -235,7 +245,7 @@ def _draw_foot(
     width: float,
 ) -> None:
     """Explain the colours: a legend of classes, a colour bar with its values, or a note."""
-    painter = painter_of(spec, channels)
+    painter = painter_of(spec, next(array for array in pair if array is not None).shape[0])
     if legend is not None:
         _draw_legend(figure, spec, legend, meta, left, top, width)
     elif painter in COLOUR_MAPS and span is not None:
@@ -243,12 +253,35 @@ def _draw_foot(
         ramp = matplotlib.colormaps[COLOUR_MAPS[painter]](np.linspace(0, 1, 256))[None, :, :3]
         axes.imshow(ramp, aspect='auto', interpolation='bilinear')
         axes.spines[:].set_color('#bbbbbb')
-        unit = f' {spec.unit}' if painter == 'depth' and spec.unit else ''
-        for x, value, side in ((left, span[0], 'left'), (left + width, span[1], 'right')):
-            pixel_text(figure, x, top + 18, f'{value:.3g}{unit}', fontsize=_SMALL + 0.5, ha=side, color=INK)
+        for x, text, side in zip((left, left + width), _ends(spec, pair, span), ('left', 'right')):
+            pixel_text(figure, x, top + 18, text, fontsize=_SMALL + 0.5, ha=side, color=INK)
+        if painter == 'depth' and spec.kind != 'depth':
+            pixel_text(figure, left + width / 2, top + 18, 'log code', fontsize=_SMALL, ha='center', color=MUTED)
     elif painter in _NOTES:
         for line, (text, way) in enumerate(zip(_NOTES[painter], learned_frame(meta, spec.key))):
             pixel_text(figure, left, top + 6 + line * _LEGEND_LINE, text.format(way), fontsize=_SMALL, color=MUTED)
+
+
+def _drawn(spec: TaskSpec, array: np.ndarray | None, row: int) -> np.ndarray:
+    """The pixels that have a colour: the labelled ones of a target, all numbers of a prediction."""
+    if array is None:
+        return np.ones((1, 1), dtype=bool)
+    finite = np.isfinite(array).all(axis=0)
+    return finite & valid_pixels(spec, array) if row == 0 else finite
+
+
+def _ends(spec: TaskSpec, pair: Sequence[np.ndarray | None], span: tuple[float, float]) -> tuple[str, str]:
+    """What stands at the ends of a colour bar; ``<=`` and ``>=`` where values beyond them have the same colour."""
+    low, high = span
+    reach = (high - low) or 1.0
+    values = [array[:, _drawn(spec, array, row)] for row, array in enumerate(pair) if array is not None]
+    below = any((each < low - 1e-6 * reach).any() for each in values)
+    above = any((each > high + 1e-6 * reach).any() for each in values)
+    decimals = min(max(2 - int(np.floor(np.log10(max(abs(low), abs(high), 1e-9)))), 0), 6)
+    unit = f' {spec.unit}' if spec.kind == 'depth' and spec.unit else ''
+    texts = (f'{round(value, decimals) + 0.0:.{decimals}f}' for value in span)
+    texts = [(text.rstrip('0').rstrip('.') if '.' in text else text) + unit for text in texts]
+    return ('≤ ' if below else '') + texts[0], ('≥ ' if above else '') + texts[1]
 
 
 def _draw_legend(

@@ -157,19 +157,19 @@ def test_nothing_is_stretched(size):
     assert height == pytest.approx(width, rel=0.03)
 
 
-def test_browsing_shows_the_image_without_the_padding_that_targets_lack():
+def test_browsing_shows_image_and_targets_without_padding():
     sample = _sample((20, 40))
     sample.set_metainfo(dict(img_shape=(20, 40), pad_offset=(10, 0)))
     inputs = torch.zeros(3, 40, 40, dtype=torch.uint8)
     inputs[:, 10:30] = 200
     meta = dict(palettes=dict(semseg=[[9, 9, 9]] * 3))
-    sheet = np.array(draw_sheet(dict(inputs=inputs, data_samples=sample), meta))
-    plain = np.array(draw_sheet(dict(inputs=inputs[:, 10:30], data_samples=sample), meta))
+    sheet = draw_sheet(dict(inputs=inputs, data_samples=sample), meta)
+    plain = draw_sheet(dict(inputs=inputs[:, 10:30], data_samples=sample), meta)
     np.testing.assert_array_equal(sheet, plain)
-    for key in ('gt_semseg', 'gt_depth'):  # padded along, as for training: shown as it leaves the pipeline
+    for key in ('gt_semseg', 'gt_depth'):  # padded along, as for training
         padded = torch.nn.functional.pad(sample.get(key).data, (0, 0, 10, 10))
         sample.set_data({key: PixelData(data=padded)})
-    assert draw_sheet(dict(inputs=inputs, data_samples=sample), meta).width < sheet.shape[1]
+    np.testing.assert_array_equal(draw_sheet(dict(inputs=inputs, data_samples=sample), meta), sheet)
 
 
 @pytest.fixture
@@ -185,6 +185,31 @@ def _classes(*counts):
     values = np.repeat(np.arange(len(counts)), counts)
     side = max(40, -(-len(values) // 40))
     return np.pad(values, (0, 40 * side - len(values)), constant_values=255).reshape(1, 40, side).astype(np.uint8)
+
+
+def test_what_a_panel_says_about_its_colours(texts):
+    depth = np.full((1, 40, 40), 2.0, np.float32)
+    depth[:, :3], depth[:, 5:9] = 0, 3
+    wide = np.linspace(4.36e-06, 5, 1600, dtype=np.float32).reshape(1, 40, 40)
+    code = np.linspace(4.36e-06, 0.5, 1600, dtype=np.float32).reshape(1, 40, 40)
+
+    def told(**sample):
+        texts.clear()
+        prediction_panel(sample, sorted({key[key.index('_') + 1 :] for key in sample if key != 'img_path'}))
+        return [text for _, text in texts]
+
+    assert {'hatched: not labelled', '≤ 2 m', '≥ 3 m'} <= set(told(gt_depth=depth, pred_depth=wide))
+    plain = told(gt_depth=wide, pred_depth=depth.clip(1))
+    assert {'0 m', '5 m'} <= set(plain)
+    assert not any('hatched' in text or '<' in text or 'log' in text for text in plain)
+    assert {'log code', '0', '0.5'} <= set(told(gt_depth_euclidean=code))
+    assert 'hatched: no number' in told(pred_depth=wide * np.where(wide > 4, np.nan, 1))
+
+
+def test_browsing_names_the_image_and_the_classes(texts):
+    inputs = torch.zeros(3, 24, 32, dtype=torch.uint8)
+    draw_sheet(dict(inputs=inputs, data_samples=_sample()), META)
+    assert {'photos/room 0.png', 'wall', 'floor'} <= {text for _, text in texts}
 
 
 @pytest.mark.parametrize('count', [1, 8, 9, 25, 60])
