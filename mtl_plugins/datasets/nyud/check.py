@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from ..files import UnreadableFileError
 from ..files.axes import OURS
 from ..verification.axes import AxesFinding
 from ..verification.base import Problem, make_problem
-from ..verification.files import check_decodes, check_jpeg, check_png, check_target, usual_size
+from ..verification.files import check_image, check_stored
 from ..verification.listed import ListedCheck
 from . import layout
 from .decoding import read_target
@@ -41,6 +41,7 @@ class NYUDv2Check(ListedCheck):
         self.packaging_problem = ''
         try:
             self.packaging = layout.detect_packaging(self.root)
+            self.sizes = (tuple(self.provenance['size']),) if self.provenance else self.packaging.sizes
         except layout.UnknownPackagingError as error:
             self.packaging_problem = str(error)
 
@@ -52,19 +53,20 @@ class NYUDv2Check(ListedCheck):
         """See the base class."""
         return layout.IMAGE_FOLDER, *layout.FOLDERS.values()
 
-    def files(self, sample: str) -> tuple[str, ...]:
+    def table(self, sample: str) -> Mapping[str, Callable[..., list[Problem]]]:
         """The image and the targets whose folders are there."""
-        if self.packaging is None:
-            return ()
-        targets = (self.packaging.target_path(task, sample) for task in self._tasks)
-        return self.packaging.image_path(sample), *targets
-
-    def content_check(self, sample: str) -> Callable[[Path], list[Problem]]:
-        """See :func:`check_sample`."""
-        sizes = (tuple(self.provenance['size']),) if self.provenance else self.packaging.sizes
-        return functools.partial(
-            check_sample, sample=sample, packaging=self.packaging.name, tasks=self._tasks, sizes=sizes
-        )
+        kind = self.packaging
+        if kind is None:
+            return {}
+        classes = {'semseg': len(layout.CLASSES)}
+        targets = {
+            kind.target_path(task, sample): functools.partial(
+                check_stored, task=task, read=functools.partial(read_target, task), num_classes=classes.get(task)
+            )
+            for task in layout.TASKS
+            if (self.root / layout.FOLDERS[task]).is_dir()
+        }
+        return {kind.image_path(sample): check_image, **targets}
 
     def structure(self) -> Iterable[Problem]:
         """Packaging, folders, split files and their ids."""
@@ -90,10 +92,6 @@ class NYUDv2Check(ListedCheck):
         }
 
     @functools.cached_property
-    def _tasks(self) -> tuple[str, ...]:
-        return tuple(task for task in layout.TASKS if (self.root / layout.FOLDERS[task]).is_dir())
-
-    @functools.cached_property
     def axes(self) -> AxesFinding:
         """Which way the normals of a few samples point, which no publication states."""
         samples = [sample for sample in self.samples if sample not in self.unknown] if self.packaging else []
@@ -107,31 +105,3 @@ class NYUDv2Check(ListedCheck):
                 if pair[0].shape == pair[1].shape[:2]:
                     pairs.append(pair)
         return AxesFinding.of(pairs, FOCAL / layout.SIZE[1], OURS, _CERTAIN)
-
-
-def check_sample(
-    root: Path, sample: str, packaging: str, tasks: tuple[str, ...], sizes: tuple[tuple[int, int], ...]
-) -> list[Problem]:
-    """Check the image and the targets of one sample.
-
-    Args:
-        root: The folder of the data set.
-        sample: The id.
-        packaging: Name of the packaging.
-        tasks: Tasks whose folder is there.
-        sizes: Sizes (height, width) that the image may have; the targets must have that of the image.
-    """
-    kind = layout.get_packaging(packaging)
-    image = kind.image_path(sample)
-    found = usual_size([root / image])
-    size = found if found in sizes else sizes[0]
-    if kind.image == '.png':
-        problems = check_png(root, image, size=size, channels=3, bits=8) or check_decodes(root, image, size=size)
-    else:
-        problems = check_jpeg(root, image, size=size)
-    for task in tasks:
-        path = kind.target_path(task, sample)
-        classes = len(layout.CLASSES) if task == 'semseg' else None
-        read = functools.partial(read_target, task, root / path)
-        problems += check_target(root, path, task, read, size=size, num_classes=classes)
-    return problems

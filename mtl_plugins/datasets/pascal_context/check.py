@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from ..files.normals import normals_from_bytes
 from ..files.reading import read_colours
 from ..verification.base import Problem, make_problem
-from ..verification.files import Size, check_file, check_jpeg, check_size, check_target, usual_size
+from ..verification.files import Size, check_file, check_image, check_size, check_stored
 from ..verification.listed import ListedCheck
 from . import layout
 from .decoding import LABEL_MAP, read_label_map
@@ -58,19 +58,17 @@ class PascalContextCheck(ListedCheck):
         """See the base class; of the two folders of semantic labels one is enough."""
         return [folder for folder in layout.DATA_FOLDERS if folder not in _EITHER]
 
-    def files(self, sample: str) -> tuple[str, ...]:
+    def table(self, sample: str) -> Mapping[str, Callable[..., list[Problem]]]:
         """All files of an image, each once."""
         files = layout.files_of(sample, self._first)
-        return tuple(dict.fromkeys([layout.image_file(sample), *(path for paths in files.values() for path in paths)]))
-
-    def content_check(self, sample: str) -> Callable[[Path], list[Problem]]:
-        """See :func:`check_sample`."""
-        return functools.partial(
-            check_sample,
-            identifier=sample,
-            semseg=layout.files_of(sample, self._first)['semseg'][0],
-            classes=self._classes.get(sample),
-        )
+        return {
+            layout.image_file(sample): check_image,
+            files['semseg'][0]: functools.partial(check_stored, task='semseg', read=read_semseg),
+            files['sal'][0]: functools.partial(check_stored, task='sal', read=read_saliency),
+            files['normals'][0]: functools.partial(check_stored, task='normals', read=_read_normals),
+            files['edge'][0]: _check_label_map,
+            files['human_parts'][0]: functools.partial(_check_parts, classes=self._classes.get(sample)),
+        }
 
     def describe(self) -> dict[str, str]:
         """See the base class."""
@@ -120,51 +118,32 @@ class PascalContextCheck(ListedCheck):
         return 'right'
 
 
-def check_sample(root: Path, identifier: str, semseg: str, classes: list[int] | None) -> list[Problem]:
-    """Check all files of an image.
+def _check_label_map(root: Path, path: str, size: Size | None) -> list[Problem]:
+    def check(labels: np.ndarray) -> list[Problem]:
+        nothing = [] if labels.any() else [make_problem('no labelled pixel', path, f'{LABEL_MAP} is 0 everywhere')]
+        return check_size(path, labels.shape, size) + nothing
 
-    Args:
-        root: Folder of the data set.
-        identifier: Id of the image.
-        semseg: File of its semantic labels, relative to the root.
-        classes: Its entry in the lists of ``ImageSets/Parts``, None if there is none.
-    """
-    image = layout.image_file(identifier)
-    labels, parts = f'{layout.LABEL_MAPS}/{identifier}.mat', f'{layout.HUMAN_PARTS}/{identifier}.mat'
-    normals, saliency = f'{layout.NORMALS}/{identifier}.png', f'{layout.SALIENCY}/{identifier}.png'
-    # Images differ in size here, and so it cannot be said of one file alone whether its size is right.
-    size = usual_size(root / path for path in (image, semseg, normals, saliency))
-    problems = check_jpeg(root, image, size=size)
-    for path, task, read in (
-        (semseg, 'semseg', read_semseg),
-        (saliency, 'sal', read_saliency),
-        (normals, 'normals', _read_normals),
-    ):
-        problems += check_target(root, path, task, functools.partial(read, root / path), size=size)
-    check = functools.partial(_check_label_map, labels, size)
-    problems += check_file(root, labels, lambda: read_label_map(root / labels), check)
-    check = functools.partial(_check_parts, parts, size, classes)
-    return problems + check_file(root, parts, lambda: read_objects(root / parts), check)
+    return check_file(root, path, lambda: read_label_map(root / path), check)
 
 
-def _check_label_map(path: str, size: Size | None, labels: np.ndarray) -> list[Problem]:
-    nothing = [] if labels.any() else [make_problem('no labelled pixel', path, f'{LABEL_MAP} is 0 everywhere')]
-    return check_size(path, labels.shape, size) + nothing
+def _check_parts(root: Path, path: str, size: Size | None, classes: list[int] | None) -> list[Problem]:
+    """``classes`` is the entry of the image in the lists of ``ImageSets/Parts``, None if there is none."""
 
+    def check(objects: list[PartObject]) -> list[Problem]:
+        try:
+            target = paint_parts(objects)
+        except ValueError as error:
+            return [make_problem('values out of range', path, f'human_parts: {error}')]
+        problems: list[Problem] = []
+        for mask in (*(item.mask for item in objects), *([] if target is None else [target])):
+            problems = problems or check_size(path, mask.shape, size)
+        found = class_list(objects)
+        if classes is not None and found != classes:
+            detail = f'the annotation has objects of the classes {found}, the list in ImageSets/Parts says {classes}'
+            problems.append(make_problem('wrong list of people', path, detail, _LISTS_REMEDY))
+        return problems
 
-def _check_parts(path: str, size: Size | None, classes: list[int] | None, objects: list[PartObject]) -> list[Problem]:
-    try:
-        target = paint_parts(objects)
-    except ValueError as error:
-        return [make_problem('values out of range', path, f'human_parts: {error}')]
-    problems: list[Problem] = []
-    for mask in (*(item.mask for item in objects), *([] if target is None else [target])):
-        problems = problems or check_size(path, mask.shape, size)
-    found = class_list(objects)
-    if classes is not None and found != classes:
-        detail = f'the annotation has objects of the classes {found}, the list in ImageSets/Parts says {classes}'
-        problems.append(make_problem('wrong list of people', path, detail, _LISTS_REMEDY))
-    return problems
+    return check_file(root, path, lambda: read_objects(root / path), check)
 
 
 def _read_normals(path: Path) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from ..files.provenance import read_provenance
 from ..verification.axes import AxesFinding
 from ..verification.base import CheckJob, LayoutCheck, LazyJobs, Problem, make_problem
-from ..verification.files import check_decodes, check_file, check_ids, check_png, check_size, check_target, reason
+from ..verification.files import check_file, check_ids, check_image, check_size, check_target, reason
 from .axes import find_axes
 from .decoding import NO_DATA, UNITS_PER_METRE, decode, own_holes, read_codes
 from .holes import Hole, find_holes
@@ -209,8 +209,7 @@ def check_sample(root: Path, domains: tuple[str, ...], files: tuple[str, ...], s
 
     for domain, path in zip(domains, files):
         if domain == RGB:
-            found = check_png(root, path, size=size, channels=(3, 4), bits=8)
-            problems += found or check_decodes(root, path, size=size)
+            problems += check_image(root, path, size, channels=(3, 4))
         elif domain == MASK:
             check = functools.partial(_check_mask, path, size)
             problems += check_file(root, path, functools.partial(read_mask, root / path), check)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,42 @@ def check_file(
     except (OSError, ValueError) as error:
         return [make_problem(getattr(error, 'kind', UNREADABLE), path, reason(error))]
     return check(value)
+
+
+def check_sample(
+    root: Path, table: Mapping[str, Callable[..., list[Problem]]], sizes: Sequence[Size] = ()
+) -> list[Problem]:
+    """Check the files of one sample.
+
+    Args:
+        root: Folder of the dataset.
+        table: File -> its check, which gets the root, the file, and the size (height, width) that it should have. That
+            is the size of most of the pictures: of one file alone it cannot be said whether its size is right.
+        sizes: The sizes that there are; if that of the pictures is none of them, the first is right.
+    """
+    size = usual_size(root / path for path in table if path.endswith(('.png', '.jpg')))
+    if sizes and size not in sizes:
+        size = sizes[0]
+    return [problem for path, check in table.items() for problem in check(root, path, size)]
+
+
+def check_image(root: Path, path: str, size: Size | None = None, channels: Sequence[int] = (3,)) -> list[Problem]:
+    """Check an image of 8 bits, a JPEG or a PNG as its name says, for :func:`check_sample`."""
+    if path.endswith('.png'):
+        return check_png(root, path, size=size, channels=channels, bits=8) or check_decodes(root, path, size=size)
+    return check_jpeg(root, path, size=size)
+
+
+def check_stored(
+    root: Path,
+    path: str,
+    size: Size | None,
+    task: str,
+    read: Callable[[Path], np.ndarray],
+    num_classes: int | None = None,
+) -> list[Problem]:
+    """:func:`check_target` for :func:`check_sample`: ``read`` gets the file."""
+    return check_target(root, path, task, lambda: read(root / path), size=size, num_classes=num_classes)
 
 
 def check_size(path: str, found: Sequence[int], expected: Size | None) -> list[Problem]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..files.folders import missing_files, read_lines
 from ..files.provenance import read_provenance
 from .base import CheckJob, LayoutCheck, Problem, make_problem
-from .files import check_ids, reason
+from .files import Size, check_ids, check_sample, reason
 
 
 class ListedCheck(LayoutCheck):
@@ -24,6 +24,7 @@ class ListedCheck(LayoutCheck):
         COUNTS: Split -> its published number of images.
         provenance: What the tool that made the folder noted; it decides how many images there should be.
         ids: Split -> ids, of the lists that can be read.
+        sizes: (height, width) that the samples may have; empty for any.
     """
 
     COUNTS: Mapping[str, int] = {}
@@ -32,6 +33,7 @@ class ListedCheck(LayoutCheck):
         super().__init__(root)
         self.provenance = read_provenance(root)
         self.ids: dict[str, list[str]] = {}
+        self.sizes: tuple[Size, ...] = ()
         self._unread: list[Problem] = []
         for split in self.COUNTS:
             path = self.split_path(split)
@@ -51,12 +53,8 @@ class ListedCheck(LayoutCheck):
         """The folders that must be there."""
 
     @abstractmethod
-    def files(self, sample: str) -> tuple[str, ...]:
-        """The files of a sample."""
-
-    @abstractmethod
-    def content_check(self, sample: str) -> Callable[[Path], list[Problem]]:
-        """What :class:`.base.CheckJob` runs for a sample."""
+    def table(self, sample: str) -> Mapping[str, Callable[..., list[Problem]]]:
+        """The files of a sample and their checks, see :func:`.files.check_sample`."""
 
     @property
     def samples(self) -> list[str]:
@@ -66,7 +64,7 @@ class ListedCheck(LayoutCheck):
     @functools.cached_property
     def unknown(self) -> frozenset[str]:
         """Ids without any file: their list is wrong, rather than all these files missing."""
-        files = {sample: [str(self.root / path) for path in self.files(sample)] for sample in self.samples}
+        files = {sample: [str(self.root / path) for path in self.table(sample)] for sample in self.samples}
         missing = missing_files(path for paths in files.values() for path in paths)
         return frozenset(sample for sample, paths in files.items() if paths and missing.issuperset(paths))
 
@@ -91,10 +89,11 @@ class ListedCheck(LayoutCheck):
 
     def jobs(self) -> list[CheckJob]:
         """One job per sample that has files; the other ids are named by :meth:`structure`."""
+        tables = {sample: self.table(sample) for sample in self.samples if sample not in self.unknown}
         return [
-            CheckJob(files, self.content_check(sample))
-            for sample in self.samples
-            if sample not in self.unknown and (files := self.files(sample))
+            CheckJob(tuple(table), functools.partial(check_sample, table=table, sizes=self.sizes))
+            for table in tables.values()
+            if table
         ]
 
     def extra_files(self) -> Iterable[str]:
