@@ -258,7 +258,7 @@ class FromScratch:
 
     def aggregate(self, rows, losses, aggregator=None):
         """The update, and the factors of the tasks' own gradients."""
-        aggregator = aggregator or self.method.aggregator
+        aggregator = aggregator or self.method.combiner.aggregator
         buffer, widths = aggregator.buffer, [self.names[n].numel() for n in self.columns]
         memory = self.memory.setdefault(str(id(aggregator)), {})
         if buffer is not None and memory:
@@ -359,7 +359,7 @@ class FromScratch:
         if self.key == 'samo':
             return self.spread(self.aggregate(rows, losses)[0], own)
         plain = self.rows(gradients, self.columns)
-        update = self.aggregate(plain, losses)[0] + self.aggregate(rows - plain, losses, method.flat_aggregator)[0]
+        update = self.aggregate(plain, losses)[0] + self.aggregate(rows - plain, losses, method.flat.aggregator)[0]
         return self.spread(update, own)
 
     def measured(self, task):

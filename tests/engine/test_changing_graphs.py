@@ -202,7 +202,7 @@ def test_all_calls_of_the_features_count(calls):
     before = snapshot(model)
     train(model, wrapper, [0], 'freeze')
     moved = before['stem.0.weight'] - model.stem[0].weight.detach()
-    weights = wrapper._last_weights
+    weights = wrapper.combiner.weights
     assert wrapper.zero_rows == {}
     assert all(weight > 0 for weight in weights.values())
     model.load_state_dict(before)

@@ -168,8 +168,8 @@ def test_interval_reuses_the_weights():
     model = make_model()
     wrapper = build('MGDA', model, lr=0.1, interval=3)
     solved = []
-    combine = wrapper.combine
-    wrapper.combine = lambda *args: (solved.append(wrapper.num_steps), combine(*args))[1]
+    combine = wrapper.combiner.combine
+    wrapper.combiner.combine = lambda *args: (solved.append(wrapper.num_steps), combine(*args))[1]
     for i in range(7):
         model.train_step(toy_batch(i), wrapper)
     assert solved == [0, 3, 6]
@@ -180,7 +180,7 @@ def test_interval_step_is_the_weighted_sum():
     wrapper = build('MGDA', ours, lr=0.1, interval=100)
     ours.train_step(toy_batch(0), wrapper)
     plain.load_state_dict(ours.state_dict())
-    weights = dict(wrapper._last_weights)
+    weights = dict(wrapper.combiner.weights)
     ours.train_step(toy_batch(1), wrapper)
     losses = plain(**toy_batch(1), mode='loss')
     shared, heads = list(plain.backbone.parameters()), list(plain.heads.parameters())
@@ -345,13 +345,11 @@ class LargestTensor(TorchDispatchMode):
 
 
 def test_rows_of_16_bits_are_combined_without_a_wider_copy():
-    wrapper = build('PCGrad', make_model(), row_dtype='bf16')
-    members, width = ['a', 'b', 'c'], 200_000
+    wrapper = build('PCGrad', make_model(), row_dtype='bf16', tasks=TASKS)
+    width = 200_000
     rows = torch.randn(3, width, generator=torch.Generator().manual_seed(0)).bfloat16()
-    wrapper._options = lambda *args: dict(losses=None, generator=torch.Generator().manual_seed(0), task_ids=None)
-    wrapper._remember = lambda *args: None
     with LargestTensor(rows) as made:
-        update = wrapper.combine(wrapper.aggregator, TaskRows(members, rows, SharedLayout([])), {}, None)
+        update = wrapper.combiner.combine(TaskRows(TASKS, rows, SharedLayout([])), torch.ones(3).double(), {})
     assert made.bytes <= 4 * width
     # The sum itself is not rounded to 16 bits.
     assert update.dtype == torch.float32

@@ -54,7 +54,7 @@ def test_weights_of_gradients(interval):
     train(model, wrapper, range(2))
     logged = torch.tensor(list(weights_in_the_log(wrapper).values()))
     assert len(logged) == 3
-    assert logged.tolist() == pytest.approx(list(wrapper._last_weights.values()))
+    assert logged.tolist() == pytest.approx(list(wrapper.combiner.weights.values()))
     assert (logged >= 0).all()
 
 
@@ -65,5 +65,5 @@ def test_loss_weights_and_weights_of_gradients_multiply():
     told, weights = [], wrapper.weighting.weights
     wrapper.weighting.weights = lambda *args: told.append(weights(*args)) or told[-1]
     train(model, wrapper, range(3))
-    expected = {task: w * wrapper._last_weights[task] for task, w in zip(TASKS, told[-1].tolist())}
+    expected = {task: w * wrapper.combiner.weights[task] for task, w in zip(TASKS, told[-1].tolist())}
     assert weights_in_the_log(wrapper) == pytest.approx(expected)

@@ -14,7 +14,7 @@ from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
 from ..optimizers import AdaTask
-from ..step.batch import Measurement, StepBatch
+from ..step.batch import StepBatch
 from ..step.clipping import check_clipping
 from .rows import TaskGradientOptimWrapper
 
@@ -51,11 +51,9 @@ class AdaTaskOptimWrapper(TaskGradientOptimWrapper):
         """One forward, K backwards over the shared part."""
         return StepCost(1, len(self.task_names) if self.task_names else 1, 1)
 
-    def set_gradients(
-        self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
-    ) -> dict[str, Any]:
+    def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> dict[str, Any]:
         """The sum as gradient, and the rows as arguments of the optimizer's step."""
-        rows = self.finite_rows(batch, self.rows(batch, members, loss_weights))
+        rows = self.finite_rows(batch, self.rows(batch, weights))
         matrix = rows.matrix.float()
         if rows.tasks:
             # What the scaler checks, clipping measures, and the optimizer leaves alone.

@@ -13,22 +13,18 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError
-from mtl_plugins.methods.aggregation import Aggregator
 from mtl_plugins.methods.aggregation.rows import gramian, weighted_sum
 from mtl_plugins.methods.catalogue import StepCost
-from mtl_plugins.registry import AGGREGATORS, OPTIM_WRAPPERS
+from mtl_plugins.registry import OPTIM_WRAPPERS
 
-from ..methods import build_part
-from ..step.batch import Measurement, StepBatch, sum_of
+from ..step.batch import StepBatch, sum_of
 from ..step.feature_gradients import FeatureWatch
 from ..step.gradients import Found, SharedLayout, accumulate
-from ..step.kept_columns import KeptColumns
 from ..step.task_rows import TaskRows
+from .combining import RowCombiner
 from .rows import TaskGradientOptimWrapper
 
-HEADS = ('sum', 'weighted', None)
 LEVELS = ('parameters', 'features')
-RESCALE = ('sum', None)
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -67,39 +63,25 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         heads: str | None = None,
         **kwargs: Any,
     ) -> None:
-        self.aggregator = build_part(AGGREGATORS, aggregator, 'aggregator')
-        self.heads = heads
+        super().__init__(optimizer, **kwargs)
+        self.combiner = RowCombiner(aggregator, self.reducer, self.generator, rescale, heads)
+        self.aggregator = self.combiner.aggregator
+        self.when_tasks_are_known(self.aggregator.bind)
         name = type(self.aggregator).__name__
-        if not getattr(self.aggregator, 'single_batch', True):
-            raise UserError(
-                f'{name} wants gradients of three independent batches per step, which the training step does not '
-                'make: set single_batch=True to let one batch stand for all three'
-            )
         if not isinstance(interval, int) or interval < 1:
             raise UserError(f'interval must be an integer >= 1, but got {interval!r}')
         if interval > 1 and not self.aggregator.gramian_only:
             raise UserError(f'interval={interval}: {name} needs the gradients themselves in every step; use interval=1')
-        if rescale not in RESCALE:
-            raise UserError(f'rescale must be one of {RESCALE}, but got {rescale!r}')
-        if heads not in HEADS:
-            raise UserError(f'heads must be one of {HEADS}, but got {heads!r}')
-        if heads == 'weighted' and not self.aggregator.gives_weights:
-            raise UserError(f"heads='weighted': {name} has no weight per task; use heads='sum'")
         if level not in LEVELS:
             raise UserError(f'level must be one of {LEVELS}, but got {level!r}')
         if level == 'features' and not (self.aggregator.features_level and self.aggregator.gramian_only):
             raise UserError(f"level='features': {name} is not defined by products of feature gradients")
-        if level == 'features' and kwargs.get('accumulative_counts', 1) != 1:
+        if level == 'features' and self._accumulative_counts != 1:
             raise UserError("level='features' needs the whole batch at once: use accumulative_counts=1")
         self.watch = FeatureWatch(features) if level == 'features' else None
         self.interval = interval
-        self.rescale = rescale
         self.num_steps = 0
-        self._last_weights: dict[str, float] = {}
-        self._head_factors: dict[str, float] = {}
         self._look_again = False
-        self.kept = KeptColumns(self.aggregator.buffer)
-        super().__init__(optimizer, **kwargs)
 
     @property
     def method_parts(self) -> tuple[str, ...]:
@@ -120,30 +102,26 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         with watching, super().optim_context(model):
             yield
 
-    def set_gradients(
-        self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
-    ) -> dict[str, Any]:
+    def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> dict[str, Any]:
         """Solve, or weight as at the last solution."""
-        if self.num_steps % self.interval == 0 or not set(members) <= set(self._last_weights):
+        if self.num_steps % self.interval == 0 or not weights.keys() <= self.combiner.weights.keys():
             solve = self._solve if self.watch is None else self._solve_at_features
-            solve(batch, members, loss_weights, measured)
+            solve(batch, weights, losses)
         else:
-            self._reuse(batch, members, loss_weights)
+            self._reuse(batch, weights)
         if self.watch is not None:
             self.watch.tensors = []
-        batch.weights = {task: batch.weights[task] * self._last_weights.get(task, math.nan) for task in members}
+        batch.weights = {task: weight * self.combiner.weights.get(task, math.nan) for task, weight in weights.items()}
         self.num_steps += 1
         if self._look_again:
-            self._look_again, self._last_weights = False, {}
+            self._look_again, self.combiner.weights = False, {}
         return {}
 
-    def _solve(
-        self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
-    ) -> None:
-        rows = self.finite_rows(batch, self.rows(batch, members, loss_weights))
+    def _solve(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> None:
+        rows = self.finite_rows(batch, self.rows(batch, weights))
         if not rows.tasks:
             return
-        self.write_shared(self.combine(self.aggregator, rows, loss_weights, measured))
+        self.write_shared(self.combiner.combine(rows, losses, self.split.columns))
         self._free_heads(batch.zero_rows)
         self._scale_heads()
 
@@ -153,17 +131,17 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         Nor about a batch in which they have one again, so that the next is solved anew.
         """
         self._look_again = bool(tasks)
-        self._head_factors.update({task: 1.0 for task in tasks if self._head_factors.get(task) == 0})
+        factors = self.combiner.head_factors
+        factors.update({task: 1.0 for task in tasks if factors.get(task) == 0})
 
     def _scale_heads(self) -> None:
-        for task, factor in self._head_factors.items():
+        for task, factor in self.combiner.head_factors.items():
             for parameter in self.split.own(task):
                 if parameter.grad is not None:
                     parameter.grad *= factor
 
-    def _solve_at_features(
-        self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
-    ) -> None:
+    def _solve_at_features(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> None:
+        members = list(weights)
         rows = TaskRows.zeros(members, SharedLayout([]), self._device)
         for shares in batch.shares(members, keep=True):
             self.learn_parameters(members, shares)
@@ -172,14 +150,14 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
             if not self.split.shared.parameters and not self.split.nobodys():
                 self.watch.tensors = []  # nothing is shared that could be balanced
             one_pass = not self.precision.uses_scaler and self.watch.is_only_way(shares, self.split.shared.parameters)
-            losses = {task: loss * loss_weights[task] for task, loss in shares.items()}
+            weighted = {task: loss * weights[task] for task, loss in shares.items()}
             if one_pass:
                 # With its last reference each head's graph goes, once its gradients are taken.
                 batch.release(backwards=1)
                 shares.clear()
-            if losses:
+            if weighted:
                 own = self.split.own if one_pass else lambda task: []
-                rows = self.watch.rows(members, losses, own, self.split.others)
+                rows = self.watch.rows(members, weighted, own, self.split.others)
         products = torch.cat([gramian(rows.matrix).reshape(-1), torch.zeros(1)]).to(self._device)
         news = self.split.any_found(products, rows.found)
         gram = products[:-1].view(len(members), len(members))
@@ -190,22 +168,19 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
             batch.release()
             return
         rows = rows.select(members)
-        options = self._options(members, loss_weights, measured)
-        weights = self.reducer.broadcast(self.aggregator.weights(gram, **options), self._device)
-        weights = weights * self._factor(self.aggregator)
-        self._remember(self.aggregator, members, weights, options['losses'])
+        solution = self.combiner.solve(members, gram, losses, self._device)
         batch.zero_rows = [task for task, square in zip(members, gram.diagonal().tolist()) if square == 0]
         self._free_heads(batch.zero_rows)
         if not one_pass:
-            self._reuse(batch, members, loss_weights)
+            self._reuse(batch, {task: weights[task] for task in members})
             return
         for parameter, gradients in added.items():
             parameter.grad = None
-            weighted = [g * self._last_weights[task] for task, g in gradients.items() if task in members]
+            weighted = [g * self.combiner.weights[task] for task, g in gradients.items() if task in members]
             accumulate([parameter] * len(weighted), weighted)
         behind = [p for p in self.split.shared.parameters if p not in added]
         if rows.layout.parameters and behind:
-            self.watch.backward(weighted_sum(rows.matrix, weights), behind)
+            self.watch.backward(weighted_sum(rows.matrix, solution), behind)
         self._scale_heads()
         self.reducer.sum_gradients(self._trainable())
 
@@ -218,7 +193,6 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         """
         before = {parameter: task for task in members for parameter in self.split.own(task)}
         self.split.learn(found)
-        self._columns_changed()
         shared, added = set(self.split.shared.parameters), {}
         if not one_pass:
             return {}
@@ -233,56 +207,16 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
                 added.setdefault(parameter, {})[task] = parameter.grad
         return added
 
-    def _options(self, members: Sequence[str], loss_weights: dict[str, float], measured: Measurement) -> dict[str, Any]:
-        """What aggregators may ask for beside the gradients."""
-        places = torch.tensor([self.task_names.index(task) for task in members])
-        losses = measured.losses[places] * torch.tensor([loss_weights[task] for task in members]).double()
-        return dict(losses=losses, generator=self.generator, task_ids=places)
-
-    def _remember(self, aggregator: Any, members: Sequence[str], weights: Tensor | None, losses: Tensor) -> None:
-        """Keep the weights for the steps until the next solution, and the factors of the tasks' own gradients."""
-        self._last_weights = {} if weights is None else dict(zip(members, weights.tolist()))
-        factors = weights if self.heads == 'weighted' else None
-        if self.heads is None:
-            factors = aggregator.head_weights(weights, losses)
-        self._head_factors = {} if factors is None else dict(zip(members, factors.tolist()))
-
-    def combine(
-        self,
-        aggregator: Aggregator,
-        rows: TaskRows,
-        loss_weights: dict[str, float],
-        measured: Measurement,
-    ) -> Tensor:
-        """The update ``[D]`` that ``aggregator`` makes of ``rows``, decided by rank 0 and rescaled."""
-        options, matrix = self._options(rows.tasks, loss_weights, measured), rows.matrix
-        # Solvers and libraries may differ between hosts, so all ranks take rank 0's numbers.
-        if aggregator.gramian_only:
-            weights = self.reducer.broadcast(aggregator.weights(gramian(matrix), **options), self._device)
-            weights = weights * self._factor(aggregator)
-            update = weighted_sum(matrix, weights, dtype=torch.float32)
-        else:
-            # These work on the rows themselves, entry by entry, which takes a copy if the rows are of 16 bits.
-            update = aggregator(matrix.float(), **options)
-            update = self.reducer.broadcast(update, self._device) * self._factor(aggregator)
-            weights = aggregator.last_weights
-            weights = None if weights is None else weights * self._factor(aggregator)
-        self._remember(aggregator, rows.tasks, weights, options['losses'])
-        return update
-
-    def _factor(self, aggregator: Any) -> int:
-        return max(aggregator.rows_used, 1) if self.rescale == 'sum' and aggregator.scale == 'mean' else 1
-
-    def _reuse(self, batch: StepBatch, members: list[str], loss_weights: dict[str, float]) -> None:
+    def _reuse(self, batch: StepBatch, weights: dict[str, float]) -> None:
         """One backward of the losses weighted as at the last solution.
 
         Parameters that no task of this batch was seen to use count as shared; a further user of known ones shows at the
         next solution.
         """
         news = False
-        for shares in batch.shares(members):
-            self.learn_parameters(members, shares)
-            losses = {task: self.precision.scale(loss * loss_weights[task]) for task, loss in shares.items()}
+        for shares in batch.shares(weights):
+            self.learn_parameters(weights, shares)
+            losses = {task: self.precision.scale(loss * weights[task]) for task, loss in shares.items()}
             if not losses:
                 continue
             own = [parameter for task in losses for parameter in self.split.own(task)]
@@ -290,10 +224,10 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
             shared, unknown = self.split.shared.parameters, [*self.split.nobodys(), *absent]
             if own:
                 # Only the part of the graph that leads to the tasks' own parameters is walked here.
-                total = sum_of(loss * self._head_factors.get(task, 1.0) for task, loss in losses.items())
+                total = sum_of(loss * self.combiner.head_factors.get(task, 1.0) for task, loss in losses.items())
                 accumulate(own, torch.autograd.grad(total, own, retain_graph=True, allow_unused=True))
             if shared or unknown:
-                total = sum_of(loss * self._last_weights[task] for task, loss in losses.items())
+                total = sum_of(loss * self.combiner.weights[task] for task, loss in losses.items())
                 gradients = torch.autograd.grad(total, [*shared, *unknown], allow_unused=True)
                 accumulate([*shared, *unknown], gradients)
                 news |= any(gradient is not None for gradient in gradients[len(shared) :])
@@ -301,29 +235,12 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         self._look_again |= self.reducer.sum_gradients(self._trainable(), news)
 
     # ------------------------------------------------------------------ set-up, state
-    def _bind(self) -> None:
-        super()._bind()
-        self.aggregator.bind(self.task_names)
-
-    def _columns_changed(self) -> None:
-        self.kept.fit(self.split.columns)
-
     def strategy_state(self) -> dict[str, Any]:
         """States of aggregator and weighting, the last weights and the counter."""
-        return dict(
-            **super().strategy_state(),
-            aggregator=self.aggregator.state_dict(),
-            kept=self.kept.state_dict(),
-            last_weights=dict(self._last_weights),
-            head_factors=dict(self._head_factors),
-            num_steps=self.num_steps,
-        )
+        return dict(**super().strategy_state(), **self.combiner.state_dict(), num_steps=self.num_steps)
 
     def load_strategy_state(self, state: dict[str, Any]) -> None:
         """Restore :meth:`strategy_state`."""
         super().load_strategy_state(state)
-        self.aggregator.load_state_dict(state['aggregator'])
-        self.kept.load_state_dict(state.get('kept'))
-        self._last_weights = {task: float(weight) for task, weight in state['last_weights'].items()}
-        self._head_factors = {task: float(factor) for task, factor in state['head_factors'].items()}
+        self.combiner.load_state_dict(state)
         self.num_steps = int(state['num_steps'])

@@ -108,9 +108,7 @@ class StepOptimWrapper(SavedState):
         self._pending: list[Closure] = []
         self._saved_tasks: tuple[str, ...] | None = None
         self._strategy_to_load: dict[str, Any] | None = None
-        if self.task_names is not None:
-            with refusing('optim_wrapper'):
-                self._bind()
+        self._waits_for_tasks: list[Callable[[tuple[str, ...]], None]] = []
 
     # ------------------------------------------------------------------ entering a step
     @property
@@ -246,6 +244,14 @@ class StepOptimWrapper(SavedState):
         return None
 
     # ------------------------------------------------------------------ services for strategies
+    def when_tasks_are_known(self, use: Callable[[tuple[str, ...]], None]) -> None:
+        """Call ``use(tasks)``, now or once the first batch has told the names of the tasks."""
+        if self.task_names is None:
+            self._waits_for_tasks.append(use)
+            return
+        with refusing('optim_wrapper'):
+            use(self.task_names)
+
     def finish_step(self) -> bool:
         """Sum the gradients over ranks, step, and clear them; returns whether the weights moved."""
         self.reducer.sum_gradients(self._trainable())
@@ -334,12 +340,10 @@ class StepOptimWrapper(SavedState):
         if self._saved_tasks is not None and self._saved_tasks != tasks:
             raise UserError(other_tasks(self._saved_tasks, tasks))
         self.losses.fix(tasks)
-        with refusing('optim_wrapper'):
-            self._bind()
+        waiting, self._waits_for_tasks = self._waits_for_tasks, []
+        for use in waiting:
+            self.when_tasks_are_known(use)
         self._load_strategy()
-
-    def _bind(self) -> None:
-        """Called once when the task names are known; strategies set up what depends on them."""
 
     def _settle_seed(self, seed: int | None) -> int:
         if seed is None:

@@ -14,26 +14,52 @@ from mtl_plugins.errors import UserError
 
 from ..step.batch import StepBatch
 from ..step.task_rows import TaskRows
-from .aggregation import GradientAggregationOptimWrapper
+from .combining import RowCombiner
+from .rows import TaskGradientOptimWrapper
 
 TINY = 1e-12
+_ONLY = dict(interval=1, heads='sum', level='parameters')
+"""What configs may spell out although there is no choice."""
 
 
-class PerturbedOptimWrapper(GradientAggregationOptimWrapper):
+class PerturbedOptimWrapper(TaskGradientOptimWrapper):
     """What both methods share: ``rho``, moving weights and bringing them back bit by bit."""
 
     def __init__(
-        self, optimizer: Optimizer, aggregator: dict[str, Any] | None = None, rho: float = 0.05, **kwargs: Any
+        self,
+        optimizer: Optimizer,
+        aggregator: dict[str, Any] | None = None,
+        rho: float = 0.05,
+        rescale: str | None = 'sum',
+        **kwargs: Any,
     ) -> None:
         if not rho > 0:
             raise UserError(f'rho must be > 0, but got {rho!r}')
-        if kwargs.get('interval', 1) != 1:
-            raise UserError('sharpness-aware methods need the gradients of every step; use interval=1')
-        for name, only in (('heads', 'sum'), ('level', 'parameters')):
-            if kwargs.get(name, only) != only:
-                raise UserError(f'sharpness-aware methods know {name}={only!r} only, but got {kwargs[name]!r}')
+        for name, only in _ONLY.items():
+            if kwargs.pop(name, only) != only:
+                raise UserError(f'sharpness-aware methods have no {name}: leave it out, or use {name}={only!r}')
+        super().__init__(optimizer, **kwargs)
         self.rho = float(rho)
-        super().__init__(optimizer, aggregator or dict(type='Sum'), **{'heads': 'sum', **kwargs})
+        self.combiner = self._combiner(aggregator, rescale)
+
+    def _combiner(self, aggregator: dict[str, Any] | None, rescale: str | None) -> RowCombiner:
+        combiner = RowCombiner(aggregator or dict(type='Sum'), self.reducer, self.generator, rescale)
+        self.when_tasks_are_known(combiner.aggregator.bind)
+        return combiner
+
+    @property
+    def method_parts(self) -> tuple[str, ...]:
+        """The loss weighting and the aggregator."""
+        return type(self.weighting).__name__, type(self.combiner.aggregator).__name__
+
+    def strategy_state(self) -> dict[str, Any]:
+        """As the base, with the state of the combiner."""
+        return dict(**super().strategy_state(), **self.combiner.state_dict())
+
+    def load_strategy_state(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`strategy_state`."""
+        super().load_strategy_state(state)
+        self.combiner.load_state_dict(state)
 
     @contextmanager
     def moved(self, parameters: Sequence[nn.Parameter], directions: Sequence[Tensor]) -> Iterator[None]:
@@ -89,7 +115,7 @@ class PerturbedOptimWrapper(GradientAggregationOptimWrapper):
                     if not usable:
                         batch.release()
                         continue
-                    rows.append(self.rows(batch, [task], weights).matrix)
+                    rows.append(self.rows(batch, {task: weights[task]}).matrix)
                     taken.append(task)
         finally:
             self.settled = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,14 +12,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError
-from mtl_plugins.registry import WEIGHTINGS
 
-from ..methods import build_part
-from ..step.batch import Measurement, StepBatch
+from ..step.batch import StepBatch
 from ..step.gradients import ParameterSplit, SharedLayout, accumulate
 from ..step.task_rows import TaskRows
 from .base import StepOptimWrapper
-from .weighted_sum import refuse_grad_norms, task_weights
+from .weighted_sum import build_weighting, task_weights
 
 ROW_DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
 
@@ -47,14 +45,14 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
     ) -> None:
         if row_dtype not in ROW_DTYPES:
             raise UserError(f'row_dtype must be one of {list(ROW_DTYPES)}, but got {row_dtype!r}')
-        self.weighting = build_part(WEIGHTINGS, weighting or dict(type='EqualWeighting'), 'weighting')
-        refuse_grad_norms(self.weighting, type(self).__name__)
+        super().__init__(optimizer, **kwargs)
+        self.weighting = build_weighting(weighting, type(self).__name__)
+        self.when_tasks_are_known(self.weighting.bind)
         self.row_dtype = ROW_DTYPES[row_dtype]
         self.split: ParameterSplit | None = None
         self.settled = False
         self._said_memory = False
         self._saved_parameters: dict[str, list[str]] = {}
-        super().__init__(optimizer, **kwargs)
 
     def _step_tasks(self, batch: StepBatch) -> None:
         self.weighting.begin_step(self.generator)
@@ -64,57 +62,55 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
             batch.release()
             return
         weights = task_weights(self.weighting, measured, self.task_names)
-        batch.weights.update({task: weights[task] for task in members})
-        moved = self.step(**self.set_gradients(batch, members, weights, measured))
+        losses = measured.losses * torch.tensor(list(weights.values()), dtype=torch.float64)
+        weights = {task: weights[task] for task in members}
+        batch.weights.update(weights)
+        moved = self.step(**self.set_gradients(batch, weights, losses))
         self.zero_grad()
         self.advance(self.weighting, batch, measured, moved)
 
     @abstractmethod
-    def set_gradients(
-        self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
-    ) -> dict[str, Any]:
+    def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> dict[str, Any]:
         """Give every parameter the gradient to step along, summed over ranks and with loss scale.
 
         Args:
-            batch: Freshly measured with a graph for ``members``.
-            members: Usable tasks, at least one.
-            loss_weights: Factor per task.
-            measured: The losses.
+            batch: Freshly measured with a graph for the usable tasks.
+            weights: Usable task -> factor on its loss; at least one.
+            losses: ``[K]`` float64: the losses of all tasks times their factors.
 
         Returns:
             Keyword arguments of the optimizer's step.
         """
 
-    def rows(self, batch: StepBatch, members: Sequence[str], loss_weights: Mapping[str, float]) -> TaskRows:
-        """Averaged gradients of the members' weighted losses.
+    def rows(self, batch: StepBatch, weights: Mapping[str, float]) -> TaskRows:
+        """Averaged gradients of the weighted losses.
 
         Where a gradient arrives at a parameter that its task was not known to reach, on any rank, the rows that come
         back are laid out anew, unless they are to be compared with earlier rows of this step (``settled``): what only
         shows there is left to the next batch.
 
         Args:
-            batch: Freshly measured with a graph for ``members``.
-            members: Usable tasks.
-            loss_weights: Factor per task.
+            batch: Freshly measured with a graph for these tasks.
+            weights: Usable task -> factor on its loss.
 
         Returns:
-            Rows on the optimizer's device, without loss scale. The gradients of the members' own parameters are in
+            Rows on the optimizer's device, without loss scale. The gradients of the tasks' own parameters are in
             their ``.grad``, with loss scale, ready for the step.
         """
         rows: Any = None
-        for shares in batch.shares(members, backwards=len(members)):
+        for shares in batch.shares(weights, backwards=len(weights)):
             if rows is None:
                 if not self.settled:
-                    self.learn_parameters(members, shares)
-                rows = TaskRows.zeros(members, self.split.shared, self._device, self.row_dtype)
+                    self.learn_parameters(weights, shares)
+                rows = TaskRows.zeros(weights, self.split.shared, self._device, self.row_dtype)
                 self._say_memory(rows.matrix)
             # The last reference to a task's part of the graph moves along.
-            losses = {task: self.precision.scale(shares.pop(task) * loss_weights[task]) for task in list(shares)}
+            losses = {task: self.precision.scale(shares.pop(task) * weights[task]) for task in list(shares)}
             rows.add(losses, self.split.own, self.split.others, direct=True)
         if self.split.any_found(rows.flat, rows.found) and not self.settled:
             rows = self._lay_out_anew(rows)
         # Only what this call added: gradients of other tasks may lie there, summed already.
-        self.reducer.sum_gradients([parameter for task in members for parameter in self.split.own(task)])
+        self.reducer.sum_gradients([parameter for task in weights for parameter in self.split.own(task)])
         if self.precision.uses_scaler:
             rows.matrix.div_(self.precision.loss_scale)
         return rows
@@ -123,7 +119,6 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         """The rows with columns for parameters that turned out to be shared; rank-averaged as those that were there."""
         own, found = {task: set(self.split.own(task)) for task in rows.tasks}, rows.found
         self.split.learn(found)
-        self._columns_changed()
         columns = rows.layout.parts(rows.matrix)
         added = SharedLayout([p for p in self.split.shared.parameters if p not in columns])
         parts = rows.matrix.new_zeros(len(rows.tasks), added.width)
@@ -179,16 +174,12 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         """Make ``update`` ``[D]`` the gradient of the shared parameters."""
         self.split.shared.write(update * self.precision.loss_scale if self.precision.uses_scaler else update)
 
-    def learn_parameters(self, members: Sequence[str], shares: Mapping[str, Tensor]) -> None:
+    def learn_parameters(self, members: Collection[str], shares: Mapping[str, Tensor]) -> None:
         """Find out which of the parameters that are trainable now are shared."""
         if self.split is None:
             self.split = ParameterSplit(self.parameter_table(), self.reducer, self._saved_parameters)
         self.split.follow(self._trainable())
         self.split.update(members, shares)
-        self._columns_changed()
-
-    def _columns_changed(self) -> None:
-        """Called whenever the columns of the rows may have changed, before a method sees rows."""
 
     def _say_memory(self, rows: Tensor) -> None:
         if self._said_memory:
@@ -200,9 +191,6 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
             f'{rows.numel() * rows.element_size() / 2**20:.1f} MiB for the gradients of {rows.shape[0]} tasks',
             logger='current',
         )
-
-    def _bind(self) -> None:
-        self.weighting.bind(self.task_names)
 
     def strategy_state(self) -> dict[str, Any]:
         """State of the weighting, and which task uses which parameters."""

@@ -13,7 +13,7 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
-from ..step.batch import Measurement, StepBatch
+from ..step.batch import StepBatch
 from ..step.gradients import SharedLayout
 from ..step.nonfinite import all_finite
 from ..step.task_rows import TaskRows
@@ -61,20 +61,18 @@ class SAMOOptimWrapper(PerturbedOptimWrapper):
             raise UserError(f'beta must lie in [0, 1], but got {beta!r}')
         if not mu > 0:
             raise UserError(f'mu must be > 0, but got {mu!r}')
-        self.beta, self.mu, self.layerwise = float(beta), float(mu), bool(layerwise)
         super().__init__(optimizer, aggregator, rho, **kwargs)
+        self.beta, self.mu, self.layerwise = float(beta), float(mu), bool(layerwise)
 
     def cost_per_batch(self) -> StepCost:
         """1 + K forwards with graph, 2 K without, 1 + K backwards."""
         tasks = len(self.task_names) if self.task_names else 1
         return StepCost(1 + tasks, 1 + tasks, 1, 2 * tasks)
 
-    def set_gradients(
-        self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
-    ) -> dict[str, Any]:
+    def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> dict[str, Any]:
         """The gradients at the perturbed points, combined."""
-        self.num_steps += 1
-        mean = self._mean_gradient(batch, members, loss_weights)
+        members = list(weights)
+        mean = self._mean_gradient(batch, weights)
         if not all_finite([p.grad for p in self._trainable() if p.grad is not None]):
             # The tasks cannot be told apart in a mean, so the step is skipped: by the scaler, or by step() and counted.
             return {}
@@ -85,17 +83,17 @@ class SAMOOptimWrapper(PerturbedOptimWrapper):
             mixed = [(1 - self.beta) * g + self.beta * e for g, e in zip(mean, estimate)]
             shared = self.ascent(self.split.shared.parameters, mixed)
             directions.append([*shared, *self.ascent(self.split.own(task), own[task])])
-        rows = self.perturbed_rows(batch, members, directions, loss_weights)
+        rows = self.perturbed_rows(batch, members, directions, weights)
         if rows.tasks:
-            self.write_shared(self.combine(self.aggregator, rows, loss_weights, measured))
+            self.write_shared(self.combiner.combine(rows, losses, self.split.columns))
         return {}
 
-    def _mean_gradient(self, batch: StepBatch, members: list[str], weights: dict[str, float]) -> list[Tensor]:
+    def _mean_gradient(self, batch: StepBatch, weights: dict[str, float]) -> list[Tensor]:
         """Gradient of the mean loss: one tensor per shared parameter; the own parts are left in ``.grad``."""
-        share = {task: weights[task] / len(members) for task in members}
-        news = TaskRows.zeros(members, SharedLayout([]), self._device)
-        for shares in batch.shares(members):
-            self.learn_parameters(members, shares)
+        share = {task: weight / len(weights) for task, weight in weights.items()}
+        news = TaskRows.zeros(weights, SharedLayout([]), self._device)
+        for shares in batch.shares(weights):
+            self.learn_parameters(weights, shares)
             # A sum of losses does not tell whose gradient arrives; what nobody reaches costs nothing to ask for.
             news.add(dict(shares), others=self.split.others, keep=True)
             if shares:
@@ -103,7 +101,6 @@ class SAMOOptimWrapper(PerturbedOptimWrapper):
                 self.precision.scale(total).backward()
         if self.reducer.sum_gradients(self._trainable(), any(news.found.values())):
             self.split.learn(news.found)
-            self._columns_changed()
         return [
             torch.zeros_like(p) if p.grad is None else p.grad / self.precision.loss_scale
             for p in self.split.shared.parameters

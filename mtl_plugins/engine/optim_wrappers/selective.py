@@ -11,13 +11,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.methods.affinity import ProximalAffinity
 from mtl_plugins.methods.catalogue import StepCost
-from mtl_plugins.registry import AFFINITIES, GROUPERS, OPTIM_WRAPPERS, WEIGHTINGS
+from mtl_plugins.methods.grouping import Grouper
+from mtl_plugins.registry import AFFINITIES, GROUPERS, OPTIM_WRAPPERS
 
 from ..methods import build_part
 from ..step.batch import StepBatch
 from .base import StepOptimWrapper
-from .weighted_sum import refuse_grad_norms, task_weights
+from .weighted_sum import build_weighting, task_weights
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -74,11 +76,11 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         ):
             if not isinstance(value, int) or value < least:
                 raise UserError(f'{name} must be an integer >= {least}, but got {value!r}')
-        self.grouper = build_part(GROUPERS, grouper or dict(type='AffinityPropagation'), 'grouper')
-        self.weighting = build_part(WEIGHTINGS, weighting or dict(type='EqualWeighting'), 'weighting')
-        refuse_grad_norms(self.weighting, type(self).__name__)
+        super().__init__(optimizer, same_noise=same_noise, **kwargs)
+        self.grouper: Grouper = build_part(GROUPERS, grouper or dict(type='AffinityPropagation'), 'grouper')
+        self.weighting = build_weighting(weighting, type(self).__name__)
         self._affinity_cfg = dict(affinity or dict(type='ProximalAffinity'))
-        self.affinity = None
+        self.affinity: ProximalAffinity | None = None
         self.warmup_iters = warmup_iters
         self.regroup_interval = regroup_interval
         self.probe_interval = probe_interval
@@ -89,7 +91,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         self._waiting: list[list[int]] = []
         self._order: list[list[int]] | None = None
         self._check_probe()
-        super().__init__(optimizer, same_noise=same_noise, **kwargs)
+        self.when_tasks_are_known(self._set_up)
 
     # ------------------------------------------------------------------ groups
     @property
@@ -184,12 +186,11 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         return self.probe_interval > 0 and self.num_steps % self.probe_interval == 0
 
     # ------------------------------------------------------------------ set-up, state
-    def _bind(self) -> None:
-        num_tasks = len(self.task_names)
-        self.affinity = build_part(AFFINITIES, self._affinity_cfg, 'affinity', num_tasks=num_tasks)
-        self.grouper.bind(self.task_names)
-        self.weighting.bind(self.task_names)
-        self.groups = [[task] for task in range(num_tasks)]
+    def _set_up(self, tasks: tuple[str, ...]) -> None:
+        self.affinity = build_part(AFFINITIES, self._affinity_cfg, 'affinity', num_tasks=len(tasks))
+        self.grouper.bind(tasks)
+        self.weighting.bind(tasks)
+        self.groups = [[task] for task in range(len(tasks))]
 
     def _check_probe(self) -> None:
         """One group per batch leaves no second forward to compare with, so a probe must measure it."""

@@ -10,11 +10,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_plugins.methods.catalogue import StepCost
-from mtl_plugins.registry import AGGREGATORS, OPTIM_WRAPPERS
+from mtl_plugins.registry import OPTIM_WRAPPERS
 
-from ..methods import build_part
-from ..step.batch import Measurement, StepBatch
-from ..step.kept_columns import KeptColumns
+from ..step.batch import StepBatch
 from ..step.task_rows import TaskRows
 from .perturbation import TINY, PerturbedOptimWrapper
 
@@ -50,13 +48,13 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
         aggregator: dict[str, Any] | None = None,
         rho: float = 0.05,
         adaptive: bool = False,
+        rescale: str | None = 'sum',
         **kwargs: Any,
     ) -> None:
+        super().__init__(optimizer, aggregator, rho, rescale, **kwargs)
         # Methods with state keep one for each part.
-        self.flat_aggregator = build_part(AGGREGATORS, aggregator or dict(type='Sum'), 'aggregator')
-        self.kept_flat = KeptColumns(self.flat_aggregator.buffer)
+        self.flat = self._combiner(aggregator, rescale)
         self.adaptive = bool(adaptive)
-        super().__init__(optimizer, aggregator, rho, **kwargs)
 
     def cost_per_batch(self) -> StepCost:
         """1 + K forwards, 2 K backwards."""
@@ -71,12 +69,9 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
         norm = torch.stack([each.norm() for each in scaled]).norm() + TINY
         return [p.detach().square() * g * (self.rho / norm) for p, g in zip(parameters, gradients)]
 
-    def set_gradients(
-        self, batch: StepBatch, members: list[str], loss_weights: dict[str, float], measured: Measurement
-    ) -> dict[str, Any]:
+    def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> dict[str, Any]:
         """The loss part and the flat part, each combined by its own aggregator."""
-        self.num_steps += 1
-        rows = self.finite_rows(batch, self.rows(batch, members, loss_weights))
+        rows = self.finite_rows(batch, self.rows(batch, weights))
         if not rows.tasks:
             return {}
         own = self.take_own_gradients(rows.tasks)
@@ -88,29 +83,20 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
             ]
             for task, row in zip(rows.tasks, rows.matrix)
         ]
-        moved = self.perturbed_rows(batch, rows.tasks, directions, loss_weights)
+        moved = self.perturbed_rows(batch, rows.tasks, directions, weights)
         if moved.tasks:
             rows = rows.select(moved.tasks)
             flat = TaskRows(rows.tasks, moved.matrix - rows.matrix, shared)
-            update = self.combine(self.aggregator, rows, loss_weights, measured)
-            self.write_shared(update + self.combine(self.flat_aggregator, flat, loss_weights, measured))
+            update = self.combiner.combine(rows, losses, self.split.columns)
+            self.write_shared(update + self.flat.combine(flat, losses, self.split.columns))
         return {}
-
-    def _bind(self) -> None:
-        super()._bind()
-        self.flat_aggregator.bind(self.task_names)
-
-    def _columns_changed(self) -> None:
-        super()._columns_changed()
-        self.kept_flat.fit(self.split.columns)
 
     def strategy_state(self) -> dict[str, Any]:
         """As the base, with the flat part's aggregator."""
-        flat = dict(flat_aggregator=self.flat_aggregator.state_dict(), kept_flat=self.kept_flat.state_dict())
-        return dict(**super().strategy_state(), **flat)
+        flat = self.flat.state_dict()
+        return dict(**super().strategy_state(), flat_aggregator=flat['aggregator'], kept_flat=flat['kept'])
 
     def load_strategy_state(self, state: dict[str, Any]) -> None:
         """Restore :meth:`strategy_state`."""
         super().load_strategy_state(state)
-        self.flat_aggregator.load_state_dict(state['flat_aggregator'])
-        self.kept_flat.load_state_dict(state.get('kept_flat'))
+        self.flat.load_state_dict({**state, 'aggregator': state['flat_aggregator'], 'kept': state.get('kept_flat')})

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError, UserRuntimeError
 from mtl_plugins.methods.catalogue import StepCost
+from mtl_plugins.methods.weighting import Weighting
 from mtl_plugins.registry import OPTIM_WRAPPERS, WEIGHTINGS
 
 from ..methods import build_part
@@ -17,6 +18,8 @@ from ..step.batch import Measurement, StepBatch
 from ..step.grad_norms import gradient_norms
 from ..step.gradients import ParameterSplit
 from .base import StepOptimWrapper
+
+EQUAL = dict(type='EqualWeighting')
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -47,18 +50,19 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
     ) -> None:
         if not isinstance(passes, int) or passes < 1:
             raise UserError(f'passes must be an integer >= 1, but got {passes!r}')
-        self.weighting = build_part(WEIGHTINGS, weighting or dict(type='EqualWeighting'), 'weighting')
+        super().__init__(optimizer, **kwargs)
+        self.weighting: Weighting = build_part(WEIGHTINGS, weighting or EQUAL, 'weighting')
+        self.when_tasks_are_known(self.weighting.bind)
         self.passes = passes
         self.maps_parameters = self.weighting.needs_grad_norms
         self._split: ParameterSplit | None = None
         self._saved_parameters: dict[str, list[str]] = {}
         self.shared_layer = shared_layer
-        if self.weighting.needs_grad_norms and kwargs.get('accumulative_counts', 1) != 1:
+        if self.weighting.needs_grad_norms and self._accumulative_counts != 1:
             raise UserError(
                 f'{type(self.weighting).__name__} needs the gradient norms of the whole batch before its backward, '
                 'which gradient accumulation cannot give: use accumulative_counts=1'
             )
-        super().__init__(optimizer, **kwargs)
 
     @property
     def method_parts(self) -> tuple[str, ...]:
@@ -69,9 +73,6 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
         """``passes`` forwards and backwards; a weighting that wants the losses after the step adds a forward."""
         probes = self.passes if self.weighting.needs_after_step else 0
         return StepCost(self.passes, self.passes, self.passes, Fraction(probes))
-
-    def _bind(self) -> None:
-        self.weighting.bind(self.task_names)
 
     def _step_tasks(self, batch: StepBatch) -> None:
         for _ in range(self.passes):
@@ -115,17 +116,19 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
         self._split = None
 
 
-def refuse_grad_norms(weighting: Any, wrapper: str) -> None:
-    """Raise a ValueError if a weighting asks for what only :class:`MultiTaskOptimWrapper` measures."""
+def build_weighting(cfg: dict[str, Any] | None, wrapper: str) -> Weighting:
+    """A weighting; raises a UserError if it asks for what only :class:`MultiTaskOptimWrapper` measures."""
+    weighting = build_part(WEIGHTINGS, cfg or EQUAL, 'weighting')
     if weighting.needs_grad_norms:
         raise UserError(
             f'{type(weighting).__name__} needs the gradient norms on the last shared layer before the one backward of '
             f'the weighted sum, which {wrapper} does not make: use type="mtl_plugins.MultiTaskOptimWrapper", or '
             'another weighting'
         )
+    return weighting
 
 
-def task_weights(weighting: Any, measured: Measurement, tasks: tuple[str, ...]) -> dict[str, float]:
+def task_weights(weighting: Weighting, measured: Measurement, tasks: tuple[str, ...]) -> dict[str, float]:
     """The weights of the usable tasks as ``{task: weight}``."""
     losses = torch.nan_to_num(measured.losses, nan=0.0)
     return dict(zip(tasks, weighting.weights(losses, measured.usable).tolist()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -112,7 +112,7 @@ class ParameterSplit:
         self._table.name_all(trainable)
         self._map()
 
-    def update(self, present: Sequence[str], losses: Mapping[str, Tensor]) -> None:
+    def update(self, present: Collection[str], losses: Mapping[str, Tensor]) -> None:
         """Learn about tasks that are present for the first time; a collective call then.
 
         Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ class TaskRows:
         found: Gradients that arrived at parameters which the task was not known to reach.
     """
 
-    def __init__(self, tasks: Sequence[str], matrix: Tensor, layout: SharedLayout) -> None:
+    def __init__(self, tasks: Iterable[str], matrix: Tensor, layout: SharedLayout) -> None:
         self.tasks = list(tasks)
         self.matrix = matrix
         self.layout = layout
@@ -30,7 +30,7 @@ class TaskRows:
 
     @classmethod
     def zeros(
-        cls, tasks: Sequence[str], layout: SharedLayout, device: torch.device, dtype: torch.dtype = torch.float32
+        cls, tasks: Collection[str], layout: SharedLayout, device: torch.device, dtype: torch.dtype = torch.float32
     ) -> TaskRows:
         """Rows to add to; their numbers and one more lie side by side in ``flat``, for one sum over ranks."""
         flat = torch.zeros(len(tasks) * layout.width + 1, dtype=dtype, device=device)

@@ -1,0 +1,133 @@
+"""The combining of rows: one update from one gradient per task, the same on all ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtl_plugins.errors import UserError
+from mtl_plugins.methods.aggregation import Aggregator
+from mtl_plugins.methods.aggregation.rows import gramian, weighted_sum
+from mtl_plugins.registry import AGGREGATORS
+
+from ..methods import build_part
+from ..step.kept_columns import KeptColumns
+from ..step.reduction import Reducer
+from ..step.task_rows import TaskRows
+
+HEADS = ('sum', 'weighted', None)
+RESCALE = ('sum', None)
+
+
+class RowCombiner:
+    """An aggregator, its scale, and what its solutions say beyond the update.
+
+    Args:
+        cfg: Config of the aggregator.
+        reducer: Exchanges numbers with the other ranks.
+        generator: For the methods that draw random numbers.
+        rescale: See :class:`.aggregation.GradientAggregationOptimWrapper`.
+        heads: See there.
+
+    Attributes:
+        aggregator: Has to be bound to the tasks before the first call.
+        weights: Task -> its weight in the last solution; empty if the update is no weighted sum.
+        head_factors: Task -> factor on the gradients of its own parameters; empty for ones.
+
+    Raises:
+        UserError: If an argument is out of range or does not suit the aggregator.
+    """
+
+    def __init__(
+        self,
+        cfg: dict[str, Any],
+        reducer: Reducer,
+        generator: torch.Generator,
+        rescale: str | None = 'sum',
+        heads: str | None = 'sum',
+    ) -> None:
+        self.aggregator: Aggregator = build_part(AGGREGATORS, cfg, 'aggregator')
+        name = type(self.aggregator).__name__
+        if not getattr(self.aggregator, 'single_batch', True):
+            raise UserError(
+                f'{name} wants gradients of three independent batches per step, which the training step does not '
+                'make: set single_batch=True to let one batch stand for all three'
+            )
+        if rescale not in RESCALE:
+            raise UserError(f'rescale must be one of {RESCALE}, but got {rescale!r}')
+        if heads not in HEADS:
+            raise UserError(f'heads must be one of {HEADS}, but got {heads!r}')
+        if heads == 'weighted' and not self.aggregator.gives_weights:
+            raise UserError(f"heads='weighted': {name} has no weight per task; use heads='sum'")
+        self._reducer = reducer
+        self._generator = generator
+        self._rescale = rescale
+        self._heads = heads
+        self._kept = KeptColumns(self.aggregator.buffer)
+        self.weights: dict[str, float] = {}
+        self.head_factors: dict[str, float] = {}
+
+    def combine(self, rows: TaskRows, losses: Tensor, columns: Mapping[str, int]) -> Tensor:
+        """The update ``[D]``.
+
+        Args:
+            rows: Finite, on the device that ranks communicate on.
+            losses: ``[K]``, of all tasks.
+            columns: Name and width of the rows' column blocks.
+        """
+        self._kept.fit(columns)
+        matrix = rows.matrix
+        if self.aggregator.gramian_only:
+            weights = self.solve(rows.tasks, gramian(matrix), losses, matrix.device)
+            return weighted_sum(matrix, weights, dtype=torch.float32)
+        # These work on the rows themselves, entry by entry, which takes a copy if the rows are of 16 bits.
+        update = self.aggregator(matrix.float(), **self._options(rows.tasks, losses))
+        update = self._reducer.broadcast(update, matrix.device) * self._factor()
+        weights = self.aggregator.last_weights
+        self._remember(rows.tasks, None if weights is None else weights * self._factor(), losses)
+        return update
+
+    def solve(self, tasks: Sequence[str], gram: Tensor, losses: Tensor, device: torch.device) -> Tensor:
+        """The weights of these tasks' rows by a Gramian method, from their products ``[K_present, K_present]``."""
+        # Solvers and libraries may differ between hosts, so all ranks take rank 0's numbers.
+        weights = self.aggregator.weights(gram, **self._options(tasks, losses))
+        weights = self._reducer.broadcast(weights, device) * self._factor()
+        self._remember(tasks, weights, losses)
+        return weights
+
+    def _options(self, tasks: Sequence[str], losses: Tensor) -> dict[str, Any]:
+        """What aggregators may ask for beside the gradients."""
+        ids = self._ids(tasks)
+        return dict(losses=losses[ids], generator=self._generator, task_ids=ids)
+
+    def _ids(self, tasks: Sequence[str]) -> Tensor:
+        return torch.tensor([self.aggregator.tasks.index(task) for task in tasks])
+
+    def _factor(self) -> int:
+        return max(self.aggregator.rows_used, 1) if self._rescale == 'sum' and self.aggregator.scale == 'mean' else 1
+
+    def _remember(self, tasks: Sequence[str], weights: Tensor | None, losses: Tensor) -> None:
+        self.weights = {} if weights is None else dict(zip(tasks, weights.tolist()))
+        factors = weights if self._heads == 'weighted' else None
+        if self._heads is None:
+            factors = self.aggregator.head_weights(weights, losses[self._ids(tasks)])
+        self.head_factors = {} if factors is None else dict(zip(tasks, factors.tolist()))
+
+    def state_dict(self) -> dict[str, Any]:
+        """States of the aggregator and its memory, and the last weights."""
+        return dict(
+            aggregator=self.aggregator.state_dict(),
+            kept=self._kept.state_dict(),
+            last_weights=dict(self.weights),
+            head_factors=dict(self.head_factors),
+        )
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        self.aggregator.load_state_dict(state['aggregator'])
+        self._kept.load_state_dict(state.get('kept'))
+        self.weights = {task: float(weight) for task, weight in state['last_weights'].items()}
+        self.head_factors = {task: float(factor) for task, factor in state['head_factors'].items()}
