@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,12 +13,10 @@ from mtl_plugins.methods import affinity, aggregation, grouping, weighting
 from mtl_plugins.methods.naming import near_names
 from mtl_plugins.registry import AFFINITIES, AGGREGATORS, GROUPERS, WEIGHTINGS
 
-_ABSTRACT = {'Aggregator', 'GramianAggregator', 'Grouper', 'RowAggregator', 'SimilarityGrouper', 'Weighting'}
-
 
 def _register(registry: Registry, module: Any) -> None:
     for name in module.__all__:
-        if name not in _ABSTRACT:
+        if not inspect.isabstract(getattr(module, name)):
             registry.register_module(name=name, module=getattr(module, name))
 
 

@@ -1,22 +1,8 @@
-"""Groupers: from an affinity map to a partition of the tasks."""
+"""Groupers: from the affinity of the tasks to groups. Every class of a module here is exported."""
 
-from .affinity_propagation import AffinityPropagation
-from .all_tasks import AllTasks
-from .base import Grouper, SimilarityGrouper
-from .fixed import Fixed
-from .positive_affinity import PositiveAffinity
-from .random import Random
-from .released import Released
-from .singletons import Singletons
+from ..exports import classes_in
+from .base import Grouper
 
-__all__ = [
-    'AffinityPropagation',
-    'AllTasks',
-    'Fixed',
-    'Grouper',
-    'PositiveAffinity',
-    'Random',
-    'Released',
-    'SimilarityGrouper',
-    'Singletons',
-]
+_CLASSES = classes_in(__name__, __path__, Grouper)
+globals().update(_CLASSES)
+__all__ = list(_CLASSES)

@@ -1,33 +1,8 @@
-"""Weightings: from the losses to one weight per task."""
+"""Weightings: from the losses to one weight per task. Every class of a module here is exported."""
 
+from ..exports import classes_in
 from .base import Weighting
-from .bmtl import BMTL
-from .dtp import DTP
-from .dwa import DWA
-from .emtl import EMTL
-from .equal import EqualWeighting
-from .famo import FAMO
-from .gls import GLS
-from .gradnorm import GradNorm
-from .imtl_l import IMTLL
-from .rlw import RLW
-from .slaw import SLAW
-from .stch import STCH
-from .uncertainty import UncertaintyWeighting
 
-__all__ = [
-    'BMTL',
-    'DTP',
-    'DWA',
-    'EMTL',
-    'FAMO',
-    'GLS',
-    'IMTLL',
-    'RLW',
-    'SLAW',
-    'STCH',
-    'EqualWeighting',
-    'GradNorm',
-    'UncertaintyWeighting',
-    'Weighting',
-]
+_CLASSES = classes_in(__name__, __path__, Weighting)
+globals().update(_CLASSES)
+__all__ = list(_CLASSES)

@@ -32,6 +32,8 @@ CASES = {
     'gradnorm softmax': (weighting.GradNorm, dict(form='softmax', reference=dict(t0=1.5))),
     'emtl': (weighting.EMTL, {}),
 }
+_COVERED = {kind.__name__ for kind, _ in CASES.values()} | {'Weighting'}
+CASES.update({name: (getattr(weighting, name), {}) for name in weighting.__all__ if name not in _COVERED})
 ASYMMETRIC = {'uw forms', 'dtp loss', 'stch preferences', 'gradnorm softmax'}
 
 
