@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from mtl_plugins.engine.hooks.cost import cost_line
 from mtl_plugins.engine.optim_wrappers import StepOptimWrapper
 from mtl_plugins.engine.step.batch_norm import batch_norms
+from mtl_plugins.engine.step.capture import loss_forward, watching_losses
 from mtl_plugins.engine.step.losses import LossTable, is_loss_key
 from mtl_plugins.engine.step.parameters import ParameterTable
+from mtl_plugins.engine.step.precision import Precision
 from mtl_plugins.errors import UserRuntimeError
 from mtl_plugins.runtime.memory import PeakMemory, format_bytes, tensor_bytes
 
@@ -106,18 +108,15 @@ def first_losses(model: nn.Module) -> Iterator[dict[str, Any]]:
     """Collects the loss dict of the first ``mode='loss'`` forward inside, as numbers."""
     found: dict[str, Any] = {}
 
-    def after(module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
-        if kwargs.get('mode') == 'loss' and isinstance(output, Mapping) and not found:
+    def after(args: tuple, kwargs: dict[str, Any], output: Any) -> None:
+        if isinstance(output, Mapping) and not found:
             for key, value in output.items():
                 parts = value if isinstance(value, (list, tuple)) else [value]
                 parts = [part.detach().float() for part in parts if isinstance(part, Tensor) and part.numel()]
                 found[key] = sum(float(part.mean() if is_loss_key(key) else part.sum()) for part in parts)
 
-    handle = model.register_forward_hook(after, with_kwargs=True)
-    try:
+    with watching_losses(model, after):
         yield found
-    finally:
-        handle.remove()
 
 
 def _show_losses(step: Step, losses: dict[str, float], wrapper: OptimWrapper) -> None:
@@ -186,38 +185,12 @@ def _show_batch_norm(step: Step, model: nn.Module, wrapper: OptimWrapper) -> Non
     step.say(f"{layers} BatchNorm layers, bn_stats='{wrapper.bn_stats}': {what[wrapper.bn_stats]}")
 
 
-class _GraphProbe(OptimWrapper):
-    """An optimizer wrapper that lets ``train_step`` run with a graph for all tasks, and moves nothing."""
-
-    def __init__(self, model: nn.Module, wrapper: OptimWrapper) -> None:
-        super().__init__(torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.0))
-        self._precision = getattr(wrapper, 'precision', None)
-
-    @contextmanager
-    def optim_context(self, model: nn.Module) -> Iterator[None]:
-        if self._precision is None:
-            yield
-            return
-        with self._precision.autocast(next(model.parameters()).device.type):
-            yield
-
-    def update_params(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Do nothing."""
-
-
 def show_parameters(step: Step, model: nn.Module, wrapper: OptimWrapper, batch: Any) -> None:
     """Which parameters are shared, belong to one task, or are reached by no loss."""
     table, losses = ParameterTable(model), loss_table(wrapper)
-
-    def after(module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
-        if kwargs.get('mode') == 'loss':
-            table.observe(losses.collect(output))
-
-    handle = model.register_forward_hook(after, with_kwargs=True)
-    try:
-        model.train_step(copy.deepcopy(batch), _GraphProbe(model, wrapper))
-    finally:
-        handle.remove()
+    precision = wrapper.precision if isinstance(wrapper, StepOptimWrapper) else Precision()
+    with precision.autocast(next(model.parameters()).device.type):
+        table.observe(losses.collect(loss_forward(model, copy.deepcopy(batch))))
     sizes = {name: p.numel() for name, p in model.named_parameters()}
     tasks = [task for task in losses.tasks or sorted(table.seen) if task in table.seen]
     groups = [('shared', table.shared())] + [(f'{task} alone', table.own(task)) for task in tasks]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from mtl_plugins.runtime.hooks.rng_state import get_rng_state, set_rng_state
 
 from ..optim_wrappers import StepOptimWrapper
 from ..step.batch import StepBatch
+from ..step.capture import loss_forward
 from ..step.gradients import ParameterSplit
 from ..step.losses import LossTable, TaskLosses
 from ..step.nonfinite import NonFiniteGuard
@@ -72,11 +73,9 @@ class GramProbe:
 
     def _forward(self, data_batch: Any) -> tuple[TaskLosses, float]:
         """The losses with graph, and the factor that they need before they are differentiated."""
-        model = self._model
-        data = model.data_preprocessor(data_batch, True)
         # A forward of its own autocast context: within one context, casts of weights are cached.
         with self._precision():
-            out = model(**data, mode='loss') if isinstance(data, Mapping) else model(*data, mode='loss')
+            out = loss_forward(self._model, data_batch)
             device = self._device.type
             half = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) is torch.float16
         return self._losses.collect(out), _HALF_SCALE if half else 1.0

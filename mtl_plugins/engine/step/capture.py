@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,44 @@ from mtl_plugins.errors import UserRuntimeError, UserTypeError
 from .closure import CapturedForward
 from .losses import LossTable
 from .noise import NoiseState
+
+
+@contextmanager
+def watching_losses(
+    model: nn.Module, after: Callable[[tuple, dict[str, Any], Any], Any], before: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """Inside the context, ``after(args, kwargs, output)`` sees every ``model(..., mode='loss')`` call.
+
+    The hooks are gone afterwards, so that copies of the model carry none.
+
+    Args:
+        model: The bare model.
+        after: What it returns takes the place of the output, unless it is None.
+        before: Called before each of these forwards.
+    """
+
+    def begin(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        if before is not None and kwargs.get('mode') == 'loss':
+            before()
+
+    def end(module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
+        return after(args, kwargs, output) if kwargs.get('mode') == 'loss' else None
+
+    handles = [
+        model.register_forward_pre_hook(begin, with_kwargs=True),
+        model.register_forward_hook(end, with_kwargs=True),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def loss_forward(model: nn.Module, data_batch: Any) -> Mapping[str, Any]:
+    """The losses of a batch as the data loader hands it out, with graph: a forward without a training step."""
+    data = model.data_preprocessor(data_batch, True)
+    return model(**data, mode='loss') if isinstance(data, Mapping) else model(*data, mode='loss')
 
 
 class ForwardCapture:
@@ -33,16 +71,13 @@ class ForwardCapture:
 
     @contextmanager
     def watch(self, model: nn.Module, device: torch.device) -> Iterator[None]:
-        """Capture inside the context; the hooks are gone afterwards, so that copies of the model carry none."""
+        """Capture inside the context."""
         self._captured = self._noise = None
 
-        def before(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-            if kwargs.get('mode') == 'loss':
-                self._noise = NoiseState(device)
+        def before() -> None:
+            self._noise = NoiseState(device)
 
-        def after(module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
-            if kwargs.get('mode') != 'loss':
-                return None
+        def after(args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
             if self._captured is not None:
                 raise UserRuntimeError(
                     'the model ran mode="loss" twice within one optim_context; a multi-task step needs one forward per '
@@ -56,15 +91,8 @@ class ForwardCapture:
             self._captured = CapturedForward(args, kwargs, output, self._noise)
             return self._losses.detached(output)
 
-        handles = [
-            model.register_forward_pre_hook(before, with_kwargs=True),
-            model.register_forward_hook(after, with_kwargs=True),
-        ]
-        try:
+        with watching_losses(model, after, before):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def take(self) -> CapturedForward:
         """Hand out the captured forward, once.
