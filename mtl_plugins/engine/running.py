@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Any
 
 from mmengine.dist import get_world_size
 from mmengine.runner import FlexibleRunner, Runner
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.methods.weighting import Weighting
 
 
-def runner_around() -> Any:
+def runner_around() -> Runner | FlexibleRunner | None:
     """The Runner that this call happens in, None without one.
 
     MMEngine hands its Runner to hooks, not to optimizer wrappers. That the wrapper knows it nevertheless is what makes
@@ -27,7 +27,7 @@ def runner_around() -> Any:
     return None
 
 
-def prepare_weighting(weighting: Any, runner: Any, counts: int) -> None:
+def prepare_weighting(weighting: Weighting | None, runner: Runner | FlexibleRunner, counts: int) -> None:
     """Tell a weighting how many steps an epoch takes: ceil(images / (batch size * processes)) over ``counts``.
 
     Args:
@@ -40,7 +40,7 @@ def prepare_weighting(weighting: Any, runner: Any, counts: int) -> None:
     """
     if weighting is None:
         return
-    if getattr(weighting, 'needs_kpis', False) and not any(getattr(h, 'brings_kpis', False) for h in runner.hooks):
+    if weighting.needs_kpis and not any(getattr(h, 'brings_kpis', False) for h in runner.hooks):
         raise UserError(
             f"{type(weighting).__name__} with kpi='metric' follows metrics, but nobody brings them: add "
             "dict(type='mtl_plugins.TaskKPIHook', kpis=dict(<task>='<task>/<metric in percent>', ...)) to "

@@ -18,6 +18,7 @@ from mtl_plugins.registry import HOOKS
 from mtl_plugins.runtime.hooks.outputs import append_line, going_on_without
 
 from ..step.guards import bare_model
+from .task_grams import GramProbe
 
 
 @HOOKS.register_module()
@@ -53,7 +54,7 @@ class GradientConflictHook(Hook):
         if interval < 1:
             raise UserError(f'GradientConflictHook.interval must be >= 1, but got {interval}')
         self.interval = interval
-        self._probe: Any = None
+        self._probe: GramProbe | None = None
         self._log: Path | None = None
 
     def before_train(self, runner: Any) -> None:
@@ -62,8 +63,6 @@ class GradientConflictHook(Hook):
         Raises:
             TypeError: See :func:`mtl_plugins.engine.step.guards.bare_model`.
         """
-        from .task_grams import GramProbe
-
         self._probe = GramProbe(bare_model(runner.model), runner.optim_wrapper)
         if is_main_process():
             self._log = Path(runner.log_dir) / 'conflicts.jsonl'

@@ -97,7 +97,7 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
             Rows on the optimizer's device, without loss scale. The gradients of the tasks' own parameters are in
             their ``.grad``, with loss scale, ready for the step.
         """
-        rows: Any = None
+        rows: TaskRows | None = None
         for shares in batch.shares(weights, backwards=len(weights)):
             if rows is None:
                 if not self.settled:

@@ -41,7 +41,8 @@ class SAMOOptimWrapper(PerturbedOptimWrapper):
         mu: Step of the two-point estimate.
         layerwise: Give each tensor of the estimate the norm that :math:`\bar g` has there, as the paper does (switched
             off in the program's NYUv2 trainer).
-        **kwargs: See :class:`GradientAggregationOptimWrapper`.
+        **kwargs: ``rescale``, see :class:`.aggregation.GradientAggregationOptimWrapper`, and those of
+            :class:`.rows.TaskGradientOptimWrapper`.
 
     Raises:
         ValueError: If an argument is out of range.

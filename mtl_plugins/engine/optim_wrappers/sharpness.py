@@ -36,7 +36,8 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
         rho: Length of the perturbation.
         adaptive: Scale it by the weights as ASAM does, :math:`\epsilon = \rho\, p^2 g / \||p| g\|`; the program's
             setting, together with a ``rho`` of its own (3e-4 for Cityscapes).
-        **kwargs: See :class:`GradientAggregationOptimWrapper`.
+        rescale: See :class:`.aggregation.GradientAggregationOptimWrapper`.
+        **kwargs: See :class:`.rows.TaskGradientOptimWrapper`.
 
     Raises:
         ValueError: If ``rho`` is not positive, or ``interval`` is not 1.

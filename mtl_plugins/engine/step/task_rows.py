@@ -20,6 +20,7 @@ class TaskRows:
 
     Attributes:
         found: Gradients that arrived at parameters which the task was not known to reach.
+        flat: For rows made by :meth:`zeros`: their numbers and one more, in one piece of memory.
     """
 
     def __init__(self, tasks: Iterable[str], matrix: Tensor, layout: SharedLayout) -> None:
@@ -32,7 +33,7 @@ class TaskRows:
     def zeros(
         cls, tasks: Collection[str], layout: SharedLayout, device: torch.device, dtype: torch.dtype = torch.float32
     ) -> TaskRows:
-        """Rows to add to; their numbers and one more lie side by side in ``flat``, for one sum over ranks."""
+        """Rows to add to, with ``flat`` for one sum over ranks."""
         flat = torch.zeros(len(tasks) * layout.width + 1, dtype=dtype, device=device)
         rows = cls(tasks, flat[:-1].view(len(tasks), layout.width), layout)
         rows.flat = flat
