@@ -11,20 +11,7 @@ from numpy.typing import ArrayLike
 
 from mtl_plugins.errors import UserError
 
-from .figure import (
-    FAINT,
-    INK,
-    LABEL_SIZE,
-    MUTED,
-    TICK_SIZE,
-    TITLE_SIZE,
-    clean,
-    distinct_colours,
-    new_figure,
-    pixel_axes,
-    pixel_text,
-    save_figure,
-)
+from .figure import FAINT, INK, LABEL_SIZE, MUTED, TICK_SIZE, clean, distinct_colours, new_chart, save_figure
 from .heat_map import draw_heat_map
 
 COLOUR_MAP = 'PuOr_r'
@@ -111,12 +98,7 @@ def draw_affinity_curves(
     if not 0 < len(pairs) <= 12:
         raise UserError(f'between 1 and 12 pairs can be told apart in one figure, but got {len(pairs)}')
     labels = [f'{source} → {target}' for source, target in pairs]
-    right = 62 + 6.8 * max(map(len, labels))
-    figure = new_figure(78 + 560 + right, 354)
-    pixel_text(figure, 16, 20, title, fontsize=TITLE_SIZE, weight='bold')
-    note = 'Positive: a step for the first task helps the second'
-    pixel_text(figure, 16, 40, note, color=MUTED, fontsize=TICK_SIZE)
-    axes = pixel_axes(figure, 78, 76, 560, 226)
+    figure, axes = new_chart(820, 354, title, 'Positive: a step for the first task helps the second')
     axes.axhline(0, color=MUTED, linewidth=0.8)
     positions = {task: index for index, task in enumerate(tasks)}
     styles = ('-', '--', '-.')
@@ -133,8 +115,7 @@ def draw_affinity_curves(
     axes.yaxis.get_offset_text().set_fontsize(TICK_SIZE)
     axes.set_xlabel('iteration', fontsize=LABEL_SIZE, color=MUTED)
     axes.set_ylabel('affinity', fontsize=LABEL_SIZE, color=MUTED)
-    place = dict(loc='upper left', bbox_to_anchor=(1.01, 1.03))
-    axes.legend(**place, frameon=False, fontsize=TICK_SIZE, handlelength=2.4, labelcolor=INK)
+    figure.legend(loc='outside right upper', frameon=False, fontsize=TICK_SIZE, handlelength=2.4, labelcolor=INK)
     if path is not None:
         save_figure(figure, path)
     return figure

@@ -11,24 +11,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from .affinity import checked_history
-from .figure import (
-    FAINT,
-    INK,
-    LABEL_SIZE,
-    MUTED,
-    TICK_SIZE,
-    TITLE_SIZE,
-    clean,
-    distinct_colours,
-    new_figure,
-    pixel_axes,
-    pixel_text,
-    save_figure,
-)
+from .figure import FAINT, INK, LABEL_SIZE, MUTED, TICK_SIZE, clean, distinct_colours, new_chart, save_figure
 
-_WIDTH, _HEIGHT = 200, 120
+_WIDTH, _HEIGHT = 220, 160
 _STYLES = ('-', '--', '-.')
-_LETTER = 6.2
 
 
 def draw_affinity_panels(
@@ -54,48 +40,39 @@ def draw_affinity_panels(
     count = len(tasks)
     across = min(count, 3 if count <= 9 else 4)
     down = -(-count // across)
-    left, top, gap_x, gap_y = 66, 104, 26, 48
-    figure = new_figure(
-        max(left + across * (_WIDTH + gap_x) + 56 + 1.15 * _LETTER * max(*map(len, tasks), 10), 470),
-        top + max(down * (_HEIGHT + gap_y) + 22, 20 * count),
-    )
-    pixel_text(figure, 16, 20, title, fontsize=TITLE_SIZE, weight='bold')
-    pixel_text(figure, 16, 40, 'Above 0: a step for the task of the colour helps', color=MUTED, fontsize=TICK_SIZE)
+    size = dict(width=max(across * _WIDTH + 250, 520), height=max(down * _HEIGHT, 20 * count) + 110)
+    layout = dict(nrows=down, ncols=across, squeeze=False, sharex=True, sharey=True)
+    figure, grid = new_chart(**size, title=title, note='Above 0: a step for the task of the colour helps', **layout)
     off_diagonal = np.where(np.eye(count, dtype=bool), np.nan, history) if count > 1 else history
     reach = float(np.nanmax(np.abs(np.where(np.isfinite(off_diagonal), off_diagonal, 0.0)))) or 1.0
     power = int(np.floor(np.log10(reach)))
     low, high = (limit(off_diagonal) for limit in (_low, _high))
     margin = 0.06 * (high - low) or reach * 0.1
     colours = distinct_colours(count)
-    for target, name in enumerate(tasks):
-        row, column = divmod(target, across)
-        place = left + column * (_WIDTH + gap_x), top + row * (_HEIGHT + gap_y)
-        axes = pixel_axes(figure, *place, _WIDTH, _HEIGHT)
-        pixel_text(figure, place[0], place[1] - 12, name, fontsize=LABEL_SIZE, weight='bold')
+    for axes in grid.ravel()[count:]:
+        axes.remove()
+    for target, (axes, name) in enumerate(zip(grid.ravel(), tasks)):
+        axes.set_title(name, loc='left', fontsize=LABEL_SIZE, weight='bold', color=INK)
         axes.axhline(0, color=MUTED, linewidth=0.8)
         for source in range(count):
             values = off_diagonal[:, source, target] / 10.0**power
             marker = 'o' if len(iterations) == 1 else None
             style = _STYLES[source % len(_STYLES)]
-            axes.plot(iterations, values, color=colours[source], linewidth=1.5, linestyle=style, marker=marker)
+            line = dict(linewidth=1.5, linestyle=style, marker=marker, label=tasks[source])
+            axes.plot(iterations, values, color=colours[source], **line)
         axes.set_ylim((low - margin) / 10.0**power, (high + margin) / 10.0**power)
         axes.margins(x=0.01)
         clean(axes)
         axes.grid(axis='y', color=FAINT, linewidth=0.6)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.tick_params(labelleft=column == 0)
         if target + across >= count:
             axes.set_xlabel('iteration', fontsize=LABEL_SIZE, color=MUTED)
+            axes.tick_params(labelbottom=True)
     unit = f'affinity (×10$^{{{power}}}$)' if power else 'affinity'
-    pixel_text(figure, 16, top - 36, unit, color=MUTED)
-    legend = left + across * (_WIDTH + gap_x)
-    pixel_text(figure, legend, top - 12, 'stepping task', color=MUTED, fontsize=TICK_SIZE)
-    for index, (task, colour) in enumerate(zip(tasks, colours)):
-        key = pixel_axes(figure, legend, top + 8 + 20 * index, 24, 8)
-        key.plot([0, 1], [0, 0], color=colour, linewidth=1.8, linestyle=_STYLES[index % len(_STYLES)])
-        key.set_axis_off()
-        pixel_text(figure, legend + 32, top + 12 + 20 * index, task, color=INK)
+    figure.supylabel(unit, fontsize=LABEL_SIZE, color=MUTED)
+    names = dict(title='stepping task', title_fontsize=TICK_SIZE, fontsize=LABEL_SIZE, labelcolor=INK)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc='outside right upper', frameon=False, **names)
     if path is not None:
         save_figure(figure, path)
     return figure

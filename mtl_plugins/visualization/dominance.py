@@ -8,23 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from .figure import (
-    INK,
-    LABEL_SIZE,
-    MUTED,
-    TICK_SIZE,
-    TITLE_SIZE,
-    clean,
-    distinct_colours,
-    new_figure,
-    pixel_axes,
-    pixel_text,
-    save_figure,
-)
+from .figure import INK, LABEL_SIZE, MUTED, clean, distinct_colours, new_chart, save_figure
 
-_LETTER = 6.0
 _BAR = 16
-_WIDTH = 520
 
 
 def draw_dominance(
@@ -50,21 +36,14 @@ def draw_dominance(
     if not shares or any(len(each) != len(tasks) for each in shares.values()):
         raise ValueError(f'draw_dominance needs one share per task and layer, but got {dict(shares)} for {list(tasks)}')
     values = np.array(list(shares.values()))
-    left, top = 24 + _LETTER * max(map(len, shares)), 66
-    height = _BAR * len(shares)
-    figure = new_figure(
-        left + _WIDTH + 40 + _LETTER * max(map(len, tasks)) + 24, top + max(height, 20 * len(tasks)) + 48
-    )
-    pixel_text(figure, 16, 20, title, fontsize=TITLE_SIZE, weight='bold')
-    even = f'even shares are 1 / {len(tasks)}, the dotted lines'
-    pixel_text(figure, 16, 42, f'One bar per layer, input at the top; {even}', color=MUTED, fontsize=TICK_SIZE)
-    axes = pixel_axes(figure, left, top, _WIDTH, height)
+    note = f'One bar per layer, input at the top; even shares are 1 / {len(tasks)}, the dotted lines'
+    figure, axes = new_chart(760, 150 + max(_BAR * len(shares), 20 * len(tasks)), title, note)
     starts = np.concatenate([np.zeros((len(values), 1)), values.cumsum(1)[:, :-1]], axis=1)
     for index, (task, colour) in enumerate(zip(tasks, distinct_colours(len(tasks)))):
-        axes.barh(np.arange(len(values)), values[:, index], left=starts[:, index], height=0.86, color=colour)
-        place = top + 10 + 20 * index
-        pixel_text(figure, left + _WIDTH + 22, place, '■', color=colour)
-        pixel_text(figure, left + _WIDTH + 40, place, task)
+        axes.barh(
+            np.arange(len(values)), values[:, index], left=starts[:, index], height=0.86, color=colour, label=task
+        )
+    figure.legend(loc='outside right upper', frameon=False, fontsize=LABEL_SIZE, labelcolor=INK)
     for index in range(1, len(tasks)):
         axes.axvline(index / len(tasks), color=INK, linewidth=0.8, linestyle=':')
     axes.set_xlim(0, 1)

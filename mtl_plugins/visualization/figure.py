@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import colorsys
 import os
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -43,6 +45,25 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor='white')
     FigureCanvasAgg(figure)
     return figure
+
+
+def new_chart(width: float, height: float, title: str, note: str = '', **options) -> tuple[Figure, Any]:
+    """Return a figure with a heading and a note below the data, and its axes; matplotlib makes room for labels.
+
+    Args:
+        width: Of the figure, in pixels.
+        height: Likewise.
+        title: Heading.
+        note: Text at the bottom.
+        **options: Of ``Figure.subplots``.
+    """
+    figure = new_figure(width, height)
+    figure.set_layout_engine('constrained', w_pad=0.12, h_pad=0.08)
+    axes = figure.subplots(**options)
+    figure.suptitle(title, x=0.02, ha='left', fontsize=TITLE_SIZE, weight='bold', color=INK)
+    note = textwrap.fill(note, int(width / 5.6))
+    figure.supxlabel(note, x=0.02, ha='left', fontsize=TICK_SIZE, color=MUTED)
+    return figure, axes
 
 
 def pixel_axes(figure: Figure, left: float, top: float, width: float, height: float, **options) -> Axes:

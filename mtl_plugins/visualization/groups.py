@@ -11,26 +11,10 @@ from matplotlib.figure import Figure
 
 from mtl_plugins.errors import UserError
 
-from .figure import (
-    FAINT,
-    INK,
-    LABEL_SIZE,
-    MUTED,
-    TICK_SIZE,
-    TITLE_SIZE,
-    clean,
-    distinct_colours,
-    new_figure,
-    pixel_axes,
-    pixel_text,
-    save_figure,
-)
+from .figure import FAINT, INK, LABEL_SIZE, MUTED, TICK_SIZE, clean, distinct_colours, new_chart, save_figure
 
 MAX_COLUMNS = 1600
 """More records than this are thinned out evenly for drawing: a screen does not show them."""
-
-_LETTER = 6.4
-_PLOT_WIDTH = 640
 
 
 def draw_group_timeline(
@@ -65,22 +49,10 @@ def draw_group_timeline(
     counts = np.array([len(partition) for partition in groups])
     chosen = np.unique(np.linspace(0, len(iterations) - 1, min(len(iterations), MAX_COLUMNS)).astype(int))
     edges = _edges(np.asarray(iterations, dtype=float)[chosen])
-    left, top = 34 + _LETTER * max(map(len, tasks)), 62
-    row = 26 if len(tasks) <= 6 else 22
-    height, low = row * len(tasks), 74
-    figure = new_figure(left + _PLOT_WIDTH + 30, top + height + 18 + low + 52)
-    pixel_text(figure, 16, 20, title, fontsize=TITLE_SIZE, weight='bold')
-    pixel_text(
-        figure,
-        16,
-        40,
-        'One colour = one group; a group has the colour of its first task',
-        color=MUTED,
-        fontsize=TICK_SIZE,
-    )
-    rows = pixel_axes(figure, left, top, _PLOT_WIDTH, height)
+    height = (26 if len(tasks) <= 6 else 22) * len(tasks)
+    note = 'One colour = one group; a group has the colour of its first task'
+    figure, (rows, below) = new_chart(800, height + 210, title, note, nrows=2, height_ratios=(height, 74))
     _draw_rows(rows, edges, leaders[chosen], tasks)
-    below = pixel_axes(figure, left, top + height + 18, _PLOT_WIDTH, low)
     below.stairs(counts[chosen], edges, color=INK, linewidth=1.3, baseline=None)
     below.set_xlim(edges[0], edges[-1])
     below.set_ylim(0, len(tasks) + 0.6)

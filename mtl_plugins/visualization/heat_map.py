@@ -12,22 +12,10 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from .figure import (
-    INK,
-    LABEL_SIZE,
-    MUTED,
-    TICK_SIZE,
-    TITLE_SIZE,
-    new_figure,
-    pixel_axes,
-    pixel_text,
-    save_figure,
-)
+from .figure import INK, LABEL_SIZE, MUTED, TICK_SIZE, new_chart, save_figure
 
 _MISSING = '#ececec'
-_LETTER = 6.4
-_WIDTH = 370
-_NOTE_LETTER = 6.3
+_LETTER = 6.4  # about the width of a letter in pixels
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -71,18 +59,11 @@ def draw_heat_map(
         path: PNG file to write, None for none.
     """
     width, height = len(columns) * cell_size[0], len(rows) * cell_size[1]
-    left, top = 52 + _LETTER * max(map(len, rows)), 62
     longest = max(map(len, columns))
     slanted = longest * _LETTER > cell_size[0]
-    foot = 44 + (0.62 * _LETTER * longest + 12 if slanted else 14)
+    beside, below = 160 + _LETTER * max(map(len, rows)), 120 + slanted * 0.62 * _LETTER * longest
     # A short map still needs a legible scale.
-    bar_height = max(height, 84)
-    figure = new_figure(
-        max(left + width + 112, _WIDTH, 32 + _NOTE_LETTER * len(note)), top + max(height + foot, bar_height + 24)
-    )
-    pixel_text(figure, 16, 20, title, fontsize=TITLE_SIZE, weight='bold')
-    pixel_text(figure, 16, 40, note, color=MUTED, fontsize=TICK_SIZE)
-    axes = pixel_axes(figure, left, top, width, height)
+    figure, axes = new_chart(max(width + beside, 420), max(height, 84) + below, title, note)
     palette = matplotlib.colormaps.get_cmap(colours).with_extremes(bad=_MISSING)
     picture = axes.imshow(np.ma.masked_invalid(values), cmap=palette, norm=Normalize(*limits), aspect='auto')
     _write_cells(axes, picture, values, cell, text_size)
@@ -104,9 +85,7 @@ def draw_heat_map(
     axes.spines[:].set_visible(False)
     axes.set_xlabel(axis_titles[0], fontsize=LABEL_SIZE, color=MUTED)
     axes.set_ylabel(axis_titles[1], fontsize=LABEL_SIZE, color=MUTED)
-    bar = figure.colorbar(
-        picture, cax=pixel_axes(figure, left + width + 18, top, 12, bar_height), extend=extend, extendfrac=0.03
-    )
+    bar = figure.colorbar(picture, ax=axes, extend=extend, extendfrac=0.03, aspect=max(height, 84) / 12, pad=0.03)
     bar.outline.set_visible(False)
     ticks = np.linspace(*limits, 5)
     bar.set_ticks(ticks, labels=[minus(tick(value)) for value in ticks])
