@@ -61,7 +61,7 @@ def new_chart(width: float, height: float, title: str, note: str = '', **options
     figure.set_layout_engine('constrained', w_pad=0.12, h_pad=0.08)
     axes = figure.subplots(**options)
     figure.suptitle(title, x=0.02, ha='left', fontsize=TITLE_SIZE, weight='bold', color=INK)
-    note = textwrap.fill(note, int(width / 5.6))
+    note = textwrap.fill(note, int(width / 6.4))
     figure.supxlabel(note, x=0.02, ha='left', fontsize=TICK_SIZE, color=MUTED)
     return figure, axes
 

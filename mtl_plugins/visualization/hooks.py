@@ -42,6 +42,11 @@ class PredictionPanelHook(Hook):
     Raises:
         KeyError: If a task is unknown.
         ValueError: If ``interval`` or ``num_panels`` is not positive.
+
+    Example:
+        >>> from mtl_plugins.registry import HOOKS
+        >>> HOOKS.build(dict(type='mtl_plugins.PredictionPanelHook', num_panels=6)).num_panels
+        6
     """
 
     # After the evaluator has run, before the checkpoint is written.
