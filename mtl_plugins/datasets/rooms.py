@@ -64,6 +64,13 @@ class RoomsDataset(BaseDataset):
         KeyError: If a task is unknown.
         ValueError: If a task is not among the eleven, or another argument is out of its range.
         CacheError: If the cache cannot be written.
+
+    Example:
+        >>> from mtl_plugins.datasets import RoomsDataset
+        >>> pipeline = [dict(type='mtl_plugins.LoadCachedSample'), dict(type='mtl_plugins.PackMultiTaskInputs')]
+        >>> dataset = RoomsDataset('val', num_images=2, size=(32, 48), tasks=['semseg', 'depth'], pipeline=pipeline)
+        >>> len(dataset), dataset[0]['inputs'].shape, dataset[0]['data_samples'].gt_depth.data.shape
+        (2, torch.Size([3, 32, 48]), torch.Size([1, 32, 48]))
     """
 
     def __init__(

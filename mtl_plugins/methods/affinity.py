@@ -45,6 +45,7 @@ class ProximalAffinity:
 
     Example:
         >>> import torch
+        >>> from mtl_plugins.methods import ProximalAffinity
         >>> affinity = ProximalAffinity(num_tasks=2, decay=0.5)
         >>> affinity.observe([0], before=torch.tensor([2.0, 1.0]), after=torch.tensor([1.0, 1.5]))
         >>> affinity.matrix

@@ -44,6 +44,15 @@ class CheckTargets(BaseTransform):
     Raises:
         ValueError: When applied to a bad sample. The message names the sample, the task, what was
             expected and what was found.
+
+    Example:
+        >>> import numpy as np
+        >>> from mtl_plugins.datasets.transforms import CheckTargets
+        >>> classes = np.full((2, 3), 7, np.uint8)
+        >>> sample = dict(img=np.zeros((2, 3, 3), np.uint8), gt_semseg=classes, seg_fields=['gt_semseg'])
+        >>> CheckTargets(num_classes=dict(semseg=5))(sample)
+        Traceback (most recent call last):
+        mtl_plugins.errors.UserError: ...
     """
 
     def __init__(self, num_classes: Mapping[str, int] | None = None, once: bool = True) -> None:

@@ -150,6 +150,15 @@ class MultiTaskRandomFlip(RandomFlip):
 
     Raises:
         ValueError: If ``prob`` is not a probability.
+
+    Example:
+        >>> import numpy as np
+        >>> from mtl_plugins.datasets.transforms import MultiTaskRandomFlip
+        >>> depth = np.array([[1.0, 2.0, 3.0]], np.float32)
+        >>> image = np.zeros((1, 3, 3), np.uint8)
+        >>> sample = dict(img=image, img_shape=(1, 3), gt_depth=depth, seg_fields=['gt_depth'])
+        >>> MultiTaskRandomFlip(prob=1.0)(sample)['gt_depth']
+        array([[3., 2., 1.]], dtype=float32)
     """
 
     def __init__(

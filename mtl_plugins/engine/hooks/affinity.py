@@ -31,6 +31,11 @@ class AffinityHook(Hook):
 
     Raises:
         ValueError: If ``interval`` is not positive.
+
+    Example:
+        >>> from mtl_plugins.registry import HOOKS
+        >>> HOOKS.build(dict(type='mtl_plugins.AffinityHook', interval=10)).interval
+        10
     """
 
     # After the optimizer step of the iteration, before checkpoints.

@@ -50,6 +50,17 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
 
     Raises:
         ValueError: If an argument is out of range or does not suit the aggregator.
+
+    Example:
+        >>> import torch
+        >>> from mtl_plugins.engine.optim_wrappers import GradientAggregationOptimWrapper
+        >>> x = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+        >>> wrapper = GradientAggregationOptimWrapper(torch.optim.SGD([x], lr=0.1), aggregator=dict(type='PCGrad'))
+        >>> def losses(active=None, *, grad=True):
+        ...     return dict(norm=x.square().sum(), first=-3 * x[0])
+        >>> wrapper.step_tasks(losses)  # a model of MMEngine does this in its train_step
+        >>> x.data
+        tensor([1.2400, 1.4800])
     """
 
     def __init__(

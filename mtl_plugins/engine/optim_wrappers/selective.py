@@ -51,6 +51,17 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
 
     Raises:
         ValueError: If an argument is out of range.
+
+    Example:
+        >>> import torch
+        >>> from mtl_plugins.engine.optim_wrappers import SelectiveTaskGroupOptimWrapper
+        >>> x = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+        >>> wrapper = SelectiveTaskGroupOptimWrapper(torch.optim.SGD([x], lr=0.1))
+        >>> def losses(active=None, *, grad=True):
+        ...     return dict(norm=x.square().sum(), first=-3 * x[0])
+        >>> wrapper.step_tasks(losses)  # a model of MMEngine does this in its train_step
+        >>> x.data
+        tensor([1.0400, 1.6000])
     """
 
     method_name = 'stgu'

@@ -38,6 +38,17 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
 
     Raises:
         ValueError: If ``passes`` is not a positive integer.
+
+    Example:
+        >>> import torch
+        >>> from mtl_plugins.engine.optim_wrappers import MultiTaskOptimWrapper
+        >>> x = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+        >>> wrapper = MultiTaskOptimWrapper(torch.optim.SGD([x], lr=0.1))
+        >>> def losses(active=None, *, grad=True):
+        ...     return dict(norm=x.square().sum(), first=-3 * x[0])
+        >>> wrapper.step_tasks(losses)  # a model of MMEngine does this in its train_step
+        >>> x.data
+        tensor([1.1000, 1.6000])
     """
 
     def __init__(

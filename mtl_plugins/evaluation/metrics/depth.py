@@ -28,6 +28,14 @@ class DepthErrorMetric(DenseMetric):
         task: Key of a task of kind ``'depth'``.
         max_depth: Leave out pixels whose true depth is larger (metres); None keeps all.
         **kwargs: See :class:`DenseMetric`.
+
+    Example:
+        >>> import torch
+        >>> from mtl_plugins.evaluation.metrics import DepthErrorMetric
+        >>> metric = DepthErrorMetric('depth')
+        >>> metric.process({}, [dict(gt_depth=torch.full((1, 2, 2), 2.0), pred_depth=torch.full((1, 2, 2), 2.5))])
+        >>> metric.evaluate(size=1)['depth/RMSE']
+        0.5
     """
 
     kinds = ('depth',)

@@ -27,6 +27,16 @@ class SegmentationMetric(DenseMetric):
             mean; ``'zero'`` counts it as 0, the rule of the papers on NYUD-v2 and PASCAL-Context.
         per_class: Report ``IoU.<class>`` for each class too.
         **kwargs: See :class:`DenseMetric`.
+
+    Example:
+        >>> import torch
+        >>> from mtl_plugins.evaluation.metrics import SegmentationMetric
+        >>> metric = SegmentationMetric('semseg')
+        >>> metric.dataset_meta = dict(classes=dict(semseg=('wall', 'floor')))
+        >>> image = dict(gt_semseg=torch.tensor([[[0, 1, 255]]]), pred_semseg=torch.tensor([[[0, 0, 1]]]))
+        >>> metric.process({}, [image])
+        >>> metric.evaluate(size=1)
+        {'semseg/mIoU': 25.0, 'semseg/aAcc': 50.0}
     """
 
     kinds = ('classes',)

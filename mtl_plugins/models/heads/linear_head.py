@@ -23,6 +23,12 @@ class LinearHead(BaseModule):
 
     Raises:
         ValueError: If ``scale`` is not positive.
+
+    Example:
+        >>> import torch
+        >>> from mtl_plugins.models.heads import LinearHead
+        >>> LinearHead(in_channels=128, out_channels=12, scale=4)(torch.zeros(1, 128, 8, 8)).shape
+        torch.Size([1, 12, 32, 32])
     """
 
     def __init__(

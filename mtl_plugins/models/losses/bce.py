@@ -31,6 +31,13 @@ class MaskedBCELoss(MaskedLoss):
 
     Raises:
         ValueError: If an argument is not a number above 0, or ``class_weight`` is wrong or meets ``pos_weight``.
+
+    Example:
+        >>> import torch
+        >>> from mtl_plugins.models.losses import MaskedBCELoss
+        >>> valid = torch.tensor([[[True, True, False]]])  # the last of three pixels is not labelled
+        >>> MaskedBCELoss(pos_weight=3.0)(torch.zeros(1, 1, 1, 3), torch.tensor([[[[1, 0, 255]]]]), valid)  # 2 log(2)
+        tensor(1.3863)
     """
 
     def __init__(

@@ -32,6 +32,13 @@ class MaskedCrossEntropyLoss(MaskedLoss):
 
     Raises:
         UserError: If ``class_weight`` is none of these.
+
+    Example:
+        >>> import torch
+        >>> from mtl_plugins.models.losses import MaskedCrossEntropyLoss
+        >>> valid = torch.tensor([[[True, True, False]]])  # the last of three pixels is not labelled
+        >>> MaskedCrossEntropyLoss()(torch.zeros(1, 4, 1, 3), torch.tensor([[[[0, 3, 255]]]]), valid)  # log(4)
+        tensor(1.3863)
     """
 
     def __init__(self, class_weight: Sequence[float] | str | None = None) -> None:

@@ -23,6 +23,14 @@ class NormalsL1Loss(MaskedLoss):
 
     Raises:
         ValueError: If ``channels`` is neither.
+
+    Example:
+        >>> import torch
+        >>> from mtl_plugins.models.losses import NormalsL1Loss
+        >>> valid = torch.tensor([[[True, True, False]]])  # the last of three pixels is not labelled
+        >>> towards_the_viewer = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, 1, 3)
+        >>> NormalsL1Loss()(-towards_the_viewer, towards_the_viewer, valid)
+        tensor(2.)
     """
 
     def __init__(self, channels: str = 'sum') -> None:

@@ -11,7 +11,15 @@ from .base import MaskedLoss
 
 @MODELS.register_module()
 class MaskedL1Loss(MaskedLoss):
-    """Absolute error, mean over channels and labelled pixels."""
+    """Absolute error, mean over channels and labelled pixels.
+
+    Example:
+        >>> import torch
+        >>> from mtl_plugins.models.losses import MaskedL1Loss
+        >>> valid = torch.tensor([[[True, True, False]]])  # the last of three pixels is not labelled
+        >>> MaskedL1Loss()(torch.zeros(1, 1, 1, 3), torch.tensor([[[[1.0, 2.0, 9.0]]]]), valid)
+        tensor(1.5000)
+    """
 
     def elements(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Absolute error per pixel."""

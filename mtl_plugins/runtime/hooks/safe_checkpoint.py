@@ -59,6 +59,11 @@ class SafeCheckpointHook(CheckpointHook):
     Args:
         strict: Raise at the first failed save instead of going on.
         **kwargs: As for :class:`mmengine.hooks.CheckpointHook`.
+
+    Example:
+        >>> from mtl_plugins.registry import HOOKS
+        >>> HOOKS.build(dict(type='mtl_plugins.SafeCheckpointHook', interval=500)).interval
+        500
     """
 
     def __init__(self, *args: Any, strict: bool = False, **kwargs: Any) -> None:
