@@ -438,6 +438,24 @@ def test_report_only_needs_a_results_file_alone(tmp_path, capsys):
     assert '| uw, seed 0 | missing |' in (folder / 'report.md').read_text()
 
 
+@pytest.mark.parametrize('value', [1e308, math.inf, math.nan, 10**400])
+def test_numbers_that_nothing_can_be_computed_with_are_undefined(value):
+    records = make_records(names=('gd', 'stgu'), seeds=(0,), single=False)
+    run = records['stgu', 0, None]
+    run['curve'][-1]['metrics']['depth/RMSE'] = run['groups']['mean'] = run['curve'][-1]['cost']['seconds'] = value
+    row = Comparison(HEADER, records).summary.loc['stgu']
+    assert row[['depth_value_mean', 'score_percent_mean', 'groups', 'seconds_per_iteration']].isna().all()
+
+
+@pytest.mark.parametrize('iteration', [0, 10**400])
+def test_validations_at_no_iteration_are_refused(tmp_path, iteration):
+    records = make_records(names=('gd',), seeds=(0,), single=False)
+    records['gd', 0, None]['curve'][0]['iter'] = iteration
+    write_results(tmp_path / 'r.json', records)
+    with pytest.raises(ValueError, match=r'runs\[0\].curve .* has an iter that is no number of iterations'):
+        compare.main(['--report-only', '--results', str(tmp_path / 'r.json')])
+
+
 def test_report_only_refuses_what_is_not_there(tmp_path, capsys):
     with pytest.raises(FileNotFoundError, match='no results file'):
         compare.main(['--report-only', '--work-dir', str(tmp_path)])

@@ -19,6 +19,7 @@ from mtl_plugins.visualization.affinity_log import read_run
 from .variants import SINGLE
 
 VERSION = 1
+_MOST = 10**12
 _NUMBER = (float, int, None)
 _HEADER = {
     'config': str,
@@ -111,12 +112,12 @@ class RecordStore:
         try:
             content = parse_json(self.path.read_bytes(), str(self.path))
             check_form(content, {'runs': _RUNS, **(_HEADER if whole else {})})
-            if whole and not (content['tasks'] and content['max_iters'] > 0):
-                raise UserError('tasks is empty, or max_iters is below 1')
+            if whole and not (content['tasks'] and 0 < content['max_iters'] < _MOST):
+                raise UserError('tasks is empty, or max_iters is no number of iterations')
             for number, run in enumerate(content['runs']):
                 affinity = run.get('affinity') or dict(tasks=[], matrix=[])
-                if not run['curve'] or min(entry['iter'] for entry in run['curve']) < 1:
-                    raise UserError(f'runs[{number}].curve is empty, or has an iter below 1')
+                if not (run['curve'] and all(0 < entry['iter'] < _MOST for entry in run['curve'])):
+                    raise UserError(f'runs[{number}].curve is empty, or has an iter that is no number of iterations')
                 if any(len(pair) != 2 for pair in (run.get('groups') or {'curve': []})['curve']):
                     raise UserError(f'runs[{number}].groups.curve is not made of pairs')
                 if (run.get('task') is not None) != (run['variant'] == SINGLE):

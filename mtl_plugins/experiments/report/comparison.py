@@ -122,14 +122,14 @@ class Comparison:
         for record in self.records:
             head = dict(method=record['variant'], preset=record['method'], seed=record['seed'])
             head['options'] = json.dumps(record['options'], sort_keys=True)
-            for number, entry in enumerate(record['curve'], start=1):
-                costs = {name: _number((entry.get('cost') or {}).get(name)) for name in _COSTS}
+            for place, entry in enumerate(record['curve'], start=1):
+                costs = {name: number((entry.get('cost') or {}).get(name)) for name in _COSTS}
                 for key, task in self.tasks.items():
                     if record['task'] in (None, key):
-                        value = _number(entry['metrics'].get(task['metric']))
+                        value = number(entry['metrics'].get(task['metric']))
                         row = dict(head, task=key, iteration=entry['iter'], value=value, **costs)
                         row.update({name: task[name] for name in ('metric', 'unit', 'higher_is_better')})
-                        rows.append(dict(row, last=number == len(record['curve'])))
+                        rows.append(dict(row, last=place == len(record['curve'])))
         points = pd.DataFrame(rows)
         passes = points['forwards'].fillna(0) + 2 * points['backwards']
         points['compute'] = (passes / 3).where(points['backwards'] > 0)
@@ -160,7 +160,7 @@ class Comparison:
         runs = last.drop_duplicates(_RUN).set_index(_RUN)
         for name in ('value', 'change_percent'):
             runs = runs.join(last.pivot(index=_RUN, columns='task', values=name).add_prefix(f'{name} '))
-        groups = {(r['variant'], r['seed']): r['groups']['mean'] for r in self.records if r.get('groups')}
+        groups = {(r['variant'], r['seed']): number(r['groups']['mean']) for r in self.records if r.get('groups')}
         runs['groups'] = [groups.get(key, NAN) for key in runs.index]
         runs['passes'] = [json.loads(text).get('passes') or 1 for text in runs['options']]
         return runs.reset_index()
@@ -264,7 +264,7 @@ def _reach(freedom: Any, error: Any) -> Any:
     return stats.t.ppf((1 + LEVEL) / 2, freedom) * error
 
 
-def _number(value: float | None) -> float:
+def number(value: float | None) -> float:
     """NaN for what is no number, and for those too large to be squared."""
     return float(value) if value is not None and abs(value) < 1e100 else NAN
 

@@ -22,7 +22,7 @@ from mtl_plugins.visualization import distinct_colours, draw_affinity
 from mtl_plugins.visualization.figure import FAINT, INK, MUTED, shorten
 
 from ..compare.variants import file_name
-from .comparison import Comparison
+from .comparison import Comparison, number
 
 MOST_COLOURS = 8
 _ORDINARY, _FRONT, _GREY = '#0072B2', '#D55E00', '#c4c4c4'
@@ -212,7 +212,7 @@ def _draw_curves(
 def _groups(comparison: Comparison) -> Iterator[tuple[str, str, Figure]]:
     curves = {}
     for name, records in _records(comparison, 'groups').items():
-        steps = [pd.Series(dict(record['curve'])) for record in records if record['curve']]
+        steps = [pd.Series({number(x): number(y) for x, y in r['curve']}) for r in records if r['curve']]
         if steps:
             mean = pd.concat(steps, axis=1).sort_index().ffill().bfill().mean(axis=1)
             curves[name] = mean.rolling(max(1, len(mean) // 10), center=True, min_periods=1).mean()
@@ -226,7 +226,7 @@ def _groups(comparison: Comparison) -> Iterator[tuple[str, str, Figure]]:
 def _affinities(comparison: Comparison) -> Iterator[tuple[str, str, Figure]]:
     for name, maps in _records(comparison, 'affinity').items():
         maps = [entry for entry in maps if entry['tasks'] == maps[0]['tasks']]
-        mean = np.array([entry['matrix'] for entry in maps], dtype=float).mean(axis=0)
+        mean = np.mean([[[number(value) for value in row] for row in entry['matrix']] for entry in maps], axis=0)
         title = f'{shorten(name, 24)}: affinity, iteration {maps[0]["iter"]:,}'
         caption = f'Affinity under {name}, mean over runs: {len(maps)}; rows: the task that stepped'
         yield f'affinity_{_file(name)}', caption, draw_affinity(mean, maps[0]['tasks'], title=title)
