@@ -10,8 +10,8 @@ import torch
 
 from .runs import ROOT, differences, state_of, tiny_config, train
 
-# Saved at 13 and 26, validated at 26; 11 images in batches of 2 put no epoch boundary there.
-STOP, VAL, END = 13, 26, 46
+# Saved at every second one, validated at 14; 11 images in batches of 2 put no epoch boundary there.
+STOP, VAL, END = 6, 14, 22
 
 
 @pytest.fixture(scope='module')
@@ -21,7 +21,7 @@ def cache_dir(tmp_path_factory):
 
 def saving():
     return {
-        'default_hooks.checkpoint.interval': STOP,
+        'default_hooks.checkpoint.interval': 2,
         'default_hooks.checkpoint.max_keep_ckpts': -1,
         'train_cfg.max_iters': END,
         'train_cfg.val_interval': VAL,
@@ -85,15 +85,14 @@ RANKS = """
 import sys, torch
 from pathlib import Path
 from tests.engine.runs import tiny_config, train, state_of
+from tests.engine.test_resume import STOP, VAL, saving
 torch.set_num_threads(1)
 folder, cache = Path(sys.argv[1]), Path(sys.argv[2])
 rank = int(__import__('os').environ['RANK'])
 for method in ('gd', 'stgu'):
-    options = {'default_hooks.checkpoint.interval': 13, 'default_hooks.checkpoint.max_keep_ckpts': -1,
-               'train_cfg.max_iters': 46, 'train_cfg.val_interval': 26, 'launcher': 'pytorch'}
     out = {}
-    for name, stop in (('whole', None), ('stop', 13), ('val', 26)):
-        cfg = tiny_config(folder / method / name, cache, method, **options)
+    for name, stop in (('whole', None), ('stop', STOP), ('val', VAL)):
+        cfg = tiny_config(folder / method / name, cache, method, launcher='pytorch', **saving())
         if stop:
             cfg.resume, cfg.load_from = True, str(folder / method / 'whole' / f'iter_{stop}.pth')
         runner, recorder = train(cfg)

@@ -16,23 +16,24 @@ import torch.distributed as dist
 ROOT = Path(__file__).parents[2]
 
 
-def work(job: Callable[[int], dict]) -> None:
-    """Main function of a worker module: ``python -m MODULE RANK FOLDER`` saves ``job(rank)``."""
+def work(job: Callable[..., dict]) -> None:
+    """Main function of a worker module: ``python -m MODULE RANK FOLDER CASE ...`` saves ``job(rank, *cases)``."""
     rank, folder = int(sys.argv[1]), Path(sys.argv[2])
     torch.set_num_threads(1)
     dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
-    torch.save(job(rank), folder / f'rank{rank}.pt')
+    torch.save(job(rank, *sys.argv[3:]), folder / f'rank{rank}.pt')
     # DDP lies in reference cycles; what is left of it when gloo ends may abort the process.
     gc.collect()
     dist.destroy_process_group()
 
 
-def launch(module: str, folder: Path) -> list[Any]:
-    """Run ``module`` in two processes; returns what rank 0 and rank 1 saved."""
+def launch(module: str, folder: Path, *cases: str) -> list[Any]:
+    """Run ``module`` in two processes for some cases; returns what rank 0 and rank 1 saved."""
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
     command = [sys.executable, '-W', 'ignore', '-m', module]
+    arguments = [str(folder), *cases]
     processes = [
-        subprocess.Popen([*command, str(rank), str(folder)], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([*command, str(rank), *arguments], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
         for rank in range(2)
     ]
     try:

@@ -5,15 +5,19 @@ import pytest
 from tests.engine.two_ranks import launch
 
 from .tiny import METHODS, NOISE, PATHS, differences, run_on_two_ranks, small_config, without_validation
-from .two_rank_cases import MMSEG, SETTINGS
+from .two_rank_cases import EVERYDAY, LATER, SETTINGS
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in NOISE]
-CASES = (*SETTINGS, *MMSEG, 'digits')
+CASES = (*EVERYDAY, *(pytest.param(case, marks=pytest.mark.slow) for case in LATER))
 
 
 @pytest.fixture(scope='module')
-def ranks(tmp_path_factory):
-    return launch('tests.mmseg.two_rank_cases', tmp_path_factory.mktemp('ranks'))
+def ranks(tmp_path_factory, request):
+    """What both ranks found for the cases that this run has selected."""
+    chosen = {item.callspec.params.get('case') for item in request.session.items if hasattr(item, 'callspec')}
+    return launch(
+        'tests.mmseg.two_rank_cases', tmp_path_factory.mktemp('ranks'), *EVERYDAY, *sorted(chosen & set(LATER))
+    )
 
 
 def of_weights(names):

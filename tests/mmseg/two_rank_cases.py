@@ -26,15 +26,17 @@ def state_after(name, method, rank, settings, iterations):
     return dict(model.module.state_dict())
 
 
-def job(rank):
+EVERYDAY = (*SETTINGS, 'segformer', 'digits')
+LATER = tuple(name for name in MMSEG if name not in EVERYDAY)
+
+
+def job(rank, *cases):
     found = {}
-    for setting, options in SETTINGS.items():
-        for method in (None, 'gd', 'stgu'):
-            found[setting, method] = state_after('fcn', method, rank, options, 3)
-    for name in (*MMSEG, 'digits'):
-        for method in METHODS if name == 'digits' else ('gd', 'cagrad'):
-            found[name, method] = state_after(name, method, rank, SETTINGS['plain'], 2)
-        found[name, None] = state_after(name, None, rank, SETTINGS['plain'], 2)
+    for case in cases:
+        model, iterations = (case, 2) if case in MMSEG or case == 'digits' else ('fcn', 3)
+        others = METHODS if case == 'digits' else ('gd', 'cagrad') if case in MMSEG else ('gd', 'stgu')
+        for method in (None, *others):
+            found[case, method] = state_after(model, method, rank, SETTINGS.get(case, SETTINGS['plain']), iterations)
     return found
 
 
