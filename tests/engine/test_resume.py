@@ -28,7 +28,9 @@ def saving():
     }
 
 
-@pytest.mark.parametrize(('method', 'workers'), [('gd', 0), ('stgu', 0), ('stgu', 2)])
+@pytest.mark.parametrize(
+    ('method', 'workers'), [('gd', 0), pytest.param('stgu', 0, marks=pytest.mark.slow), ('stgu', 2)]
+)
 def test_resumed_run_equals_the_uninterrupted_one(tmp_path, cache_dir, method, workers):
     options = {**saving(), 'train_dataloader.num_workers': workers}
     runner, whole = train(tiny_config(tmp_path / 'whole', cache_dir, method, **options))
@@ -89,7 +91,7 @@ from tests.engine.test_resume import STOP, VAL, saving
 torch.set_num_threads(1)
 folder, cache = Path(sys.argv[1]), Path(sys.argv[2])
 rank = int(__import__('os').environ['RANK'])
-for method in ('gd', 'stgu'):
+for method in sys.argv[3:]:
     out = {}
     for name, stop in (('whole', None), ('stop', STOP), ('val', VAL)):
         cfg = tiny_config(folder / method / name, cache, method, launcher='pytorch', **saving())
@@ -101,21 +103,21 @@ for method in ('gd', 'stgu'):
 """
 
 
-@pytest.fixture(scope='module')
-def two_ranks(tmp_path_factory, cache_dir):
+@pytest.fixture
+def two_ranks(tmp_path_factory, cache_dir, method):
     folder = tmp_path_factory.mktemp('ranks')
     (folder / 'ranks.py').write_text(RANKS)
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT), 'PYTHONWARNINGS': 'ignore'}
     launch = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
     done = subprocess.run(
-        [*launch, str(folder / 'ranks.py'), str(folder), str(cache_dir)],
+        [*launch, str(folder / 'ranks.py'), str(folder), str(cache_dir), method],
         env=env, cwd=folder, capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     return folder
 
 
-@pytest.mark.parametrize('method', ['gd', 'stgu'])
+@pytest.mark.parametrize('method', [pytest.param('gd', marks=pytest.mark.slow), 'stgu'])
 def test_two_ranks_resume_exactly(two_ranks: Path, method):
     ranks = [torch.load(two_ranks / f'{method}{rank}.pt', weights_only=False) for rank in range(2)]
     for rank in ranks:
