@@ -21,7 +21,6 @@ from ..step.batch import StepBatch, sum_of
 from ..step.feature_gradients import FeatureWatch
 from ..step.gradients import Found, SharedLayout, accumulate
 from ..step.task_rows import TaskRows
-from .combining import RowCombiner
 from .rows import TaskGradientOptimWrapper
 
 LEVELS = ('parameters', 'features')
@@ -75,9 +74,8 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         **kwargs: Any,
     ) -> None:
         super().__init__(optimizer, **kwargs)
-        self.combiner = RowCombiner(aggregator, self.reducer, self.generator, rescale, heads)
+        self.combiner = self.make_combiner(aggregator, rescale, heads)
         self.aggregator = self.combiner.aggregator
-        self.when_tasks_are_known(self.aggregator.bind)
         name = type(self.aggregator).__name__
         if not isinstance(interval, int) or interval < 1:
             raise UserError(f'interval must be an integer >= 1, but got {interval!r}')
@@ -94,11 +92,6 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         self.num_steps = 0
         self._look_again = False
 
-    @property
-    def method_parts(self) -> tuple[str, ...]:
-        """The loss weighting and the aggregator."""
-        return type(self.weighting).__name__, type(self.aggregator).__name__
-
     def cost_per_batch(self) -> StepCost:
         """One forward, K backwards over the shared part (on average over the interval)."""
         tasks = len(self.task_names) if self.task_names and self.watch is None else 1
@@ -113,7 +106,7 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         with watching, super().optim_context(model):
             yield
 
-    def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> dict[str, Any]:
+    def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> None:
         """Solve, or weight as at the last solution."""
         if self.num_steps % self.interval == 0 or not weights.keys() <= self.combiner.weights.keys():
             solve = self._solve if self.watch is None else self._solve_at_features
@@ -126,7 +119,6 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         self.num_steps += 1
         if self._look_again:
             self._look_again, self.combiner.weights = False, {}
-        return {}
 
     def _solve(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> None:
         rows = self.finite_rows(batch, self.rows(batch, weights))
@@ -247,11 +239,10 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
 
     # ------------------------------------------------------------------ set-up, state
     def strategy_state(self) -> dict[str, Any]:
-        """States of aggregator and weighting, the last weights and the counter."""
-        return dict(**super().strategy_state(), **self.combiner.state_dict(), num_steps=self.num_steps)
+        """As the base, with the counter."""
+        return dict(**super().strategy_state(), num_steps=self.num_steps)
 
     def load_strategy_state(self, state: dict[str, Any]) -> None:
         """Restore :meth:`strategy_state`."""
         super().load_strategy_state(state)
-        self.combiner.load_state_dict(state)
         self.num_steps = int(state['num_steps'])

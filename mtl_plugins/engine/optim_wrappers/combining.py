@@ -84,27 +84,25 @@ class RowCombiner:
             weights = self.solve(rows.tasks, gramian(matrix), losses, matrix.device)
             return weighted_sum(matrix, weights, dtype=torch.float32)
         # These work on the rows themselves, entry by entry, which takes a copy if the rows are of 16 bits.
-        update = self.aggregator(matrix.float(), **self._options(rows.tasks, losses))
+        options = self._options(rows.tasks, losses)
+        update = self.aggregator(matrix.float(), **options)
         update = self._reducer.broadcast(update, matrix.device) * self._factor()
         weights = self.aggregator.last_weights
-        self._remember(rows.tasks, None if weights is None else weights * self._factor(), losses)
+        self._remember(rows.tasks, None if weights is None else weights * self._factor(), options['losses'])
         return update
 
     def solve(self, tasks: Sequence[str], gram: Tensor, losses: Tensor, device: torch.device) -> Tensor:
         """The weights of these tasks' rows by a Gramian method, from their products ``[K_present, K_present]``."""
         # Solvers and libraries may differ between hosts, so all ranks take rank 0's numbers.
-        weights = self.aggregator.weights(gram, **self._options(tasks, losses))
-        weights = self._reducer.broadcast(weights, device) * self._factor()
-        self._remember(tasks, weights, losses)
+        options = self._options(tasks, losses)
+        weights = self._reducer.broadcast(self.aggregator.weights(gram, **options), device) * self._factor()
+        self._remember(tasks, weights, options['losses'])
         return weights
 
     def _options(self, tasks: Sequence[str], losses: Tensor) -> dict[str, Any]:
         """What aggregators may ask for beside the gradients."""
-        ids = self._ids(tasks)
+        ids = torch.tensor([self.aggregator.tasks.index(task) for task in tasks])
         return dict(losses=losses[ids], generator=self._generator, task_ids=ids)
-
-    def _ids(self, tasks: Sequence[str]) -> Tensor:
-        return torch.tensor([self.aggregator.tasks.index(task) for task in tasks])
 
     def _factor(self) -> int:
         return max(self.aggregator.rows_used, 1) if self._rescale == 'sum' and self.aggregator.scale == 'mean' else 1
@@ -113,7 +111,7 @@ class RowCombiner:
         self.weights = {} if weights is None else dict(zip(tasks, weights.tolist()))
         factors = weights if self._heads == 'weighted' else None
         if self._heads is None:
-            factors = self.aggregator.head_weights(weights, losses[self._ids(tasks)])
+            factors = self.aggregator.head_weights(weights, losses)
         self.head_factors = {} if factors is None else dict(zip(tasks, factors.tolist()))
 
     def state_dict(self) -> dict[str, Any]:

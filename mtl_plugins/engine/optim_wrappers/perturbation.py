@@ -14,7 +14,6 @@ from mtl_plugins.errors import UserError
 
 from ..step.batch import StepBatch
 from ..step.task_rows import TaskRows
-from .combining import RowCombiner
 from .rows import TaskGradientOptimWrapper
 
 TINY = 1e-12
@@ -40,26 +39,7 @@ class PerturbedOptimWrapper(TaskGradientOptimWrapper):
                 raise UserError(f'sharpness-aware methods have no {name}: leave it out, or use {name}={only!r}')
         super().__init__(optimizer, **kwargs)
         self.rho = float(rho)
-        self.combiner = self._combiner(aggregator, rescale)
-
-    def _combiner(self, aggregator: dict[str, Any] | None, rescale: str | None) -> RowCombiner:
-        combiner = RowCombiner(aggregator or dict(type='Sum'), self.reducer, self.generator, rescale)
-        self.when_tasks_are_known(combiner.aggregator.bind)
-        return combiner
-
-    @property
-    def method_parts(self) -> tuple[str, ...]:
-        """The loss weighting and the aggregator."""
-        return type(self.weighting).__name__, type(self.combiner.aggregator).__name__
-
-    def strategy_state(self) -> dict[str, Any]:
-        """As the base, with the state of the combiner."""
-        return dict(**super().strategy_state(), **self.combiner.state_dict())
-
-    def load_strategy_state(self, state: dict[str, Any]) -> None:
-        """Restore :meth:`strategy_state`."""
-        super().load_strategy_state(state)
-        self.combiner.load_state_dict(state)
+        self.combiner = self.make_combiner(aggregator or dict(type='Sum'), rescale)
 
     @contextmanager
     def moved(self, parameters: Sequence[nn.Parameter], directions: Sequence[Tensor]) -> Iterator[None]:

@@ -17,6 +17,7 @@ from ..step.batch import StepBatch
 from ..step.gradients import ParameterSplit, SharedLayout, accumulate
 from ..step.task_rows import TaskRows
 from .base import StepOptimWrapper
+from .combining import RowCombiner
 from .weighted_sum import build_weighting, task_weights
 
 ROW_DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
@@ -39,6 +40,8 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
     """
 
     maps_parameters = True
+    combiner: RowCombiner | None = None
+    """What makes one update of the rows, in strategies that do."""
 
     def __init__(
         self, optimizer: Optimizer, weighting: dict[str, Any] | None = None, row_dtype: str = 'fp32', **kwargs: Any
@@ -65,12 +68,24 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         losses = measured.losses * torch.tensor(list(weights.values()), dtype=torch.float64)
         weights = {task: weights[task] for task in members}
         batch.weights.update(weights)
-        moved = self.step(**self.set_gradients(batch, weights, losses))
+        moved = self.step(**(self.set_gradients(batch, weights, losses) or {}))
         self.zero_grad()
         self.advance(self.weighting, batch, measured, moved)
 
+    def make_combiner(self, aggregator: dict[str, Any], rescale: str | None, heads: str | None = 'sum') -> RowCombiner:
+        """A combiner whose aggregator knows the tasks as soon as they are known."""
+        combiner = RowCombiner(aggregator, self.reducer, self.generator, rescale, heads)
+        self.when_tasks_are_known(combiner.aggregator.bind)
+        return combiner
+
+    @property
+    def method_parts(self) -> tuple[str, ...]:
+        """The loss weighting and the aggregator."""
+        parts = () if self.combiner is None else (self.weighting, self.combiner.aggregator)
+        return tuple(type(part).__name__ for part in parts)
+
     @abstractmethod
-    def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> dict[str, Any]:
+    def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> dict[str, Any] | None:
         """Give every parameter the gradient to step along, summed over ranks and with loss scale.
 
         Args:
@@ -79,7 +94,7 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
             losses: ``[K]`` float64: the losses of all tasks times their factors.
 
         Returns:
-            Keyword arguments of the optimizer's step.
+            Keyword arguments of the optimizer's step; None for none.
         """
 
     def rows(self, batch: StepBatch, weights: Mapping[str, float]) -> TaskRows:
@@ -193,13 +208,16 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         )
 
     def strategy_state(self) -> dict[str, Any]:
-        """State of the weighting, and which task uses which parameters."""
+        """States of weighting and combiner, and which task uses which parameters."""
         used = self.split.export() if self.split is not None else self._saved_parameters
-        return dict(weighting=self.weighting.state_dict(), parameters=used)
+        combined = {} if self.combiner is None else self.combiner.state_dict()
+        return dict(weighting=self.weighting.state_dict(), parameters=used, **combined)
 
     def load_strategy_state(self, state: dict[str, Any]) -> None:
         """Restore :meth:`strategy_state`."""
         self.weighting.load_state_dict(state['weighting'])
+        if self.combiner is not None:
+            self.combiner.load_state_dict(state)
         # Without it the first batch after a resume would have to show all tasks, or rows would change their length.
         self._saved_parameters = {task: list(names) for task, names in state['parameters'].items()}
         self.split = None

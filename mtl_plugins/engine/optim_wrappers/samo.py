@@ -70,13 +70,13 @@ class SAMOOptimWrapper(PerturbedOptimWrapper):
         tasks = len(self.task_names) if self.task_names else 1
         return StepCost(1 + tasks, 1 + tasks, 1, 2 * tasks)
 
-    def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> dict[str, Any]:
+    def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> None:
         """The gradients at the perturbed points, combined."""
         members = list(weights)
         mean = self._mean_gradient(batch, weights)
         if not all_finite([p.grad for p in self._trainable() if p.grad is not None]):
             # The tasks cannot be told apart in a mean, so the step is skipped: by the scaler, or by step() and counted.
-            return {}
+            return
         own = self.take_own_gradients(members)
         directions = []
         for task in members:
@@ -87,7 +87,6 @@ class SAMOOptimWrapper(PerturbedOptimWrapper):
         rows = self.perturbed_rows(batch, members, directions, weights)
         if rows.tasks:
             self.write_shared(self.combiner.combine(rows, losses, self.split.columns))
-        return {}
 
     def _mean_gradient(self, batch: StepBatch, weights: dict[str, float]) -> list[Tensor]:
         """Gradient of the mean loss: one tensor per shared parameter; the own parts are left in ``.grad``."""

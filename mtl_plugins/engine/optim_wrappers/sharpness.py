@@ -54,7 +54,7 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
     ) -> None:
         super().__init__(optimizer, aggregator, rho, rescale, **kwargs)
         # Methods with state keep one for each part.
-        self.flat = self._combiner(aggregator, rescale)
+        self.flat = self.make_combiner(aggregator or dict(type='Sum'), rescale)
         self.adaptive = bool(adaptive)
 
     def cost_per_batch(self) -> StepCost:
@@ -70,11 +70,11 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
         norm = torch.stack([each.norm() for each in scaled]).norm() + TINY
         return [p.detach().square() * g * (self.rho / norm) for p, g in zip(parameters, gradients)]
 
-    def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> dict[str, Any]:
+    def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> None:
         """The loss part and the flat part, each combined by its own aggregator."""
         rows = self.finite_rows(batch, self.rows(batch, weights))
         if not rows.tasks:
-            return {}
+            return
         own = self.take_own_gradients(rows.tasks)
         shared = self.split.shared
         directions = [
@@ -90,7 +90,6 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
             flat = TaskRows(rows.tasks, moved.matrix - rows.matrix, shared)
             update = self.combiner.combine(rows, losses, self.split.columns)
             self.write_shared(update + self.flat.combine(flat, losses, self.split.columns))
-        return {}
 
     def strategy_state(self) -> dict[str, Any]:
         """As the base, with the flat part's aggregator."""
