@@ -438,7 +438,7 @@ def test_report_only_needs_a_results_file_alone(tmp_path, capsys):
     assert '| uw, seed 0 | missing |' in (folder / 'report.md').read_text()
 
 
-@pytest.mark.parametrize('value', [1e308, math.inf, math.nan, 10**400])
+@pytest.mark.parametrize('value', [1e308, math.inf, math.nan, 10**400], ids=['large', 'inf', 'nan', 'huge'])
 def test_numbers_that_nothing_can_be_computed_with_are_undefined(value):
     records = make_records(names=('gd', 'stgu'), seeds=(0,), single=False)
     run = records['stgu', 0, None]
@@ -447,7 +447,7 @@ def test_numbers_that_nothing_can_be_computed_with_are_undefined(value):
     assert row[['depth_value_mean', 'score_percent_mean', 'groups', 'seconds_per_iteration']].isna().all()
 
 
-@pytest.mark.parametrize('iteration', [0, 10**400])
+@pytest.mark.parametrize('iteration', [0, 10**400], ids=['none', 'huge'])
 def test_validations_at_no_iteration_are_refused(tmp_path, iteration):
     records = make_records(names=('gd',), seeds=(0,), single=False)
     records['gd', 0, None]['curve'][0]['iter'] = iteration
