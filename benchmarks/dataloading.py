@@ -1,6 +1,6 @@
 """How many images per second a data loader worker delivers, beside the same pipeline of stock transforms.
 
-For each data set the training pipeline of its config (configs/_base_/datasets) runs in one process on rendered images
+For each dataset the training pipeline of its config (configs/_base_/datasets) runs in one process on rendered images
 of the real size, and so does the pipeline assembled from mmcv's and mmseg's own transforms (stock_pipelines.py says
 where these do less). Rounds alternate; both sides load the same images and draw the same random numbers. The clock is
 the CPU time of the process, with one thread: what one worker on one core can do, however busy the machine is.
@@ -47,7 +47,7 @@ MEMORY_LIMIT = 0.02
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one data set.
+    """Figures of one dataset.
 
     Attributes:
         name: Its key.
@@ -128,7 +128,7 @@ def time_steps(dataset: BaseDataset, rounds: int) -> dict[str, float]:
 
 
 def measure(name: str, args: argparse.Namespace, progress: Progress) -> Row:
-    """All figures of one data set."""
+    """All figures of one dataset."""
     root = args.roots.get(name) or fixture(name, args.folder, args.images)
     ours = our_dataset(name, root, args.folder, args.images)
     stock = stock_dataset(name, ours)
@@ -156,8 +156,8 @@ def measure(name: str, args: argparse.Namespace, progress: Progress) -> Row:
 def make_tables(rows: Sequence[Row]) -> list[Table]:
     """The figures for people."""
     speed = Table(title='Images per second and worker (CPU time), median (quartiles)', title_justify='left')
-    for heading in ('data set', 'ours', 'stock', 'ours / stock', 'memory MiB', 'growth', 'KiB per image'):
-        speed.add_column(heading, justify='left' if heading == 'data set' else 'right')
+    for heading in ('dataset', 'ours', 'stock', 'ours / stock', 'memory MiB', 'growth', 'KiB per image'):
+        speed.add_column(heading, justify='left' if heading == 'dataset' else 'right')
     for row in rows:
         cells = ['-'] * 3
         if row.memory is not None:
@@ -165,7 +165,7 @@ def make_tables(rows: Sequence[Row]) -> list[Table]:
             cells = [f'{memory.after_first:.0f}', f'{memory.share:+.1%}', f'{memory.slope:+.2f}']
         speed.add_row(SOURCES[row.name].title, str(row.ours), str(row.stock), str(row.ratio), *cells)
     steps = Table(title='Transforms, ms per image', title_justify='left')
-    for heading in ('data set', 'side', 'transforms'):
+    for heading in ('dataset', 'side', 'transforms'):
         steps.add_column(heading)
     for row in rows:
         for side, found in (('ours', row.steps), ('stock', row.stock_steps)):
@@ -191,7 +191,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help=f'out of {", ".join(SOURCES)} (default: all)',
     )  # fmt: skip
     parser.add_argument('--rounds', type=int, default=24, help='timed rounds over the images (default: %(default)s)')
-    parser.add_argument('--images', type=int, default=8, help='rendered images per data set (default: %(default)s)')
+    parser.add_argument('--images', type=int, default=8, help='rendered images per dataset (default: %(default)s)')
     parser.add_argument(
         '--epoch-images', type=int, default=1600, metavar='N',
         help='images per epoch for the memory; 0 leaves it out (default: %(default)s)',

@@ -1,4 +1,4 @@
-"""Both sides of the loading benchmark per data set: our training data set, and the stock pipeline on its files."""
+"""Both sides of the loading benchmark per dataset: our training dataset, and the stock pipeline on its files."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / '_base_' / 'datasets
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from.
+    """Where a dataset comes from.
 
     Attributes:
         config: Its file under configs/_base_/datasets, whose training pipeline is measured.
-        export: Writes the rendered stand-in; None if the data set renders itself.
+        export: Writes the rendered stand-in; None if the dataset renders itself.
         size: Height and width of the stand-in's images.
         title: For people.
     """
@@ -56,7 +56,7 @@ SOURCES = {
 
 
 def fixture(name: str, folder: Path, count: int) -> Path | None:
-    """The stand-in of a data set with ``count`` images to train on, exported if it is not there yet."""
+    """The stand-in of a dataset with ``count`` images to train on, exported if it is not there yet."""
     source = SOURCES[name]
     if source.export is None:
         return None
@@ -66,7 +66,7 @@ def fixture(name: str, folder: Path, count: int) -> Path | None:
 
 
 def our_dataset(name: str, root: Path | None, folder: Path, count: int, repeats: int = 1) -> BaseDataset:
-    """Our training data set as the config has it.
+    """Our training dataset as the config has it.
 
     Args:
         name: Key of :data:`SOURCES`.
@@ -114,7 +114,7 @@ def same_draws(position: int) -> Iterator[None]:
 
 
 def position_of(index: int, position: int) -> SamplePosition:
-    """The index that our sampler hands to the data set."""
+    """The index that our sampler hands to the dataset."""
     return SamplePosition(index, position)
 
 
@@ -128,7 +128,7 @@ def roots_of(options: list[str]) -> Mapping[str, Path]:
     """Read ``NAME=FOLDER`` options.
 
     Raises:
-        ValueError: If one names no data set that has files.
+        ValueError: If one names no dataset that has files.
     """
     roots = {}
     for option in options:

@@ -44,7 +44,7 @@ STOCK_NAMES = {'gt_seg_map': 'gt_semseg', 'gt_depth_map': 'gt_depth'}
 
 
 class StockDataset(BaseDataset):
-    """Samples that our data set has found, for a pipeline that takes stock keys.
+    """Samples that our dataset has found, for a pipeline that takes stock keys.
 
     Args:
         samples: ``img_path`` and ``files`` of each sample, and what else its loaders need.
@@ -230,11 +230,11 @@ def augmentations(size: tuple[int, int], low: float = 0.5, high: float = 2.0) ->
 
 
 class NYUDSemseg(LoadAnnotations):
-    """``LoadAnnotations`` with the flag that its data sets normally set."""
+    """``LoadAnnotations`` with the flag that its datasets normally set."""
 
     def __init__(self) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # it would rather have the flag from its own data sets
+            warnings.simplefilter('ignore')  # it would rather have the flag from its own datasets
             super().__init__(reduce_zero_label=True)
 
     def transform(self, results: Results) -> Results:
@@ -244,7 +244,7 @@ class NYUDSemseg(LoadAnnotations):
 
 
 class FirstFile:
-    """Takes the one file out of the tuples that our data set lists per task."""
+    """Takes the one file out of the tuples that our dataset lists per task."""
 
     def __call__(self, results: Results) -> Results:
         """Set the path."""
@@ -253,7 +253,7 @@ class FirstFile:
 
 
 def stock_pipeline(name: str) -> tuple[list[Callable], list[Callable], list[Callable]]:
-    """Loading, random transforms, and what follows them, of one data set's training pipeline.
+    """Loading, random transforms, and what follows them, of one dataset's training pipeline.
 
     Args:
         name: ``'nyud'``, ``'pascal_context'``, ``'taskonomy'`` or ``'rooms'``.

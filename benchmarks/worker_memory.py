@@ -50,7 +50,7 @@ def measure_growth(dataset: BaseDataset, workers: int, advance: Callable[[int], 
     """Load two epochs and watch the workers.
 
     Args:
-        dataset: Our training data set.
+        dataset: Our training dataset.
         workers: Worker processes.
         advance: Called with the number of images of each batch.
     """

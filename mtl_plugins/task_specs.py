@@ -36,7 +36,7 @@ class TaskSpec:
         title: Name in tables and figures.
         kind: One of :data:`KINDS`; decides validity, post-processing and how a flip acts.
         channels: Channels of the prediction; None for ``'classes'``, where the dataset says how many there are. A
-            data set may store a task of kind ``'regression'`` with another number: it tells so in ``channels`` of its
+            dataset may store a task of kind ``'regression'`` with another number: it tells so in ``channels`` of its
             samples and meta information, and the head takes ``channels=``.
         unit: Unit of the target, ``''`` if it has none.
         fill: Value that padding writes into the target.
@@ -46,7 +46,7 @@ class TaskSpec:
         higher_is_better: Direction of ``headline``.
         painter: How predictions and targets are drawn, see :mod:`mtl_plugins.visualization.painters`.
         value_range: Range of values that ``painter`` maps to its colours, None for the range of the shown data. Meta
-            information of the data set overrides it (``value_ranges``).
+            information of the dataset overrides it (``value_ranges``).
     """
 
     key: str

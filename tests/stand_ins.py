@@ -1,4 +1,4 @@
-"""Small stand-ins for the real data sets: rendered rooms in their layouts, exported once per cache."""
+"""Small stand-ins for the real datasets: rendered rooms in their layouts, exported once per cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TYPES = {
 
 
 def stand_in(name: str) -> Path:
-    """Folder of the stand-in of a data set, two images or more per split."""
+    """Folder of the stand-in of a dataset, two images or more per split."""
     folder = default_cache_dir() / 'stand_ins-3' / name  # the number: of what the exporters write
     if not (folder / 'fixture.json').is_file() or not (folder.parent / f'{name}.done').is_file():
         EXPORTERS[name](folder, size=SIZES[name])

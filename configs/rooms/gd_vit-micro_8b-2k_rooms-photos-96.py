@@ -1,4 +1,4 @@
-# Two data sets with different labels: rooms and photographs.
+# Two datasets with different labels: rooms and photographs.
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/rooms-photos-96.py',

@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog='Example: prepare-nyuv2 nyu_depth_v2_labeled.mat data/NYUDv2 -j 4',
     )
     parser.add_argument('source', metavar='SOURCE', type=Path, help='nyu_depth_v2_labeled.mat, or a plain folder')
-    parser.add_argument('out', metavar='OUT', type=Path, help='the folder to become the data set')
+    parser.add_argument('out', metavar='OUT', type=Path, help='the folder to become the dataset')
     parser.add_argument('-j', '--jobs', type=positive, default=2, metavar='N', help='processes (default: %(default)s)')
     return parser
 

@@ -1,4 +1,4 @@
-"""What commands print about an error that whoever typed them can mend. Imports without OpenMMLab."""
+"""What commands print about an error that the user can mend. Imports without OpenMMLab."""
 
 from __future__ import annotations
 

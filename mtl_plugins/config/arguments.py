@@ -119,7 +119,7 @@ def given(value: Any) -> Any:
 
 
 def file_to_write(text: str) -> Path:
-    """Argument type: a file that can be written; so that no work is done in vain."""
+    """Argument type: a file that can be written, checked before the work begins."""
     path = Path(given(text))
     if path.is_dir():
         raise argparse.ArgumentTypeError(f'expected a file to write, but {text} is a folder')

@@ -201,7 +201,7 @@ def set_tta(cfg: Config) -> None:
     if missing:
         raise UserError(
             f'--tta: the config has no {" and no ".join(missing)}; inherit them from MMSegmentation '
-            "(tta_model=dict(type='SegTTAModel') and the tta_pipeline of its data set), or leave --tta out"
+            "(tta_model=dict(type='SegTTAModel') and the tta_pipeline of its dataset), or leave --tta out"
         )
     for place, dataset in leaf_datasets(cfg):
         if place.startswith('test_dataloader'):

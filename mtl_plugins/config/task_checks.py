@@ -22,7 +22,7 @@ def check_tasks(model: Any, evaluator: Any, place: str) -> list[str]:
 
     Args:
         model: Its ``tasks`` are what it predicts; a model without them is not examined.
-        evaluator: Knows its data set already.
+        evaluator: Knows its dataset already.
         place: Where it stands in the config, for messages.
 
     Returns:

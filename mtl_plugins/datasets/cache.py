@@ -26,7 +26,7 @@ from .npz import read_npz
 CACHE_ENV = 'MTL_PLUGINS_CACHE'
 _LOCK_NAME = '.lock'
 _CHOOSE_ANOTHER = (
-    'choose another folder by the option cache_dir of the data set or the environment variable '
+    'choose another folder by the option cache_dir of the dataset or the environment variable '
     f'{CACHE_ENV}, or free space'
 )
 
@@ -43,7 +43,7 @@ def default_cache_dir() -> Path:
 
 
 def cache_base(cache_dir: str | os.PathLike | None) -> Path:
-    """The folder of all caches that the option ``cache_dir`` of a data set names, by default the usual one."""
+    """The folder of all caches that the option ``cache_dir`` of a dataset names, by default the usual one."""
     return default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
 
 
@@ -249,13 +249,13 @@ class SampleCache(FileCache):
 
 
 class DerivedCache(FileCache):
-    """What is computed from the files of a data set, in ``<cache>/derived/<name>-<fingerprint>``: never in its folder.
+    """What is computed from the files of a dataset, in ``<cache>/derived/<name>-<fingerprint>``: never in its folder.
 
-    The fingerprint covers the path of the data set, the time of the last change of its top folder, and a version.
+    The fingerprint covers the path of the dataset, the time of the last change of its top folder, and a version.
 
     Args:
         dataset_name: Readable part of the folder's name.
-        root: Folder of the data set; never written to.
+        root: Folder of the dataset; never written to.
         cache_dir: Folder of all caches, by default that of :func:`default_cache_dir`.
         version: Raise it when the way of deriving changes.
     """

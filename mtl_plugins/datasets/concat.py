@@ -1,4 +1,4 @@
-"""Several data sets as one, each with labels of its own."""
+"""Several datasets as one, each with labels of its own."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _PER_TASK = ('classes', 'palettes', 'channels', 'value_ranges')
 
 @DATASETS.register_module()
 class MultiTaskConcatDataset(ConcatDataset):
-    """Data sets with different tasks one after the other; a sample has the labels of the data set it comes from.
+    """Datasets with different tasks one after the other; a sample has the labels of the dataset it comes from.
 
-    Each data set keeps its own pipeline, in which its targets are loaded, checked and augmented. The images of a batch
+    Each dataset keeps its own pipeline, in which its targets are loaded, checked and augmented. The images of a batch
     must have one size (or the data preprocessor pads them), so crop or pad to the same in every pipeline.
 
     The meta information is that of all: ``tasks`` is the union in the order of first appearance; ``classes`` and
     ``channels`` per task must agree; of ``palettes`` and ``value_ranges``, which are for pictures alone, the first
-    data set that has them wins; other entries are kept where all data sets have the same.
+    dataset that has them wins; other entries are kept where all datasets have the same.
 
     Args:
-        datasets: Configs of data sets, or data sets; each names its tasks in ``metainfo['tasks']``.
+        datasets: Configs of datasets, or datasets; each names its tasks in ``metainfo['tasks']``.
         metainfo: Entries that replace the merged ones.
         lazy_init: Whether reading the file lists waits until :meth:`full_init`.
 
     Raises:
-        TypeError: If an entry is neither a config nor a data set.
-        ValueError: If there is no data set, one does not name its tasks, or two disagree about a task; the message
+        TypeError: If an entry is neither a config nor a dataset.
+        ValueError: If there is no dataset, one does not name its tasks, or two disagree about a task; the message
             says which and how.
     """
 
@@ -40,8 +40,8 @@ class MultiTaskConcatDataset(ConcatDataset):
         self, datasets: Sequence[Any], metainfo: Mapping[str, Any] | None = None, lazy_init: bool = False
     ) -> None:
         if isinstance(datasets, (str, Mapping)) or not datasets:
-            raise UserError(f'MultiTaskConcatDataset: datasets must be a list of data sets, but got {datasets!r}')
-        # MMEngine's own constructor wants all data sets to have the same meta information.
+            raise UserError(f'MultiTaskConcatDataset: datasets must be a list of datasets, but got {datasets!r}')
+        # MMEngine's own constructor wants all datasets to have the same meta information.
         self.datasets = [_built(dataset) for dataset in datasets]
         self.ignore_keys: list[str] = []
         self._metainfo = {**merge_metainfo(self.datasets), **(metainfo or {})}
@@ -51,10 +51,10 @@ class MultiTaskConcatDataset(ConcatDataset):
 
 
 def merge_metainfo(datasets: Sequence[Any]) -> dict[str, Any]:
-    """The meta information of several data sets together; see :class:`MultiTaskConcatDataset`.
+    """The meta information of several datasets together; see :class:`MultiTaskConcatDataset`.
 
     Raises:
-        ValueError: If a data set does not name its tasks, or two disagree about a task.
+        ValueError: If a dataset does not name its tasks, or two disagree about a task.
     """
     names = [f'datasets[{number}] ({type(dataset).__name__})' for number, dataset in enumerate(datasets)]
     metas = [dict(dataset.metainfo) for dataset in datasets]
@@ -81,7 +81,7 @@ def _built(dataset: Any) -> Any:
         return DATASETS.build(dict(dataset))
     if not hasattr(dataset, 'metainfo') or not hasattr(dataset, 'full_init'):
         raise UserTypeError(
-            'MultiTaskConcatDataset: entries of datasets must be configs or data sets of MMEngine, but got '
+            'MultiTaskConcatDataset: entries of datasets must be configs or datasets of MMEngine, but got '
             f'{type(dataset).__name__}'
         )
     return dataset
@@ -101,7 +101,7 @@ def _check(name: str, meta: Mapping[str, Any]) -> None:
 
 
 def _merge(key: str, names: Sequence[str], metas: Sequence[Mapping[str, Any]], read: Any) -> dict[str, Any]:
-    """Entries per task on which all data sets with the task agree."""
+    """Entries per task on which all datasets with the task agree."""
     merged: dict[str, Any] = {}
     source: dict[str, str] = {}
     for name, meta in zip(names, metas):
@@ -114,7 +114,7 @@ def _merge(key: str, names: Sequence[str], metas: Sequence[Mapping[str, Any]], r
             if merged.setdefault(task, found) != found:
                 raise UserError(
                     f"MultiTaskConcatDataset: task '{task}' has other {key} in {source[task]} than in {name}: "
-                    f'{_difference(merged[task], found)}. One head cannot learn both: bring the labels of one data set '
+                    f'{_difference(merged[task], found)}. One head cannot learn both: bring the labels of one dataset '
                     'to those of the other, leave the task out of one (tasks=[...]), or make them two tasks '
                     '(mtl_plugins.task_specs.register_task_spec)'
                 )
@@ -125,7 +125,7 @@ def _merge(key: str, names: Sequence[str], metas: Sequence[Mapping[str, Any]], r
 
 
 def _conventions(names: Sequence[str], metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """How each data set reads its targets; the same one may be there twice, but not in two ways."""
+    """How each dataset reads its targets; the same one may be there twice, but not in two ways."""
     merged: dict[str, Any] = {}
     for number, (name, meta) in enumerate(zip(names, metas)):
         for own, by_task in (meta.get('conventions') or {}).items():

@@ -27,7 +27,7 @@ class TaskCover:
             raise UserError(f'cover must be an integer of 1 or more, or None, but got {block!r}')
         nobody = [task for task, any_sample in zip(tasks, carried.any(0)) if not any_sample]
         if nobody:
-            raise UserError(f'cover: no sample carries {", ".join(nobody)}; leave it out of the tasks of the data sets')
+            raise UserError(f'cover: no sample carries {", ".join(nobody)}; leave it out of the tasks of the datasets')
         self.block = block
         self.carried = carried
         self.carriers = [np.flatnonzero(column) for column in carried.T]

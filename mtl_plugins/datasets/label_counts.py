@@ -1,4 +1,4 @@
-"""How often each class is labelled in a data set."""
+"""How often each class is labelled in a dataset."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def class_counts(dataset: Any, classes: Mapping[str, int], num_workers: int = 0)
 
     Transforms that crop, flip, resize, pad, colour or pack are left out, and whatever stands in ``SeededTransforms``;
     others, which may change labels, are applied. The result is kept in the cache for as long as the files, the
-    pipeline and the settings of the data set stay as they are.
+    pipeline and the settings of the dataset stay as they are.
 
     Args:
-        dataset: The data set; concatenations and wrappers too.
+        dataset: The dataset; concatenations and wrappers too.
         classes: Task -> number of its classes.
         num_workers: Processes that read labels.
 
@@ -101,7 +101,7 @@ def _as_is(sample: Any) -> Any:
 
 
 def _without_moving(dataset: Any) -> Any:
-    """The data set without the transforms that leave labels as they are; the given one is not changed."""
+    """The dataset without the transforms that leave labels as they are; the given one is not changed."""
     plain = copy.copy(dataset)
     if isinstance(getattr(dataset, 'datasets', None), (list, tuple)):
         plain.datasets = [_without_moving(part) for part in dataset.datasets]
@@ -129,7 +129,7 @@ def _parameters(dataset: Any, classes: Mapping[str, int]) -> dict[str, Any] | No
 
 
 def _settings(dataset: Any) -> list[Any]:
-    """Type, pipeline and plain attributes of a data set and of those inside it."""
+    """Type, pipeline and plain attributes of a dataset and of those inside it."""
     inner = getattr(dataset, 'datasets', None)
     inner = (
         inner if isinstance(inner, (list, tuple)) else [part for part in [getattr(dataset, 'dataset', None)] if part]

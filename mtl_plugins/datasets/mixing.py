@@ -1,4 +1,4 @@
-"""A stream that mixes data sets in chosen shares and can keep every task in sight."""
+"""A stream that mixes datasets in chosen shares and can keep every task in sight."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from .samplers import AbsoluteSampler
 
 @DATA_SAMPLERS.register_module()
 class MixedSampler(AbsoluteSampler):
-    """:class:`AbsoluteSampler` for several data sets and for partial labels.
+    """:class:`AbsoluteSampler` for several datasets and for partial labels.
 
-    Every stretch of the stream holds the data sets of a ``ConcatDataset`` (ours or MMEngine's) in their shares, not
+    Every stretch of the stream holds the datasets of a ``ConcatDataset`` (ours or MMEngine's) in their shares, not
     only on average. All that :class:`AbsoluteSampler` promises holds: an epoch follows from ``(seed, epoch)`` alone,
     :meth:`skip` is absolute and costs one epoch's arrangement at most, and ranks together are the stream of one
     process.
 
     Args:
-        dataset: The data set. What is no ``ConcatDataset`` counts as one.
-        mixing: ``'proportional'`` (each sample once per epoch), ``'balanced'`` (each data set equally often: of a
+        dataset: The dataset. What is no ``ConcatDataset`` counts as one.
+        mixing: ``'proportional'`` (each sample once per epoch), ``'balanced'`` (each dataset equally often: of a
             large one an epoch brings a part, and the next epochs the rest; a small one is repeated), or one positive
-            weight per data set. An epoch is as long as all data sets together.
+            weight per dataset. An epoch is as long as all datasets together.
         cover: Every aligned run of so many positions ``[i * cover, (i + 1) * cover)`` carries each task at least
             once. A batch of all ranks together is made of such runs if its size is a multiple of ``cover``; then no
             task is absent from any training step, since presence is decided over all ranks. A single rank may lack
             one. Rare labels are repeated for it where there are too few, and other samples wait for a later epoch;
             an epoch is rounded up to a multiple of ``cover``. None: left to chance. What counts as carried is told by
             :func:`~mtl_plugins.datasets.presence.sample_tasks`.
-        shuffle: Whether each data set is drawn in random order, and mixed at random within its shares.
+        shuffle: Whether each dataset is drawn in random order, and mixed at random within its shares.
         seed: See :class:`AbsoluteSampler`.
 
     Raises:
-        ValueError: If an argument is out of range, a data set is empty, a task has no sample, or ``cover`` samples
+        ValueError: If an argument is out of range, a dataset is empty, a task has no sample, or ``cover`` samples
             cannot hold all tasks.
     """
 
@@ -74,7 +74,7 @@ class MixedSampler(AbsoluteSampler):
         return order.tolist() if self.cover is None else self.cover.arrange(order, epoch, generator)
 
     def _part(self, number: int, size: int, start: int, count: int) -> np.ndarray:
-        """``count`` entries from ``start`` on of the endless stream of permutations of one data set."""
+        """``count`` entries from ``start`` on of the endless stream of permutations of one dataset."""
         rounds = range(start // size, -(-(start + count) // size))
         stream = np.concatenate([self._permutation(number, size, each) for each in rounds])
         return stream[start - rounds[0] * size :][:count]
@@ -90,7 +90,7 @@ class MixedSampler(AbsoluteSampler):
 
 
 def _sizes(dataset: Sized) -> list[int]:
-    """Length of each data set of a concatenation, in order."""
+    """Length of each dataset of a concatenation, in order."""
     parts = getattr(dataset, 'datasets', None)
     sizes = [len(dataset)] if parts is None else [len(part) for part in parts]
     if min(sizes) == 0:
@@ -99,7 +99,7 @@ def _sizes(dataset: Sized) -> list[int]:
 
 
 def _counts(mixing: str | Sequence[float], sizes: Sequence[int]) -> list[int]:
-    """How many samples of each data set an epoch has; they add up to the length of all."""
+    """How many samples of each dataset an epoch has; they add up to the length of all."""
     if mixing == 'proportional':
         return list(sizes)
     weights = [1.0] * len(sizes) if mixing == 'balanced' else mixing

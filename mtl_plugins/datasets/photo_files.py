@@ -165,7 +165,7 @@ def read_photo(path: str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
 
 
 def load_photo(path: str | os.PathLike) -> np.ndarray:
-    """Decode a photograph at its own size, exactly as data sets read their images, but in RGB.
+    """Decode a photograph at its own size, exactly as datasets read their images, but in RGB.
 
     Raises:
         UnreadablePhotoError: See :func:`read_photo`.

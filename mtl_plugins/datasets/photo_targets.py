@@ -39,7 +39,7 @@ def segment_colours(rgb: np.ndarray, scale: float = 200.0, sigma: float = 0.8) -
 def add_noise(rgb: np.ndarray, std: float, rng: np.random.Generator) -> np.ndarray:
     """Add Gaussian noise to a uint8 image; ``std`` in grey levels."""
     # Box-Muller on uniform numbers: numpy keeps the uniform stream of a generator stable between versions, but makes
-    # no such promise for its normal one, and the cache of a data set should be reproducible.
+    # no such promise for its normal one, and the cache of a dataset should be reproducible.
     radius = np.sqrt(-2 * np.log(1 - rng.random(rgb.shape)))
     noise = radius * np.cos(2 * np.pi * rng.random(rgb.shape))
     return np.rint(rgb + std * noise).clip(0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Which tasks each sample of a data set carries, without loading any of them."""
+"""Which tasks each sample of a dataset carries, without loading any of them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from .transforms.label_subset import RandomLabelSubset
 
 
 def sample_tasks(dataset: Any) -> tuple[tuple[str, ...], np.ndarray]:
-    """Tell which labels the samples of a data set carry.
+    """Tell which labels the samples of a dataset carry.
 
-    Known are: the tasks of each data set inside MMEngine's ``ConcatDataset`` and ours, ``RepeatDataset`` and
-    ``ClassBalancedDataset``; files that a sample lacks (data sets of files); and what
+    Known are: the tasks of each dataset inside MMEngine's ``ConcatDataset`` and ours, ``RepeatDataset`` and
+    ``ClassBalancedDataset``; files that a sample lacks (datasets of files); and what
     :class:`~mtl_plugins.datasets.transforms.RandomLabelSubset` leaves out. A label that is there but marks no pixel
     counts as carried, since nobody knows without reading it.
 
     Args:
-        dataset: A data set whose leaves name their tasks in ``metainfo['tasks']``.
+        dataset: A dataset whose leaves name their tasks in ``metainfo['tasks']``.
 
     Returns:
         The tasks, and a mask ``(number of samples, number of tasks)`` of bools.
 
     Raises:
-        ValueError: If a data set does not name its tasks.
-        TypeError: If the data set is wrapped in a way that is not known here.
+        ValueError: If a dataset does not name its tasks.
+        TypeError: If the dataset is wrapped in a way that is not known here.
     """
     tasks = tuple(dict.fromkeys(task for leaf in _leaves(dataset) for task in _tasks_of(leaf)))
     return tasks, _carried(dataset, tasks)
@@ -65,7 +65,7 @@ def _carried(dataset: Any, tasks: Sequence[str]) -> np.ndarray:
         if hasattr(dataset, 'times'):
             return np.tile(inner, (dataset.times, 1))
         raise UserTypeError(
-            f'it is not known which samples {type(dataset).__name__} takes from its data set; use ConcatDataset or '
+            f'it is not known which samples {type(dataset).__name__} takes from its dataset; use ConcatDataset or '
             'RepeatDataset, or leave out cover'
         )
     return _carried_by_leaf(dataset, tasks)

@@ -52,7 +52,7 @@ class RoomsDataset(BaseDataset):
         num_images: Number of images, by default 320, 64 and 64. More images extend the same cache.
         size: ``(H, W)`` in pixels, at least 16 each.
         tasks: Any of the eleven tasks, in any order; by default all.
-        seed: Seed of the whole data set, 0 or more.
+        seed: Seed of the whole dataset, 0 or more.
         cache_dir: Folder of all caches; by default the environment variable ``MTL_PLUGINS_CACHE``, else
             ``~/.cache/mtl_plugins``.
         num_workers: Processes that render; 0 renders in this one.

@@ -113,7 +113,7 @@ def compare_tasks(step: Step, model: Any, dataset: Any) -> None:
     if without:
         step.note(f'no data for {", ".join(without)}: these heads are not trained (dataset.tasks)')
     if loaded:
-        step.note(f'no head for {", ".join(loaded)}: these targets are loaded in vain')
+        step.note(f'no head for {", ".join(loaded)}: these targets are loaded and not used')
     head = getattr(model, 'heads', {})
     for task, count in (meta.get('channels') or {}).items():
         channels = getattr(head[task], 'out_channels', None) if task in head else None

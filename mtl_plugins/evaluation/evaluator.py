@@ -40,14 +40,14 @@ class MultiTaskEvaluator(Evaluator):
     Args:
         metrics: ``'auto'`` takes the metric of each task from :mod:`mtl_plugins.task_specs`; else a metric or a list of
             metrics (configs or objects).
-        tasks: Tasks in the order of the table. None: the data set's tasks with ``metrics='auto'``, else the tasks of
+        tasks: Tasks in the order of the table. None: the dataset's tasks with ``metrics='auto'``, else the tasks of
             the metrics.
         baselines: Path of a baselines file (:mod:`mtl_plugins.evaluation.baselines`), the record itself, or None for no
             ``delta_m``.
         headlines: Task -> ``dict(metric='sal/mIoU', higher_is_better=True, unit='%')`` for tasks whose headline is not
             that of the task table.
         missing: What a task without baseline does: ``'nan'`` makes ``delta_m`` NaN, with a message per evaluation;
-            ``'raise'`` refuses at construction (if ``tasks`` is given, else when the data set is known).
+            ``'raise'`` refuses at construction (if ``tasks`` is given, else when the dataset is known).
         details: Whether the table lists the other metrics of each task below its headline.
 
     Attributes:
@@ -96,7 +96,7 @@ class MultiTaskEvaluator(Evaluator):
 
     @property
     def dataset_meta(self) -> dict | None:
-        """Meta information of the data set; setting it passes it on to the metrics."""
+        """Meta information of the dataset; setting it passes it on to the metrics."""
         return self._dataset_meta
 
     @dataset_meta.setter
@@ -105,7 +105,7 @@ class MultiTaskEvaluator(Evaluator):
             tasks = (dataset_meta or {}).get('tasks')
             if not tasks:
                 raise UserError(
-                    'MultiTaskEvaluator: the tasks to evaluate are unknown; give tasks=[...], or let the data set name '
+                    'MultiTaskEvaluator: the tasks to evaluate are unknown; give tasks=[...], or let the dataset name '
                     f"them in metainfo['tasks'] (it has {sorted(dataset_meta or {})})"
                 )
             self._set_tasks(tasks)
@@ -117,7 +117,7 @@ class MultiTaskEvaluator(Evaluator):
         """Compute all metrics, add ``delta_m`` if there are baselines, and print the table on rank 0.
 
         Args:
-            size: Number of samples of the data set; entries beyond it (padding of the last batch of ranks) are dropped.
+            size: Number of samples of the dataset; entries beyond it (padding of the last batch of ranks) are dropped.
 
         Returns:
             Metric name -> value, equal on all ranks.

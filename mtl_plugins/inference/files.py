@@ -82,7 +82,7 @@ class PredictionFolder:
 
     Args:
         root: The folder; made if it does not exist.
-        meta: Meta information of the data set the model was trained on.
+        meta: Meta information of the dataset the model was trained on.
         about: Further entries of the JSON.
         raw: Whether to write raw predictions.
         frames: Whether to write panels and raw predictions of the frames of videos too.

@@ -34,7 +34,7 @@ DEFAULT_DIVISOR = 32
 
 
 class LoadedModel(NamedTuple):
-    """A model in evaluation mode, and what its data set said of its tasks (``classes``, ``palettes``)."""
+    """A model in evaluation mode, and what its dataset said of its tasks (``classes``, ``palettes``)."""
 
     model: MultiTaskSegmentor
     meta: dict[str, Any]
@@ -173,7 +173,7 @@ def _targets(cfg: Config, trained: Mapping[str, Any], weights: str, tasks: Seque
     """What the predictions mean: as the checkpoint says, and what it does not say of the targets, as the config says.
 
     Raises:
-        UserError: If the data set of the config reads its targets in another way than in training, or may do so.
+        UserError: If the dataset of the config reads its targets in another way than in training, or may do so.
     """
     told, read = [], {}
     for place, dataset in file_datasets(cfg):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 
 class RefusedValueError(ValueError):
-    """A number of a step that a method cannot work with, and whoever chose the method can mend."""
+    """A number of a step that a method cannot work with, and that a choice of the user can mend."""
 
 
 def near_names(name: str, known: Iterable[str], n: int = 3, cutoff: float = 0.5) -> list[str]:

@@ -26,7 +26,7 @@ class PredictionPanelHook(Hook):
     """Draws targets beside predictions for a few images, the same ones each time.
 
     At validation the panels go to ``<work_dir>/panels/iter_<n>/``, in a test to ``<show_dir>/``. The images are spread
-    evenly over the data set. Rank 0 draws alone, hence only images of its own share of the data set. A picture that
+    evenly over the dataset. Rank 0 draws alone, hence only images of its own share of the dataset. A picture that
     cannot be written is logged and never ends a run.
 
     Args:
@@ -34,7 +34,7 @@ class PredictionPanelHook(Hook):
         num_panels: Number of images; None draws all.
         show_dir: Folder for the panels of a test, and instead of ``<work_dir>/panels`` at validation. Without it, a
             test draws nothing.
-        tasks: Tasks to draw; None takes those of the data set.
+        tasks: Tasks to draw; None takes those of the dataset.
         columns: Most tasks side by side.
         add_to_visualizer: Also hand the pictures to the backends of the runner's visualizer that are services
             (TensorBoard, W&B, MLflow).
@@ -116,7 +116,7 @@ class PredictionPanelHook(Hook):
         self._meta = getattr(dataloader.dataset, 'metainfo', None) or {}
 
     def _choose(self, size: int) -> set[int] | None:
-        """Return the indices of the chosen images, None for all; rank 0 sees each W-th image of the data set."""
+        """Return the indices of the chosen images, None for all; rank 0 sees each W-th image of the dataset."""
         if self.num_panels is None:
             return None
         step = get_world_size()

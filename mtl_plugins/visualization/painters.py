@@ -75,7 +75,7 @@ def paint(
 def painter_of(spec: TaskSpec, channels: int) -> str:
     """Return the painter for data with this number of channels.
 
-    That of the task; but what one data set stores as grey values may be colours in another, and the data decide.
+    That of the task; but what one dataset stores as grey values may be colours in another, and the data decide.
     """
     if spec.painter in ('grey', 'rgb'):
         return 'grey' if channels == 1 else 'rgb'

@@ -80,7 +80,7 @@ def prediction_panel(
         tasks: Tasks to draw, in order.
         image: Input picture RGB ``(H, W, 3)`` uint8; see :func:`image_from_inputs`. Padding that ``sample`` tells of is
             cut off.
-        meta: The data set's meta information: ``classes``, ``palettes`` and ``value_ranges`` per task.
+        meta: The dataset's meta information: ``classes``, ``palettes`` and ``value_ranges`` per task.
         columns: Most tasks side by side; more go into further bands.
         title: Heading, for example the name of the image; only its end is shown if it does not fit.
         legend_lines: Height of the legends, two classes a line, for panels that must be of one size, as those of a

@@ -1,4 +1,4 @@
-"""What must hold for a folder of the data set, for tools/datasets/verify.py."""
+"""What must hold for a folder of the dataset, for tools/datasets/verify.py."""
 
 from functools import partial
 

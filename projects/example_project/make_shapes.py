@@ -1,4 +1,4 @@
-"""Draws the data set: python projects/example_project/make_shapes.py FOLDER"""
+"""Draws the dataset: python projects/example_project/make_shapes.py FOLDER"""
 
 import argparse
 from pathlib import Path
@@ -32,7 +32,7 @@ def draw(rng, size):
 
 
 def write(folder, num_train, num_val, size, seed):
-    """Write the data set."""
+    """Write the dataset."""
     folder = Path(folder)
     for name in ('images', 'shape', 'edge', 'outline_distance'):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A data set in a folder of files: pictures of discs, squares and triangles."""
+"""A dataset in a folder of files: pictures of discs, squares and triangles."""
 
 from pathlib import Path
 

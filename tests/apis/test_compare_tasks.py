@@ -15,6 +15,6 @@ def test_heads_must_have_the_channels_of_the_data():
         return SimpleNamespace(tasks=('reshading',), heads=heads)
 
     compare_tasks(step, model(3), dataset)
-    assert notes == ['no head for depth: these targets are loaded in vain']
+    assert notes == ['no head for depth: these targets are loaded and not used']
     with pytest.raises(ValueError, match=r'predicts 1 channels, the data have 3; set model.heads.reshading.channels=3'):
         compare_tasks(step, model(1), dataset)

@@ -206,7 +206,7 @@ def test_a_video_becomes_a_video(inferencer, clip, tmp_path):
 
 
 def test_frames_have_one_size_whatever_they_show(inferencer, clip, monkeypatch):
-    monkeypatch.setattr(inferencer, 'meta', {})  # more classes than those of the data set
+    monkeypatch.setattr(inferencer, 'meta', {})  # more classes than those of the dataset
     entry = next(iter(Inputs([clip])))
     rng, sizes = np.random.default_rng(0), set()
     for classes in (1, 12, 40):

@@ -1,4 +1,4 @@
-"""Options of the tools on configs with several data sets."""
+"""Options of the tools on configs with several datasets."""
 
 from pathlib import Path
 

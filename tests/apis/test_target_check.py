@@ -179,7 +179,7 @@ def test_classes_in_another_order():
     (told,) = target_differences(trained, now, 'test_dataloader.dataset')
     assert told == "the classes of task semseg were others in training: number 1 was 'floor' and is 'bed' now"
     assert not target_differences(trained, now, 'test_dataloader.dataset', tasks=['parts'])
-    # As MMSegmentation's data sets describe themselves.
+    # As MMSegmentation's datasets describe themselves.
     (told,) = target_differences(dict(classes=('a', 'b')), Described(classes=('b', 'a')), 'x')
     assert told.startswith('the classes were others')
     (told,) = target_differences(dict(reduce_zero_label=True), Described(reduce_zero_label=False), 'x')

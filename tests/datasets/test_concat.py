@@ -86,8 +86,8 @@ def test_built_from_a_config_also_around_other_wrappers(tmp_path):
 @pytest.mark.parametrize(
     ('datasets', 'error', 'message'),
     [
-        ([], ValueError, r'datasets must be a list of data sets, but got \[\]'),
-        ([range(3)], TypeError, 'must be configs or data sets of MMEngine, but got range'),
+        ([], ValueError, r'datasets must be a list of datasets, but got \[\]'),
+        ([range(3)], TypeError, 'must be configs or datasets of MMEngine, but got range'),
         ([BaseDataset(lazy_init=True)], ValueError, r'datasets\[0\] \(BaseDataset\) does not name its tasks'),
         ([dataset(classes=('a', 'b'))], ValueError, r"metainfo\['classes'\] of datasets\[0\] .* but got tuple"),
     ],

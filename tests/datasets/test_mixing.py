@@ -24,7 +24,7 @@ def joint():
 
 
 class Labelled(Positions):
-    """Samples with the labels that are told, as data sets of files tell it."""
+    """Samples with the labels that are told, as datasets of files tell it."""
 
     def __init__(self, labels):
         self.labels = labels

@@ -113,7 +113,7 @@ def test_every_loader_refuses_another_aspect_and_takes_another_scale(stand, task
 
 
 class Own(FilesDataset):
-    """A data set of a user's: pictures of any kind, and two targets."""
+    """A dataset of a user's: pictures of any kind, and two targets."""
 
     NAME = 'own'
     TASKS = ('semseg', 'depth')

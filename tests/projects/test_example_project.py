@@ -1,4 +1,4 @@
-"""The example project trains as it stands: own tasks, metric, data set, head and method."""
+"""The example project trains as it stands: own tasks, metric, dataset, head and method."""
 
 import importlib.util
 import json

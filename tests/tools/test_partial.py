@@ -1,4 +1,4 @@
-"""The tools on partial labels, on several data sets, and on checkpoints of other tasks."""
+"""The tools on partial labels, on several datasets, and on checkpoints of other tasks."""
 
 import json
 import re
@@ -21,7 +21,7 @@ PHOTO_TASKS = ['edge_texture', 'keypoints2d', 'segment_unsup2d']
 
 
 def small(*more):
-    """Options that make the config of two data sets tiny."""
+    """Options that make the config of two datasets tiny."""
     of_rooms = [option for option in options() if '.dataset.' not in option]
     numbers = {'0.num_images': 6, '1.crops_per_image': 1}
     return [
@@ -41,7 +41,7 @@ def log_of(folder):
 
 @pytest.fixture(scope='module')
 def joint(tmp_path_factory):
-    """A run of two iterations on two data sets."""
+    """A run of two iterations on two datasets."""
     folder = tmp_path_factory.mktemp('joint')
     assert train.main([BOTH, '--work-dir', str(folder), *small()]) == 0
     return folder
@@ -59,7 +59,7 @@ def test_each_task_is_measured_on_the_samples_that_have_it(joint, tmp_path):
     assert {name.split('/')[0] for name in together} == {*ROOM_TASKS, *PHOTO_TASKS}
     alone = {}
     for tasks, number in ((ROOM_TASKS, '0.num_images=6'), (PHOTO_TASKS, '0.crops_per_image=1')):
-        # One data set is left out now, so its options would go to the other.
+        # One dataset is left out now, so its options would go to the other.
         kept = [option for option in small() if '.datasets.' not in option]
         sizes = [f'{loader}.dataset.datasets.{number}' for loader in LOADERS]
         alone.update(evaluate(joint, tmp_path, '--tasks', ','.join(tasks), *kept, *sizes))

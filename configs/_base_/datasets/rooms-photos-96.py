@@ -7,7 +7,7 @@ tasks = (*room_tasks, *photo_tasks)
 dataset_type = 'mtl_plugins.MultiTaskConcatDataset'
 photos = dict(type='mtl_plugins.PhotosDataset', tasks=photo_tasks, crop_size=(96, 96), on_error='skip')
 
-# Each data set keeps its own pipeline; both end at 96 x 96. That of the photographs changes neither colours nor scales.
+# Each dataset keeps its own pipeline; both end at 96 x 96. That of the photographs changes neither colours nor scales.
 photo_pipeline = [
     *_base_.train_pipeline[:2],
     dict(

@@ -7,7 +7,7 @@ tasks = (
 )  # fmt: skip
 dataset_type = 'mtl_plugins.TaskonomyDataset'
 data_root = 'data/taskonomy'
-# Resized by the data set, before the codes of the files are decoded. The released program mixes codes by bilinear
+# Resized by the dataset, before the codes of the files are decoded. The released program mixes codes by bilinear
 # interpolation: dataset.resample='bilinear'.
 crop_size = (256, 256)
 

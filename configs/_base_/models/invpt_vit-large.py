@@ -1,5 +1,5 @@
 # InvPT (Ye and Xu, ECCV 2022) on ViT-L/16 with the AugReg weights, in its published setting, without its heads: a file
-# for a data set adds them, and backbone.img_size. The maps of blocks 6, 12, 18 and 24 go into the decoder.
+# for a dataset adds them, and backbone.img_size. The maps of blocks 6, 12, 18 and 24 go into the decoder.
 # Without a network: model.backbone.pretrained=FILE (for instance Google's .npz), or =False for random weights.
 model = dict(
     type='mtl_plugins.MultiTaskSegmentor',

@@ -1,4 +1,4 @@
-"""What the data sets that live in folders of files have in common: listing, reading, derived data."""
+"""What the datasets that live in folders of files have in common: listing, reading, derived data."""
 
 from ..cache import DerivedCache
 from .axes import GENUINE_AXES, NormalAxes, learned_frame, measure_axes

@@ -16,7 +16,7 @@ OURS = AXES
 """x right, y up, z towards the viewer."""
 _NAMES = {'x': 'right', '-x': 'left', 'y': 'up', '-y': 'down', 'z': 'towards the viewer', '-z': 'away from the viewer'}
 GENUINE_AXES = {'taskonomy': ('x', '-y', '-z')}
-"""Data set -> what the channels of its stored normals hold, where genuine files have shown it."""
+"""Dataset -> what the channels of its stored normals hold, where genuine files have shown it."""
 _STEP = 0.02
 """Neighbours whose depths differ by more than this share lie on different surfaces."""
 
@@ -67,10 +67,10 @@ class NormalAxes:
 def learned_frame(meta: Mapping[str, Any], task: str) -> tuple[str, str, str]:
     """Which way the three channels of a task's normals point, in words.
 
-    They are ours, unless the data set read its files with other axes than genuine files have.
+    They are ours, unless the dataset read its files with other axes than genuine files have.
 
     Args:
-        meta: Meta information of the data set the model was trained on, see
+        meta: Meta information of the dataset the model was trained on, see
             :meth:`~mtl_plugins.datasets.files.FilesDataset.conventions`.
         task: Name of the task.
 

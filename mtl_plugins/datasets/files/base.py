@@ -1,4 +1,4 @@
-"""The base of the data sets that live in folders of files: tasks, splits, missing files, one file list."""
+"""The base of the datasets that live in folders of files: tasks, splits, missing files, one file list."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _LOOKED_AT = 32
 
 
 class FilesDataset(BaseDataset):
-    """A data set whose images and targets are files.
+    """A dataset whose images and targets are files.
 
     Subclasses set the class attributes and implement :meth:`find_root`, :meth:`list_samples` and :meth:`make_reader`.
     Their pipelines begin with ``dict(type='mtl_plugins.LoadSampleFiles')``. Nothing is ever written below
     ``data_root``, which may be a read-only mount.
 
     Args:
-        data_root: The folder of the data set or its parent.
+        data_root: The folder of the dataset or its parent.
         split: One of :attr:`SPLITS`.
         tasks: Any of :attr:`TASKS`, in any order; by default all. Files of other tasks are not touched.
         pipeline: Transforms.
@@ -42,7 +42,7 @@ class FilesDataset(BaseDataset):
             starts; True leaves the task out for that sample (a sample without image altogether) and logs how often.
         cache_dir: Folder of all caches, for derived data; by default the environment variable ``MTL_PLUGINS_CACHE``,
             else ``~/.cache/mtl_plugins``.
-        metainfo: Entries to add to or replace in the data set's ``tasks``, ``classes`` and ``palettes``.
+        metainfo: Entries to add to or replace in the dataset's ``tasks``, ``classes`` and ``palettes``.
         **kwargs: See :class:`mmengine.dataset.BaseDataset`.
 
     Attributes:
@@ -122,7 +122,7 @@ class FilesDataset(BaseDataset):
     # What subclasses provide.
 
     def find_root(self, data_root: str) -> Path:
-        """The folder of the data set, from what the user gave; see :func:`~.folders.find_folder`."""
+        """The folder of the dataset, from what the user gave; see :func:`~.folders.find_folder`."""
         raise NotImplementedError
 
     def list_samples(self) -> list[dict[str, Any]]:
@@ -131,13 +131,13 @@ class FilesDataset(BaseDataset):
         Returns:
             One dict per sample: ``img_path`` (str), ``files`` (task -> path, or a tuple of paths if it takes several),
             optionally ``sample_id`` (by default the stem of ``img_path``) and what else the reader needs. A task that
-            is not in ``files`` is one the data set does not have for the sample; where a file *should* be, list it,
-            whether it exists or not. Tasks nobody asked for may be listed too.
+            is not in ``files`` is one the dataset does not have for the sample; where a file *should* be, list it,
+            whether it exists or not. Tasks that were not asked for may be listed too.
         """
         raise NotImplementedError
 
     def make_reader(self) -> SampleReader:
-        """The reader of the data set's files, with :attr:`root` set and the samples listed."""
+        """The reader of the dataset's files, with :attr:`root` set and the samples listed."""
         raise NotImplementedError
 
     def conventions(self) -> dict[str, dict[str, Any]]:
@@ -191,7 +191,7 @@ class FilesDataset(BaseDataset):
             info['files'] = {task: files for task, files in info['files'].items() if task in unlabelled}
             try:
                 sample = LoadSampleFiles().transform(info)
-            except Exception:  # whoever loads this sample is told what is wrong with it
+            except Exception:  # loading this sample for training says what is wrong with it
                 return
             unlabelled = [
                 task

@@ -1,4 +1,4 @@
-"""Finding a data set's folder and its files, gently on network storage."""
+"""Finding a dataset's folder and its files, gently on network storage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .source import read_text
 
 
 class FolderNotFoundError(UserFileNotFoundError):
-    """There is no such data set where it was looked for.
+    """There is no such dataset where it was looked for.
 
     Args:
         finding: What was looked for, and what is there instead.
@@ -31,12 +31,12 @@ def find_folder(
     looked_for: str,
     verify: str,
 ) -> Path:
-    """The folder of a data set, given itself or its parent.
+    """The folder of a dataset, given itself or its parent.
 
     Args:
         data_root: What the user gave.
         names: Names that the archives give the folder, tried below ``data_root``.
-        looks_right: Whether a folder is the data set's, from a look at a few names in it.
+        looks_right: Whether a folder is the dataset's, from a look at a few names in it.
         looked_for: What ``looks_right`` wants, for the message: ``'the folder gt_sets with train.txt'``.
         verify: Name of the dataset for ``tools/datasets/verify.py``, ``module:Class`` of a check of the user's own.
 

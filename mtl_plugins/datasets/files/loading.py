@@ -1,4 +1,4 @@
-"""The first transform of the data sets that live in files."""
+"""The first transform of the datasets that live in files."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .sizes import check_aspect
 
 @TRANSFORMS.register_module()
 class LoadSampleFiles(BaseTransform):
-    """Read the image and the targets of one sample from the data set's files.
+    """Read the image and the targets of one sample from the dataset's files.
 
-    The data set hands over ``reader`` (a :class:`~mtl_plugins.datasets.files.SampleReader`) and ``files``, the files
+    The dataset hands over ``reader`` (a :class:`~mtl_plugins.datasets.files.SampleReader`) and ``files``, the files
     per task; a task without files is left out for this sample. A target of another size than its image, but of the same
     proportions, is resized to it: by nearest neighbour, normals bicubically with their lengths restored.
 
     Raises:
-        KeyError: If the data set hands over no reader.
+        KeyError: If the dataset hands over no reader.
         UserError: If a target has other proportions than its image.
         UnreadableFileError: If a file is missing or damaged; the message names it.
     """
@@ -37,7 +37,7 @@ class LoadSampleFiles(BaseTransform):
         if 'reader' not in results or 'files' not in results:
             raise UserKeyError(
                 f'LoadSampleFiles: {sample_name(results)} comes without reader and files; this transform works with '
-                'data sets of files (mtl_plugins.NYUDv2Dataset, PascalContextMTDataset, TaskonomyDataset). The first '
+                'datasets of files (mtl_plugins.NYUDv2Dataset, PascalContextMTDataset, TaskonomyDataset). The first '
                 'transform of RoomsDataset and PhotosDataset is mtl_plugins.LoadCachedSample'
             )
         # The reader is not passed on: it would travel to the main process with every sample.

@@ -1,4 +1,4 @@
-"""How a data set's files become arrays; one small picklable object per data set."""
+"""How a dataset's files become arrays; one small picklable object per dataset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .reading import read_rgb
 class SampleReader:
     """Reads the image and the targets of one sample.
 
-    A data set derives its own, with the settings that decoding needs as attributes. It travels to data loader workers,
+    A dataset derives its own, with the settings that decoding needs as attributes. It travels to data loader workers,
     so it must be picklable and small, and reading must not change it.
     """
 

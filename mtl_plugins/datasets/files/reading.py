@@ -160,7 +160,7 @@ def read_mat(path: str | os.PathLike, key: str, simplify_cells: bool = False) ->
     expected = f"a MATLAB file (version 5 to 7) with the variable '{key}'"
     data = read_bytes(path, expected)
     if data.startswith((b'MATLAB 7.3', b'\x89HDF')):
-        fail(path, expected, 'version 7.3 (HDF5), which no release of this data set uses')
+        fail(path, expected, 'version 7.3 (HDF5), which no release of this dataset uses')
     content = _guarded(
         path, expected,
         lambda: scipy.io.loadmat(io.BytesIO(data), variable_names=[key], simplify_cells=simplify_cells),

@@ -1,4 +1,4 @@
-"""Getting at the bytes of a file of a data set, and the error that says why that, or its content, is no good."""
+"""Getting at the bytes of a file of a dataset, and the error that says why that, or its content, is no good."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNREADABLE, WRONG_FORMAT, OUT_OF_RANGE = 'unreadable file', 'wrong format', 'val
 _CHANGE = 'Change the file, or restore it if it was altered; tools/datasets/verify.py lists all such files'
 _WAYS_OUT = {
     UNREADABLE: (
-        'Restore the file from the archive (or load the data set with allow_missing=True after removing it); '
+        'Restore the file from the archive (or load the dataset with allow_missing=True after removing it); '
         'tools/datasets/verify.py lists all damaged files'
     ),
     WRONG_FORMAT: _CHANGE,
@@ -44,7 +44,7 @@ _BEGINNINGS = (
 
 
 class UnreadableFileError(UserError):
-    """A file of a data set is missing, damaged or of another kind than it should be; the message names it.
+    """A file of a dataset is missing, damaged or of another kind than it should be; the message names it.
 
     Attributes:
         expected: What the file should be; empty if unknown.

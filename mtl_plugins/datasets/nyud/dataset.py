@@ -1,4 +1,4 @@
-"""The data set NYUD-v2."""
+"""The dataset NYUD-v2."""
 
 from __future__ import annotations
 

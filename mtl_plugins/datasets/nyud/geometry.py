@@ -43,7 +43,7 @@ class Camera:
 
 
 KINECT = Camera(518.857901, 519.469611, 325.582449, 253.736166)
-"""Colour camera of NYU Depth v2 at 640 x 480, from the toolbox of the data set (pixels counted from 1)."""
+"""Colour camera of NYU Depth v2 at 640 x 480, from the toolbox of the dataset (pixels counted from 1)."""
 
 
 def fit_normals(depth: np.ndarray, camera: Camera, window: float = 0.03) -> np.ndarray:

@@ -93,7 +93,7 @@ def find_nyud(data_root: str | os.PathLike) -> Path:
     """The folder of NYUD-v2, given itself or its parent.
 
     Raises:
-        FileNotFoundError: If it is not there, or holds the other data set that is known as "NYUv2".
+        FileNotFoundError: If it is not there, or holds the other dataset that is known as "NYUv2".
     """
     try:
         return find_folder(data_root, ROOTS, _looks_right, f'the folders {SPLIT_FOLDER} and {IMAGE_FOLDER}', NAME)
@@ -102,7 +102,7 @@ def find_nyud(data_root: str | os.PathLike) -> Path:
             if _is_13_classes(candidate):
                 raise UserFileNotFoundError(
                     f'{candidate} holds the "NYUv2" with 13 classes of 288 x 384 .npy files (MTAN, LibMTL, Nash-MTL, '
-                    'CAGrad, FAMO), which is another data set: other classes, images and metrics. This loader reads '
+                    'CAGrad, FAMO), which is another dataset: other classes, images and metrics. This loader reads '
                     'NYUD-v2 with 40 classes (NYUDv2.tar.gz or NYUD_MT.tgz, docs/data_preparation.md), whose results '
                     'cannot be compared with those'
                 ) from error

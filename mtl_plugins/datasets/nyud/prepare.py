@@ -79,7 +79,7 @@ def prepare_nyuv2(source: Source, out: str | os.PathLike, jobs: int = 1) -> dict
     for _ in tracked(work, 'preparing', len(todo)):
         pass
     (out / layout.SPLIT_FOLDER).mkdir(exist_ok=True)
-    # Last: without them the folder is not taken for a data set.
+    # Last: without them the folder is not taken for a dataset.
     for split, numbers in ids.items():
         (out / layout.split_path(split)).write_text(''.join(f'{number}\n' for number in numbers))
     return provenance

@@ -30,7 +30,7 @@ class PascalContextCheck(ListedCheck):
     """The layout of PASCAL-Context: 4998 + 5105 images, or as many as the tool that made the folder noted.
 
     Raises:
-        FileNotFoundError: If neither ``root`` nor a folder below it looks like the data set.
+        FileNotFoundError: If neither ``root`` nor a folder below it looks like the dataset.
     """
 
     NAME = layout.NAME

@@ -70,7 +70,7 @@ NORMALS_CLASSES = {
 }  # fmt: skip
 """The 170 classes of LabelMap (of 459) whose surface normals count: those that also occur indoors, in NYU-v2.
 
-The normals of this data set were predicted by a network that had learnt from NYU-v2, and are used only where it had
+The normals of this dataset were predicted by a network that had learnt from NYU-v2, and are used only where it had
 seen such a thing: for every name that the 894 classes of NYU-v2 and the 459 of PASCAL-Context share, and tvmonitor
 (a "television" there); not for "unknown", nor for id 0.
 """

@@ -28,7 +28,7 @@ class PascalContextMTDataset(FilesDataset):
 
     Tasks: ``semseg`` (21 classes of VOC), ``human_parts`` (7), ``sal``, ``normals``, ``edge``; see
     :class:`.reader.PascalContextReader` for each. Write ``type='mtl_plugins.PascalContextMTDataset'`` in configs: mmseg
-    has a data set of the same name.
+    has a dataset of the same name.
 
     Args:
         data_root: The folder ``PASCALContext`` or ``PASCAL_MT`` of the archives, or its parent.
@@ -89,7 +89,7 @@ class PascalContextMTDataset(FilesDataset):
         return layout.find_root(data_root)
 
     def make_reader(self) -> PascalContextReader:
-        """A reader with this data set's cache."""
+        """A reader with this dataset's cache."""
         return PascalContextReader(self._derived(), self.edge_rule)
 
     def list_samples(self) -> list[dict[str, Any]]:

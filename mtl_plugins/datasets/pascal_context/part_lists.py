@@ -61,13 +61,13 @@ def archive_lists(root: Path, split: str, ids: Sequence[str]) -> PartLists | Non
 
 
 def rebuilt_lists(root: Path, split: str, ids: Sequence[str], cache: DerivedCache, num_workers: int = 0) -> PartLists:
-    """The same lists from the annotations of all images: minutes for the real data set, once, under a progress bar.
+    """The same lists from the annotations of all images: minutes for the real dataset, once, under a progress bar.
 
     They are kept in ``cache``; of several processes, one does the work. Images without
     annotation are not in the result.
 
     Args:
-        root: Folder of the data set.
+        root: Folder of the dataset.
         split: Name of the split.
         ids: Its images.
         cache: Where the lists are kept.

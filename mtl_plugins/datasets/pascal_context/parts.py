@@ -121,7 +121,7 @@ def read_part_map(path: str | os.PathLike) -> np.ndarray | None:
 
 
 def ignore_without_parts(target: np.ndarray) -> np.ndarray:
-    """The rule of the data set: a map without any part says nothing about people, so all of it is ignored.
+    """The rule of the dataset: a map without any part says nothing about people, so all of it is ignored.
 
     Args:
         target: ``(H, W)`` uint8; changed in place.

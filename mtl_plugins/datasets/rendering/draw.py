@@ -16,7 +16,7 @@ class Draw:
     """Random numbers for one image.
 
     Everything comes from ``Generator.random``: NumPy may change the streams of its other distributions from version to
-    version, which would change the data set.
+    version, which would change the dataset.
 
     Args:
         key: Integers that identify the image, for example ``(version, split, seed, index)``.

@@ -81,7 +81,7 @@ def sample_scene(split: str, seed: int, index: int) -> Scene:
 
     Args:
         split: ``'train'``, ``'val'`` or ``'test'``; scenes of different splits are drawn independently.
-        seed: Seed of the whole data set, 0 or more.
+        seed: Seed of the whole dataset, 0 or more.
         index: Number of the image, 0 or more.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Taskonomy: layout, decoding, data set, and check of a folder."""
+"""Taskonomy: layout, decoding, dataset, and check of a folder."""
 
 from .dataset import TaskonomyDataset
 from .decoding import CODINGS, decode, encode

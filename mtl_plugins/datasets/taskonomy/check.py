@@ -194,7 +194,7 @@ def check_sample(root: Path, domains: tuple[str, ...], files: tuple[str, ...], s
     """Check the files of one image.
 
     Args:
-        root: The folder of the data set.
+        root: The folder of the dataset.
         domains: The domains that have it.
         files: Their files, relative to the root.
         size: ``(H, W)`` that all files must have.

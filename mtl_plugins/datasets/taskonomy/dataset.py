@@ -47,7 +47,7 @@ class TaskonomyDataset(FilesDataset):
 
     Known holes: building woodbine is not in the download, and wiconisco lacks 80 files of ``edge_texture``. Woodbine is
     left out, and so are those 80 images if ``edge_texture`` is asked for and ``allow_missing`` is False, both with a
-    line in the log. Any other missing file is an error. With ``allow_missing=True`` images stay in the data set without
+    line in the log. Any other missing file is an error. With ``allow_missing=True`` images stay in the dataset without
     the tasks that they lack.
 
     Splits: ``'train'``, ``'val'`` and ``'test'`` are those of ``splits_taskonomy/train_val_test_tiny.csv``, without

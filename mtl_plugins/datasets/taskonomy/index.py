@@ -47,7 +47,7 @@ class Index:
     """All images of some buildings and domains, joined by (building, point, view).
 
     Attributes:
-        root: Folder of the data set.
+        root: Folder of the dataset.
         order: How folders are nested, one of :data:`~.layout.ORDERS`.
         buildings: Names of the buildings.
         building: ``(n,)`` uint16, index into ``buildings``.
@@ -113,7 +113,7 @@ def build_index(
     """List the folders (or take them from the cache) and join the domains.
 
     Args:
-        root: Folder of the data set.
+        root: Folder of the dataset.
         order: How folders are nested.
         buildings: Buildings, in the order in which the images are to be; a building without folders has no images.
         domains: Domains. An image is in the index if any of them has it.

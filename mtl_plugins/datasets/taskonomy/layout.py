@@ -96,7 +96,7 @@ def _field(digits: str) -> str:
 
 
 def find_root(data_root: str | os.PathLike) -> Path:
-    """The folder of the data set, given itself or its parent.
+    """The folder of the dataset, given itself or its parent.
 
     Raises:
         FileNotFoundError: If there is none.

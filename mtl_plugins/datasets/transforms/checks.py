@@ -1,4 +1,4 @@
-"""A check of targets at the door, so that bad labels are named instead of spoiling a training run."""
+"""A check of targets as they are loaded, so that bad labels are named instead of spoiling a training run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CheckTargets(BaseTransform):
     """Check size, data type and values of every target against the task table.
 
     Put it right behind the loading transform. Each sample is checked the first time it is seen (in every worker
-    process), so the cost fades after the first epoch. Samples are told apart by their index in the data set, with one
+    process), so the cost fades after the first epoch. Samples are told apart by their index in the dataset, with one
     bit of memory each; those without an index are checked every time.
 
     Args:

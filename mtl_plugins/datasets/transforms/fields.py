@@ -44,7 +44,7 @@ def check_sizes(results: dict[str, Any], owner: str, resized: bool = False) -> N
     Raises:
         UserError: If a target has another size (or other proportions) than ``img``.
     """
-    # Here, since the data sets of files, to which this function belongs, import this module.
+    # Here, since the datasets of files, to which this function belongs, import this module.
     from ..files.sizes import check_aspect
 
     size = results['img'].shape[:2]

@@ -29,8 +29,8 @@ class RandomLabelSubset(BaseTransform):
     the training pipeline alone: evaluation should see every label.
 
     Args:
-        tasks: The tasks that are drawn. Others stay as they are. Name all tasks of the data set here, also where the
-            data set is restricted to some of them later on: ``at_least`` counts these.
+        tasks: The tasks that are drawn. Others stay as they are. Name all tasks of the dataset here, also where the
+            dataset is restricted to some of them later on: ``at_least`` counts these.
         keep: Probability that an image keeps a label: one for all tasks, or task -> probability, where tasks that are
             not named are kept.
         at_least: Number of labels that every image keeps; where fewer are drawn, the next likely ones are added.

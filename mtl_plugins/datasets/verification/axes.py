@@ -64,5 +64,5 @@ class AxesFinding:
             f'expected {self.expected}, which the loader takes, found {self.measured.axes} (measured against depth, '
             f'mean cosine {self.agreement:.2f})'
         )
-        remedy = f'set normal_axes={self.measured.axes} in the data sets of your config; then this is no matter'
+        remedy = f'set normal_axes={self.measured.axes} in the datasets of your config; then this is no matter'
         yield make_problem('other axes of normals', path, detail, remedy)

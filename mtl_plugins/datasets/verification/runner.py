@@ -21,7 +21,7 @@ from .files import reason
 _LEAST_JOBS_PER_WORKER = 64
 """Starting a worker takes as long as checking about this many samples."""
 _DIGEST_BYTES = 16
-# Whoever cannot read a file can also not tell what its values are; only the cause is reported.
+# A file that cannot be read does not tell what its values are; only the cause is reported.
 _CONSEQUENCES = {
     'wrong format': {'unreadable file', 'values out of range', 'no labelled pixel'},
     'unreadable file': {'wrong size', 'values out of range', 'no labelled pixel'},
@@ -195,7 +195,7 @@ def settle(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 
 
 def _ordered(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    """Sorted, each once; a missing file counts once whoever names it, and not at all if its folder is missing."""
+    """Sorted, each once; a missing file counts once however many name it, and not at all if its folder is missing."""
     folders = tuple(f'{problem.path}/' for problem in problems if problem.kind == 'missing folder')
     once: dict[tuple[str, str], Problem] = {}
     for problem in problems:

@@ -230,5 +230,5 @@ def _lengths(rows: Tensor) -> Tensor:
         if bool(torch.isfinite(lengths).all()):
             return lengths
     # Squares of large finite numbers overflow, and those of 16 bits would be taken from a copy in 32 bits: there, and
-    # for rows of 16 bits from the start, the largest magnitude has the word.
+    # for rows of 16 bits from the start, the largest magnitude decides.
     return torch.linalg.vector_norm(rows, float('inf'), dim=1)

@@ -184,7 +184,7 @@ class StepBatch:
             if self._parameters is not None:
                 self._parameters.observe({task: losses[task] for task in shares})
             self._look_for_silent(index, losses, shares)
-            # Whoever takes a share out of the mapping must hold the last reference to that task's part of the graph.
+            # What takes a share out of the mapping must hold the last reference to that task's part of the graph.
             del losses
             yield shares
 

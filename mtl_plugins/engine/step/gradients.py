@@ -74,7 +74,7 @@ class ParameterSplit:
     """Which of the parameters that are trainable now are shared, and which belong to one task; the same on all ranks.
 
     A task's graph is walked when it is present for the first time. After that nothing is looked for while nothing
-    changes: :meth:`follow` compares the list of trainable parameters, and whoever differentiates one task also asks for
+    changes: :meth:`follow` compares the list of trainable parameters, and what differentiates one task also asks for
     the gradients of :meth:`others`, which is free as long as none arrives. What does arrive goes to :meth:`learn`.
 
     Args:

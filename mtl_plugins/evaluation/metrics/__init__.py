@@ -1,4 +1,4 @@
-"""Metrics of dense tasks, one file each; all pool over the pixels of the data set."""
+"""Metrics of dense tasks, one file each; all pool over the pixels of the dataset."""
 
 from .base import DenseMetric
 from .depth import DepthErrorMetric

@@ -1,4 +1,4 @@
-"""The common part of all dense metrics: per-image sums, added up over the data set."""
+"""The common part of all dense metrics: per-image sums, added up over the dataset."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def ratio(numerator: float, denominator: float) -> float:
 
 
 class DenseMetric(BaseMetric):
-    """Base of the metrics of one dense task, pooled over the pixels of the data set.
+    """Base of the metrics of one dense task, pooled over the pixels of the dataset.
 
     One entry per image goes to ``results`` (None if the image has no target of the task), so that MMEngine, which cuts
-    the collected list to the size of the data set, counts each image once however many processes evaluated it. An
+    the collected list to the size of the dataset, counts each image once however many processes evaluated it. An
     entry is a dict of sums; :meth:`combine` gets the sum of all entries, which makes the result independent of how the
     images are spread over batches and processes.
 
@@ -113,7 +113,7 @@ class DenseMetric(BaseMetric):
             )
         try:
             return self.measure(pred, target, valid_pixels(self.spec, target))
-        except UserKeyError:  # about the data set, not about this sample
+        except UserKeyError:  # about the dataset, not about this sample
             raise
         except UserError as error:
             raise UserError(f"{type(self).__name__}: task '{self.task}', {sample_name(sample)}: {error}") from error

@@ -17,7 +17,7 @@ THRESHOLD = 1.25
 
 @METRICS.register_module()
 class DepthErrorMetric(DenseMetric):
-    """Depth errors, each one pool over all valid pixels of the data set (not a mean over images).
+    """Depth errors, each one pool over all valid pixels of the dataset (not a mean over images).
 
     With ``p`` the prediction and ``d`` the target: ``RMSE`` (metres); ``log_RMSE``, that of the natural logarithms;
     ``abs_rel``, the mean of ``|p - d| / d``; ``sq_rel``, the mean of ``(p - d)^2 / d`` (metres); ``delta<k>``, the

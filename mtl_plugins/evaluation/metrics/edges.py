@@ -1,4 +1,4 @@
-"""Boundary F-measure at the optimal data set scale."""
+"""Boundary F-measure at the optimal dataset scale."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SMALL = 200 * 200
 
 @METRICS.register_module()
 class EdgeMetric(DenseMetric):
-    """``odsF`` in percent: the best F-measure of any one threshold for the whole data set.
+    """``odsF`` in percent: the best F-measure of any one threshold for the whole dataset.
 
     For each threshold the probability map is binarised and thinned, and its pixels are paired one to one with those of
     the thinned target within ``max_dist`` times the image diagonal. Pairs, predicted and actual edge pixels are pooled
@@ -113,7 +113,7 @@ class EdgeMetric(DenseMetric):
         """Wait for the processes, end them, and return the metrics over all ranks.
 
         Args:
-            size: Number of samples of the data set.
+            size: Number of samples of the dataset.
         """
         try:
             self._await()
@@ -173,7 +173,7 @@ def read_image_ids(ids: str | os.PathLike | Sequence[str]) -> frozenset[str]:
                 f'EdgeMetric: image_ids names the file {path}, which does not exist; give the path of a text file with '
                 'one image id per line, or a list of ids'
             )
-        # Here, since the data sets import the edges of this package.
+        # Here, since the datasets import the edges of this package.
         from mtl_plugins.datasets.files.folders import read_lines
 
         found = read_lines(path)

@@ -39,7 +39,7 @@ def _normalised(vectors: np.ndarray) -> np.ndarray:
 class NormalsMetric(DenseMetric):
     """``mean``, ``median`` and ``RMSE`` of the angular error (degrees), and the share below 11.25, 22.5 and 30 degrees.
 
-    All are pooled over the valid pixels of the data set. The median is read from a histogram, so that no pixel has to
+    All are pooled over the valid pixels of the dataset. The median is read from a histogram, so that no pixel has to
     be kept: it is at most 0.01 degrees off where it (both middle angles, of an even number of pixels) is below 60
     degrees, and at most 0.1 degrees above. All others are exact. An image needs about 15 kB until the evaluation ends.
 

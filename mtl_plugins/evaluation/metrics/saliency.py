@@ -22,7 +22,7 @@ SMALL = 1e-12
 class SaliencyMetric(DenseMetric):
     """``maxF`` and ``mIoU`` in percent: the best over the thresholds 0.05, 0.10, ... 0.95.
 
-    For each threshold true positives, predicted and actual positives are pooled over the data set;
+    For each threshold true positives, predicted and actual positives are pooled over the dataset;
     ``F = (1 + b) P R / (b P + R)`` with ``b = beta_squared``, and ``mIoU`` is the mean of the intersection over union
     of the salient region and of the background. A pixel is predicted salient if its probability is >= the threshold.
 

@@ -16,7 +16,7 @@ ABSENT = ('nan', 'zero')
 
 @METRICS.register_module()
 class SegmentationMetric(DenseMetric):
-    """``mIoU`` and ``aAcc`` in percent, from true and false positives pooled over the data set.
+    """``mIoU`` and ``aAcc`` in percent, from true and false positives pooled over the dataset.
 
     The number of classes is that of ``dataset_meta['classes'][task]``. Reads ``pred_<task>`` as class indices
     ``(1, H, W)``.
@@ -51,16 +51,16 @@ class SegmentationMetric(DenseMetric):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes, from the data set.
+        """Names of the classes, from the dataset.
 
         Raises:
-            KeyError: If the data set does not tell the classes of the task.
+            KeyError: If the dataset does not tell the classes of the task.
         """
         classes = (self.dataset_meta or {}).get('classes')
         names = classes.get(self.task) if isinstance(classes, Mapping) else classes
         if not names:
             raise UserKeyError(
-                f"SegmentationMetric: the classes of task '{self.task}' are unknown; the data set's metainfo must have "
+                f"SegmentationMetric: the classes of task '{self.task}' are unknown; the dataset's metainfo must have "
                 f"an entry classes['{self.task}'] with their names, but has {classes!r}"
             )
         return tuple(names)
@@ -79,7 +79,7 @@ class SegmentationMetric(DenseMetric):
         for name, values in (('target', actual), ('prediction', guess)):
             if values.size and not (values.min() >= 0 and values.max() < count):
                 raise UserError(
-                    f'the {name} holds classes {values.min()}..{values.max()}, but the data set has {count} classes: '
+                    f'the {name} holds classes {values.min()}..{values.max()}, but the dataset has {count} classes: '
                     f'0..{count - 1}, and 255 for not labelled'
                 )
         return dict(

@@ -15,8 +15,8 @@ def peak_memory(system: TrainingStep, batches: int = 2) -> int:
     allocations and frees that torch's profiler records: exact and repeatable, where the resident size of the process
     depends on how the C library reuses freed pages. Scratch space inside the matrix libraries is not seen.
 
-    The system must have been stepped before, so that its optimizer has its state. Gradients are cleared first: whoever
-    keeps them from one step to the next pays for them, hence more than one batch.
+    The system must have been stepped before, so that its optimizer has its state. Gradients are cleared first; a
+    system that keeps them from one step to the next pays for them, hence more than one batch.
     """
     system.optimizer.zero_grad(set_to_none=True)
     if next(system.model.parameters()).is_cuda:

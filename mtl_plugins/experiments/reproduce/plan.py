@@ -15,7 +15,7 @@ from mtl_plugins.experiments.runs import TrainingRun
 from .tables import PublishedRow, PublishedTable
 
 OWN_CONFIG = ('stgu', 'stgu_released')
-"""Methods whose settings differ between data sets, so that they have configs of their own."""
+"""Methods whose settings differ between datasets, so that they have configs of their own."""
 
 
 @dataclass(frozen=True)

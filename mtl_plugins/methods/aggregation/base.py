@@ -61,7 +61,7 @@ class Aggregator(ABC):
         self.fallbacks = 0
         #: Number of rows that the last call made use of, which is what ``scale`` refers to.
         self.rows_used = 0
-        #: Its memory of earlier gradients, a row per task, whose columns whoever changes those of ``G`` has to move.
+        #: Its memory of earlier gradients, a row per task, whose columns move with those of ``G``.
         self.buffer: TaskBuffer | None = None
         #: Weights of the last call, float64 of shape (K,) on the CPU; None if the update is no weighted sum.
         self.last_weights: Tensor | None = None

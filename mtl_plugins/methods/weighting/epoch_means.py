@@ -41,9 +41,9 @@ class EpochMeans:
         """
         if owner.epoch_length is None:
             raise EpochLengthError(
-                f'{type(owner).__name__} averages over epochs, and nobody told how many iterations one takes: call '
+                f'{type(owner).__name__} averages over epochs, but was not told how many iterations one takes: call '
                 'set_epoch_length(iterations) before training (optim_wrapper.weighting has it), which in a Runner of '
-                'MMEngine happens by itself if the length of the data set is known'
+                'MMEngine happens by itself if the length of the dataset is known'
             )
         state['epoch_sum'][rows] += losses
         state['epoch_count'][rows] += 1

@@ -47,7 +47,7 @@ class TaskHead(BaseModule):
         num_classes: Classes of a task of kind ``classes``; no other task takes it.
         channels: Channels of the prediction, for two kinds of task. ``binary``: 1 (default, a logit) or 2 (as the
             released STGU program has for saliency; for MaskedCrossEntropyLoss or BalancedCrossEntropyLoss).
-            ``regression``: as many as the targets of the data set have, by default those of the task (Taskonomy's
+            ``regression``: as many as the targets of the dataset have, by default those of the task (Taskonomy's
             ``reshading``, for example, has 3 instead of 1).
         features: What the predictor gets: ``'decoder'`` the output of the decoder, ``'last'`` the last map of the
             backbone, ``'maps'`` all of its maps (for mmseg decode heads with ``in_index`` and ``input_transform``).

@@ -264,6 +264,6 @@ class MultiTaskSegmentor(BaseModel):
         found = sorted({key for sample in samples for key in sample.keys() if key.startswith('gt_')})  # noqa: SIM118
         print_log(
             f'a batch has no target for any of the tasks {self.tasks} (its targets: {found or "none"}); it gives no '
-            'loss. If this is not on purpose, check the tasks of the dataset. Said once.',
+            'loss. If this is not on purpose, check the tasks of the dataset. This is logged once.',
             logger='current', level=30,
         )  # fmt: skip

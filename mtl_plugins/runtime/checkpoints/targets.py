@@ -1,4 +1,4 @@
-"""Whether a data set's targets mean what they meant when a checkpoint was trained."""
+"""Whether a dataset's targets mean what they meant when a checkpoint was trained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ OPTION = 'default_hooks.target_check.differing=warn'
 
 
 def leaf_datasets(place: str, dataset: Any) -> Iterator[tuple[str, Any]]:
-    """The data sets inside wrappers and concatenations, each with its place as ``--cfg-options`` takes it."""
+    """The datasets inside wrappers and concatenations, each with its place as ``--cfg-options`` takes it."""
     inner = getattr(dataset, 'datasets', None)
     if isinstance(inner, (list, tuple)):
         for number, each in enumerate(inner):
@@ -29,17 +29,17 @@ def target_differences(
     tasks: Sequence[str] | None = None,
     labels: bool = True,
 ) -> list[str]:
-    """What the targets of a data set mean now and did not in training, one sentence each with the way back.
+    """What the targets of a dataset mean now and did not in training, one sentence each with the way back.
 
-    Compared are the options that a data set names in ``metainfo['conventions']`` (data set -> task -> option ->
+    Compared are the options that a dataset names in ``metainfo['conventions']`` (dataset -> task -> option ->
     value; see :meth:`mtl_plugins.datasets.files.FilesDataset.conventions`), the classes of each task, and mmseg's
-    ``reduce_zero_label``. Options of another data set are not compared. What a checkpoint does not say is not compared
-    either, unless the data set's default for it has changed since (``FORMER_DEFAULTS``) and the config leaves it to
+    ``reduce_zero_label``. Options of another dataset are not compared. What a checkpoint does not say is not compared
+    either, unless the dataset's default for it has changed since (``FORMER_DEFAULTS``) and the config leaves it to
     the default.
 
     Args:
         trained: ``checkpoint['meta']['dataset_meta']``; None if there is none.
-        dataset: The data set that is read now.
+        dataset: The dataset that is read now.
         place: Where it stands in the config, for example ``'test_dataloader.dataset'``.
         tasks: Tasks that matter, None for all.
         labels: Whether the names of classes and ``reduce_zero_label`` are compared too.

@@ -19,7 +19,7 @@ DIFFERING = ('raise', 'warn')
 class TargetCheckHook(Hook):
     """Compares what the targets mean with what they meant when the checkpoint was trained.
 
-    That is the axes of normals, which pixels count, the order of classes, and what else a data set names in
+    That is the axes of normals, which pixels count, the order of classes, and what else a dataset names in
     ``metainfo['conventions']``; see :func:`~mtl_plugins.runtime.checkpoints.targets.target_differences`. A test or a
     resumed training on other targets would be scored wrong without a word, and stops here. So does a training whose
     validation set reads its targets in another way than its training set. A new training from old weights
@@ -41,7 +41,7 @@ class TargetCheckHook(Hook):
         self.differing = differing
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Compare the checkpoint with the data set of this run.
+        """Compare the checkpoint with the dataset of this run.
 
         Raises:
             UserError: If targets differ, or are not known to be the same.
@@ -77,7 +77,7 @@ class TargetCheckHook(Hook):
 
 
 def _dataset(runner: Any, name: str) -> Any:
-    """The data set of a loop that is built, if it describes itself."""
+    """The dataset of a loop that is built, if it describes itself."""
     loop = getattr(runner, f'_{name}_loop', None)
     dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
     return dataset if hasattr(dataset, 'metainfo') else None

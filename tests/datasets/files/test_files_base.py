@@ -1,4 +1,4 @@
-"""The base class: tasks, splits, missing files, what reaches the pipeline, and hands off the data set's folder."""
+"""The base class: tasks, splits, missing files, what reaches the pipeline, and hands off the dataset's folder."""
 
 import logging
 import pickle
@@ -52,7 +52,7 @@ class ToyDataset(FilesDataset):
             files = {task: f'{self.root}/{task}/{name}.png' for task in ('edge', 'semseg')}
             files['depth'] = tuple(f'{self.root}/depth/{name}_{half}.png' for half in 'ab')
             if name == 'n0':
-                del files['edge']  # one that the data set does not have
+                del files['edge']  # one that the dataset does not have
             samples.append(dict(img_path=f'{self.root}/images/{name}.png', files=files, extra=len(name)))
         return samples
 

@@ -1,4 +1,4 @@
-"""The cache of derived data: right values, atomic, resumable, shared by processes, outside of the data set."""
+"""The cache of derived data: right values, atomic, resumable, shared by processes, outside of the dataset."""
 
 import os
 import pickle

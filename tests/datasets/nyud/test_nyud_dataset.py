@@ -216,7 +216,7 @@ def test_other_folders_are_refused(tmp_path):
     for folder in ('image', 'label', 'depth', 'normal'):
         (tmp_path / 'train' / folder).mkdir(parents=True)
         np.save(tmp_path / 'train' / folder / '0.npy', np.zeros((288, 384)))
-    with pytest.raises(FileNotFoundError, match=r'13 classes.*another data set'):
+    with pytest.raises(FileNotFoundError, match=r'13 classes.*another dataset'):
         NYUDv2Dataset(tmp_path)
 
 

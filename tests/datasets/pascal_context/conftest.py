@@ -15,7 +15,7 @@ def render_cache(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def exported(tmp_path_factory, render_cache):
-    """An exported data set that no test changes."""
+    """An exported dataset that no test changes."""
     folder = tmp_path_factory.mktemp('pascal') / 'PASCALContext'
     return export_pascal_context(folder, COUNTS, SIZE, cache_dir=render_cache)
 

@@ -34,7 +34,7 @@ def scenes(render_cache):
 
 @pytest.fixture
 def build(tmp_path):
-    """Build the data set with a cache of its own."""
+    """Build the dataset with a cache of its own."""
 
     def build(root, pipeline=LOAD, **options):
         return PascalContextMTDataset(root, pipeline=pipeline, cache_dir=tmp_path / 'cache', **options)

@@ -428,7 +428,7 @@ def test_a_read_only_root(make, root):
 
 
 def huge_index(rows):
-    """What a data set of the real size has, without files."""
+    """What a dataset of the real size has, without files."""
     rng = np.random.default_rng(0)
     building = np.sort(rng.integers(0, 25, rows)).astype(np.uint16)
     key = np.array([key_of(point, view) for point, view in rng.integers(0, 4000, (rows, 2))])
@@ -499,7 +499,7 @@ def test_wrong_arguments(make, kwargs, error, message):
 
 def test_a_folder_that_is_none(make, tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r'no taskonomy data set .* Looked for point_<P>_view_<V>_domain_rgb.png'
+        FileNotFoundError, match=r'no taskonomy dataset .* Looked for point_<P>_view_<V>_domain_rgb.png'
     ):
         make(tmp_path)
     with pytest.raises(FileNotFoundError, match='does not exist'):

@@ -21,7 +21,7 @@ from mtl_plugins.errors import UserError
 SIZE = (48, 64)
 PIPELINE = [dict(type='mtl_plugins.LoadSampleFiles'), dict(type='mtl_plugins.CheckTargets', once=False)]
 STATISTICS = {'nyud': ('no labelled',), 'pascal_context': ('no labelled',), 'taskonomy': ('no labelled', 'a median')}
-"""What the verification says of values that can be read: they are those of another data set, or of none."""
+"""What the verification says of values that can be read: they are those of another dataset, or of none."""
 STANDS = {
     **{name: ('nyud', NYUDv2Dataset, partial(export_nyud, packaging=name)) for name in PACKAGINGS},
     'pascal_context': ('pascal_context', PascalContextMTDataset, export_pascal_context),

@@ -1,4 +1,4 @@
-"""Rendered rooms in the layouts of the published data sets, and in the folders of MMSegmentation."""
+"""Rendered rooms in the layouts of the published datasets, and in the folders of MMSegmentation."""
 
 from .mmseg import export_mmseg
 from .nyud import export_nyud

@@ -37,7 +37,7 @@ def export_mmseg(
     An interrupted export can be called again.
 
     Args:
-        root: The folder to become the data set.
+        root: The folder to become the dataset.
         counts: Images per split, by default 4 to train on and 2 for validation.
         size: ``(H, W)`` of the images.
         seed: Seed of the rooms.

@@ -38,7 +38,7 @@ def export_nyud(
     An interrupted export can be called again.
 
     Args:
-        root: The folder to become the data set (``NYUDv2`` or ``NYUD_MT`` in the archives).
+        root: The folder to become the dataset (``NYUDv2`` or ``NYUD_MT`` in the archives).
         counts: Images per split, by default 4 and 2.
         size: ``(H, W)`` of the images.
         seed: Seed of the rooms.

@@ -50,13 +50,13 @@ def export_pascal_context(
 ) -> Path:
     """Write rendered rooms the way the archives of PASCAL-Context are written.
 
-    Images are landscape, portrait, and of odd smaller sizes, as in the real data set. The labels of every other image
+    Images are landscape, portrait, and of odd smaller sizes, as in the real dataset. The labels of every other image
     are in the fallback folder of semantic labels, and the first image of a split shows people. What Rooms does not
     label is void (255) for VOC and "unknown" in LabelMap; normals are stored everywhere, and it is up to the loader to
     mask them. An interrupted export can be called again.
 
     Args:
-        root: The folder to become the data set (``PASCALContext`` or ``PASCAL_MT`` in the archives).
+        root: The folder to become the dataset (``PASCALContext`` or ``PASCAL_MT`` in the archives).
         counts: Images per split, by default 4 to train on and 2 for validation.
         size: ``(H, W)`` of the landscape images.
         seed: Seed of the rooms.

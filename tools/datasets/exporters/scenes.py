@@ -1,4 +1,4 @@
-"""Rendered rooms for the exporters, which write them into the layouts of the real data sets."""
+"""Rendered rooms for the exporters, which write them into the layouts of the real datasets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def render_scenes(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Rendered rooms with all targets, as :class:`~mtl_plugins.datasets.RoomsDataset` has them.
 
-    They are rendered into the cache of that data set, so that several exports (and tests) share the work: an image of
+    They are rendered into the cache of that dataset, so that several exports (and tests) share the work: an image of
     425 x 560 takes about half a second the first time.
 
     Args:

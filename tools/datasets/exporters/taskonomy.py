@@ -37,7 +37,7 @@ def export_taskonomy(
     a split belong to several buildings of the tiny list. An interrupted export can be called again.
 
     Args:
-        root: The folder to become the data set.
+        root: The folder to become the dataset.
         counts: Images per split, by default 4, 2 and as many for testing as for validation.
         size: ``(H, W)`` of the images.
         seed: Seed of the rooms.
