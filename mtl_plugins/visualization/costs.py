@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .figure import (
-    FAINT,
-    INK,
-    LABEL_SIZE,
-    MUTED,
-    TICK_SIZE,
-    TITLE_SIZE,
-    clean,
-    distinct_colours,
-    new_figure,
-    pixel_axes,
-    pixel_text,
-    save_figure,
-    shorten,
-)
-
-_LETTER = 7.1
-_NOTE_LETTER = 6.3
-_ROW = 26
-_WIDTH = 250
+from .figure import DPI, FAINT, INK, LABEL_SIZE, MUTED, TICK_SIZE, clean, distinct_colours, save_figure, shorten
 
 
 @dataclass(frozen=True)
@@ -62,25 +45,18 @@ def draw_costs(bars: Sequence[CostBar], title: str, note: str, path: str | os.Pa
     """
     if not bars:
         raise ValueError('draw_costs needs at least one method')
-    labels = [shorten(bar.label, 36) for bar in bars]
-    left, top, gap = 28 + _LETTER * max(map(len, labels)), 82, 66
-    height = _ROW * len(bars)
-    width = max(left + 2 * _WIDTH + gap + 60, 32 + _NOTE_LETTER * len(note))
-    figure = new_figure(width, top + height + 46)
-    pixel_text(figure, 16, 20, title, fontsize=TITLE_SIZE, weight='bold')
-    pixel_text(figure, 16, 40, note, color=MUTED, fontsize=TICK_SIZE)
+    figure = Figure(figsize=(9.0, 1.6 + 0.26 * len(bars)), dpi=DPI, layout='constrained')
+    FigureCanvasAgg(figure)
+    figure.suptitle(f'{title}\n{textwrap.fill(note, 110)}', x=0.01, ha='left', fontsize=LABEL_SIZE, parse_math=False)
+    times, memory = figure.subplots(1, 2, sharey=True)
     colours = distinct_colours(3)
-    times = pixel_axes(figure, left, top, _WIDTH, height)
     ends = [max(bar.time, *bar.spread) for bar in bars]
     _draw(times, [bar.time for bar in bars], ends, 'time (line: quartiles of the rounds)', colours[0])
     for place, bar in enumerate(bars):
         times.plot(bar.spread, [place, place], color=INK, linewidth=1.2)
-    times.set_yticks(range(len(bars)), labels)
-    times.tick_params(axis='y', labelsize=LABEL_SIZE)
+    times.set_yticks(range(len(bars)), [shorten(bar.label, 36) for bar in bars], parse_math=False)
     sizes = [bar.memory for bar in bars]
-    memory = pixel_axes(figure, left + _WIDTH + gap, top, _WIDTH, height)
     _draw(memory, sizes, sizes, 'peak memory', colours[2])
-    memory.set_yticks([])
     if path is not None:
         save_figure(figure, path)
     return figure
@@ -90,7 +66,7 @@ def _draw(axes: Axes, values: Sequence[float], ends: Sequence[float], title: str
     """Bars with their numbers behind ``ends``."""
     axes.barh(range(len(values)), values, height=0.62, color=colour)
     axes.axvline(1, color=INK, linewidth=0.8, linestyle=':')
-    high = 1.04 * max(ends)
+    high = 1.2 * max(ends)
     axes.set(xlim=(0, high), ylim=(len(values) - 0.5, -0.5))
     for place, (value, end) in enumerate(zip(values, ends)):
         axes.text(end + 0.02 * high, place, f'{value:.2f}', fontsize=TICK_SIZE, color=INK, va='center')
