@@ -242,6 +242,13 @@ def test_filling_without_running_says_what_is_missing(capsys, tmp_path):
     assert '0 of 6 runs are finished; --run trains the others' in printed
     assert 'differ from the setting of the table (train_cfg.max_iters=2)' in printed
     assert out.read_text().startswith('# NYUD-v2, 4 tasks, ViT-T')
+    assert 'stand-in' not in printed + out.read_text()
+    notes = dict(format=1, counts=dict(train=1, val=1), size=[48, 64], note='rendered stand-in, not the real data')
+    (tmp_path / 'data/NYUD_MT').mkdir(parents=True)
+    (tmp_path / 'data/NYUD_MT/fixture.json').write_text(json.dumps(notes))
+    assert reproduce.main([*arguments, '--data-root', str(tmp_path / 'data')]) == 0
+    assert f'{tmp_path / "data"}: rendered stand-in' in capsys.readouterr().out
+    assert 'Data: rendered stand-in, not the real data.' in out.read_text()
 
 
 def test_the_tables_are_listed(capsys):
