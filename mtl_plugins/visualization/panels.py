@@ -190,10 +190,8 @@ def _draw_band(
                 _show_absent(figure, _ROWS[row][1], left, y, cell)
                 continue
             big = cell.enlarge(array)
-            stripes = HATCH_PERIOD * cell.shrink
-            rgb = paint(
-                spec, big, palette=palette, value_range=span, valid=_drawn(spec, big, row), hatch_period=stripes
-            )
+            pixels = dict(valid=_drawn(spec, big, row), hatch_period=HATCH_PERIOD * cell.shrink)
+            rgb = paint(spec, big, palette=palette, value_range=span, **pixels)
             _show(figure, cell.reduce(rgb), left, y, cell)
         if shown is not None:
             foot = max(tops.values()) + cell.height + 5
