@@ -79,9 +79,10 @@ def pictures(comparison: Comparison) -> dict[str, list[Picture]]:
 def _render(name: str, caption: str, figure: Figure) -> Picture:
     svg, png = io.BytesIO(), io.BytesIO()
     figure.set_dpi(100)
-    figure.draw_without_rendering()
-    # Laid out once and drawn once per file; savefig would do both twice.
-    figure.set_layout_engine('none')
+    if figure.get_layout_engine() is not None:
+        # Laid out once and drawn once per file; savefig would do both twice.
+        figure.draw_without_rendering()
+        figure.set_layout_engine('none')
     # Nothing that differs from one time to the next.
     with matplotlib.rc_context({'svg.hashsalt': name}):
         FigureCanvasSVG(figure).print_svg(svg, metadata=dict.fromkeys(('Date', 'Creator', 'Format', 'Type')))
