@@ -17,6 +17,8 @@ from .heat_map import draw_heat_map
 COLOUR_MAP = 'PuOr_r'
 """Diverging from purple over white to orange: told apart with any colour vision."""
 
+_RAISED = str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹')
+
 
 def draw_affinity(
     affinity: ArrayLike, tasks: Sequence[str], title: str = 'Task affinity', path: str | os.PathLike | None = None
@@ -57,7 +59,7 @@ def draw_affinity(
         title=title,
         note='Positive: a step for the row task helps the column task',
         axis_titles=('affected task', 'stepping task'),
-        bar_title='affinity' + (f' (×10$^{{{power}}}$)' if power else ''),
+        bar_title='affinity' + (f' (×10{str(power).translate(_RAISED)})' if power else ''),
         colours=COLOUR_MAP,
         limits=(-limit, limit),
         tick=lambda value: f'{value / 10.0**power:.2g}',

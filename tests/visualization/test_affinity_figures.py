@@ -62,7 +62,7 @@ def test_small_numbers_share_a_power_of_ten_and_missing_ones_are_marked():
     matrix = _matrix(3, 1e-5)
     matrix[0, 1] = np.nan
     figure = draw_affinity(matrix, TASKS[:3])
-    assert any('10$^{-5}$' in axes.get_ylabel() for axes in figure.axes)
+    assert any('10⁻⁵' in axes.get_ylabel() for axes in figure.axes)
     cells = {text.get_position(): text.get_text() for text in figure.axes[0].texts}
     assert cells[(1, 0)] == '–'
     assert all('e-' not in text for text in cells.values())
