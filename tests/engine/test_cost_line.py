@@ -1,14 +1,9 @@
 """The sentence before training that says what a batch costs, for every method of the catalogue."""
 
-import logging
 import re
-from types import SimpleNamespace
 
 import pytest
-import torch
-from mmengine.optim import OptimWrapper
 
-from mtl_plugins.engine.hooks import CostHook
 from mtl_plugins.engine.hooks.cost import cost_line
 
 from .all_methods import ROWS, build, read_fragment
@@ -40,14 +35,3 @@ def test_what_may_change_the_cost_is_said():
     assert 'M follows' not in cost_line(build(stgu, make_model(), tasks=TASKS, grouper=fixed, probe_interval=0))
     line = cost_line(build('gd', make_model(), tasks=TASKS, accumulative_counts=3))
     assert line.endswith('; per micro-batch, of 3, plus one forward without graph per measurement')
-
-
-def test_the_hook_writes_one_line_and_none_for_plain_wrappers(caplog):
-    logger = logging.getLogger('test_cost_line')
-    optimizer = torch.optim.SGD(make_model().parameters(), lr=0.1)
-    with caplog.at_level(logging.INFO, logger=logger.name):
-        CostHook().before_train(SimpleNamespace(optim_wrapper=OptimWrapper(optimizer), logger=logger))
-        assert caplog.messages == []
-        wrapper = build('gd', make_model(), tasks=TASKS)
-        CostHook().before_train(SimpleNamespace(optim_wrapper=wrapper, logger=logger))
-    assert caplog.messages == [cost_line(wrapper)]
