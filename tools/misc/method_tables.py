@@ -1,6 +1,8 @@
 """`python tools/misc/method_tables.py`: writes what the documents say of the methods anew, from the catalogue."""
 
+import argparse
 import re
+import sys
 from pathlib import Path
 
 from mtl_plugins.methods import aggregation, grouping, list_methods, weighting
@@ -74,6 +76,14 @@ def documents():
     return {ROOT / name: make((ROOT / name).read_text()) for name, make in makers.items()}
 
 
-if __name__ == '__main__':
+def main(argv=None):
+    argparse.ArgumentParser(description=__doc__.partition(': ')[2]).parse_args(argv)
     for path, text in documents().items():
-        path.write_text(text)
+        if path.read_text() != text:
+            path.write_text(text)
+            print(path.relative_to(ROOT))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
