@@ -268,7 +268,7 @@ def test_pipes_sockets_devices_and_folders_are_no_files(special):
     from mtl_plugins.datasets.files import read_colours, read_indices, read_lines, read_mat, read_npy, read_png16
     from mtl_plugins.datasets.verification import check_npy, check_png
     from mtl_plugins.datasets.verification.base import CheckJob
-    from mtl_plugins.datasets.verification.work import run_job
+    from mtl_plugins.datasets.verification.runner import run_job
 
     readers = (
         read_rgb, load_photo, read_colours, read_indices, read_lines, read_npy, read_png16,
