@@ -192,7 +192,7 @@ def test_bytes_behind_the_end_of_an_image_do_no_harm(tmp_path, colours):
         (read_colours, png(np.zeros((4, 4, 4), np.uint8)), 'RGB with alpha'),
         (read_colours, png(np.zeros((4, 4, 3), np.uint16)), '16 bits, RGB'),
         (read_colours, jpeg(np.zeros((4, 4), np.uint8)), 'uint8 of shape'),
-        (read_npy, npy(np.array([{}]), allow_pickle=True), 'allow_pickle'),
+        (read_npy, npy(np.array([{}]), allow_pickle=True), 'object'),
         (read_npy, npy(np.array(['a'])), 'data type <U1'),
         (read_npy, b'PK\x03\x04', 'unknown content'),
         (lambda path: read_mat(path, 'LabelMap'), mat(a=1, b=2), 'the variables a, b'),
