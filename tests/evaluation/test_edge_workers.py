@@ -23,6 +23,7 @@ from rich.console import Console
 
 from mtl_plugins.evaluation import EdgeMetric
 from mtl_plugins.evaluation.pool import WorkPool, default_workers
+from mtl_plugins.utils.parallel import end_workers
 
 # Python 3.12 warns of any fork in a process with threads; torch has started some.
 pytestmark = pytest.mark.filterwarnings('ignore:This process .* is multi-threaded:DeprecationWarning')
@@ -42,6 +43,12 @@ metric._pool.wait()
 print(*sorted({job.result() for job in jobs}), flush=True)
 time.sleep(60)
 """
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _no_workers_of_others():
+    """Those of earlier tests wait for work, and are none of the metric's."""
+    end_workers()
 
 
 def _samples(n=6, size=(48, 64), seed=0):
