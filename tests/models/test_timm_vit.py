@@ -97,7 +97,8 @@ def test_other_plain_vits_of_timm(name):
 def test_other_input_sizes_resize_the_positions():
     vit = micro().eval()
     assert vit(torch.randn(1, 3, 64, 80))[0].shape == (1, 32, 8, 10)
-    with pytest.raises(ValueError, match=r'multiples of the patch size \(8, 8\), but got \(50, 32\); model\.data_preprocessor\.size_divisor=8'):
+    told = r'multiples of the patch size \(8, 8\), but got \(50, 32\); model\.data_preprocessor\.size_divisor=8'
+    with pytest.raises(ValueError, match=told):
         vit(torch.randn(1, 3, 50, 32))
     with pytest.raises(ValueError, match=r'built for images of \(48, 32\), but got \(32, 48\)'):
         micro(dynamic_img_size=False)(torch.randn(1, 3, 32, 48))
