@@ -22,6 +22,7 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.export import ExportedTasks
 from mtl_plugins.inference.loading import find_config, load_model
 from mtl_plugins.runtime.checkpoints.targets import target_differences
+from mtl_plugins.runtime.hooks import TargetCheckHook
 from mtl_plugins.visualization import prediction_panel
 from tests.stand_ins import stand_in
 
@@ -208,4 +209,4 @@ def test_concatenations_carry_the_conventions_of_all_parts():
 
 def test_the_option_is_checked():
     with pytest.raises(UserError, match="differing must be 'raise' or 'warn'"):
-        train_api.TargetCheckHook('ignore')
+        TargetCheckHook('ignore')
