@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-from exporters import EXPORTERS
-
 from mtl_plugins.datasets.cache import default_cache_dir
+
+sys.path.append(str(Path(__file__).parents[1] / 'tools' / 'datasets'))  # for processes that tests start
+
+from exporters import EXPORTERS
 
 SIZES = {'nyud': (60, 80), 'pascal_context': (60, 80), 'taskonomy': (64, 64), 'mmseg': (64, 64)}
 TYPES = {

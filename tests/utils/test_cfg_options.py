@@ -53,4 +53,4 @@ def test_bad_options_are_refused(line, found, capsys):
 def test_open_brackets_are_refused(found, capsys):
     with pytest.raises(SystemExit):
         parser().parse_args(['--cfg-options', found])
-    assert 'do not match; quote the whole KEY=VALUE' in capsys.readouterr().err
+    assert 'do not match; what is text and nothing else stands in quotes' in capsys.readouterr().err
