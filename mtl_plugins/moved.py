@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -46,14 +45,16 @@ def say_moved(old: str, new: str) -> None:
     warnings.warn(f'mtl_plugins.{old} has moved: use mtl_plugins.{new}', FutureWarning, stacklevel=3)
 
 
-def names_from(module: str, names: Sequence[str], old: str) -> Any:
-    """A ``__getattr__`` for a package whose ``names`` have moved to ``module``."""
+def names_from(old: str, *places: str) -> Any:
+    """A ``__getattr__`` for the package ``old``, whose public names are now those of ``places``."""
 
     def __getattr__(name: str) -> Any:
-        if name not in names:
-            raise AttributeError(f'module mtl_plugins.{old} has no attribute {name!r}')
-        say_moved(f'{old}.{name}', f'{module}.{name}')
-        return getattr(import_module(f'mtl_plugins.{module}'), name)
+        for place in places:
+            module = import_module(f'mtl_plugins.{place}')
+            if name in module.__all__:
+                say_moved(f'{old}.{name}', f'{place}.{name}')
+                return getattr(module, name)
+        raise AttributeError(f'module mtl_plugins.{old} has no attribute {name!r}')
 
     return __getattr__
 

@@ -20,24 +20,4 @@ __all__ = [
     'TaskKPIHook',
 ]
 
-__getattr__ = names_from(
-    'runtime.hooks',
-    (
-        'DueValidationHook',
-        'EnvironmentStampHook',
-        'LoadReportHook',
-        'MetricsFileHook',
-        'OutputsHook',
-        'PlainStateHook',
-        'EXIT_PREEMPTED',
-        'PreemptionHook',
-        'TrainingPreempted',
-        'RichProgressHook',
-        'RankMismatchError',
-        'RankSyncCheckHook',
-        'RNGStateHook',
-        'SafeCheckpointHook',
-        'TargetCheckHook',
-    ),
-    'engine.hooks',
-)
+__getattr__ = names_from('engine.hooks', 'runtime.hooks')

@@ -285,13 +285,10 @@ class StepOptimWrapper(SavedState):
 
     def parameter_table(self) -> ParameterTable:
         """Who uses which parameter of the model, or of the optimizer where no model was met."""
-        if self.policy is not None:
-            table = self.policy.parameters
-        else:
-            if self._table is None:
-                stepped = [p for group in self.optimizer.param_groups for p in group['params']]
-                self._table = ParameterTable(nn.ParameterList(stepped))
-            table = self._table
+        if self.policy is None and self._table is None:
+            stepped = [p for group in self.optimizer.param_groups for p in group['params']]
+            self._table = ParameterTable(nn.ParameterList(stepped))
+        table = self._table if self.policy is None else self.policy.parameters
         table.num_tasks = len(self.task_names)
         return table
 
