@@ -30,6 +30,15 @@ def no_closed_log():
             module.MMLogger.get_instance(f'after-{uuid.uuid4().hex}')
 
 
+@pytest.fixture(autouse=True)
+def no_lock_left():
+    """MMEngine keeps its lock if an instance cannot be made, and any other thread that logs would wait for ever."""
+    yield
+    module = sys.modules.get('mmengine.utils.manager')
+    while module is not None and module._lock._is_owned():
+        module._lock.release()
+
+
 @pytest.fixture(scope='session')
 def real_data():
     """The folder of real images and trained weights that ``MTL_PLUGINS_DATA`` names; its README says what is there."""

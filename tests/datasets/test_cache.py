@@ -98,7 +98,6 @@ def test_killed_process_leaves_only_complete_files(tmp_path):
     assert small.fill(make, 'test') == 1
 
 
-@pytest.mark.slow  # hung once in a run of all tests on a busy machine; the cause is not known yet
 def test_two_at_once_share_the_work(tmp_path):
     renders = [Counting(seconds=0.02), Counting(seconds=0.02)]
     threads = [threading.Thread(target=SampleCache(tmp_path, 6).fill, args=(render, 'test')) for render in renders]
