@@ -45,15 +45,15 @@ def check_loop(cfg: Config, name: str) -> None:
         name: ``'val'`` or ``'test'``.
 
     Raises:
-        UserError: If some of its three entries are there and others are not.
+        UserError: If some of its three parts are there and others are not.
     """
-    entries = [f'{name}_{part}' for part in ('dataloader', 'cfg', 'evaluator')]
-    absent = [entry for entry in entries if cfg.get(entry) is None]
-    if 0 < len(absent) < len(entries):
-        given = [entry for entry in entries if entry not in absent]
+    parts = [f'{name}_{part}' for part in ('dataloader', 'cfg', 'evaluator')]
+    absent = [entry for entry in parts if cfg.get(entry) is None]
+    if 0 < len(absent) < len(parts):
+        given = [entry for entry in parts if entry not in absent]
         raise UserError(
             f'{" and ".join(absent)} must be given beside {" and ".join(given)}, but is None; to do without, set '
-            f'{", ".join(entries)} to None'
+            f'{", ".join(parts)} to None'
         )
 
 
