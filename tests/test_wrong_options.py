@@ -33,7 +33,12 @@ WORK = {
     'verify': [],
 }
 """Command -> where its work begins; what gets there was accepted."""
-TOOLS = ['analysis/plot_affinity.py', 'analysis/plot_conflicts.py', 'datasets/export_rooms.py']
+TOOLS = [
+    'analysis/plot_affinity.py',
+    'analysis/plot_conflicts.py',
+    'datasets/export_rooms.py',
+    'misc/method_tables.py',
+]
 """The tools that are no commands."""
 TEXTS = ['', ' ', 'nope', '-1', '0', 'nan', '1e400', '0,-3', 'a=b', '\N{SNOWMAN}', '/no/such/place']
 TEXTS += ['{folder}', '{file}']

@@ -14,10 +14,9 @@ CASES = (*EVERYDAY, *(pytest.param(case, marks=pytest.mark.slow) for case in LAT
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory, request):
     """What both ranks found for the cases that this run has selected."""
-    chosen = {item.callspec.params.get('case') for item in request.session.items if hasattr(item, 'callspec')}
-    return launch(
-        'tests.mmseg.two_rank_cases', tmp_path_factory.mktemp('ranks'), *EVERYDAY, *sorted(chosen & set(LATER))
-    )
+    here = [item for item in request.session.items if item.path == request.path and hasattr(item, 'callspec')]
+    later = sorted({item.callspec.params.get('case') for item in here} & set(LATER))
+    return launch('tests.mmseg.two_rank_cases', tmp_path_factory.mktemp('ranks'), *EVERYDAY, *later)
 
 
 def of_weights(names):

@@ -1,5 +1,6 @@
 """What is left on the console before the first iteration, and what goes into the log file alone."""
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,8 @@ DUMPS = ('System environment:', 'Config:', 'Hooks will be executed')
 
 @pytest.fixture(autouse=True)
 def _own_loggers(monkeypatch):
-    """The handlers of loggers that come later are as before."""
-    monkeypatch.setattr(MMLogger, '__init__', MMLogger.__init__)
+    """What keeps the console short holds for a whole process: here for one test, whatever ran before."""
+    monkeypatch.setattr(MMLogger, '__init__', inspect.unwrap(MMLogger.__init__))
 
 
 @pytest.mark.parametrize('verbose', [False, True])
