@@ -39,6 +39,25 @@ def no_lock_left():
         module._lock.release()
 
 
+@pytest.fixture(autouse=True, scope='session')
+def caches(tmp_path_factory):
+    """One cache of rendered data for all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('MTL_PLUGINS_CACHE', str(tmp_path_factory.mktemp('cache')))
+        yield
+
+
+@pytest.fixture(scope='session')
+def trained(tmp_path_factory):
+    """Work dir of a run of two iterations."""
+    from mtl_plugins.cli import train
+    from tests.support.tiny import ROOMS, options
+
+    folder = tmp_path_factory.mktemp('trained')
+    assert train.main([ROOMS, '--work-dir', str(folder), *options()]) == 0
+    return folder
+
+
 @pytest.fixture(scope='session')
 def real_data():
     """The folder of real images and trained weights that ``MTL_PLUGINS_DATA`` names; its README says what is there."""

@@ -12,7 +12,7 @@ from mtl_plugins.config.loading import configs_root
 from mtl_plugins.datasets.rendering import CLASSES
 from mtl_plugins.datasets.rendering.labels import PALETTE
 from mtl_plugins.registry import DATASETS
-from tests.tools.tiny import load_tool
+from tests.support.tiny import load_tool
 
 SIZE = (48, 64)
 COUNTS = {'train': 3, 'val': 2}

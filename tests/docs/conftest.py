@@ -13,15 +13,7 @@ import mtl_plugins.registry as registries
 from mtl_plugins import task_specs
 from mtl_plugins.cli import train
 from mtl_plugins.config import load_config
-from tests.tools.tiny import ROOMS, shrink
-
-
-@pytest.fixture(autouse=True, scope='session')
-def caches(tmp_path_factory):
-    """One cache of rendered data for all pages."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('MTL_PLUGINS_CACHE', str(tmp_path_factory.mktemp('cache')))
-        yield
+from tests.support.tiny import ROOMS, shrink
 
 
 @pytest.fixture(scope='session')

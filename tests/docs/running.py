@@ -19,7 +19,7 @@ from mtl_plugins import __main__ as command_line
 from mtl_plugins.config import loading as configs
 from mtl_plugins.config.datasets import LOADERS, leaf_datasets
 from mtl_plugins.registry import DATASETS
-from tests.tools.tiny import BACKBONES, DATA
+from tests.support.tiny import BACKBONES, DATA
 
 from .commands import main_of
 from .config_types import problem_of, walk, written_in

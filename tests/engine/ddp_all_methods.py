@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from tests.support.two_ranks import work
+
 from .all_methods import CASES, ROWS, build, record_gradients
 from .ddp_worker import wrap
 from .toy import flat, make_model, toy_batch
-from .two_ranks import work
 
 
 def two_steps(key, case, rank):

@@ -6,9 +6,10 @@ import json
 import sys
 from pathlib import Path
 
+from tests.support.two_ranks import work
+
 from .changing_graphs import micro, run
 from .ddp_worker import wrap
-from .two_ranks import work
 
 
 def job(rank):

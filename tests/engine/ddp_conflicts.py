@@ -7,12 +7,12 @@ from mmengine.optim import OptimWrapper
 
 from mtl_plugins.engine.hooks.task_grams import GramProbe
 from mtl_plugins.engine.step.guards import bare_model
+from tests.support.two_ranks import work
 
 from .all_methods import CASES as METHOD_CASES
 from .all_methods import build
 from .ddp_worker import wrap
 from .toy import flat, make_model, toy_batch
-from .two_ranks import work
 
 CASES = {**METHOD_CASES, 'task missing everywhere': [dict(tasks=('a', 'c')), dict(tasks=('a', 'c'))]}
 

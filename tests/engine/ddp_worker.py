@@ -8,8 +8,9 @@ from mmengine.optim import OptimWrapper
 
 from mtl_plugins.engine import MultiTaskOptimWrapper, SelectiveTaskGroupOptimWrapper
 from mtl_plugins.engine.optim_wrappers import GradientAggregationOptimWrapper
-from tests.engine.toy import TASKS, flat, make_model, toy_batch
-from tests.engine.two_ranks import work
+from tests.support.two_ranks import work
+
+from .toy import TASKS, flat, make_model, toy_batch
 
 CASES = {
     'equal': [dict(), dict()],

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from mtl_plugins.registry import AGGREGATORS, WEIGHTINGS
+from tests.support.runs import differences
 
 from .all_methods import ROWS, build, read_fragment, record_gradients, train
-from .runs import differences
 from .toy import TASKS, flat, join, make_model, toy_batch
 
 KEYS = list(ROWS)

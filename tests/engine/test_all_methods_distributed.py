@@ -3,10 +3,11 @@
 import pytest
 import torch
 
+from tests.support.runs import differences
+from tests.support.two_ranks import launch
+
 from .all_methods import CASES, ROWS, build, record_gradients
-from .runs import differences
 from .toy import flat, join, make_model, toy_batch
-from .two_ranks import launch
 
 
 @pytest.fixture(scope='module')

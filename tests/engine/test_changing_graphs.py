@@ -8,11 +8,11 @@ import torch
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import AGGREGATORS
+from tests.support.runs import differences
+from tests.support.two_ranks import launch
 
 from .all_methods import ROWS, build, read_fragment
 from .changing_graphs import LR, SCENARIOS, STEPS, Changing, check, make, micro, prepare, run, snapshot
-from .runs import differences
-from .two_ranks import launch
 
 CASES = [(key, scenario) for key in ROWS for scenario in SCENARIOS]
 

@@ -16,8 +16,7 @@ from mtl_plugins.engine.hooks.class_weights import equal_class_weights, settle_c
 from mtl_plugins.errors import UserError
 from mtl_plugins.models.heads import TaskHead
 from mtl_plugins.models.losses import MaskedBCELoss, MaskedCrossEntropyLoss, median_frequency
-
-from .runs import tiny_config
+from tests.support.runs import tiny_config
 
 CE, BCE = 'mtl_plugins.MaskedCrossEntropyLoss', 'mtl_plugins.MaskedBCELoss'
 

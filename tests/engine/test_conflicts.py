@@ -11,12 +11,12 @@ from mmengine.optim import OptimWrapper
 from mtl_plugins.engine.hooks import GradientConflictHook
 from mtl_plugins.engine.hooks.task_grams import GramProbe
 from mtl_plugins.runtime.hooks.rng_state import get_rng_state
+from tests.support.runs import differences
+from tests.support.two_ranks import launch
 
 from .all_methods import ROWS, build
 from .ddp_conflicts import CASES, products
-from .runs import differences
 from .toy import TASKS, flat, join, make_model, toy_batch
-from .two_ranks import launch
 
 LAYERS = ['backbone.0', 'backbone.4']
 

@@ -5,8 +5,9 @@ import copy
 import pytest
 import torch
 
+from tests.support.runs import differences
+
 from .all_methods import ROWS, build, record_gradients
-from .runs import differences
 from .toy import TASKS, ToyModel, flat, join, make_model, toy_batch
 
 PAIR = ('a', 'c')

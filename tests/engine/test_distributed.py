@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from mtl_plugins.engine.optim_wrappers import GradientAggregationOptimWrapper
+from tests.support.two_ranks import launch
 
 from .ddp_worker import CASES, build, record_gradients
 from .toy import TASKS, flat, join, make_model, toy_batch
-from .two_ranks import launch
 
 
 @pytest.fixture(scope='module')

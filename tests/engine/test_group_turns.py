@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mtl_plugins.engine import ReleasedTaskGroupOptimWrapper, SelectiveTaskGroupOptimWrapper
+from tests.support.runs import differences
 
-from .runs import differences
 from .toy import TASKS, flat, make_model, toy_batch
 
 

@@ -10,8 +10,7 @@ from mtl_plugins.engine.step import reduction
 from mtl_plugins.engine.step.gradients import ParameterSplit
 from mtl_plugins.engine.step.parameters import ParameterTable
 from mtl_plugins.engine.step.reduction import Reducer
-
-from .thread_ranks import Ranks
+from tests.support.thread_ranks import Ranks
 
 SIZES = [(3, 2), (5,), (2, 2, 1, 1), (), (4,)]
 

@@ -6,10 +6,10 @@ from torch import nn
 
 from mtl_plugins.engine.optim_wrappers import GradientAggregationOptimWrapper
 from mtl_plugins.engine.step import reduction
+from tests.support.thread_ranks import Ranks
 
 from .all_methods import QUICK, ROWS, build, read_fragment
 from .changing_graphs import LR, SCENARIOS, STEPS, make, micro, prepare, snapshot
-from .thread_ranks import Ranks
 from .toy import TASKS, ToyModel, flat, make_model, toy_batch
 
 SUM = dict(type='mtl_plugins.GradientAggregationOptimWrapper', aggregator=dict(type='Sum'))

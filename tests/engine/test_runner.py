@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from .runs import differences, state_of, tiny_config, train
+from tests.support.runs import differences, state_of, tiny_config, train
 
 
 @pytest.fixture(scope='module')

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from mtl_plugins.engine import ReleasedTaskGroupOptimWrapper, SelectiveTaskGroupOptimWrapper
+from tests.support.runs import differences
 
 from .all_methods import ROWS, build, read_fragment
-from .runs import differences
 from .toy import TASKS, flat, make_model, toy_batch
 
 # fp16's scaler finds an overflow after the fact; elsewhere the guard looks before the step.

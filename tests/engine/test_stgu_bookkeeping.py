@@ -8,8 +8,8 @@ import torch
 from mmengine.logging import MessageHub
 
 from mtl_plugins.engine import ReleasedTaskGroupOptimWrapper, SelectiveTaskGroupOptimWrapper
+from tests.support.runs import differences
 
-from .runs import differences
 from .toy import TASKS, flat, make_model, toy_batch
 
 SINGLES = dict(type='Fixed', groups=[[task] for task in TASKS])

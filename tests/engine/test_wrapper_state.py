@@ -10,9 +10,9 @@ from mmengine.optim import OptimWrapper
 from mtl_plugins.engine import MultiTaskOptimWrapper
 from mtl_plugins.engine.optim_wrappers.saved_state import STATE_VERSION
 from mtl_plugins.version import __version__
+from tests.support.runs import differences
 
 from .all_methods import ROWS, build
-from .runs import differences
 from .toy import TASKS, flat, make_model, toy_batch
 
 

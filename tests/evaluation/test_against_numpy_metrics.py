@@ -7,11 +7,12 @@ import socket
 import numpy as np
 import pytest
 import torch
-from dense_samples import sample
 from mmengine.dataset import DefaultSampler
 
 from mtl_plugins.registry import METRICS
 from mtl_plugins.task_specs import get_task_spec
+
+from .dense_samples import sample
 
 NAN = float('nan')
 NAMES = tuple('abcdefg')

@@ -3,7 +3,6 @@ import time
 
 import numpy as np
 import pytest
-from edge_maps import NYUD_SIZE, PHOTOS, boundary, contours, photo_pair, slow_bsds, slow_maximum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -12,6 +11,8 @@ from scipy import ndimage
 from mtl_plugins.evaluation import EdgeMetric, count_exact_matches, count_matches, match_edges, thinned
 from mtl_plugins.evaluation.edges import count_bsds_matches, offsets_within, tolerance
 from mtl_plugins.evaluation.edges.exact import CHUNK
+
+from .edge_maps import NYUD_SIZE, PHOTOS, boundary, contours, photo_pair, slow_bsds, slow_maximum
 
 PAIRS = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
     lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape))

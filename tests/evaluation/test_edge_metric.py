@@ -2,14 +2,15 @@ import logging
 
 import numpy as np
 import pytest
-from dense_samples import evaluate, sample
-from edge_maps import PHOTOS, contours, photo_pair, slow_maximum
 from mmengine.logging import MMLogger
 from scipy import ndimage
 from skimage.morphology import thin
 
 from mtl_plugins.evaluation import EdgeMetric, count_matches
 from mtl_plugins.evaluation.edges import THRESHOLDS, suppress_non_maxima
+
+from .dense_samples import evaluate, sample
+from .edge_maps import PHOTOS, contours, photo_pair, slow_maximum
 
 
 @pytest.fixture

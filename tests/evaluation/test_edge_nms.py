@@ -2,11 +2,12 @@ import math
 
 import numpy as np
 import pytest
-from edge_maps import photo_pair
 from scipy import ndimage
 
 from mtl_plugins.evaluation.edges import suppress_non_maxima
 from mtl_plugins.evaluation.edges.nms import edge_normals
+
+from .edge_maps import photo_pair
 
 
 def _at(values, y, x):

@@ -16,14 +16,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dense_samples import evaluate, sample
-from edge_maps import contours
 from mmengine.logging import MMLogger
 from rich.console import Console
 
 from mtl_plugins.evaluation import EdgeMetric
 from mtl_plugins.evaluation.pool import WorkPool, default_workers
 from mtl_plugins.utils.parallel import end_workers
+
+from .dense_samples import evaluate, sample
+from .edge_maps import contours
 
 # Python 3.12 warns of any fork in a process with threads; torch has started some.
 pytestmark = pytest.mark.filterwarnings('ignore:This process .* is multi-threaded:DeprecationWarning')

@@ -6,7 +6,6 @@ import socket
 import numpy as np
 import pytest
 import torch
-from dense_samples import META, random_pair, sample
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch import multiprocessing
@@ -21,6 +20,8 @@ from mtl_plugins.evaluation import (
 )
 from mtl_plugins.registry import EVALUATOR
 from mtl_plugins.task_specs import TASK_SPECS
+
+from .dense_samples import META, random_pair, sample
 
 BASELINES = dict(
     tasks=dict(

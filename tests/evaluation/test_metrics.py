@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from dense_samples import META, SIZE, evaluate, random_pair, sample
 
 from mtl_plugins.evaluation import (
     DepthErrorMetric,
@@ -17,6 +16,8 @@ from mtl_plugins.evaluation import (
 )
 from mtl_plugins.registry import METRICS
 from mtl_plugins.task_specs import TASK_SPECS
+
+from .dense_samples import META, SIZE, evaluate, random_pair, sample
 
 RNG_SEED = 20250
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.engine.two_ranks import launch
+from tests.support.two_ranks import launch
 
 from .tiny import METHODS, NOISE, PATHS, differences, run_on_two_ranks, small_config, without_validation
 from .two_rank_cases import EVERYDAY, LATER, SETTINGS

@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mtl_plugins.cli import train
 from mtl_plugins.config import load_config
 from mtl_plugins.config.datasets import LOADERS, leaf_datasets
-from tests.stand_ins import stand_in
+from tests.support.stand_ins import stand_in
 
 ROOT = Path(__file__).parents[2]
 MMSEG = {

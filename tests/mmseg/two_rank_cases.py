@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from mmengine.model import MMDistributedDataParallel
 
-from tests.engine.two_ranks import work
+from tests.support.two_ranks import work
 
 from .parts import build, train
 from .tiny import METHODS, MMSEG

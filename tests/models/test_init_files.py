@@ -15,7 +15,7 @@ from mtl_plugins.errors import UserError, UserFileNotFoundError, UserRuntimeErro
 from mtl_plugins.models.backbones import hub
 from mtl_plugins.runtime.checkpoints.init_files import check_init_files
 from mtl_plugins.runtime.hooks import LoadReportHook
-from tests.engine.safety import DropoutModel, build_runner, release
+from tests.runtime.safety import DropoutModel, build_runner, release
 
 from .micro_vit import micro
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.tools.tiny import options
+from tests.support.tiny import options
 
 pytestmark = pytest.mark.slow
 

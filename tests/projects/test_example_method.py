@@ -9,7 +9,7 @@ from mtl_plugins.cli import train
 from mtl_plugins.config import load_config
 from projects.example_method.inverse_loss import ROW, InverseLoss
 from tests.engine import all_methods, test_all_methods
-from tests.tools.tiny import ROOT, shrink
+from tests.support.tiny import ROOT, shrink
 
 CONFIG = ROOT / 'projects/example_method/inverse_loss_vit-micro_8b-2k_rooms-96.py'
 FRAGMENT = dict(type='mtl_plugins.MultiTaskOptimWrapper', weighting=dict(type='InverseLoss'))

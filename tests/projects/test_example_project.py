@@ -13,7 +13,7 @@ from mtl_plugins.cli.verify import main as verify
 from mtl_plugins.config import load_config
 from mtl_plugins.registry import AGGREGATORS, DATASETS, METRICS, MODELS
 from mtl_plugins.task_specs import get_task_spec
-from tests.tools.tiny import MODEL, ROOT
+from tests.support.tiny import MODEL, ROOT
 
 FOLDER = ROOT / 'projects/example_project'
 CONFIG = FOLDER / 'even-rows_vit-micro_8b-1k_shapes-96.py'

@@ -9,8 +9,9 @@ from mmengine.logging import MMLogger
 from mtl_plugins.cli import train
 from mtl_plugins.engine.hooks import CostHook
 from mtl_plugins.runtime.console import keep_console_short
-from tests.engine.safety import build_runner, release
-from tests.tools.tiny import ROOMS, options
+from tests.support.tiny import ROOMS, options
+
+from .safety import build_runner, release
 
 WITHOUT_VALIDATION = ('val_cfg=None', 'val_dataloader=None', 'val_evaluator=None')
 DUMPS = ('System environment:', 'Config:', 'Hooks will be executed')

@@ -12,7 +12,7 @@ from mmengine.visualization import Visualizer
 
 from mtl_plugins.config.log_services import SERVICES, log_to
 from mtl_plugins.visualization.backends import metric_name, picture_services
-from tests.tools.tiny import ROOMS, ROOT, options
+from tests.support.tiny import ROOMS, ROOT, options
 
 SCALARS = {'semseg.loss', 'semseg/mIoU', 'depth/RMSE', 'lr'}
 PICTURES = {'affinity', 'groups', 'panel_000000'}

@@ -1,0 +1,236 @@
+"""``python -m mtl_plugins`` and the files in ``tools/``."""
+
+import ast
+import pickle
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import LOOPS
+
+from mtl_plugins.__main__ import COMMANDS, run
+from mtl_plugins.cli.user_errors import explain
+from mtl_plugins.config.refusals import refusals_of
+from mtl_plugins.errors import UserError, UserFileNotFoundError, UserKeyError, UserTypeError, refusing
+from mtl_plugins.methods.naming import near_matches
+from tests.support.tiny import ROOT, options
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_every_command_explains_itself(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(name, ['--help'])
+    assert stop.value.code == 0
+    assert 'usage: ' in capsys.readouterr().out
+
+
+def test_every_tool_of_a_command_names_one_that_exists():
+    named = {}
+    for path in sorted((ROOT / 'tools').rglob('*.py')):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'run':
+                named[path.name] = node.args[0].value
+    assert set(named.values()) <= set(COMMANDS)
+    assert {'train.py', 'test.py', 'infer.py', 'export.py', 'doctor.py', 'browse.py'} <= set(named)
+
+
+GD = str(ROOT / 'configs' / 'rooms' / 'gd_vit-micro_8b-2k_rooms-96.py')
+
+
+@pytest.mark.parametrize(
+    ('command', 'arguments', 'said'),
+    [
+        ('train', ['nope.py'], 'config nope.py not found'),
+        ('train', [GD, '--method', 'cagard'], "unknown method 'cagard': did you mean 'cagrad'"),
+        ('train', [GD, '--tasks', 'dept'], "no head for 'dept': did you mean 'depth'"),
+        ('train', [GD, '--precision', 'bf16', '--log-to', 'nowhere'], '--log-to takes'),
+        ('test', [GD, 'nope.pth'], 'checkpoint nope.pth not found'),
+        ('infer', [GD, 'nope.pth', 'photo.jpg', '--out', 'out'], 'no checkpoint at nope.pth'),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(command, arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code = run(command, arguments)
+    message = capsys.readouterr().err
+    assert code == 1
+    assert message.startswith(f'{command}: error: ')
+    assert said in message
+    assert 'Traceback' not in message
+
+
+def test_a_missing_folder_of_data_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'empty').mkdir()
+    config = str(ROOT / 'configs' / 'photos' / 'stgu_vit-micro_8b-1k_photos-96.py')
+    assert run('train', [config, '--data-root', 'empty']) == 1
+    assert 'no photographs in' in capsys.readouterr().err
+
+
+def test_a_wrong_setting_comes_with_what_to_do():
+    cfg = Config(dict(train_cfg=dict(type='IterBasedTrainLoop', runner=None, dataloader=None, max_iter=3)))
+
+    def build(_):
+        with refusals_of(cfg):
+            LOOPS.build(cfg.train_cfg)
+
+    message = explain(_caught(build))
+    assert 'IterBasedTrainLoop' in message
+    assert "did you mean 'max_iters'" in message
+
+
+class _Base:
+    def __init__(self, needed):
+        self.needed = needed + 1
+
+
+class _Part(_Base):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+
+
+@pytest.mark.parametrize(
+    ('entries', 'refused'), [({}, True), (dict(needed=1, other=2), True), (dict(needed='x'), False)]
+)
+def test_what_a_base_class_of_the_model_refuses_is_told_from_what_fails_inside(entries, refused):
+    cfg = Config(dict(model=dict(type=_Part, **entries)))
+
+    def build(_):
+        with refusals_of(cfg):
+            LOOPS.build(cfg.model)
+
+    assert isinstance(_caught(build), UserError) == refused
+
+
+def _raise_value_error(*args, **kwargs):
+    raise ValueError('no matrix')
+
+
+@pytest.mark.parametrize(
+    'place',
+    ['mtl_plugins.methods.weighting.EqualWeighting.weights', 'mtl_plugins.engine.step.batch.StepBatch.backward',
+     'mtl_plugins.cli.train.build_runner', 'mtl_plugins.models.MultiTaskSegmentor.loss'],
+)  # fmt: skip
+def test_a_value_error_inside_is_a_bug_and_keeps_its_traceback(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(place, _raise_value_error)
+    with pytest.raises(ValueError, match='no matrix') as caught:
+        run('train', [GD, '--work-dir', str(tmp_path / 'run'), *options(1)])
+    assert not isinstance(caught.value, UserError)
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        TypeError("IterBasedTrainLoop.__init__() got an unexpected keyword argument 'max_iter'"),
+        KeyError('IterBasedTrainLoop is not in the mmengine::loop registry'),
+        AttributeError('internal'),
+        FileNotFoundError('internal'),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_a_line_of_ours_raises_is_a_bug_whatever_its_text(error):
+    cfg = Config(dict(train_cfg=dict(type='IterBasedTrainLoop', max_iter=3)))
+    ours = {'__name__': 'mtl_plugins.engine.step.batch', 'error': error}
+    exec('def step():\n    raise error', ours)
+
+    def train(_):
+        with refusals_of(cfg):
+            ours['step']()
+
+    caught = _caught(train)
+    assert caught is error
+    assert explain(caught) is None
+
+
+def test_what_the_operating_system_refuses_needs_no_traceback(tmp_path):
+    assert 'No such file' in explain(_caught(lambda _: (tmp_path / 'gone').read_text()))
+    assert 'directory' in explain(_caught(lambda _: tmp_path.read_text()))
+
+
+def test_a_traceback_can_be_had_back(monkeypatch):
+    monkeypatch.setenv('MTL_PLUGINS_TRACEBACK', '1')
+    with pytest.raises(FileNotFoundError, match=r'config nope\.py not found'):
+        run('train', ['nope.py'])
+
+
+@pytest.mark.parametrize('name', ['list', 'assert', 'foreign'])
+def test_bugs_keep_their_traceback(name, monkeypatch):
+    bugs = {'list': lambda argv: [][1], 'assert': _assertion, 'foreign': lambda argv: torch.ones(2) @ torch.ones(3)}
+    monkeypatch.setattr('mtl_plugins.cli.train.main', bugs[name])
+    with pytest.raises((IndexError, AssertionError, RuntimeError)):
+        run('train', [])
+
+
+def test_an_error_python_raises_in_a_module_of_ours_is_a_bug():
+    error = _caught(near_matches, 1, None)
+    assert isinstance(error, TypeError)
+    assert explain(error) is None
+
+
+def test_a_loss_that_a_method_cannot_take_is_one_line(tmp_path, monkeypatch, capsys):
+    def losses(self, *args, **kwargs):
+        return {f'{task}.loss': -1 * sum(p.sum() ** 2 for p in self.parameters()) for task in self.tasks}
+
+    monkeypatch.setattr('mtl_plugins.models.MultiTaskSegmentor.loss', losses)
+    assert run('train', [GD, '--work-dir', str(tmp_path / 'run'), '--method', 'gls', *options(1)]) == 1
+    assert 'train: error: GLS needs losses >= 0, but the loss of' in capsys.readouterr().err
+
+
+def test_what_comes_out_of_a_worker_process_is_its_sentence_alone():
+    from torch._utils import ExceptionWrapper
+
+    try:
+        raise UserKeyError('photo.png: no label', advice='draw one')
+    except UserKeyError:
+        wrapped = ExceptionWrapper(where='in DataLoader worker process 0')
+    assert explain(_caught(lambda _: wrapped.reraise())) == 'photo.png: no label'
+
+
+def test_the_family_is_of_pythons_classes_too():
+    for own, kind in [(UserTypeError, TypeError), (UserKeyError, KeyError), (UserFileNotFoundError, FileNotFoundError)]:
+        error = own("it's this", advice='mend it')
+        assert isinstance(error, kind)
+        assert isinstance(error, UserError)
+        assert explain(error) == "it's this\nmend it"
+        copied = pickle.loads(pickle.dumps(error))
+        assert (str(copied), copied.advice) == (str(error), 'mend it')
+
+
+@pytest.mark.parametrize('kind', [ValueError, TypeError, KeyError])
+def test_what_pure_code_refuses_becomes_the_users(kind):
+    def build(_):
+        with refusing('weighting'):
+            raise kind('too large')
+
+    error = _caught(build)
+    assert isinstance(error, UserError)
+    assert isinstance(error, kind)
+    assert explain(error) == 'weighting: too large'
+
+
+def test_an_interrupt_is_one_line(monkeypatch, capsys):
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('mtl_plugins.cli.train.main', interrupted)
+    assert run('train', []) == 130
+    assert capsys.readouterr().err.strip() == 'train: interrupted'
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_error():
+    command = [sys.executable, '-u', '-m', 'mtl_plugins', 'train', '--list-methods']
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b''
+        assert process.wait() == 0
+
+
+def _assertion(argv):
+    raise AssertionError('never so')
+
+
+def _caught(function, *args):
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        function(*(args or (None,)))
+    return caught.value

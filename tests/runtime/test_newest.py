@@ -1,0 +1,95 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mtl_plugins.runtime.checkpoints import find_newest_loadable, newest
+
+from .safety import build_runner, release, strict_load
+
+ROOT = Path(__file__).parents[2]
+
+
+class TestFindNewestLoadable:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        runner = build_runner(tmp_path, iters=11, checkpoint=dict(interval=3, by_epoch=False))
+        runner.train()
+        release(runner)
+        return tmp_path  # iter_3, 6, 9, 11
+
+    def test_highest_iteration(self, folder):
+        (folder / 'last_checkpoint').write_text(str(folder / 'gone.pth'))
+        assert find_newest_loadable(folder) == str(folder / 'iter_11.pth')
+
+    def test_damaged_files_are_skipped_with_a_line_each(self, folder, monkeypatch):
+        lines = []
+        monkeypatch.setattr(newest, 'print_log', lambda text, *_: lines.append(text))
+        whole = (folder / 'iter_11.pth').read_bytes()
+        (folder / 'iter_11.pth').write_bytes(whole[: len(whole) // 2])
+        damaged = bytearray((folder / 'iter_9.pth').read_bytes())
+        place = damaged.find(strict_load(folder / 'iter_9.pth')['state_dict']['body.0.weight'].numpy().tobytes())
+        assert place > 0
+        damaged[place] ^= 1  # one bit of one weight
+        (folder / 'iter_9.pth').write_bytes(damaged)
+        (folder / 'iter_20.pth').write_bytes(b'')
+        torch.save(dict(state_dict={}), folder / 'iter_30.pth')
+        assert find_newest_loadable(folder) == str(folder / 'iter_6.pth')
+        reasons = dict(
+            iter_30='holds no meta and no optimizer', iter_20='truncated', iter_11='truncated', iter_9='checksum'
+        )
+        assert len(lines) == len(reasons)
+        for line, (name, reason) in zip(lines, reasons.items()):
+            assert line.startswith(f'{folder / name}.pth is passed over: ')
+            assert reason in line
+
+    def test_nothing_there(self, tmp_path):
+        assert find_newest_loadable(tmp_path / 'none') is None
+        (tmp_path / 'last_checkpoint').write_bytes(b'\0')
+        assert find_newest_loadable(tmp_path) is None
+
+    def test_pointer_to_another_folder(self, folder, tmp_path_factory):
+        work_dir = tmp_path_factory.mktemp('work')
+        (work_dir / 'last_checkpoint').write_text(str(folder / 'iter_3.pth'))
+        assert find_newest_loadable(work_dir) == str(folder / 'iter_11.pth')
+
+
+def _kill_while_saving(work_dir, generator):
+    """Train from the newest checkpoint on, saving after each iteration, and kill it at a random moment."""
+    command = [sys.executable, '-m', 'tests.runtime.safety', str(work_dir), '--keep', '1', '--width', '60000']
+    environment = dict(os.environ, OMP_NUM_THREADS='1')
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        output = []
+        for line in process.stdout:
+            output.append(line)
+            if line.startswith('iteration') and sum(o.startswith('iteration') for o in output) == 2:
+                break
+        time.sleep(generator.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        output += process.stdout.readlines()
+    assert process.returncode == -signal.SIGKILL, ''.join(output)
+    reached = [int(line.split()[1]) for line in output if line.startswith('iteration')]
+    start = next(line.split()[1] for line in output if line.startswith('start'))
+    return start, max(reached)
+
+
+@pytest.mark.parametrize('kills', [3, pytest.param(30, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+def test_kill_9_around_saves_with_one_checkpoint_kept(tmp_path, kills):
+    generator = random.Random(0)
+    expected = 'None'
+    for _ in range(kills):
+        start, reached = _kill_while_saving(tmp_path, generator)
+        assert start == expected  # it resumed from what the last kill had left
+        expected = find_newest_loadable(tmp_path)
+        assert expected is not None
+        iteration = torch.load(expected, weights_only=True)['meta']['iter']
+        assert reached - 1 <= iteration <= reached
+        assert len(list(tmp_path.glob('iter_*.pth'))) <= 2
