@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from mtl_plugins.errors import UserError
 
 from ..step.batch import StepBatch
+from ..step.restored import restored
 from ..step.task_rows import TaskRows
 from .rows import TaskGradientOptimWrapper
 
@@ -44,16 +45,11 @@ class PerturbedOptimWrapper(TaskGradientOptimWrapper):
     @contextmanager
     def moved(self, parameters: Sequence[nn.Parameter], directions: Sequence[Tensor]) -> Iterator[None]:
         """Add ``directions`` to ``parameters`` inside the context; afterwards the former values are copied back."""
-        saved = [parameter.detach().clone() for parameter in parameters]
-        with torch.no_grad():
-            for parameter, direction in zip(parameters, directions):
-                parameter.add_(direction)
-        try:
-            yield
-        finally:
+        with restored(parameters):
             with torch.no_grad():
-                for parameter, value in zip(parameters, saved):
-                    parameter.copy_(value)
+                for parameter, direction in zip(parameters, directions):
+                    parameter.add_(direction)
+            yield
 
     def take_own_gradients(self, members: Sequence[str]) -> dict[str, list[Tensor]]:
         """The own parameters' gradients without loss scale, taken out of ``.grad``."""

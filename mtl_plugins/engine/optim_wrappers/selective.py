@@ -18,8 +18,11 @@ from mtl_plugins.registry import AFFINITIES, GROUPERS, OPTIM_WRAPPERS
 
 from ..methods import build_part
 from ..step.batch import StepBatch
+from ..step.idle_heads import IdleHeads
 from .base import StepOptimWrapper
 from .weighted_sum import build_weighting, task_weights
+
+IDLE_HEADS = ('hold', 'step')
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -45,6 +48,10 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
             one costs, and the groups take turns over the batches: each steps once before any steps again, and new
             groups wait until a turn is over. Only groups of the same batch measure each other, so that with 1 the
             probes are the only measurement.
+        idle_heads: What the heads of tasks do whose group has no turn in a batch: ``'hold'`` still, or ``'step'`` along
+            their own losses with the last group of the batch, which alone moves what two or more tasks share. The price
+            with ``groups_per_batch=1`` is that of one ordinary step. A probe sees those heads as they were before, so
+            that the affinity is the group's doing.
         same_noise: All forwards of a batch see the same dropout and drop-path masks, so that a change of a loss is the
             step's doing.
         **kwargs: See :class:`mtl_plugins.engine.optim_wrappers.base.StepOptimWrapper`.
@@ -76,6 +83,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         regroup_interval: int = 10,
         probe_interval: int = 10,
         groups_per_batch: int | None = None,
+        idle_heads: str = 'hold',
         same_noise: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -87,7 +95,14 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         ):
             if not isinstance(value, int) or value < least:
                 raise UserError(f'{name} must be an integer >= {least}, but got {value!r}')
+        if idle_heads not in IDLE_HEADS:
+            raise UserError(f'idle_heads must be one of {IDLE_HEADS}, but got {idle_heads!r}')
         super().__init__(optimizer, same_noise=same_noise, **kwargs)
+        self.idle_heads = idle_heads
+        # Otherwise a task's parameters need not be known: what its loss does not reach has no gradient.
+        self.maps_parameters = idle_heads == 'step'
+        self._heads = IdleHeads(self.reducer)
+        self._idle: list[int] = []
         self.grouper: Grouper = build_part(GROUPERS, grouper or dict(type='AffinityPropagation'), 'grouper')
         self.weighting = build_weighting(weighting, type(self).__name__)
         self._affinity_cfg = dict(affinity or dict(type='ProximalAffinity'))
@@ -117,8 +132,17 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         return StepCost(num_groups, num_groups, num_groups, probes)
 
     def first_request(self) -> Sequence[str] | None:
-        """The tasks of the group that steps first in this batch."""
-        return self._names(self._batch_order()[0])
+        """The tasks that step first in this batch."""
+        group, idle = self._turns()[0]
+        return self._names(group + idle)
+
+    def _turns(self) -> list[tuple[list[int], list[int]]]:
+        """This batch's groups in order, each with the tasks whose heads alone step along."""
+        rounds = self._rounds(self._batch_order())
+        stepped = {task for group in rounds for task in group}
+        steps = self.idle_heads == 'step'
+        idle = [task for task in range(len(self.task_names)) if steps and task not in stepped]
+        return [*((group, []) for group in rounds[:-1]), (rounds[-1], idle)]
 
     def _batch_order(self) -> list[list[int]]:
         """This batch's groups in the order in which they step."""
@@ -160,14 +184,16 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         self.affinity.start_batch()
         self.weighting.begin_step(self.generator)
         before = torch.full((len(self.task_names),), float('nan'), dtype=torch.float64)
-        for group in self._rounds(self._batch_order()):
+        turns = self._turns()
+        self.num_steps += 1
+        for group, self._idle in turns:
             losses = self._step_group(batch, group)
             if losses is not None:
                 before[group] = losses[group]
-        self.num_steps += 1
         after = None
-        if self._probe_now() or self.weighting.needs_after_step:
-            measured = batch.measure((), grad=False)
+        if self._probes():
+            with self._heads.as_before():
+                measured = batch.measure((), grad=False)
             self.affinity.measure(measured.losses, None, measured.usable)
             after = measured.losses
         self.affinity.forget([k for k, task in enumerate(self.task_names) if task in batch.recounted])
@@ -180,18 +206,27 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
 
     def _step_group(self, batch: StepBatch, group: list[int]) -> Tensor | None:
         """Step one group; returns the losses ``[K]`` of its forward, or None if the step was skipped."""
-        measured = batch.measure(self._names(group))
+        measured = batch.measure(self._names(group + self._idle))
         usable = measured.usable.tolist()
-        members = [task for task in group if usable[task]]
+        members, idle = ([task for task in tasks if usable[task]] for tasks in (group, self._idle))
         self.affinity.measure(measured.losses, members, measured.usable)
-        if not members:
+        if not members + idle:
             batch.release()
             return None
-        batch.backward(self._names(members), task_weights(self.weighting, measured, self.task_names))
+        weights = task_weights(self.weighting, measured, self.task_names)
+        if idle:
+            self._heads.follow(self.parameter_table(), self._trainable())
+            tasks = self._names(members), self._names(idle)
+            self._heads.backward(batch, *tasks, weights, self.precision.scale, self._probes())
+        else:
+            batch.backward(self._names(members), weights)
         if not self.finish_step():
             self.affinity.step_skipped()
             return None
         return measured.losses
+
+    def _probes(self) -> bool:
+        return self._probe_now() or self.weighting.needs_after_step
 
     def _probe_now(self) -> bool:
         return self.probe_interval > 0 and self.num_steps % self.probe_interval == 0
@@ -230,6 +265,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
             waiting=[list(group) for group in self._waiting],
             grouper=self.grouper.state_dict(),
             weighting=self.weighting.state_dict(),
+            parameters=self._heads.state_dict(),
         )
 
     def load_strategy_state(self, state: dict[str, Any]) -> None:
@@ -241,4 +277,5 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         self._waiting = [[int(task) for task in group] for group in state['waiting']]
         self.grouper.load_state_dict(state['grouper'])
         self.weighting.load_state_dict(state['weighting'])
+        self._heads.load_state_dict(state.get('parameters', {}))
         self._order = None

@@ -153,6 +153,10 @@ class ParameterSplit:
     def _select(self, names: Sequence[str]) -> list[nn.Parameter]:
         return [self._trainable[key] for key in map(self._table.id_of, names) if key in self._trainable]
 
+    def behind(self, loss: Tensor) -> list[nn.Parameter]:
+        """Parameters that ``loss`` was computed from, by a walk over its graph."""
+        return self._table.behind(loss)
+
     def known_shared(self) -> list[str]:
         """Names of all shared parameters, frozen ones included."""
         return self._table.shared()
