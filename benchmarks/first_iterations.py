@@ -21,7 +21,7 @@ from mmengine.runner import Runner
 from rich.progress import track
 
 from mtl_plugins.config import build_runner, load_config
-from mtl_plugins.methods.catalogue import list_methods
+from mtl_plugins.engine.catalogue import list_methods
 from mtl_plugins.runtime.checkpoints import write_atomically
 from mtl_plugins.runtime.hooks.environment import collect_environment
 from mtl_plugins.runtime.hooks.rng_state import get_rng_state, set_rng_state

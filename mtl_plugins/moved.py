@@ -31,6 +31,9 @@ MOVED = {
     'engine.checkpoints': 'runtime.checkpoints',
     'engine.step_batch': 'engine.step.batch',
     'engine.work_folder': 'runtime.work_folder',
+    'methods.catalogue': 'engine.catalogue',
+    'methods.keys': 'engine.method_keys',
+    'methods.method_row': 'engine.catalogue',
     **{f'engine.{name}': f'engine.step.{name}' for name in _STEP},
     **{
         f'engine.hooks.{name}': f'runtime.hooks.{name}'

@@ -25,6 +25,9 @@ FORMER = {
     'engine.precision': ('Precision',),
     'engine.step_batch': ('StepBatch',),
     'engine.work_folder': ('claim',),
+    'methods.catalogue': ('format_catalogue', 'get_method', 'list_methods'),
+    'methods.keys': ('method_key',),
+    'methods.method_row': ('MethodRow', 'StepCost'),
 }
 
 

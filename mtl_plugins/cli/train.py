@@ -25,8 +25,8 @@ from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.loading import load_config
 from mtl_plugins.config.log_services import SERVICES, log_to
 from mtl_plugins.config.runner import build_runner, run
+from mtl_plugins.engine.catalogue import format_catalogue
 from mtl_plugins.errors import UserFileNotFoundError
-from mtl_plugins.methods.catalogue import format_catalogue
 from mtl_plugins.runtime.checkpoints import find_newest_loadable, safe_loading
 from mtl_plugins.runtime.console import keep_console_short
 from mtl_plugins.runtime.hooks import PreemptionHook

@@ -12,9 +12,9 @@ from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.logging import print_log
 
+from mtl_plugins.engine.catalogue import get_method
 from mtl_plugins.engine.step.precision import precision_entry
 from mtl_plugins.errors import UserError, UserKeyError, message_of, refusing
-from mtl_plugins.methods.catalogue import get_method
 from mtl_plugins.methods.naming import near_matches
 from mtl_plugins.registry import OPTIMIZERS
 

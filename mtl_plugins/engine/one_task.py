@@ -6,7 +6,7 @@ import keyword
 import re
 from collections.abc import Sequence
 
-from mtl_plugins.methods.catalogue import list_methods
+from .catalogue import list_methods
 
 
 def propose_tasks(keys: Sequence[str]) -> dict[str, str | list[str]]:

@@ -5,10 +5,13 @@ every method can be used in any training loop and be tested on plain tensors. Ho
 the business of :mod:`mtl_plugins.engine`.
 """
 
+from importlib import import_module
+from typing import Any
+
 from . import aggregation, grouping, weighting
 from .affinity import ProximalAffinity, ReleasedAffinity
 from .aggregation import *  # noqa: F403
-from .catalogue import MethodRow, StepCost, format_catalogue, get_method, list_methods
+from .facts import MethodFacts
 from .grouping import *  # noqa: F403
 from .similarity import normalised_similarity, released_similarity
 from .weighting import *  # noqa: F403
@@ -17,13 +20,18 @@ __all__ = [
     *aggregation.__all__,
     *grouping.__all__,
     *weighting.__all__,
-    'MethodRow',
+    'MethodFacts',
     'ProximalAffinity',
     'ReleasedAffinity',
-    'StepCost',
-    'format_catalogue',
-    'get_method',
-    'list_methods',
     'normalised_similarity',
     'released_similarity',
 ]
+
+_CATALOGUE = ('MethodRow', 'StepCost', 'format_catalogue', 'get_method', 'list_methods')
+
+
+def __getattr__(name: str) -> Any:
+    # The catalogue says what a step costs as well, so that the engine assembles it; loaded when someone asks.
+    if name in _CATALOGUE:
+        return getattr(import_module(f'{__package__.rpartition(".")[0]}.engine.catalogue'), name)
+    raise AttributeError(f'module {__name__} has no attribute {name!r}')

@@ -2,7 +2,8 @@
 
 import torch
 
-from mtl_plugins.methods.method_row import MethodRow, StepCost
+from mtl_plugins.engine.catalogue import MethodRow
+from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.weighting import Weighting
 from mtl_plugins.registry import WEIGHTINGS
 
@@ -15,6 +16,8 @@ class InverseLoss(Weighting):
         decay: Share of the past in the average, in [0, 1).
         tasks: As for every weighting.
     """
+
+    facts = MethodFacts('Weights by inverse average losses', paper='none: an example', verified='definition')
 
     def __init__(self, decay=0.9, tasks=None):
         if not 0 <= decay < 1:
@@ -37,16 +40,4 @@ class InverseLoss(Weighting):
         self._state['average'][rows] = self._next(before, rows)
 
 
-ROW = MethodRow(
-    key='inverse_loss',
-    title='Weights by inverse average losses',
-    kind='loss weighting',
-    wrapper='MultiTaskOptimWrapper',
-    parts=('InverseLoss',),
-    paper='none: an example',
-    arxiv='',
-    cost='1 forward, 1 backward',
-    cost_formula=lambda num_tasks, num_groups, probe_interval: StepCost(1, 1, 1),
-    accumulates_exactly=True,
-    verified='definition',
-)
+ROW = MethodRow('inverse_loss', 'loss weighting', 'MultiTaskOptimWrapper', ('InverseLoss',))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mtl_plugins.cli import train
-from mtl_plugins.methods.catalogue import list_methods
+from mtl_plugins.engine.catalogue import list_methods
 from tests.support.tiny import ROOT, options
 
 CONFIG = str(ROOT / 'configs/rooms/gd_vit-micro_8b-2k_rooms-96.py')

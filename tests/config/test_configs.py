@@ -8,8 +8,8 @@ from mmengine.config import Config
 from mtl_plugins.config import load_config, set_method, set_tasks
 from mtl_plugins.config.datasets import LOADERS, leaf_datasets, set_data_root
 from mtl_plugins.config.loading import KEPT_BY_METHOD, configs_root
+from mtl_plugins.engine.catalogue import list_methods
 from mtl_plugins.errors import UserError
-from mtl_plugins.methods.catalogue import list_methods
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
+from mtl_plugins.engine.catalogue import list_methods
 from mtl_plugins.engine.optimizers import AdaTask
-from mtl_plugins.methods.catalogue import list_methods
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
 from .toy import TASKS, toy_batch

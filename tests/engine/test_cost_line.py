@@ -6,8 +6,26 @@ import pytest
 
 from mtl_plugins.engine.hooks.cost import cost_line
 
-from .all_methods import ROWS, build, read_fragment
+from .all_methods import ROWS, build, read_fragment, train
 from .toy import TASKS, make_model
+
+
+@pytest.mark.parametrize('key', ['pcgrad', 'f_mtl', 'samo', 'ada_task', 'stgu'])
+def test_the_forward_after_the_step_is_counted_in_every_strategy(key):
+    model = make_model()
+    wrapper = build(key, model, weighting=dict(type='FAMO'), tasks=TASKS)
+    counts, log = [], wrapper._log
+    wrapper._log = lambda batch: (counts.append(batch.num_forwards), log(batch))
+    train(model, wrapper, [0])
+    cost = wrapper.cost_per_batch()
+    assert counts == [cost.forwards + cost.probes]
+    assert f'{float(cost.probes):.2g} forward without graph' in cost_line(wrapper)
+
+
+@pytest.mark.parametrize('key', ['gradnorm', 'emtl'])
+def test_partial_backwards_are_in_the_line(key):
+    line = cost_line(build(key, make_model(), tasks=TASKS))
+    assert '1 backward and 3 partial backward that ends at the last shared layer per batch' in line
 
 
 @pytest.mark.parametrize('key', ROWS)

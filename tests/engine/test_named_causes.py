@@ -6,12 +6,12 @@ import pytest
 import torch
 
 import mtl_plugins.methods as methods
+from mtl_plugins.engine.method_keys import former_name, key_of_former
 from mtl_plugins.engine.one_task import one_task_note, propose_tasks
 from mtl_plugins.engine.step import nonfinite
 from mtl_plugins.engine.step.losses import LossTable, starts
 from mtl_plugins.engine.step.nonfinite import NonFiniteError
 from mtl_plugins.errors import UserError
-from mtl_plugins.methods.keys import former_name, key_of_former
 from mtl_plugins.runtime.checkpoints.resume_guard import ResumeMismatchError, check_resume_compatibility
 
 from .all_methods import ROWS, build, train

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mtl_plugins.methods.catalogue import list_methods
+from mtl_plugins.engine.catalogue import list_methods
 from tests.support.two_ranks import launch
 
 from .partial_runs import ABSENT, KEYS, PRESENT, partial_config, restricted, train, weights, without_absent

@@ -6,6 +6,7 @@ import yaml
 
 from mtl_plugins.cli import reproduce
 from mtl_plugins.config.loading import configs_root
+from mtl_plugins.engine.catalogue import get_method
 from mtl_plugins.evaluation import delta_m
 from mtl_plugins.experiments.reproduce import (
     RunOptions,
@@ -16,7 +17,6 @@ from mtl_plugins.experiments.reproduce import (
     to_markdown,
     write_metafile,
 )
-from mtl_plugins.methods.catalogue import get_method
 from mtl_plugins.task_specs import get_task_spec
 
 TABLE = 'taskonomy-vit-l'

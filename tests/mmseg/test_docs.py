@@ -9,7 +9,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 
 from mtl_plugins.config import load_config
-from mtl_plugins.methods.catalogue import get_method
+from mtl_plugins.engine.catalogue import get_method
 from mtl_plugins.registry import HOOKS
 
 from .parts import build, train

@@ -8,8 +8,8 @@ from mmengine.registry import DefaultScope
 
 from mtl_plugins.cli import train as train_api
 from mtl_plugins.config import load_config
+from mtl_plugins.engine.catalogue import list_methods
 from mtl_plugins.engine.step.parameters import ReentrantCheckpointError
-from mtl_plugins.methods.catalogue import list_methods
 
 from .parts import TASKS, build, train
 from .tiny import METHODS, MMSEG, NOISE, PATHS, ROOT, differences, run, small_config, without_validation

@@ -90,6 +90,7 @@ def cost_line(wrapper: StepOptimWrapper) -> str:
     cost = wrapper.cost_per_batch()
     tasks = wrapper.task_names
     probes = f' and {float(cost.probes):.2g} forward without graph' if cost.probes else ''
+    probes += f' and {cost.partial} partial backward that ends at the last shared layer' if cost.partial else ''
     line = (
         f"method '{wrapper.method_name}' on {len(tasks) if tasks else '?'} tasks: {cost.forwards} forward, "
         f'{cost.backwards} backward{probes} per batch, about {cost.relative:.2g} x GD'

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError, UserTypeError
-from mtl_plugins.methods.catalogue import StepCost
+from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
 from ..optimizers import AdaTask
@@ -35,6 +35,12 @@ class AdaTaskOptimWrapper(TaskGradientOptimWrapper):
         ValueError: If ``clip_grad`` is of type ``'value'``, which has no meaning for several gradients.
     """
 
+    facts = MethodFacts(
+        'Adaptive optimizer with accumulators per task',
+        paper='Yang et al., AAAI 2023',
+        arxiv='2211.15055',
+        verified="Adam: 5 steps of the authors' program; each base with one task: torch's optimizer",
+    )
     method_name = 'ada_task'
 
     def __init__(self, optimizer: Optimizer, **kwargs: Any) -> None:
@@ -46,10 +52,6 @@ class AdaTaskOptimWrapper(TaskGradientOptimWrapper):
         if (check_clipping(kwargs.get('clip_grad')) or {}).get('type', 'norm') != 'norm':
             raise UserError("AdaTaskOptimWrapper: clip_grad must be of type 'norm'")
         super().__init__(optimizer, **kwargs)
-
-    def cost_per_batch(self) -> StepCost:
-        """One forward, K backwards over the shared part."""
-        return StepCost(1, len(self.task_names) if self.task_names else 1, 1)
 
     def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> dict[str, Any]:
         """The sum as gradient, and the rows as arguments of the optimizer's step."""

@@ -14,13 +14,13 @@ from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.methods.aggregation.rows import gramian, weighted_sum
-from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
 from ..step.batch import StepBatch, sum_of
 from ..step.feature_gradients import FeatureWatch
 from ..step.gradients import Found, SharedLayout, accumulate
 from ..step.task_rows import TaskRows
+from ..step_cost import StepCost
 from .rows import TaskGradientOptimWrapper
 
 LEVELS = ('parameters', 'features')
@@ -94,8 +94,8 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
 
     def cost_per_batch(self) -> StepCost:
         """One forward, K backwards over the shared part (on average over the interval)."""
-        tasks = len(self.task_names) if self.task_names and self.watch is None else 1
-        return StepCost(1, round(Fraction(tasks + self.interval - 1, self.interval)), 1)
+        tasks = len(self.task_names or '?') if self.watch is None else 1
+        return self.cost(round(Fraction(tasks + self.interval - 1, self.interval)), weighting=self.weighting)
 
     # ------------------------------------------------------------------ the step
     @contextmanager

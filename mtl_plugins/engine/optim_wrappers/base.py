@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError, UserRuntimeError, refusing
-from mtl_plugins.methods.catalogue import StepCost
+from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.naming import RefusedValueError
 from mtl_plugins.methods.weighting import Weighting
 
@@ -34,10 +34,11 @@ from ..step.parameters import ParameterTable
 from ..step.precision import Precision, precision_entry
 from ..step.reduction import Reducer
 from ..step.silent_tasks import SilentTasks
+from ..step_cost import Priced
 from .saved_state import SavedState, other_tasks
 
 
-class StepOptimWrapper(SavedState):
+class StepOptimWrapper(Priced, SavedState):
     """Base of all step strategies: an MMEngine optimizer wrapper that sees the losses of single tasks.
 
     ``optim_context(model)`` catches the batch and the loss dict of the forward that ``train_step`` makes;
@@ -65,6 +66,8 @@ class StepOptimWrapper(SavedState):
         ValueError: If an argument is out of range.
     """
 
+    facts: MethodFacts | None = None
+    """What is known about the method, if the strategy is what makes it."""
     maps_parameters = False
     """Whether the strategy finds out itself, in step with all ranks, which parameters each task uses."""
 
@@ -230,10 +233,6 @@ class StepOptimWrapper(SavedState):
     @abstractmethod
     def _step_tasks(self, batch: StepBatch) -> None:
         """The strategy: measure, differentiate and step, as often as it needs."""
-
-    def cost_per_batch(self) -> StepCost:
-        """Work per optimizer step as things stand now; for the cost line before training and for the ETA."""
-        return StepCost(forwards=1, backwards=1, steps=1)
 
     def one_task_note(self) -> str:
         """What a user should know if the run has one task only, with tasks that could be made of its losses."""

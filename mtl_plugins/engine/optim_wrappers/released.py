@@ -10,8 +10,11 @@ from mmengine.logging import print_log
 from torch import nn
 from torch.optim import Optimizer
 
+from mtl_plugins.methods.facts import MethodFacts
+from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
+from ..step_cost import StepCost
 from .selective import SelectiveTaskGroupOptimWrapper
 
 
@@ -32,6 +35,13 @@ class ReleasedTaskGroupOptimWrapper(SelectiveTaskGroupOptimWrapper):
         **kwargs: Any argument of :class:`SelectiveTaskGroupOptimWrapper`, to change one thing at a time.
     """
 
+    facts = MethodFacts(
+        "Selective task group updates, the authors' released program",
+        paper='Jeong and Yoon, Selective Task Group Updates for Multi-Task Optimization, ICLR 2025',
+        arxiv='2502.11986',
+        verified='affinity map: bit-equal to traces of the released program after every update',
+        one_task='the released program steps a single group twice per batch',
+    )
     method_name = 'stgu_released'
 
     def __init__(self, optimizer: Optimizer, **kwargs: Any) -> None:
@@ -45,6 +55,17 @@ class ReleasedTaskGroupOptimWrapper(SelectiveTaskGroupOptimWrapper):
             bn_stats='every',
         )
         super().__init__(optimizer, **{**released, **kwargs})
+
+    @classmethod
+    def cost(
+        cls,
+        num_tasks: int,
+        num_groups: int = 1,
+        probe_interval: int = 0,
+        weighting: Weighting | type[Weighting] = EqualWeighting,
+    ) -> StepCost:
+        """As the base without probes; a single group is stepped twice."""
+        return super().cost(num_tasks, max(num_groups, 2), 0, weighting)
 
     def zero_grad(self, **kwargs: Any) -> None:
         """Clear gradients to zero: once a head has had one, the optimizer steps it every time."""

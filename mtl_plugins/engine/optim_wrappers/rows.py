@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,10 +13,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 
 from ..step.batch import StepBatch
 from ..step.gradients import ParameterSplit, SharedLayout, accumulate
 from ..step.task_rows import TaskRows
+from ..step_cost import StepCost
 from .base import StepOptimWrapper
 from .combining import RowCombiner
 from .weighted_sum import build_weighting, task_weights
@@ -56,6 +59,17 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         self.settled = False
         self._said_memory = False
         self._saved_parameters: dict[str, list[str]] = {}
+
+    @classmethod
+    def cost(
+        cls,
+        num_tasks: int,
+        num_groups: int = 1,
+        probe_interval: int = 0,
+        weighting: Weighting | type[Weighting] = EqualWeighting,
+    ) -> StepCost:
+        """One forward, K backwards over the shared part."""
+        return replace(super().cost(num_tasks, weighting=weighting), backwards=num_tasks)
 
     def _step_tasks(self, batch: StepBatch) -> None:
         self.weighting.begin_step(self.generator)

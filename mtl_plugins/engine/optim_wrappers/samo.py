@@ -10,13 +10,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError
-from mtl_plugins.methods.catalogue import StepCost
+from mtl_plugins.methods.facts import MethodFacts
+from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
 from ..step.batch import StepBatch
 from ..step.gradients import SharedLayout
 from ..step.nonfinite import all_finite
 from ..step.task_rows import TaskRows
+from ..step_cost import StepCost
 from .perturbation import TINY, PerturbedOptimWrapper
 
 
@@ -48,6 +50,14 @@ class SAMOOptimWrapper(PerturbedOptimWrapper):
         ValueError: If an argument is out of range.
     """
 
+    facts = MethodFacts(
+        'Lightweight sharpness-aware optimization, on CAGrad',
+        paper='Ban et al., ICCV 2025',
+        arxiv='2507.07883',
+        verified='formula; no vectors',
+        one_task='it steps with the gradient at a worse point nearby, as sharpness-aware training of one task does',
+    )
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -65,10 +75,17 @@ class SAMOOptimWrapper(PerturbedOptimWrapper):
         super().__init__(optimizer, aggregator, rho, **kwargs)
         self.beta, self.mu, self.layerwise = float(beta), float(mu), bool(layerwise)
 
-    def cost_per_batch(self) -> StepCost:
+    @classmethod
+    def cost(
+        cls,
+        num_tasks: int,
+        num_groups: int = 1,
+        probe_interval: int = 0,
+        weighting: Weighting | type[Weighting] = EqualWeighting,
+    ) -> StepCost:
         """1 + K forwards with graph, 2 K without, 1 + K backwards."""
-        tasks = len(self.task_names) if self.task_names else 1
-        return StepCost(1 + tasks, 1 + tasks, 1, 2 * tasks)
+        probes = super().cost(num_tasks, weighting=weighting).probes + 2 * num_tasks
+        return StepCost(1 + num_tasks, 1 + num_tasks, 1, probes)
 
     def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> None:
         """The gradients at the perturbed points, combined."""

@@ -9,12 +9,12 @@ import torch
 from mmengine.optim import OptimWrapper
 
 from mtl_plugins.errors import UserError, refusing
-from mtl_plugins.methods.catalogue import list_methods
-from mtl_plugins.methods.keys import former_name, key_of_former, method_key
 from mtl_plugins.runtime.checkpoints.optimizer_settings import wrapper_settings
 from mtl_plugins.runtime.checkpoints.stock_resume import describe_plan, warn_of_plan, warn_of_settings
 from mtl_plugins.version import __version__
 
+from ..catalogue import list_methods
+from ..method_keys import former_name, key_of_former, method_key
 from ..running import runner_around
 
 STATE_VERSION = 2

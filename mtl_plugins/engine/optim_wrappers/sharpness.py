@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mtl_plugins.methods.catalogue import StepCost
+from mtl_plugins.methods.facts import MethodFacts
+from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
 from ..step.batch import StepBatch
 from ..step.task_rows import TaskRows
+from ..step_cost import StepCost
 from .perturbation import TINY, PerturbedOptimWrapper
 
 
@@ -43,6 +46,14 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
         ValueError: If ``rho`` is not positive, or ``interval`` is not 1.
     """
 
+    facts = MethodFacts(
+        'Flat minima per task, on PCGrad',
+        paper='Phan et al., ICCV 2025',
+        arxiv='2211.13723',
+        verified='step: to a loop written out in the tests; sum of the two parts: vectors of the official program',
+        one_task='it steps with the gradient at a worse point nearby, as sharpness-aware training of one task does',
+    )
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -57,10 +68,16 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
         self.flat = self.make_combiner(aggregator or dict(type='Sum'), rescale)
         self.adaptive = bool(adaptive)
 
-    def cost_per_batch(self) -> StepCost:
+    @classmethod
+    def cost(
+        cls,
+        num_tasks: int,
+        num_groups: int = 1,
+        probe_interval: int = 0,
+        weighting: Weighting | type[Weighting] = EqualWeighting,
+    ) -> StepCost:
         """1 + K forwards, 2 K backwards."""
-        tasks = len(self.task_names) if self.task_names else 1
-        return StepCost(1 + tasks, 2 * tasks, 1)
+        return replace(super().cost(num_tasks, weighting=weighting), forwards=1 + num_tasks, backwards=2 * num_tasks)
 
     def ascent(self, parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> list[Tensor]:
         """As the base, or scaled by the weights."""

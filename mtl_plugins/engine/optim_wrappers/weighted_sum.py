@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
+from dataclasses import astuple
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError, UserRuntimeError
-from mtl_plugins.methods.catalogue import StepCost
 from mtl_plugins.methods.weighting import Weighting
 from mtl_plugins.registry import OPTIM_WRAPPERS, WEIGHTINGS
 
@@ -17,6 +16,7 @@ from ..methods import build_part
 from ..step.batch import Measurement, StepBatch
 from ..step.grad_norms import gradient_norms
 from ..step.gradients import ParameterSplit
+from ..step_cost import StepCost
 from .base import StepOptimWrapper
 
 EQUAL = dict(type='EqualWeighting')
@@ -81,9 +81,8 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
         return (type(self.weighting).__name__,)
 
     def cost_per_batch(self) -> StepCost:
-        """``passes`` forwards and backwards; a weighting that wants the losses after the step adds a forward."""
-        probes = self.passes if self.weighting.needs_after_step else 0
-        return StepCost(self.passes, self.passes, self.passes, Fraction(probes))
+        """``passes`` times that of the step."""
+        return StepCost(*(self.passes * count for count in astuple(super().cost_per_batch())))
 
     def _step_tasks(self, batch: StepBatch) -> None:
         for _ in range(self.passes):

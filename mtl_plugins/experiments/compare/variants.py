@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mtl_plugins.config.cfg_options import parse_value
+from mtl_plugins.engine.catalogue import get_method
 from mtl_plugins.errors import UserError, refusing
-from mtl_plugins.methods.catalogue import get_method
 from mtl_plugins.methods.naming import near_matches
 
 SINGLE = 'single'

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .gramian import GramianAggregator, Products
 
 _ROUNDING = float(np.finfo(np.float32).eps)
@@ -32,6 +34,12 @@ class AlignedMTL(GramianAggregator):
         tasks: As for :class:`Aggregator`.
     """
 
+    facts = MethodFacts(
+        'Independent component alignment',
+        paper='Senushkin et al., CVPR 2023',
+        arxiv='2305.19000',
+        verified='vectors of TorchJD, SamsungLabs, LibMTL',
+    )
     scale = 'mean'
     features_level = True
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.naming import check_tasks
 
 from .buffers import TaskBuffer
@@ -28,6 +29,7 @@ class Aggregator(ABC):
             rows stands for K tasks.
 
     Attributes:
+        facts: What is known about the method; None for what is no method by itself.
         scale: What the update is if all rows equal g: ``'sum'``, K g; ``'mean'``, g; ``'raw'``, neither.
         heads: Default for parameters that belong to one task: ``'sum'``, its own gradient as it is; ``'weighted'``,
             multiplied by the weight of the task.
@@ -42,6 +44,7 @@ class Aggregator(ABC):
         non_conflicting: Whether the paper promises an update u with u . g_k >= 0 for every row.
     """
 
+    facts: ClassVar[MethodFacts | None] = None
     scale: ClassVar[str] = 'raw'
     heads: ClassVar[str] = 'sum'
     stateful: ClassVar[bool] = False

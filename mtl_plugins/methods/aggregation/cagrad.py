@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.solvers import best_in_ball, dual_cone_weights, root, stationary
 
 from .gramian import GramianAggregator, Products
@@ -36,6 +37,12 @@ class CAGrad(GramianAggregator):
         tasks: As for :class:`Aggregator`.
     """
 
+    facts = MethodFacts(
+        'Conflict-averse gradient descent',
+        paper='Liu et al., NeurIPS 2021',
+        arxiv='2110.14048',
+        verified='exact solutions to 1e-8; vectors of LibMTL, TorchJD, nash-mtl where their solvers converged',
+    )
     scale = 'mean'
 
     def __init__(self, c: float = 0.4, rescale: int = 1, tasks: Sequence[str] | int | None = None) -> None:

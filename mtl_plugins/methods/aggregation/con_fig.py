@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.solvers import pseudo_inverse_product
 
 from .gramian import GramianAggregator, Products
@@ -23,6 +24,12 @@ class ConFIG(GramianAggregator):
     that is zero.
     """
 
+    facts = MethodFacts(
+        'Conflict-free inverse gradients',
+        paper='Liu, Chu and Thuerey, ICLR 2025',
+        arxiv='2408.11104',
+        verified='vectors of TorchJD',
+    )
     scale = 'sum'
 
     def _weights(self, rows: Products) -> np.ndarray:

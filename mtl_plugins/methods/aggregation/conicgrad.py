@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.solvers import STATIONARY, best_in_ball, min_norm_weights, root
 
 from .gramian import GramianAggregator, Products
@@ -32,6 +33,12 @@ class ConicGrad(GramianAggregator):
         tasks: As for :class:`Aggregator`.
     """
 
+    facts = MethodFacts(
+        'Update in a cone about the mean, our derivation',
+        paper='Hassanpour et al.',
+        arxiv='2502.00217',
+        verified='unverified: derived from the problem statement; optimality conditions',
+    )
     scale = 'mean'
 
     def __init__(self, c: float = 0.25, tasks: Sequence[str] | int | None = None) -> None:

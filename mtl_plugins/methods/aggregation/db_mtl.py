@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .base import RowAggregator
 from .buffers import TaskBuffer
 from .rows import FACTORS, LENGTHS, narrowed, within
@@ -33,6 +35,13 @@ class DBMTL(RowAggregator):
         tasks: As for :class:`Aggregator`.
     """
 
+    facts = MethodFacts(
+        'Dual balancing',
+        paper='Lin et al.',
+        arxiv='2308.12029',
+        verified='vectors of LibMTL',
+        one_task='its gradient is that of the logarithm of the loss, smoothed over time',
+    )
     needs_losses = True
     stateful = True
 

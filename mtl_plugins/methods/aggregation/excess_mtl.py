@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .base import RowAggregator
 from .buffers import TaskBuffer
 from .rows import column_blocks, weighted_sum
@@ -32,6 +34,9 @@ class ExcessMTL(RowAggregator):
         tasks: As for :class:`Aggregator`.
     """
 
+    facts = MethodFacts(
+        'Weights from excess risks', paper='He et al., ICML 2024', verified='formula of LibMTL; no vectors'
+    )
     scale = 'sum'
     heads = 'weighted'
     stateful = True

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.naming import near_matches
 
 from .base import RowAggregator
@@ -34,6 +35,12 @@ class GradDrop(RowAggregator):
         tasks: As for :class:`Aggregator`.
     """
 
+    facts = MethodFacts(
+        'Gradient sign dropout',
+        paper='Chen et al., NeurIPS 2020',
+        arxiv='2010.06808',
+        verified='probabilities of keeping; no vectors',
+    )
     scale = 'sum'
     features_level = True
     needs_generator = True

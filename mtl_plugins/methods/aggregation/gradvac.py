@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .gramian import GramianAggregator, Products
 from .pcgrad import partner_orders
 
@@ -32,6 +34,9 @@ class GradVac(GramianAggregator):
         tasks: As for :class:`Aggregator`.
     """
 
+    facts = MethodFacts(
+        'Gradient vaccine', paper='Wang et al., ICLR 2021', arxiv='2010.05874', verified='vectors of TorchJD, LibMTL'
+    )
     scale = 'sum'
     stateful = True
     equivariant = False

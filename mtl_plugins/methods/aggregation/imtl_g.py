@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.solvers import pseudo_inverse_product
 
 from .gramian import GramianAggregator, Products
@@ -29,6 +30,11 @@ class IMTLG(GramianAggregator):
     tasks; instead sum |a| = 1 with the sign that improves them.
     """
 
+    facts = MethodFacts(
+        'Impartial learning, the gradient part',
+        paper='Liu et al., ICLR 2021',
+        verified='vectors of TorchJD, nash-mtl, LibMTL',
+    )
     scale = 'mean'
     features_level = True
 

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .base import RowAggregator
 from .buffers import TaskBuffer
 from .rows import gramian
@@ -36,6 +38,12 @@ class MoCo(RowAggregator):
         tasks: As for :class:`Aggregator`.
     """
 
+    facts = MethodFacts(
+        'Multi-objective gradient correction',
+        paper='Fernando et al., ICLR 2023',
+        verified='vectors of LibMTL',
+        one_task='its buffer follows the gradient, made as long as the loss, with delay',
+    )
     needs_losses = True
     stateful = True
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .fairgrad import FairGrad
 
 
@@ -27,6 +29,12 @@ class NashMTL(FairGrad):
         tasks: As for :class:`Aggregator`.
     """
 
+    facts = MethodFacts(
+        'Nash bargaining',
+        paper='Navon et al., ICML 2022',
+        arxiv='2202.01017',
+        verified='exact solutions to 1e-8; vectors of nash-mtl, TorchJD, LibMTL where their solvers converged',
+    )
     heads = 'weighted'
 
     def __init__(self, max_norm: float | None = None, tasks: Sequence[str] | int | None = None) -> None:

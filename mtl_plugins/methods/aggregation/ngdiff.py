@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.naming import near_matches
 
 from .gramian import GramianAggregator, Products
@@ -26,6 +27,13 @@ class NGDiff(GramianAggregator):
         signs: 1 or -1 per task name; a task that is not named has 1. Or one sign per task, in their order.
         tasks: As for :class:`Aggregator`.
     """
+
+    facts = MethodFacts(
+        'Differences of normalised gradients',
+        paper='Bu et al., NAACL 2025',
+        arxiv='2410.22086',
+        verified='derived vectors; unverified for more than two tasks',
+    )
 
     def __init__(
         self,

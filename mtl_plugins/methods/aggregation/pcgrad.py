@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .gramian import GramianAggregator, Products
 
 
@@ -39,6 +41,12 @@ class PCGrad(GramianAggregator):
         tasks: As for :class:`Aggregator`.
     """
 
+    facts = MethodFacts(
+        'Projecting conflicting gradients',
+        paper='Yu et al., NeurIPS 2020',
+        arxiv='2001.06782',
+        verified='vectors of TorchJD, nash-mtl, SamsungLabs, LibMTL',
+    )
     scale = 'sum'
     equivariant = False
 

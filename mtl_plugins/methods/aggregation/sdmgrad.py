@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.solvers import simplex_projection
 
 from .base import Aggregator, refuse_nonfinite
@@ -41,6 +42,12 @@ class SDMGrad(Aggregator):
         tasks: As for :class:`Aggregator`.
     """
 
+    facts = MethodFacts(
+        'Direction-oriented multi-objective descent, on one batch',
+        paper='Xiao, Ban and Ji, NeurIPS 2023',
+        arxiv='2305.18409',
+        verified='formula; no vectors. The key has one batch stand for the three that the paper wants',
+    )
     scale = 'mean'
     stateful = True
     equivariant = False  # the search with such long steps enlarges rounding

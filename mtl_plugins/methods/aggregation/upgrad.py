@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.solvers import dual_cone_weights, root
 
 from .gramian import GramianAggregator, Products
@@ -21,6 +22,12 @@ class UPGrad(GramianAggregator):
     of the normalised Gramian, with which the update may conflict with tasks of short gradients. There is no fall-back.
     """
 
+    facts = MethodFacts(
+        'Mean of the projections on the dual cone',
+        paper='Quinton and Rey',
+        arxiv='2406.16232',
+        verified='exact solutions to 1e-8; vectors of TorchJD, LibMTL',
+    )
     scale = 'mean'
     non_conflicting = True
 
@@ -42,6 +49,12 @@ class DualProj(GramianAggregator):
     Where we differ from public code: exact, see :class:`UPGrad`. There is no fall-back.
     """
 
+    facts = MethodFacts(
+        'Projection of the mean on the dual cone',
+        paper='Quinton and Rey',
+        arxiv='2406.16232',
+        verified='vectors of TorchJD',
+    )
     scale = 'mean'
     non_conflicting = True
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.naming import RefusedValueError, check_tasks, near_matches
 
 State = dict[str, Any]
@@ -30,6 +31,7 @@ class Weighting(ABC):
         tasks: Task names in the order of the K losses, or their number; None if :meth:`bind` tells them later.
 
     Attributes:
+        facts: What is known about the method; None for what is no method by itself.
         accumulates_exactly: Whether gradient accumulation gives the update of the large batch, given the joint losses
             in :meth:`weights` and :meth:`after_step`; a training step refuses to accumulate otherwise.
         needs_after_step: Whether :meth:`after_step` wants the losses after the step, which costs one more forward.
@@ -39,6 +41,7 @@ class Weighting(ABC):
             ``'mean'``, one; ``'raw'``, neither.
     """
 
+    facts: ClassVar[MethodFacts | None] = None
     accumulates_exactly: bool = True
     needs_after_step: bool = False
     needs_grad_norms: bool = False

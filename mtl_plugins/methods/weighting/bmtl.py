@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .base import Weighting, check_number
 
 LARGEST_EXPONENT = 60.0
@@ -33,6 +35,12 @@ class BMTL(Weighting):
         ValueError: If an argument is out of range.
     """
 
+    facts = MethodFacts(
+        'Balanced multi-task learning',
+        paper='Liang and Zhang, IEEE BigData 2021',
+        arxiv='2002.04792',
+        verified='derived vectors; that the paper means this exponential is unverified',
+    )
     _shown = ('temperature', 'normalise')
 
     def __init__(

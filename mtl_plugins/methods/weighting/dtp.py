@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .base import State, Weighting, check_choice, check_number, to_sum
 
 KPIS = ('metric', 'loss')
@@ -44,6 +46,11 @@ class DTP(Weighting):
         ValueError: If an argument is out of range or ``gamma`` names an unknown task.
     """
 
+    facts = MethodFacts(
+        'Dynamic task prioritization',
+        paper='Guo et al., ECCV 2018',
+        verified='formula only; there is no official program. The key uses the proxy by losses',
+    )
     _shown = ('kpi', 'gamma', 'alpha', 'limits', 'normalise')
 
     def __init__(

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .base import State, Weighting, check_choice, check_number
 from .epoch_means import EpochMeans
 
@@ -40,6 +42,12 @@ class DWA(Weighting):
         ValueError: If an argument is out of range.
     """
 
+    facts = MethodFacts(
+        'Dynamic weight average',
+        paper='Liu, Johns and Davison, CVPR 2019',
+        arxiv='1803.10704',
+        verified='epochs: vectors of TorchJD, LibMTL; window: nash-mtl',
+    )
     _shown = ('temperature', 'window', 'window_start')
 
     def __init__(

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .base import State, Weighting, to_sum
 
 TINY = 1e-20
@@ -33,6 +35,12 @@ class EMTL(Weighting):
         ValueError: From :meth:`weights`, if a loss is negative.
     """
 
+    facts = MethodFacts(
+        'Equitable multi-task learning, our reading',
+        paper='Yuan and Zhang',
+        arxiv='2306.09373',
+        verified='unverified: a reading of the abstract',
+    )
     accumulates_exactly = False
     needs_grad_norms = True
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .base import Weighting
 
 
@@ -21,6 +23,11 @@ class EqualWeighting(Weighting):
     Raises:
         ValueError: If a weight is negative or not finite, or names an unknown task.
     """
+
+    facts = MethodFacts(
+        'Gradient descent on the weighted sum',
+        verified="step: bit-equal to MMEngine's OptimWrapper; two ranks: to the joint batch, relative error <= 1e-5",
+    )
 
     def __init__(self, weights: Mapping[str, float] | None = None, tasks: Sequence[str] | int | None = None) -> None:
         self.constants = {str(task): float(weight) for task, weight in (weights or {}).items()}

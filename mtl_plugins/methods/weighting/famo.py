@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .base import State, Weighting, check_number
 from .vector_optimizer import VectorOptimizer
 
@@ -36,6 +38,12 @@ class FAMO(Weighting):
         ValueError: If an argument is out of range; from :meth:`weights`, if a loss is below its lower bound.
     """
 
+    facts = MethodFacts(
+        'Fast adaptive multitask optimization',
+        paper='Liu et al., NeurIPS 2023',
+        arxiv='2306.03792',
+        verified="vectors of the authors' program, TorchJD, LibMTL",
+    )
     needs_after_step = True
     scale = 'mean'
     _shown = ('gamma', 'lr', 'lower_bounds')

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .base import Weighting
 
 TINY = 1e-20
@@ -31,6 +33,12 @@ class GLS(Weighting):
         ValueError: From :meth:`weights`, if a loss is negative.
     """
 
+    facts = MethodFacts(
+        'Geometric loss strategy',
+        paper='Chennupati et al., CVPR Workshops 2019',
+        arxiv='1904.08492',
+        verified='vectors of TorchJD, LibMTL; autograd',
+    )
     scale = 'mean'
 
     def __init__(self, tasks: Sequence[str] | int | None = None) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .base import State, Weighting, check_choice, check_number, to_sum
 from .epoch_means import EpochMeans
 from .vector_optimizer import VectorOptimizer
@@ -48,6 +50,12 @@ class GradNorm(Weighting):
             :meth:`after_step`, if a loss is negative.
     """
 
+    facts = MethodFacts(
+        'Gradient normalisation',
+        paper='Chen et al., ICML 2018',
+        arxiv='1711.02257',
+        verified='derivative by autograd; no vectors',
+    )
     accumulates_exactly = False
     needs_grad_norms = True
     _shown = ('alpha', 'lr', 'form', 'reference', 'floor', 'optimizer')

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .base import State, Weighting
 from .vector_optimizer import VectorOptimizer
 
@@ -34,6 +36,12 @@ class IMTLL(Weighting):
         ValueError: If an argument is out of range.
     """
 
+    facts = MethodFacts(
+        'Impartial learning, the loss part',
+        paper='Liu et al., ICLR 2021',
+        verified='vectors of TorchJD',
+        one_task='its learned factor scales the one loss as it scales any other',
+    )
     scale = 'raw'
     _shown = ('lr', 'optimizer')
 

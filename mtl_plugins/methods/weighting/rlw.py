@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .base import State, Weighting
 
 
@@ -25,6 +27,9 @@ class RLW(Weighting):
         tasks: Task names in the order of the K losses, or their number; None if :meth:`bind` tells them later.
     """
 
+    facts = MethodFacts(
+        'Random loss weighting', paper='Lin et al., TMLR 2022', arxiv='2111.10603', verified='definition'
+    )
     scale = 'mean'
 
     def __init__(self, tasks: Sequence[str] | int | None = None) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .base import State, Weighting, check_number, to_sum
 
 
@@ -34,6 +36,12 @@ class SLAW(Weighting):
         ValueError: If an argument is out of range.
     """
 
+    facts = MethodFacts(
+        'Scaled loss approximate weighting',
+        paper='Crawshaw and Kosecka',
+        arxiv='2109.08218',
+        verified="130 steps of the authors' program",
+    )
     _shown = ('decay', 'eps')
 
     def __init__(self, decay: float = 0.99, eps: float = 1e-5, tasks: Sequence[str] | int | None = None) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .base import State, Weighting, check_choice, check_number
 from .epoch_means import EpochMeans
 
@@ -47,6 +49,13 @@ class STCH(Weighting):
             and the form ``'log'``.
     """
 
+    facts = MethodFacts(
+        'Smooth Tchebycheff scalarisation',
+        paper='Lin et al., ICML 2024',
+        arxiv='2402.19078',
+        verified='linear form: vectors of TorchJD; log form: autograd only',
+        one_task='it minimises the logarithm of the loss, whose gradient is divided by the loss',
+    )
     _shown = ('mu', 'form', 'warmup', 'preferences', 'reference')
 
     def __init__(

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mtl_plugins.methods.facts import MethodFacts
+
 from .base import State, Weighting, check_choice
 from .vector_optimizer import VectorOptimizer
 
@@ -46,6 +48,13 @@ class UncertaintyWeighting(Weighting):
         ValueError: If an argument is out of range or ``form`` names an unknown task.
     """
 
+    facts = MethodFacts(
+        'Uncertainty weighting',
+        paper='Kendall, Gal and Cipolla, CVPR 2018',
+        arxiv='1705.07115',
+        verified='regression form: vectors of nash-mtl, TorchJD, LibMTL; classification form: its rest point only',
+        one_task='its learned variance scales the one loss as it scales any other, and starts at one half',
+    )
     scale = 'raw'
     _shown = ('form', 'lr', 'initial', 'optimizer')
 

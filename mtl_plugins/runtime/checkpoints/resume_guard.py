@@ -10,7 +10,6 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
 from mtl_plugins.errors import UserError
-from mtl_plugins.methods.keys import key_of_former
 
 from .optimizer_settings import differences, group_settings, settings_in_state, wrapper_settings
 
@@ -133,6 +132,8 @@ def check_resume_compatibility(
 
 
 def _method(meta: Mapping[str, Any]) -> str:
+    from mtl_plugins.engine.method_keys import key_of_former  # the engine knows this module
+
     return meta.get('method_key') or key_of_former(meta['method'])
 
 

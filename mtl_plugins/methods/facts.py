@@ -1,0 +1,24 @@
+"""What is known about a method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """What a method says about itself, as ``facts`` of its class.
+
+    Args:
+        title: Name in tables.
+        paper: Authors and venue; empty if there is none.
+        arxiv: Number on arXiv; empty if there is none.
+        verified: What was compared with what.
+        one_task: How a run with one task only differs from ordinary training (``gd``), and why; empty: it does not.
+    """
+
+    title: str
+    paper: str = ''
+    arxiv: str = ''
+    verified: str = ''
+    one_task: str = ''
