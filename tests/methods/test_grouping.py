@@ -9,14 +9,17 @@ from mtl_plugins.methods import (
     AllTasks,
     Fixed,
     Grouper,
+    Heterogeneous,
     PositiveAffinity,
     Random,
     Released,
     Singletons,
+    normalised_similarity,
 )
 
 CLUSTERERS = [PositiveAffinity, AffinityPropagation]
-GROUPERS = [*CLUSTERERS, Released, Random, Singletons, AllTasks]
+BY_SIMILARITY = [*CLUSTERERS, Heterogeneous]
+GROUPERS = [*BY_SIMILARITY, Released, Random, Singletons, AllTasks]
 
 
 def seeded(seed=0):
@@ -69,7 +72,7 @@ def test_positive_affinity_gives_a_partition_on_two_thousand_maps():
         assert_partition(grouper(random_map(seed, num_tasks), generator), num_tasks)
 
 
-@pytest.mark.parametrize('grouper_type', [AffinityPropagation, Released, Random, Singletons, AllTasks])
+@pytest.mark.parametrize('grouper_type', [AffinityPropagation, Heterogeneous, Released, Random, Singletons, AllTasks])
 @pytest.mark.parametrize('max_groups', [None, 1, 3])
 def test_every_grouper_gives_a_partition_on_any_map(grouper_type, max_groups):
     grouper, generator = grouper_type(max_groups=max_groups), seeded()
@@ -112,7 +115,7 @@ def test_the_global_random_state_is_neither_read_nor_written(grouper_type):
 
 
 @pytest.mark.parametrize('max_groups', [None, 2])
-@pytest.mark.parametrize('grouper_type', CLUSTERERS)
+@pytest.mark.parametrize('grouper_type', BY_SIMILARITY)
 def test_relabelling_the_tasks_relabels_the_groups_and_nothing_else(grouper_type, max_groups):
     generator, grouper = seeded(5), grouper_type(max_groups=max_groups)
     different = 0
@@ -127,7 +130,7 @@ def test_relabelling_the_tasks_relabels_the_groups_and_nothing_else(grouper_type
     assert different > 20, 'the test would be empty if all groups were trivial'
 
 
-@pytest.mark.parametrize('grouper_type', CLUSTERERS)
+@pytest.mark.parametrize('grouper_type', BY_SIMILARITY)
 def test_relabelling_also_holds_where_tasks_tie_but_are_no_mirror_images(grouper_type):
     # Rows 0 and 3, 1 and 4, 2 and 5 hold the same values; only what their partners look like tells them apart.
     affinity = torch.eye(6, dtype=torch.float64)
@@ -154,7 +157,7 @@ def test_the_released_program_fails_the_relabelling():
 
 
 @pytest.mark.parametrize('num_tasks', [1, 2, 3, 7, 32])
-@pytest.mark.parametrize('grouper_type', CLUSTERERS)
+@pytest.mark.parametrize('grouper_type', BY_SIMILARITY)
 def test_degenerate_maps(grouper_type, num_tasks):
     single = [[task] for task in range(num_tasks)]
     together = [list(range(num_tasks))]
@@ -352,3 +355,54 @@ def test_state_is_plain_and_survives_a_round_trip(grouper_type, tmp_path):
     fresh.load_state_dict(torch.load(tmp_path / 'state.pth', weights_only=True))
     assert fresh.state_dict() == grouper.state_dict()
     assert repr(fresh) == repr(grouper)
+
+
+def partitions(tasks, count):
+    """All partitions of a list into ``count`` groups."""
+    if len(tasks) < count or count == 0:
+        return [[]] if not tasks and count == 0 else []
+    first, *rest = tasks
+    alone = [[[first], *groups] for groups in partitions(rest, count - 1)]
+    return alone + [
+        [*groups[:n], [first, *groups[n]], *groups[n + 1 :]] for groups in partitions(rest, count) for n in range(count)
+    ]
+
+
+def inside(similarity, groups):
+    return sum(similarity[i, j].item() for group in groups for i in group for j in group if i < j)
+
+
+def test_heterogeneous_groups_have_the_least_similarity_inside():
+    """Exactly, against all partitions; M as affinity propagation finds it, or as given."""
+    for seed in range(60):
+        num_tasks = 2 + seed % 6
+        affinity = random_map(seed, num_tasks)
+        similarity = normalised_similarity(affinity)
+        found = Heterogeneous()(affinity, seeded(seed))
+        assert len(found) == len(AffinityPropagation()(affinity, seeded(seed)))
+        for groups in [found, *(Heterogeneous(num_groups=m)(affinity, seeded()) for m in range(1, num_tasks + 1))]:
+            least = min(inside(similarity, each) for each in partitions(list(range(num_tasks)), len(groups)))
+            assert inside(similarity, groups) == pytest.approx(least, abs=1e-9)
+
+
+def test_many_heterogeneous_groups_are_better_than_chance_and_no_single_move_is():
+    for seed in range(8):
+        affinity = random_map(seed, 14)
+        similarity = normalised_similarity(affinity)
+        groups = Heterogeneous(num_groups=4)(affinity, seeded())
+        assert len(groups) == 4
+        value = inside(similarity, groups)
+        assert value <= min(inside(similarity, Random(num_groups=4)(affinity, seeded(n))) for n in range(20)) + 1e-9
+        for source, target in ((a, b) for a in groups for b in groups if a is not b and len(a) > 1):
+            for task in source:
+                others = [g for g in groups if g is not source and g is not target]
+                moved = [*others, [t for t in source if t != task], [*target, task]]
+                assert inside(similarity, moved) >= value - 1e-6
+
+
+def test_heterogeneous_takes_one_number_of_groups():
+    assert len(Heterogeneous(num_groups=9)(random_map(0, 4), seeded())) == 4
+    with pytest.raises(ValueError, match='Heterogeneous: num_groups must be at least 1 or None, but got 0'):
+        Heterogeneous(num_groups=0)
+    with pytest.raises(ValueError, match='Heterogeneous: give num_groups or max_groups'):
+        Heterogeneous(num_groups=2, max_groups=2)
