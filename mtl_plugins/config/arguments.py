@@ -109,6 +109,14 @@ def positive_number(value: Any) -> float:
     return number
 
 
+def share(text: str) -> float:
+    """Argument type: a number between 0 and 1, exclusive."""
+    number = positive_number(text)
+    if number >= 1:
+        raise argparse.ArgumentTypeError(f'expected a number between 0 and 1, but got {text!r}')
+    return number
+
+
 def given(value: Any) -> Any:
     """Argument type: any text or path but the empty text."""
     if not isinstance(value, str | os.PathLike):

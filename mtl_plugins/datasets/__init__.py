@@ -3,6 +3,7 @@
 from .cache import CacheError, SampleCache
 from .concat import MultiTaskConcatDataset
 from .files import DerivedCache, FilesDataset, LoadSampleFiles, UnreadableFileError
+from .hold_out import HoldOut
 from .mixing import MixedSampler
 from .nyud import NYUDv2Dataset
 from .pascal_context import PascalContextMTDataset
@@ -30,6 +31,7 @@ __all__ = [
     'CheckTargets',
     'DerivedCache',
     'FilesDataset',
+    'HoldOut',
     'LoadCachedSample',
     'LoadSampleFiles',
     'MixedSampler',

@@ -184,7 +184,7 @@ class PhotosDataset(BaseDataset):
         paths = {photo.name: photo.path for photo in photos}
         self._render(photos, crops, paths, by_photo)
         return [
-            dict(img_path=f'{paths[crop.name]}@y{crop.top}x{crop.left}', cache_index=index)
+            dict(img_path=f'{paths[crop.name]}@y{crop.top}x{crop.left}', source=paths[crop.name], cache_index=index)
             for index, crop in enumerate(crops)
         ]
 

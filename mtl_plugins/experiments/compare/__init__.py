@@ -1,21 +1,32 @@
 """Comparing methods: variants, their runs, and the records that are kept of them."""
 
-from .plan import ComparisonRun, check_options, comparison_header, mean_groups, single_task_runs, variant_run
-from .records import RecordStore, describe_key, fingerprint
+from .comparison_run import ComparisonRun, comparison_header, single_task_runs, variant_run
+from .keys import Key, describe_key
+from .plan import Plan
+from .records import RecordStore, fingerprint
+from .tuning import Choice, Tuning, parse_grid
 from .variants import SINGLE, Variant, ordered, parse_variants
+from .views import choices, shared_settings, tuning_of, view
 
 __all__ = [
     'SINGLE',
+    'Choice',
     'ComparisonRun',
+    'Key',
+    'Plan',
     'RecordStore',
+    'Tuning',
     'Variant',
-    'check_options',
+    'choices',
     'comparison_header',
     'describe_key',
     'fingerprint',
-    'mean_groups',
     'ordered',
+    'parse_grid',
     'parse_variants',
+    'shared_settings',
     'single_task_runs',
+    'tuning_of',
     'variant_run',
+    'view',
 ]

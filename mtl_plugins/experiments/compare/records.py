@@ -16,9 +16,12 @@ from mtl_plugins.runtime.hooks.metrics_file import FILE_NAME, read_metrics
 from mtl_plugins.utils.json_files import check_form, parse_json, read_json
 from mtl_plugins.visualization.affinity_log import read_run
 
+from .keys import Key, describe_key
 from .variants import SINGLE
 
 VERSION = 1
+TUNED = 2
+"""Version of files with tuned runs, which programs that know version 1 alone would take for others."""
 _MOST = 10**12
 _NUMBER = (float, int, None)
 _HEADER = {
@@ -30,9 +33,11 @@ _RUNS = [
     {
         'variant': str,
         'method': str,
-        'options': {'passes': (int, None)},
+        'options': {'passes': (int, None), 'compute': (float, int, None), 'time': (float, int, None)},
         'seed': int,
         'task': (str, None),
+        'at': ({...: ...}, None),
+        'tuning': (bool, None),
         'settings': str,
         'curve': [{'iter': int, 'metrics': {...: _NUMBER}, 'cost': ({...: _NUMBER}, None)}],
         'metrics': {...: _NUMBER},
@@ -48,7 +53,8 @@ _RUNS = [
         ),
     }
 ]
-Key = tuple[str, int, str | None]
+_FAILED = [{'variant': str, 'seed': int, 'task': (str, None), 'at': (str, None), 'tuning': (bool, None), 'error': str}]
+_TUNING = {'grid': {...: [...]}, 'share': float, 'seeds': [int], 'shared': str}
 
 
 def fingerprint(settings: Any) -> str:
@@ -58,12 +64,21 @@ def fingerprint(settings: Any) -> str:
 
 
 class RecordStore:
-    """The finished runs of a comparison.
+    """The runs of a comparison: records of the finished ones, and why others failed.
 
     A record has ``variant``, ``method``, ``options``, ``seed``, ``task`` (None, or the only task of a single-task
     model), ``settings`` (a fingerprint), ``curve`` (``[{"iter", "metrics", "cost"}]``, the headline metrics at each
     validation), ``metrics`` (all of the last one), ``groups`` (None, or ``{"mean", "curve": [[iter, M], ...]}``),
-    ``affinity`` (None, or ``{"iter", "tasks", "matrix"}``, the last one) and ``environment``.
+    ``affinity`` (None, or ``{"iter", "tasks", "matrix"}``, the last one) and ``environment``; where settings are tuned
+    also ``at`` (those of this run) and ``tuning`` (whether it was scored on the held-out part).
+
+    Attributes:
+        records: The finished runs.
+        failures: Why others failed when they were last tried.
+        tuning: How settings are tuned (``grid``, ``share`` held out, ``seeds``, and ``shared``, the variant whose
+            choice all others get, too); None if they are not.
+        resolved: Variant -> its options that refer to other variants, as numbers. They are settled once, so that more
+            seeds do not change what was trained before.
 
     Args:
         path: The JSON file; need not exist if there is a header.
@@ -79,6 +94,9 @@ class RecordStore:
         self.path = Path(path)
         self.header = json.loads(json.dumps(dict(version=VERSION, **(header or {}))))
         self.records: dict[Key, dict[str, Any]] = {}
+        self.failures: dict[Key, str] = {}
+        self.tuning: dict[str, Any] | None = None
+        self.resolved: dict[str, dict[str, Any]] = {}
         if self.path.is_file():
             self._load(whole=header is None)
         elif header is None:
@@ -101,17 +119,34 @@ class RecordStore:
         return record
 
     def add(self, record: dict[str, Any]) -> None:
-        """Add a record and write the file as a whole."""
-        self.records[record['variant'], record['seed'], record['task']] = json.loads(json.dumps(record))
-        head = json.dumps(self.header, indent=1, ensure_ascii=False).rstrip('}').rstrip()
+        """Add a record and write the file."""
+        key = Key.of(record)
+        self.records[key] = json.loads(json.dumps(record))
+        self.failures.pop(key, None)
+        self.save()
+
+    def note_failure(self, key: Key, error: str) -> None:
+        """Keep why a run failed, and write the file."""
+        self.failures[key] = error
+        self.save()
+
+    def save(self) -> None:
+        """Write the file as a whole."""
+        tuned = any(key.at or key.tuning for key in self.records)
+        content = {**self.header, 'version': TUNED if tuned else VERSION}
+        failed = [_failure(key, self.failures[key]) for key in sorted(self.failures, key=Key.order)]
+        extra = dict(tuning=self.tuning, resolved=self.resolved, failed=failed)
+        content.update({name: value for name, value in extra.items() if value})
+        head = json.dumps(content, indent=1, ensure_ascii=False).rstrip('}').rstrip()
         # One run per line, so that a difference shows which runs came in.
-        lines = ',\n  '.join(json.dumps(self.records[key]) for key in sorted(self.records, key=_order))
+        lines = ',\n  '.join(json.dumps(self.records[key]) for key in sorted(self.records, key=Key.order))
         write_atomically(f'{head},\n "runs": [\n  {lines}\n ]\n}}\n'.encode(), self.path)
 
     def _load(self, whole: bool) -> None:
         try:
             content = parse_json(self.path.read_bytes(), str(self.path))
-            check_form(content, {'runs': _RUNS, **(_HEADER if whole else {})})
+            extra = {'failed': (_FAILED, None), 'tuning': (_TUNING, None), 'resolved': ({...: {...: ...}}, None)}
+            check_form(content, {'runs': _RUNS, **extra, **(_HEADER if whole else {})})
             if whole and not (content['tasks'] and 0 < content['max_iters'] < _MOST):
                 raise UserError('tasks is empty, or max_iters is no number of iterations')
             for number, run in enumerate(content['runs']):
@@ -128,8 +163,11 @@ class RecordStore:
                     raise UserError(f'runs[{number}].affinity.matrix has not one row and one column per task')
         except UserError as error:
             raise UserError(f'{self.path} does not hold the results of a comparison: {error}') from error
-        runs = [{'task': None, **run} for run in content.pop('runs')]
-        self.records = {(run['variant'], run['seed'], run['task']): run for run in runs}
+        self.records = {Key.of(run): {'task': None, **run} for run in content.pop('runs')}
+        self.failures = {Key.of(run): run['error'] for run in content.pop('failed', None) or []}
+        self.tuning, self.resolved = content.pop('tuning', None), content.pop('resolved', None) or {}
+        if content.get('version') == TUNED:
+            content['version'] = VERSION
         for name, value in self.header.items():
             if content.get(name) != value:
                 raise UserError(
@@ -141,10 +179,15 @@ class RecordStore:
 
 
 def make_record(
-    key: Key, method: str, options: Mapping[str, Any], settings: str, folder: Path, headlines: set[str]
+    key: Key,
+    method: str,
+    options: Mapping[str, Any],
+    settings: str,
+    folder: Path,
+    headlines: set[str],
+    at: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Read what a finished run left in its folder; see :class:`RecordStore`."""
-    variant, seed, task = key
     entries = read_metrics(folder / FILE_NAME)
     curve = [
         dict(
@@ -156,11 +199,12 @@ def make_record(
     ]
     groups, affinity = _groups(folder)
     return dict(
-        variant=variant,
+        variant=key.variant,
         method=method,
         options=dict(options),
-        seed=seed,
-        task=task,
+        seed=key.seed,
+        task=key.task,
+        **(dict(at=dict(at), tuning=key.tuning) if key.at else {}),
         settings=settings,
         curve=curve,
         metrics={name: _rounded(value) for name, value in entries[-1]['metrics'].items()},
@@ -170,15 +214,9 @@ def make_record(
     )
 
 
-def describe_key(key: Key) -> str:
-    """A run in words."""
-    variant, seed, task = key
-    return f'{variant}{f" ({task})" if task else ""}, seed {seed}'
-
-
-def _order(key: Key) -> tuple[str, int, str]:
-    variant, seed, task = key
-    return variant, seed, task or ''
+def _failure(key: Key, error: str) -> dict[str, Any]:
+    entry = dict(variant=key.variant, seed=key.seed, task=key.task)
+    return {**entry, **(dict(at=key.at, tuning=key.tuning) if key.at else {}), 'error': error}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from mtl_plugins.config.cfg_options import parse_value
 from mtl_plugins.engine.catalogue import get_method
@@ -15,8 +15,25 @@ from mtl_plugins.methods.naming import near_matches
 SINGLE = 'single'
 """Name of the single-task models in results; no variant can have it."""
 
+LENGTHS = ('compute', 'time')
+"""Options that are no entries of ``optim_wrapper`` but how long a variant is trained."""
+
 _FORM = re.compile(r'^(?:(?P<name>[\w.+-]+)=)?(?P<method>\w+)(?:\[(?P<options>.*)\])?$')
+_REFERENCE = re.compile(r'^(?:(?P<factor>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\*)?@(?P<name>.+)$')
 _EXPECTED = 'expected METHOD, METHOD[option=value,...] or NAME=METHOD[option=value,...]'
+
+
+class Reference(NamedTuple):
+    """A number that is known when the runs of another variant are: ``'2*@stgu'`` is twice that of ``stgu``."""
+
+    name: str
+    factor: float
+
+
+def reference(value: Any) -> Reference | None:
+    """The reference that the value of an option is, or None."""
+    match = _REFERENCE.match(value) if isinstance(value, str) else None
+    return None if match is None else Reference(match['name'], float(match['factor'] or 1))
 
 
 @dataclass(frozen=True)
@@ -27,8 +44,11 @@ class Variant:
         name: Name in tables and folders.
         method: Key of the catalogue.
         options: Entries of ``optim_wrapper`` that are changed, with dots for nested ones:
-            ``{'grouper.type': 'Random'}``. The value ``'@NAME'`` stands for the mean number of groups of the finished
-            runs of the variant ``NAME``, rounded: ``gd[passes=@stgu]`` is ordinary training at the cost of STGU.
+            ``{'grouper.type': 'Random'}``, and how long it is trained (:data:`LENGTHS`): ``compute`` in that of the
+            ordinary training of the config. The values ``'@NAME'`` and ``'2*@NAME'`` refer to the finished runs of
+            the variant ``NAME``: ``gd[compute=@stgu]`` is trained until it has taken as many forwards and backwards,
+            ``gd[time=@stgu]`` until it has taken as long, and ``gd[passes=@stgu]`` makes as many passes over each batch
+            as ``stgu`` has groups on average, rounded.
     """
 
     name: str
@@ -38,7 +58,13 @@ class Variant:
     @property
     def references(self) -> tuple[str, ...]:
         """Names of the variants that must be finished first."""
-        return tuple(value[1:] for value in self.options.values() if isinstance(value, str) and value.startswith('@'))
+        found = map(reference, self.options.values())
+        return tuple(each.name for each in found if each is not None)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The options that are entries of ``optim_wrapper``."""
+        return {name: value for name, value in self.options.items() if name not in LENGTHS}
 
 
 def parse_variants(text: str) -> list[Variant]:
@@ -48,7 +74,7 @@ def parse_variants(text: str) -> list[Variant]:
         ValueError: If it is not of this form, a name occurs twice, or a reference leads nowhere.
         KeyError: If a method is unknown; the message lists the near matches.
     """
-    variants = [_parse_variant(part) for part in _split(text)]
+    variants = [_parse_variant(part) for part in split_list(text)]
     names = [variant.name for variant in variants]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -56,14 +82,14 @@ def parse_variants(text: str) -> list[Variant]:
     if SINGLE in names:
         raise UserError(f"methods: the name '{SINGLE}' is that of the single-task models; choose another")
     for variant in variants:
-        for reference in variant.references:
-            found = next((other for other in variants if other.name == reference), None)
+        for other in variant.references:
+            found = next((each for each in variants if each.name == other), None)
             if found is None:
                 others = [name for name in names if name != variant.name]
-                told = near_matches(reference, others) if others else 'there is no other method here'
-                raise UserError(f'methods: {variant.name} refers to @{reference}: {told}')
+                told = near_matches(other, others) if others else 'there is no other method here'
+                raise UserError(f'methods: {variant.name} refers to @{other}: {told}')
             if found.references:
-                raise UserError(f'methods: {variant.name} refers to @{reference}, which itself refers to another')
+                raise UserError(f'methods: {variant.name} refers to @{other}, which itself refers to another')
     return variants
 
 
@@ -84,15 +110,30 @@ def _parse_variant(text: str) -> Variant:
     with refusing('methods'):
         get_method(match['method'])
     options = {}
-    for entry in _split(match['options'] or ''):
+    for entry in split_list(match['options'] or ''):
         key, separator, value = entry.partition('=')
         if not (key and separator and value):
             raise UserError(f'methods: the option {entry!r} of {text!r} is not of the form option=value: {_EXPECTED}')
         options[key] = parse_value(value)
+    _check_length(text, options)
     return Variant(match['name'] or text, match['method'], options)
 
 
-def _split(text: str) -> list[str]:
+def _check_length(text: str, options: dict[str, Any]) -> None:
+    given = [name for name in LENGTHS if name in options]
+    if len(given) == 2:
+        raise UserError(f'methods: {text!r} has two lengths; leave out compute or time')
+    for name in given:
+        value = options[name]
+        found = reference(value)
+        number = value if found is None else found.factor
+        usable = isinstance(number, int | float) and not isinstance(number, bool) and 0 < number < float('inf')
+        if not usable or (name == 'time' and found is None):
+            wanted = '@NAME or 2*@NAME' + ', or a number above 0' * (name == 'compute')
+            raise UserError(f'methods: {name} of {text!r} must be {wanted}, but is {value!r}')
+
+
+def split_list(text: str) -> list[str]:
     """Split at commas outside of brackets."""
     parts, depth, start = [], 0, 0
     for place, letter in enumerate(text + ','):

@@ -13,8 +13,8 @@ from scipy import stats
 from mtl_plugins.errors import UserError
 from mtl_plugins.evaluation.delta_m import relative_changes
 
-from ..compare.records import Key
 from ..compare.variants import SINGLE
+from ..compare.views import Shown
 
 NAN = float('nan')
 LEVEL = 0.95
@@ -58,9 +58,9 @@ class Comparison:
     def __init__(
         self,
         header: Mapping[str, Any],
-        records: Mapping[Key, Mapping[str, Any]],
-        expected: Sequence[Key] = (),
-        errors: Mapping[Key, str] | None = None,
+        records: Mapping[Shown, Mapping[str, Any]],
+        expected: Sequence[Shown] = (),
+        errors: Mapping[tuple, str] | None = None,
     ) -> None:
         if all(name == SINGLE for name, _, _ in records):
             raise UserError('there is no finished run of a method to report on; train at least one first')
@@ -227,8 +227,8 @@ def verdict(low: float, high: float) -> str:
 
 
 def expected_keys(
-    records: Mapping[Key, Any], tasks: Sequence[str], names: Sequence[str], seeds: Sequence[int] | None, single: bool
-) -> list[Key]:
+    records: Mapping[Shown, Any], tasks: Sequence[str], names: Sequence[str], seeds: Sequence[int] | None, single: bool
+) -> list[Shown]:
     """The runs that should be there.
 
     Args:
@@ -278,5 +278,5 @@ def _printable(value: Any) -> Any:
     return type(value)(map(_printable, value)) if isinstance(value, list | tuple) else value
 
 
-def _order(key: Key) -> tuple[str, int, str]:
+def _order(key: Shown) -> tuple[str, int, str]:
     return key[0], key[1], key[2] or ''

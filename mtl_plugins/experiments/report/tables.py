@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..compare.records import describe_key
+from ..compare.keys import describe_key
 from .comparison import MATCH, Comparison, verdict
 
 NONE = '–'

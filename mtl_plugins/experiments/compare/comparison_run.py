@@ -1,0 +1,180 @@
+"""The runs of a comparison, one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mtl_plugins.config.loading import set_method
+from mtl_plugins.errors import UserError
+from mtl_plugins.experiments.baselines import METRICS_HOOK, headline, single_task_config
+from mtl_plugins.experiments.runs import TrainingRun, decisive_settings
+from mtl_plugins.task_specs import get_task_spec
+
+from .keys import Key, describe_key, label
+from .length import stretch
+from .records import RecordStore, fingerprint, make_record
+from .tuning import hold_out
+from .variants import SINGLE, Variant, file_name
+
+
+class ComparisonRun(TrainingRun):
+    """One training of a comparison; its record goes into the store when it ends.
+
+    Args:
+        key: What tells it apart.
+        variant: The method with its options as they are trained; None for a single-task model.
+        cfg: Config of the run.
+        root: Folder of all runs.
+        store: Where the record goes.
+        at: The tuned settings that the config has.
+    """
+
+    what = 'a run'
+
+    def __init__(
+        self,
+        key: Key,
+        variant: Variant | None,
+        cfg: Config,
+        root: Path,
+        store: RecordStore,
+        at: Mapping[str, Any] | None = None,
+    ) -> None:
+        settings = file_name(key.at) + '_held_out' * key.tuning
+        folder = Path(root, *filter(None, [file_name(key.variant), key.task, settings]), f'seed_{key.seed}')
+        self._config = folder / 'config' / f'{file_name(key.variant)}_seed_{key.seed}.py'
+        super().__init__(describe_key(key), folder, cfg, [str(self._config)])
+        self.at = dict(at or {})
+        self.key = key
+        self.variant = variant
+        self.store = store
+        self.settings = fingerprint(decisive_settings(cfg))
+
+    def prepare(self) -> None:
+        """Write the config of the run; see :meth:`TrainingRun.prepare`."""
+        super().prepare()
+        self._config.parent.mkdir(parents=True, exist_ok=True)
+        self.cfg.dump(str(self._config))
+
+    def record(self) -> dict[str, Any] | None:
+        """The record in the store, or None.
+
+        Raises:
+            ValueError: If the store holds the run with other settings.
+        """
+        return self.store.get(self.key, self.settings)
+
+    def finished(self) -> bool:
+        """Whether the record is there."""
+        return self.record() is not None
+
+    def outcome(self) -> str:
+        """The headline metrics."""
+        last = self.record()['curve'][-1]['metrics']
+        return ', '.join(f'{name} {value:.4g}' for name, value in last.items() if value is not None)
+
+    def poll(self) -> bool:
+        """See :meth:`TrainingRun.poll`; a failure goes into the store."""
+        ended = super().poll()
+        if ended and self.error:
+            self.store.note_failure(self.key, self.error)
+        return ended
+
+    def conclude(self) -> str:
+        """Add the record to the store; returns why there is none."""
+        problem = super().conclude()
+        if not problem:
+            method, options = ('gd', {}) if self.variant is None else (self.variant.method, self.variant.options)
+            headlines = {entry['metric'] for entry in self.store.header['tasks'].values()}
+            self.store.add(make_record(self.key, method, options, self.settings, self.folder, headlines, self.at))
+        return problem
+
+
+def comparison_header(cfg: Config, config: str) -> dict[str, Any]:
+    """What all runs of a comparison have in common, see :class:`RecordStore`.
+
+    Raises:
+        ValueError: If the config has no heads to compare, no validation, or no length.
+    """
+    tasks = list((cfg.get('model') or {}).get('heads') or {})
+    max_iters = (cfg.get('train_cfg') or {}).get('max_iters')
+    if not tasks or not cfg.get('val_evaluator') or not max_iters:
+        raise UserError(
+            f'{config} cannot be compared: it needs a model with heads=dict(<task>=...), a val_evaluator, and '
+            'train_cfg.max_iters'
+        )
+    entries = {}
+    for task in tasks:
+        spec = get_task_spec(task)
+        metric, higher_is_better = headline(cfg, task)
+        entries[task] = dict(title=spec.title, metric=metric, unit=spec.unit, higher_is_better=higher_is_better)
+    return dict(config=config, tasks=entries, max_iters=max_iters)
+
+
+def single_task_runs(cfg: Config, seeds: Sequence[int], root: Path, store: RecordStore) -> list[ComparisonRun]:
+    """One run per task and seed."""
+    return [single_task_run(cfg, task, seed, root, store) for seed in seeds for task in store.header['tasks']]
+
+
+def single_task_run(
+    cfg: Config,
+    task: str,
+    seed: int,
+    root: Path,
+    store: RecordStore,
+    at: Mapping[str, Any] | None = None,
+    share: float | None = None,
+) -> ComparisonRun:
+    """The run of a single-task model; see :func:`variant_run`."""
+    key = Key(SINGLE, seed, task, label(at or {}), share is not None)
+    cfg = single_task_config(cfg if share is None else hold_out(cfg, share), task, seed)
+    _set_wrapper(cfg, at or {})
+    return ComparisonRun(key, None, cfg, root, store, at)
+
+
+def variant_run(
+    cfg: Config,
+    variant: Variant,
+    seed: int,
+    root: Path,
+    store: RecordStore,
+    at: Mapping[str, Any] | None = None,
+    share: float | None = None,
+    factor: float = 1.0,
+) -> ComparisonRun:
+    """The run of a variant.
+
+    Args:
+        cfg: The config that is compared.
+        variant: The variant, without references.
+        seed: Seed of the run.
+        root: Folder of all runs.
+        store: Where the record goes.
+        at: Entries of ``optim_wrapper`` that are tuned.
+        share: Share of the training set that is held out, and scores the run; None trains on all of it.
+        factor: How many times as long it is trained.
+
+    Raises:
+        ValueError: If the config that comes out is refused.
+    """
+    key = Key(variant.name, seed, None, label(at or {}), share is not None)
+    cfg = Config(cfg.to_dict()) if share is None else hold_out(cfg, share)
+    set_method(cfg, variant.method)
+    _set_wrapper(cfg, {**variant.settings, **(at or {})})
+    if factor != 1:
+        stretch(cfg, factor)
+    hooks = list(cfg.get('custom_hooks') or [])
+    if not any(hook.get('type') == METRICS_HOOK for hook in hooks):
+        cfg.custom_hooks = [*hooks, dict(type=METRICS_HOOK)]
+    cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
+    cfg.resume, cfg.launcher = False, 'none'
+    cfg.pop('work_dir', None)
+    return ComparisonRun(key, variant, cfg, root, store, at)
+
+
+def _set_wrapper(cfg: Config, settings: Mapping[str, Any]) -> None:
+    cfg.merge_from_dict({f'optim_wrapper.{name}': value for name, value in settings.items()})
