@@ -7,7 +7,8 @@ import pandas
 import pytest
 
 from mtl_plugins.config.loading import load_config
-from mtl_plugins.experiments.compare import RecordStore, comparison_header, single_task_runs
+from mtl_plugins.experiments.compare import RecordStore
+from mtl_plugins.experiments.compare.plan import comparison_header, single_task_runs
 from mtl_plugins.experiments.compare.records import fingerprint
 from mtl_plugins.experiments.report import Comparison
 from mtl_plugins.experiments.report.writing import runs_csv, summary_csv

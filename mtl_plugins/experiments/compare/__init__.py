@@ -1,9 +1,9 @@
 """Comparing methods: variants, their runs, and the records that are kept of them."""
 
-from .comparison_run import ComparisonRun, comparison_header, single_task_runs, variant_run
 from .keys import Key, describe_key
-from .plan import Plan
+from .plan import ComparisonRun, comparison_header, single_task_runs, variant_run
 from .records import RecordStore, fingerprint
+from .rounds import Plan
 from .tuning import Choice, Tuning, parse_grid
 from .variants import SINGLE, Variant, ordered, parse_variants
 from .views import choices, shared_settings, tuning_of, view

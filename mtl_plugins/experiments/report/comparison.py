@@ -62,6 +62,9 @@ class Comparison:
         expected: Sequence[Shown] = (),
         errors: Mapping[tuple, str] | None = None,
     ) -> None:
+        if len({key[:3] for key in records}) < len(records):
+            raise ValueError('records: at most one run per variant, seed and task can stand in a report')
+        records = {key[:3]: record for key, record in records.items()}
         if all(name == SINGLE for name, _, _ in records):
             raise UserError('there is no finished run of a method to report on; train at least one first')
         self.errors = _printable({key: text for key, text in (errors or {}).items() if key not in records})
