@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mmengine.dataset import pseudo_collate
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -13,6 +14,7 @@ from mmengine.runner import BaseLoop
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.evaluation.metrics.base import DenseMetric
+from mtl_plugins.runtime.hooks.rng_state import get_rng_state, set_rng_state
 
 from .datasets import broken_cover
 
@@ -95,6 +97,32 @@ def metric_names(evaluator: Any) -> list[str] | None:
     return [*names, *['delta_m'] * (getattr(evaluator, 'baselines', None) is not None)]
 
 
+def check_first_size(model: Any, dataset: Any) -> None:
+    """Refuse a validation set whose first image comes to a backbone at a size that it cannot take.
+
+    Args:
+        model: Examined if its backbone has a ``check_size``, and its whole images go through it.
+        dataset: Gives samples for the model's data preprocessor.
+
+    Raises:
+        UserError: See above.
+    """
+    check = getattr(getattr(model, 'backbone', None), 'check_size', None)
+    sliding = (getattr(model, 'test_cfg', None) or {}).get('mode') == 'slide'
+    if check is None or sliding or not len(dataset):
+        return
+    state = get_rng_state()
+    try:
+        batch = model.data_preprocessor(pseudo_collate([dataset[0]]), False)
+    finally:
+        set_rng_state(state)
+    size = tuple(batch['inputs'].shape[-2:])
+    try:
+        check(size)
+    except UserError as error:
+        raise UserError(f'val_dataloader: its first image comes to the model at {size}: {error}') from error
+
+
 class TaskCheckHook(Hook):
     """Makes these checks when a run has built its loops and has not begun."""
 
@@ -117,6 +145,7 @@ class TaskCheckHook(Hook):
             names = metric_names(runner._val_loop.evaluator)
             if names is not None:
                 check_named_metrics(runner.hooks, names)
+            check_first_size(model, runner._val_loop.dataloader.dataset)
         warning = broken_cover(runner.cfg.get('train_dataloader'), get_world_size())
         if warning:
             runner.logger.warning(warning)

@@ -1,6 +1,6 @@
 """Models: backbones, decoders, heads, losses and the segmentor that joins them."""
 
-from .backbones import TimmViT
+from .backbones import TimmBackbone, TimmViT
 from .data_preprocessor import MultiTaskDataPreProcessor
 from .decoders import ConcatDecoder, InvPTDecoder, MTINetDecoder, PerTaskDecoder, TaskFeatures
 from .heads import LinearHead, TaskHead
@@ -21,5 +21,5 @@ __all__ = [
     'BalancedCrossEntropyLoss', 'ConcatDecoder', 'InferenceSettings', 'InvPTDecoder', 'LinearHead',
     'MTINetDecoder', 'MaskedBCELoss', 'MaskedCrossEntropyLoss', 'MaskedL1Loss', 'MaskedLoss', 'MaskedMSELoss',
     'MultiTaskDataPreProcessor', 'MultiTaskSegmentor', 'NormalsCosineLoss', 'NormalsL1Loss', 'PerTaskDecoder',
-    'TaskFeatures', 'TaskHead', 'TimmViT', 'valid_mask',
+    'TaskFeatures', 'TaskHead', 'TimmBackbone', 'TimmViT', 'valid_mask',
 ]  # fmt: skip

@@ -6,12 +6,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
+from mmseg.models import SegDataPreProcessor
+from mmseg.structures import SegDataSample
 
 from mtl_plugins.__main__ import run
 from mtl_plugins.config.hints import hint_for
-from mtl_plugins.config.task_checks import check_hooks, check_tasks
+from mtl_plugins.config.task_checks import check_first_size, check_hooks, check_tasks
 from mtl_plugins.errors import UserError
 from mtl_plugins.evaluation import MultiTaskEvaluator
+from mtl_plugins.models import TimmBackbone
 from tests.support.tiny import ROOMS, options
 
 TWO = ['--tasks', 'semseg,depth']
@@ -131,3 +134,18 @@ def test_advice_about_a_path_names_what_can_be_changed(entries, advice):
     hint = hint_for(FileNotFoundError(2, 'No such file', 'gone/x'), Config(entries))
     assert advice in hint
     assert '--cfg-options ds' not in hint
+
+
+def test_the_first_image_of_the_validation_is_tried():
+    """A foreign model pads in training and not in tests: without this its first validation ended the run."""
+    backbone = TimmBackbone('vit_tiny_patch16_224', depth=1, embed_dim=8, num_heads=1, img_size=32)
+    images = [dict(inputs=torch.zeros(3, 40, 48), data_samples=SegDataSample())]
+    model = SimpleNamespace(backbone=backbone, data_preprocessor=SegDataPreProcessor(size=(48, 48)), test_cfg=None)
+    with pytest.raises(
+        UserError, match=r'val_dataloader: its first image comes to the model at \(40, 48\): TimmBackbone'
+    ):
+        check_first_size(model, images)
+    model.test_cfg = dict(mode='slide', crop_size=(32, 32))
+    check_first_size(model, images)
+    model.data_preprocessor, model.test_cfg = SegDataPreProcessor(size=(48, 48), test_cfg=dict(size_divisor=16)), None
+    check_first_size(model, images)

@@ -5,16 +5,20 @@ import urllib.error
 
 import huggingface_hub.constants as hub_constants
 import pytest
+import timm
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModule
+from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
 from mtl_plugins.config.pretrained_weights import fetching
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserRuntimeError
+from mtl_plugins.models import MultiTaskSegmentor
 from mtl_plugins.models.backbones import hub
-from mtl_plugins.runtime.checkpoints.init_files import check_init_files
+from mtl_plugins.registry import MODELS
 from mtl_plugins.runtime.hooks import LoadReportHook
+from mtl_plugins.utils.init_files import init_files_fit
 from tests.runtime.safety import DropoutModel, build_runner, release
 
 from .micro_vit import micro
@@ -65,12 +69,22 @@ class TestTimmViT:
 class Part(BaseModule):
     def __init__(self, init_cfg):
         super().__init__(init_cfg)
-        self.layer = nn.Linear(2, 3)
+        self.layer = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
 
 
 class Converting(Part):
     def init_weights(self):
-        """Has its own way with names."""
+        """Has its own way with names, as the Swin of mmseg has."""
+        state = torch.load(self.init_cfg['checkpoint'], weights_only=True)
+        load_state_dict(self, {name.replace('fc', 'layer'): value for name, value in state.items()}, strict=False)
+
+
+class Ready(Part):
+    """As the TIMMBackbone of mmseg, which takes the weights of timm for all that there is to load."""
+
+    def __init__(self, init_cfg):
+        super().__init__(init_cfg)
+        self._is_init = True
 
 
 class Whole(BaseModule):
@@ -79,25 +93,78 @@ class Whole(BaseModule):
         self.part = part
 
 
+def begin(part):
+    with init_files_fit(whole := Whole(part)):
+        whole.init_weights()
+    return part
+
+
 @pytest.mark.parametrize('cls', [Part, Converting])
 def test_any_part_of_a_model_names_its_missing_file(cls):
     with pytest.raises(UserFileNotFoundError, match=r"model\.part\.init_cfg\.checkpoint='/nope\.pth' is not a file"):
-        check_init_files(Whole(cls(pretrained('/nope.pth'))))
+        begin(cls(pretrained('/nope.pth')))
 
 
-def test_a_file_of_another_model_is_refused(tmp_path):
-    torch.save(nn.Conv2d(1, 1, 1).state_dict(), tmp_path / 'a.pth')
-    refused = r'model\.part\.init_cfg\.checkpoint=.*none of its 2 tensors fits \(it has weight, the model layer'
-    with pytest.raises(UserError, match=refused):
-        check_init_files(Whole(Part(pretrained(tmp_path / 'a.pth'))))
-    check_init_files(Whole(Converting(pretrained(tmp_path / 'a.pth'))))
+WRONG = {
+    'other': (lambda state: {'conv.weight': torch.zeros(1)}, 'missing: layer.0.*; not in the model: conv.weight'),
+    'missing': (lambda state: state | {'layer.0.bias': None}, 'missing: layer.0.bias;'),
+    'missing norm': (lambda state: state | {'layer.1.running_var': None}, 'missing: layer.1.running_var;'),
+    'surplus': (lambda state: state | {'layer.2.weight': torch.zeros(1)}, 'not in the model: layer.2.weight;'),
+    'shape': (lambda state: state | {'layer.0.weight': torch.zeros(4, 2)}, 'of another shape: layer.0.weight;'),
+}
 
 
-@pytest.mark.parametrize('prefix', [None, 'neck', 'neck.'])
-def test_what_fits_in_part_is_accepted(prefix, tmp_path):
-    start = 'neck.' if prefix else 'module.'
-    torch.save(dict(state_dict={f'{start}layer.bias': torch.zeros(3), 'x': torch.ones(1)}), tmp_path / 'a.pth')
-    check_init_files(Part(pretrained(tmp_path / 'a.pth', **(dict(prefix=prefix) if prefix else {}))))
+@pytest.mark.parametrize('cls', [Part, Converting])
+@pytest.mark.parametrize('kind', WRONG)
+def test_a_file_that_does_not_fit_is_refused(cls, kind, tmp_path):
+    change, told = WRONG[kind]
+    state = change(dict(Part(None).state_dict()))
+    torch.save({name: value for name, value in state.items() if value is not None}, tmp_path / 'a.pth')
+    with pytest.raises(UserError, match=rf'model\.part\.init_cfg\.checkpoint=.*does not hold the weights.*{told}'):
+        begin(cls(pretrained(tmp_path / 'a.pth')))
+
+
+@pytest.mark.parametrize('cls', [Part, Converting])
+def test_a_classifier_is_left_out(cls, tmp_path):
+    source = Part(None).state_dict() | {'head.weight': torch.zeros(9, 9)}
+    del source['layer.1.num_batches_tracked']
+    torch.save(source, tmp_path / 'a.pth')
+    assert torch.equal(begin(cls(pretrained(tmp_path / 'a.pth'))).layer[0].weight, source['layer.0.weight'])
+
+
+@pytest.mark.parametrize('prefix', ['neck', 'neck.'])
+def test_a_part_of_a_file(prefix, tmp_path):
+    state = {f'neck.{name}': value for name, value in Part(None).state_dict().items()}
+    torch.save(dict(state_dict=state | {'x': torch.ones(1)}), tmp_path / 'a.pth')
+    part = begin(Part(pretrained(tmp_path / 'a.pth', prefix=prefix)))
+    assert torch.equal(part.layer[0].weight, state['neck.layer.0.weight'])
+    with pytest.raises(UserError, match=r'backbone\. is not in the pretrained model; check prefix'):
+        begin(Part(pretrained(tmp_path / 'a.pth', prefix='backbone')))
+
+
+def test_a_file_that_nothing_reads_is_refused(tmp_path):
+    torch.save(Part(None).state_dict(), tmp_path / 'a.pth')
+    with pytest.raises(UserError, match=r'init_cfg\.checkpoint=.* is not loaded: Ready has its weights from elsewhere'):
+        begin(Ready(pretrained(tmp_path / 'a.pth')))
+
+
+def test_a_network_of_timm_in_the_hands_of_mmseg_is_refused_with_any_model(tmp_path):
+    """Its file has the names of timm, its tensors the prefix timm_model: nothing fits, and nothing said so."""
+    torch.save(timm.create_model('resnet10t').state_dict(), tmp_path / 'a.pth')
+    backbone = dict(
+        type='mmseg.TIMMBackbone',
+        model_name='resnet10t',
+        pretrained=False,
+        init_cfg=pretrained(tmp_path / 'a.pth'),
+    )
+    ours = MultiTaskSegmentor(backbone=backbone, heads=dict(depth=dict()))
+    with pytest.raises(UserError, match=r'does not hold the weights of TIMMBackbone.*mtl_plugins\.TimmBackbone'):
+        ours.init_weights()
+    runner = build_runner(tmp_path / 'run', [LoadReportHook()], iters=1)
+    runner.model.add_module('backbone', MODELS.build(backbone))
+    with pytest.raises(UserError, match='does not hold the weights of TIMMBackbone'):
+        runner.train()
+    release(runner)
 
 
 def test_a_run_is_refused_before_it_trains(tmp_path):
@@ -142,7 +209,7 @@ def test_a_hub_that_refuses_is_there(offline, monkeypatch):
     assert not hub_constants.HF_HUB_OFFLINE
 
 
-MODELS = [
+ASKING = [
     (dict(backbone=dict(type='mmseg.TIMMBackbone', model_name='a')), 'model.backbone.pretrained=False'),
     (dict(a=[dict(backbone=dict(type='X', pretrained=True))]), 'model.a.0.backbone.pretrained=False'),
     (dict(pretrained='open-mmlab://resnet50_v1c'), 'model.pretrained=None'),
@@ -153,7 +220,7 @@ MODELS = [
 ]
 
 
-@pytest.mark.parametrize(('model', 'way'), MODELS)
+@pytest.mark.parametrize(('model', 'way'), ASKING)
 def test_weights_that_do_not_come_name_their_setting(model, way, offline):
     with (
         pytest.raises(UserRuntimeError, match=re.escape(f'(--cfg-options {way})')),
@@ -163,7 +230,7 @@ def test_weights_that_do_not_come_name_their_setting(model, way, offline):
 
 
 def test_other_errors_are_left_as_they_are(offline):
-    with pytest.raises(ZeroDivisionError), fetching(Config(dict(model=MODELS[0][0]))):
+    with pytest.raises(ZeroDivisionError), fetching(Config(dict(model=ASKING[0][0]))):
         raise ZeroDivisionError
     with pytest.raises(urllib.error.URLError), fetching(Config(dict(model=dict(type='X')))):
         raise urllib.error.URLError('of something else')

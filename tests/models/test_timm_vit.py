@@ -134,7 +134,7 @@ def test_checkpointing_changes_nothing_but_memory(drop_path_rate):
 
 
 def test_checkpointing_refuses_the_reentrant_kind(monkeypatch):
-    monkeypatch.setattr('mtl_plugins.models.backbones.timm_vit.use_reentrant_ckpt', lambda: True)
+    monkeypatch.setattr('mtl_plugins.models.backbones.token_maps.use_reentrant_ckpt', lambda: True)
     with pytest.raises(ValueError, match='needs non-reentrant activation checkpointing'):
         micro(with_cp=True)
 
@@ -154,7 +154,7 @@ def test_init_weights_is_deterministic_and_happens_once():
 def test_wrong_names_are_explained():
     with pytest.raises(ValueError, match=r"no model named 'vit_tiny_patch16_385'; did you mean one of \['vit_tiny"):
         TimmViT('vit_tiny_patch16_385')
-    with pytest.raises(ValueError, match=r"cannot build 'resnet18' .*img_size.*only plain vision transformers"):
+    with pytest.raises(ValueError, match=r"'resnet18' is a FeatureListNet; only plain vision transformers"):
         TimmViT('resnet18')
     with pytest.raises(ValueError, match="'eva02_tiny_patch14_224' is a Eva; only plain vision transformers"):
         TimmViT('eva02_tiny_patch14_224', img_size=28)

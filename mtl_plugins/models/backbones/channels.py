@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ def map_channels(backbone: nn.Module) -> tuple[int, ...]:
         return tuple(told)
     name = type(backbone).__name__
     try:
-        maps = _run_on_meta(backbone)
+        maps, _ = run_on_meta(backbone)
     except Exception as error:
         raise UserError(
             f'the backbone {name} does not tell its out_channels, and a trial run with images of {PROBE_SIZE} x '
@@ -49,12 +50,24 @@ def map_channels(backbone: nn.Module) -> tuple[int, ...]:
     return tuple(m.shape[1] for m in maps)
 
 
-def _run_on_meta(backbone: nn.Module) -> object:
+def run_on_meta(
+    backbone: nn.Module, size: Sequence[int] = (PROBE_SIZE, PROBE_SIZE), grad: bool = False
+) -> tuple[Any, dict[str, Tensor]]:
+    """What ``backbone`` returns for two imagined images of ``size``, and the imagined tensors it was run with.
+
+    Args:
+        backbone: Its weights and statistics do not change.
+        size: Height and width.
+        grad: Whether the output has a graph, down to the parameters.
+    """
     tensors = {**dict(backbone.named_parameters()), **dict(backbone.named_buffers())}
-    meta = {key: torch.empty_like(tensor, device='meta') for key, tensor in tensors.items()}
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        image = torch.empty(2, 3, PROBE_SIZE, PROBE_SIZE, device='meta')
-        return torch.func.functional_call(backbone, meta, (image,))
+    meta = {
+        key: torch.empty_like(tensor, device='meta').requires_grad_(tensor.requires_grad and grad)
+        for key, tensor in tensors.items()
+    }
+    with torch.set_grad_enabled(grad), torch.random.fork_rng(devices=[]):
+        image = torch.empty(2, 3, *size, device='meta')
+        return torch.func.functional_call(backbone, meta, (image,)), meta
 
 
 def _describe(output: object) -> str:

@@ -14,20 +14,25 @@ from torch import Tensor, nn
 
 from mtl_plugins.errors import UserError, UserKeyError, UserTypeError
 from mtl_plugins.methods.naming import near_matches
-from mtl_plugins.models.backbones import map_channels
+from mtl_plugins.models.backbones import TimmBackbone, map_channels
 from mtl_plugins.models.decoders import PerTaskDecoder, TaskFeatures
 from mtl_plugins.models.heads import TaskHead, output_channels
 from mtl_plugins.registry import MODELS
+from mtl_plugins.utils.init_files import init_files_fit
 
 from .inference import InferenceSettings, check_tasks, predictions
 from .regions import content_region, cut_padded_targets, output_size
+from .sizes import fit_sizes
 from .targets import stack_targets
 
 
 class Features(NamedTuple):
-    """What heads can choose from: the maps of the backbone, and the decoder's output if some head wants it."""
+    """What heads can choose from: the maps of the backbone, and the decoder's output if some head wants it.
 
-    maps: tuple[Tensor, ...]
+    A backbone with adapters of the tasks gives a dict of such maps; then the decoder runs for each task by itself.
+    """
+
+    maps: tuple[Tensor, ...] | dict[str, tuple[Tensor, ...]]
     decoded: Any
 
 
@@ -77,7 +82,7 @@ class MultiTaskSegmentor(BaseModel):
             raise UserError('MultiTaskSegmentor: heads must name at least one task, for example dict(depth=dict())')
         self.train_cfg = train_cfg
         self.test_cfg = test_cfg
-        self.backbone = MODELS.build(backbone)
+        self.backbone = MODELS.build(_with_tasks(backbone, heads))
         wanted = {cfg.get('features', 'decoder') for cfg in heads.values()}
         channels = {'maps': map_channels(self.backbone) if wanted & {'last', 'maps'} else None}
         channels['last'] = channels['maps'] and channels['maps'][-1]
@@ -86,6 +91,7 @@ class MultiTaskSegmentor(BaseModel):
         self.heads = ModuleDict({task: self._build_head(task, cfg, channels) for task, cfg in heads.items()})
         self.inference = InferenceSettings.from_cfg(test_cfg)
         check_tasks(self.inference, self.tasks)
+        fit_sizes(self.backbone, self.data_preprocessor, self.inference)
         self._active: frozenset[str] | None = None
         self._warned_without_targets = False
 
@@ -114,8 +120,9 @@ class MultiTaskSegmentor(BaseModel):
             near = near_matches(task, self.tasks, 'its tasks')
             raise UserKeyError(f"set_active_tasks: the model has no task '{task}': {near}")
         self._active = active
-        if isinstance(self.decoder, PerTaskDecoder):
-            self.decoder.set_active_tasks(active)
+        for part in (self.backbone, self.decoder):
+            if isinstance(part, TimmBackbone | PerTaskDecoder):
+                part.set_active_tasks(active)
 
     def forward(
         self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None, mode: str = 'tensor'
@@ -145,6 +152,8 @@ class MultiTaskSegmentor(BaseModel):
     def extract_features(self, inputs: Tensor) -> Features:
         """Maps of the backbone and, if some head wants it, the output of the decoder."""
         maps = self.backbone(inputs)
+        if isinstance(maps, Mapping):
+            return Features(dict(maps), None)
         maps = (maps,) if isinstance(maps, Tensor) else tuple(maps)
         return Features(maps, None if self.decoder is None else self.decoder(maps))
 
@@ -196,6 +205,11 @@ class MultiTaskSegmentor(BaseModel):
             head = self.heads[task]
             yield task, head(self._choose(features, head), inputs.shape[-2:])
 
+    def init_weights(self) -> None:
+        """Draw or load the weights; a file named in an ``init_cfg`` that does not fit its part is an error."""
+        with init_files_fit(self):
+            super().init_weights()
+
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum the losses; see :meth:`mmengine.model.BaseModel.parse_losses`.
 
@@ -219,12 +233,14 @@ class MultiTaskSegmentor(BaseModel):
                 losses[f'{task}.loss_{name}'] = loss * weight
         return losses
 
-    @staticmethod
-    def _choose(features: Features, head: TaskHead) -> Tensor | tuple[Tensor, ...]:
+    def _choose(self, features: Features, head: TaskHead) -> Tensor | tuple[Tensor, ...]:
+        maps, decoded = features
+        if isinstance(maps, Mapping):
+            maps = maps[head.task]
+            decoded = self.decoder(maps) if head.features == 'decoder' else None
         if head.features == 'decoder':
-            decoded = features.decoded
             return decoded.maps[head.task] if isinstance(decoded, TaskFeatures) else decoded
-        return features.maps if head.features == 'maps' else features.maps[-1]
+        return maps if head.features == 'maps' else maps[-1]
 
     @staticmethod
     def _auxiliary(features: Features, head: TaskHead) -> dict[str, dict[str, Tensor]]:
@@ -238,6 +254,11 @@ class MultiTaskSegmentor(BaseModel):
             cfg['in_channels'] = map_channels(self.backbone)
         kind = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
         if isinstance(kind, type) and issubclass(kind, PerTaskDecoder):
+            if getattr(getattr(self.backbone, 'adapters', None), 'tasks', ()):
+                raise UserError(
+                    f'MultiTaskSegmentor: {kind.__name__} makes the maps of all tasks out of those of the backbone, '
+                    'which with backbone.adapters.task_rank are several; set task_rank=0, or use ConcatDecoder'
+                )
             if 'tasks' in cfg:
                 raise UserError(f'MultiTaskSegmentor: decoder.tasks comes from heads, but got {cfg["tasks"]!r}')
             cfg['tasks'] = {
@@ -267,3 +288,12 @@ class MultiTaskSegmentor(BaseModel):
             'loss. If this is not on purpose, check the tasks of the dataset. This is logged once.',
             logger='current', level=30,
         )  # fmt: skip
+
+
+def _with_tasks(backbone: dict[str, Any], heads: Iterable[str]) -> dict[str, Any]:
+    """The config of a backbone, with the tasks for its adapters."""
+    if not backbone.get('adapters'):
+        return backbone
+    if 'tasks' in backbone['adapters']:
+        raise UserError('MultiTaskSegmentor: backbone.adapters.tasks comes from heads; leave it out')
+    return {**backbone, 'adapters': dict(backbone['adapters'], tasks=tuple(heads))}

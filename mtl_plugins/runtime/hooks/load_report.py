@@ -6,6 +6,7 @@ import logging
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from mmengine.dist import is_main_process
@@ -23,7 +24,7 @@ from mtl_plugins.runtime.checkpoints.fitting import (
     other_shapes,
     tasks_without_weights,
 )
-from mtl_plugins.runtime.checkpoints.init_files import check_init_files
+from mtl_plugins.utils.init_files import init_files_fit
 
 OPTION = "default_hooks.load_report.mismatch='skip' (--cfg-options default_hooks.load_report.mismatch=skip)"
 MISMATCH = ('raise', 'skip')
@@ -53,11 +54,17 @@ class LoadReportHook(Hook):
         if mismatch not in MISMATCH:
             raise UserError(f"LoadReportHook: mismatch must be 'raise' or 'skip', but got {mismatch!r}")
         self.mismatch = mismatch
+        self._init_files = ExitStack()
 
     def before_run(self, runner: Any) -> None:
-        """Check the files that parts of the model are to begin with, see :func:`check_init_files`."""
+        """Watch the files that parts of the model are to begin with, see :func:`init_files_fit`; they come next."""
         if not runner._resume and hasattr(runner.optim_wrapper, 'update_params'):  # training, from the beginning
-            check_init_files(runner.model.module if is_model_wrapper(runner.model) else runner.model)
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            self._init_files.enter_context(init_files_fit(model))
+
+    def before_train(self, runner: Any) -> None:
+        """All files are loaded."""
+        self._init_files.close()
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Load the weights, and leave to MMEngine, which loads next, exactly what the model has then.
@@ -66,6 +73,7 @@ class LoadReportHook(Hook):
             CheckpointMismatchError: If shapes differ and ``mismatch`` is ``'raise'``, if nothing fits at all, or if a
                 task would be evaluated with random weights.
         """
+        self._init_files.close()
         if runner._resume:
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
