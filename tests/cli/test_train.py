@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -12,7 +14,7 @@ from mtl_plugins.config import load_config
 from mtl_plugins.config.datasets import leaf_datasets
 from mtl_plugins.errors import UserError
 from tests.support.stand_ins import TYPES
-from tests.support.tiny import DATA, ROOMS, ROOT, options, run_tool, shrink
+from tests.support.tiny import DATA, ROOMS, ROOT, options, shrink
 
 OTHERS = {'_base_', 'mmseg'}
 """Folders without configs of our own models; tests/mmseg trains those in configs/mmseg."""
@@ -24,7 +26,9 @@ def state(checkpoint):
 
 
 def test_as_a_user_runs_it(tmp_path):
-    done = run_tool('train.py', *options(), ROOMS, '--precision', 'bf16', '--seed', '3', '--resume', cwd=tmp_path)
+    command = [sys.executable, str(ROOT / 'tools/train.py'), *options(), ROOMS, '--precision', 'bf16', '--seed', '3']
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run([*command, '--resume'], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     folder = tmp_path / 'work_dirs' / 'stgu_vit-micro_8b-2k_rooms-96'
     saved = state(folder / 'iter_2.pth')

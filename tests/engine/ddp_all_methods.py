@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from tests.support.two_ranks import work
-
 from .all_methods import CASES, ROWS, build, record_gradients
 from .ddp_worker import wrap
 from .toy import flat, make_model, toy_batch
@@ -20,7 +18,3 @@ def two_steps(key, case, rank):
 
 def job(rank):
     return {(key, case): two_steps(key, case, rank) for key in ROWS for case in CASES}
-
-
-if __name__ == '__main__':
-    work(job)

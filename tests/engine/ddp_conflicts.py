@@ -7,7 +7,6 @@ from mmengine.optim import OptimWrapper
 
 from mtl_plugins.engine.hooks.task_grams import GramProbe
 from mtl_plugins.engine.step.guards import bare_model
-from tests.support.two_ranks import work
 
 from .all_methods import CASES as METHOD_CASES
 from .all_methods import build
@@ -46,7 +45,3 @@ def job(rank):
         for case, kinds in CASES.items()
     }
     return {**found, 'watched': weights(rank, True), 'alone': weights(rank, False)}
-
-
-if __name__ == '__main__':
-    work(job)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
-
-from tests.support.two_ranks import work
 
 from .partial_runs import methods_to_run, partial_config, train, weights, without_absent
 
@@ -17,10 +13,5 @@ def one_run(key: str, folder: Path) -> dict:
     return dict(weights=weights(runner), present=[sorted(tasks) for tasks in present.tasks])
 
 
-def job(rank: int) -> dict:
-    os.environ['LOCAL_RANK'] = str(rank)  # as launchers set it
-    return {key: one_run(key, Path(sys.argv[2])) for key in methods_to_run()}
-
-
-if __name__ == '__main__':
-    work(job)
+def job(rank: int, folder: Path) -> dict:
+    return {key: one_run(key, folder) for key in methods_to_run()}

@@ -8,7 +8,6 @@ from mmengine.optim import OptimWrapper
 
 from mtl_plugins.engine import MultiTaskOptimWrapper, SelectiveTaskGroupOptimWrapper
 from mtl_plugins.engine.optim_wrappers import GradientAggregationOptimWrapper
-from tests.support.two_ranks import work
 
 from .toy import TASKS, flat, make_model, toy_batch
 
@@ -136,7 +135,3 @@ def job(rank):
         'discovered': discovered_tasks(rank),
         'features': features_level(rank),
     }
-
-
-if __name__ == '__main__':
-    work(job)

@@ -7,12 +7,13 @@ from tests.support.runs import differences
 from tests.support.two_ranks import launch
 
 from .all_methods import CASES, ROWS, build, record_gradients
+from .ddp_all_methods import job
 from .toy import flat, join, make_model, toy_batch
 
 
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
-    return launch('tests.engine.ddp_all_methods', tmp_path_factory.mktemp('ddp'))
+    return launch(job, tmp_path_factory.mktemp('ddp'))
 
 
 def vector(gradients):

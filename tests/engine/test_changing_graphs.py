@@ -1,7 +1,6 @@
 """Every method while parameters freeze, are skipped or get new users: the step is the one from scratch."""
 
 import copy
-import json
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from mtl_plugins.registry import AGGREGATORS
 from tests.support.runs import differences
 from tests.support.two_ranks import launch
 
+from . import ddp_changing_graphs
 from .all_methods import ROWS, build, read_fragment
 from .changing_graphs import LR, SCENARIOS, STEPS, Changing, check, make, micro, prepare, run, snapshot
 
@@ -44,12 +44,10 @@ def test_so_it_is_over_two_micro_batches(key, scenario):
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory, request):
     """What the two ranks found for the cases that were asked for."""
-    folder = tmp_path_factory.mktemp('changing')
     asked = [item for item in request.session.items if item.getparent(pytest.Module) is request.node]
     params = [item.callspec.params for item in asked if 'ranks' in item.fixturenames]
     cases = [(each['key'], each['scenario']) for each in params]
-    (folder / 'cases.json').write_text(json.dumps(cases))
-    return launch('tests.engine.ddp_changing_graphs', folder)
+    return launch(ddp_changing_graphs.job, tmp_path_factory.mktemp('changing'), cases)
 
 
 @pytest.mark.parametrize(('key', 'scenario'), shared_out(ROWS))

@@ -15,7 +15,7 @@ from tests.support.runs import differences
 from tests.support.two_ranks import launch
 
 from .all_methods import ROWS, build
-from .ddp_conflicts import CASES, products
+from .ddp_conflicts import CASES, job, products
 from .toy import TASKS, flat, join, make_model, toy_batch
 
 LAYERS = ['backbone.0', 'backbone.4']
@@ -144,7 +144,7 @@ def test_the_batch_stays_as_it_is():
 
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
-    return launch('tests.engine.ddp_conflicts', tmp_path_factory.mktemp('ddp'))
+    return launch(job, tmp_path_factory.mktemp('ddp'))
 
 
 @pytest.mark.parametrize('case', CASES)

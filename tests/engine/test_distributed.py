@@ -6,13 +6,13 @@ import torch
 from mtl_plugins.engine.optim_wrappers import GradientAggregationOptimWrapper
 from tests.support.two_ranks import launch
 
-from .ddp_worker import CASES, build, record_gradients
+from .ddp_worker import CASES, build, job, record_gradients
 from .toy import TASKS, flat, join, make_model, toy_batch
 
 
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
-    return launch('tests.engine.ddp_worker', tmp_path_factory.mktemp('ddp'))
+    return launch(job, tmp_path_factory.mktemp('ddp'))
 
 
 @pytest.mark.parametrize('method', ['gd', 'stgu'])

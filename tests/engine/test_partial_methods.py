@@ -6,6 +6,7 @@ import torch
 from mtl_plugins.engine.catalogue import list_methods
 from tests.support.two_ranks import launch
 
+from .ddp_partial import job
 from .partial_runs import ABSENT, KEYS, PRESENT, partial_config, restricted, train, weights, without_absent
 from .test_all_methods import DRAWS_PER_TASK
 
@@ -53,7 +54,7 @@ def check_two_ranks(keys, start, folder, monkeypatch):
     first, checkpoint = start
     (folder / 'start.pth').symlink_to(checkpoint)
     monkeypatch.setenv(KEYS, ','.join(keys))
-    ranks = launch('tests.engine.ddp_partial', folder)
+    ranks = launch(job, folder, folder)
     for key in keys:
         one, two = (rank[key] for rank in ranks)
         assert all(torch.equal(value, two['weights'][name]) for name, value in one['weights'].items()), key

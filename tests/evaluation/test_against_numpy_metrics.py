@@ -1,16 +1,14 @@
 """Every metric against its definition as loops over pixels, empty cases included, and in two processes."""
 
 import math
-import os
-import socket
 
 import numpy as np
 import pytest
-import torch
 from mmengine.dataset import DefaultSampler
 
 from mtl_plugins.registry import METRICS
 from mtl_plugins.task_specs import get_task_spec
+from tests.support.two_ranks import launch
 
 from .dense_samples import sample
 
@@ -282,10 +280,7 @@ def test_median_of_many_angles_is_much_closer_and_entries_stay_small():
     assert sum(value.nbytes for value in entry.values()) < 20_000
 
 
-def _rank(rank, world, port, folder):
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(world))
-    os.chdir(folder)
-    torch.distributed.init_process_group('gloo', rank=rank, world_size=world)
+def _job(rank):
     found = {}
     for name in CASES:
         pairs, task, metric = pairs_of(name, count=7), CASES[name][0]['task'], build(name)
@@ -293,16 +288,11 @@ def _rank(rank, world, port, folder):
         for index in DefaultSampler(range(7), shuffle=False):
             metric.process(None, [sample(task, *pairs[index], index).to_dict()])
         found[name] = metric.evaluate(7)
-    torch.save(found, f'rank{rank}.pt')
-    torch.distributed.destroy_process_group()
+    return found
 
 
 def test_two_processes_equal_one_and_count_each_image_once(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(_rank, args=(2, port, str(tmp_path)), nprocs=2)
-    first, second = (torch.load(tmp_path / f'rank{rank}.pt') for rank in (0, 1))
+    first, second = launch(_job, tmp_path)
     assert first == second
     for name in CASES:
         pairs = pairs_of(name, count=7)

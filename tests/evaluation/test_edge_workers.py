@@ -1,13 +1,11 @@
 """Images measured in other processes: equal results, and nothing left behind."""
 
 import io
-import json
 import logging
 import multiprocessing
 import os
 import pickle
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +20,7 @@ from rich.console import Console
 from mtl_plugins.evaluation import EdgeMetric
 from mtl_plugins.evaluation.pool import WorkPool, default_workers
 from mtl_plugins.utils.parallel import end_workers
+from tests.support.two_ranks import launch
 
 from .dense_samples import evaluate, sample
 from .edge_maps import contours
@@ -262,23 +261,16 @@ def test_workers_end_with_the_program(tmp_path, end):
         program.wait()
 
 
-def _rank(rank, world, port, folder):
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(world))
-    os.chdir(folder)
-    torch.distributed.init_process_group('gloo', rank=rank, world_size=world)
+def _job(rank):
     everything = _samples(5)
     everything.append(everything[0])  # a sampler rounds up to equal shares
     metric = EdgeMetric(num_workers=2, start_method='fork')
-    metric.process(None, [one.to_dict() for one in everything[rank::world]])
-    Path(f'rank{rank}.json').write_text(json.dumps(metric.evaluate(5)))
+    metric.process(None, [one.to_dict() for one in everything[rank::2]])
+    found = metric.evaluate(5)
     assert not multiprocessing.active_children()
-    torch.distributed.destroy_process_group()
+    return found
 
 
 def test_two_ranks_with_workers_equal_one_process(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(_rank, args=(2, port, str(tmp_path)), nprocs=2)
-    first, second = (json.loads((tmp_path / f'rank{rank}.json').read_text()) for rank in (0, 1))
+    first, second = launch(_job, tmp_path)
     assert first == second == evaluate(EdgeMetric(num_workers=0), _samples(5))

@@ -1,14 +1,11 @@
 import logging
 import math
-import os
-import socket
 
 import numpy as np
 import pytest
 import torch
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
-from torch import multiprocessing
 
 from mtl_plugins.evaluation import (
     DepthErrorMetric,
@@ -20,6 +17,7 @@ from mtl_plugins.evaluation import (
 )
 from mtl_plugins.registry import EVALUATOR
 from mtl_plugins.task_specs import TASK_SPECS
+from tests.support.two_ranks import launch
 
 from .dense_samples import META, random_pair, sample
 
@@ -235,25 +233,17 @@ def test_runner_builds_it_and_saves_the_best_by_delta_m(tmp_path):
     assert runner.message_hub.get_scalar('val/delta_m').current() == pytest.approx(single['delta_m'])
 
 
-def _rank(rank, world, port, folder):
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(world))
-    os.chdir(folder)
-    torch.distributed.init_process_group('gloo', rank=rank, world_size=world)
+def _job(rank):
     everything = _samples(5)
     everything.append(everything[0])  # a sampler rounds up to equal shares
     evaluator = MultiTaskEvaluator(baselines=BASELINES)
     evaluator.dataset_meta = META
-    evaluator.process(everything[rank::world])
-    torch.save(evaluator.evaluate(5), f'rank{rank}.pt')
-    torch.distributed.destroy_process_group()
+    evaluator.process(everything[rank::2])
+    return evaluator.evaluate(5)
 
 
 def test_two_processes_count_each_image_once(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    multiprocessing.spawn(_rank, args=(2, port, str(tmp_path)), nprocs=2)
-    first, second = (torch.load(tmp_path / f'rank{rank}.pt') for rank in (0, 1))
+    first, second = launch(_job, tmp_path)
     assert first == second
     assert first == pytest.approx(_evaluate(MultiTaskEvaluator(baselines=BASELINES), _samples(5)))
 

@@ -5,7 +5,7 @@ import pytest
 from tests.support.two_ranks import launch
 
 from .tiny import METHODS, NOISE, PATHS, differences, run_on_two_ranks, small_config, without_validation
-from .two_rank_cases import EVERYDAY, LATER, SETTINGS
+from .two_rank_cases import EVERYDAY, LATER, SETTINGS, job
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in NOISE]
 CASES = (*EVERYDAY, *(pytest.param(case, marks=pytest.mark.slow) for case in LATER))
@@ -16,7 +16,7 @@ def ranks(tmp_path_factory, request):
     """What both ranks found for the cases that this run has selected."""
     here = [item for item in request.session.items if item.path == request.path and hasattr(item, 'callspec')]
     later = sorted({item.callspec.params.get('case') for item in here} & set(LATER))
-    return launch('tests.mmseg.two_rank_cases', tmp_path_factory.mktemp('ranks'), *EVERYDAY, *later)
+    return launch(job, tmp_path_factory.mktemp('ranks'), *EVERYDAY, *later)
 
 
 def of_weights(names):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from mmengine.model import MMDistributedDataParallel
 
-from tests.support.two_ranks import work
-
 from .parts import build, train
 from .tiny import METHODS, MMSEG
 
@@ -38,7 +36,3 @@ def job(rank, *cases):
         for method in (None, *others):
             found[case, method] = state_after(model, method, rank, SETTINGS.get(case, SETTINGS['plain']), iterations)
     return found
-
-
-if __name__ == '__main__':
-    work(job)

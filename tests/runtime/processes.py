@@ -1,44 +1,9 @@
-"""Starts two processes with a gloo group and a time limit; the cases are below."""
+"""What two processes of a gloo group do: ``python -m tests.runtime.processes CASE FOLDER`` on each."""
 
 import contextlib
-import os
 import signal
-import socket
-import subprocess
 import sys
 from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
-
-
-def run_processes(case, folder, size=2, seconds=90, expect=0):
-    """Run ``case`` in ``size`` processes and return their outputs; a hang ends with an error."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    shared = dict(os.environ, MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), WORLD_SIZE=str(size), OMP_NUM_THREADS='1')
-    workers = []
-    for rank in range(size):
-        workers.append(
-            subprocess.Popen(
-                [sys.executable, '-m', 'tests.runtime.processes', case, str(folder)],
-                cwd=ROOT,
-                env=dict(shared, RANK=str(rank), LOCAL_RANK=str(rank)),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    try:
-        outputs = [worker.communicate(timeout=seconds)[0] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
-            worker.stdout.close()
-    for worker, output in zip(workers, outputs):
-        assert worker.returncode == expect, f'{case}: exit code {worker.returncode}\n{output}'
-    return outputs
 
 
 def _runner(folder, hooks=(), **kwargs):

@@ -1,19 +1,14 @@
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
 from mtl_plugins.runtime.checkpoints import find_newest_loadable, newest
+from tests.support.programs import Program
 
 from .safety import build_runner, release, strict_load
-
-ROOT = Path(__file__).parents[2]
 
 
 class TestFindNewestLoadable:
@@ -62,20 +57,12 @@ class TestFindNewestLoadable:
 
 def _kill_while_saving(work_dir, generator):
     """Train from the newest checkpoint on, saving after each iteration, and kill it at a random moment."""
-    command = [sys.executable, '-m', 'tests.runtime.safety', str(work_dir), '--keep', '1', '--width', '60000']
-    environment = dict(os.environ, OMP_NUM_THREADS='1')
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        output = []
-        for line in process.stdout:
-            output.append(line)
-            if line.startswith('iteration') and sum(o.startswith('iteration') for o in output) == 2:
-                break
+    with Program('-m', 'tests.runtime.safety', work_dir, '--keep', 1, '--width', 60000) as program:
+        program.wait_for('iteration.*\n(.*\n)*iteration')
         time.sleep(generator.uniform(0, 0.3))
-        process.send_signal(signal.SIGKILL)
-        output += process.stdout.readlines()
-    assert process.returncode == -signal.SIGKILL, ''.join(output)
+        program.kill()
+        assert program.wait(30) == -signal.SIGKILL, program.stderr
+        output = program.stdout.splitlines()
     reached = [int(line.split()[1]) for line in output if line.startswith('iteration')]
     start = next(line.split()[1] for line in output if line.startswith('start'))
     return start, max(reached)

@@ -1,7 +1,5 @@
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -12,11 +10,11 @@ from mmengine.hooks import Hook
 
 from mtl_plugins.runtime.checkpoints import atomic_backend
 from mtl_plugins.runtime.hooks.preemption import EXIT_PREEMPTED, PreemptionHook, TrainingPreempted
+from tests.support.programs import Program, run
+from tests.support.two_ranks import run_ranks
 
-from .processes import run_processes
 from .safety import Recorder, build_runner, release
 
-ROOT = Path(__file__).parents[2]
 NEVER = dict(interval=100, by_epoch=False)
 
 
@@ -165,69 +163,35 @@ def test_bad_arguments(arguments, message):
         PreemptionHook(**arguments)
 
 
-def _wait_for(process, text, seconds=60):
-    end = time.monotonic() + seconds
-    for line in process.stdout:
-        if text in line:
-            return
-        assert time.monotonic() < end
-    raise AssertionError(f'the process ended before it printed {text!r}')
-
-
 @pytest.mark.parametrize('workers', [0, 2])
 def test_program_ends_with_its_code_and_goes_on_later(tmp_path, workers):
     """SIGTERM to the whole process group, data workers included, as schedulers and torchrun send it."""
-    command = [sys.executable, '-m', 'tests.runtime.safety', str(tmp_path), '--interval', '1000']
-    command += ['--workers', str(workers), '--pause', '0.02']
-    options = dict(
-        cwd=ROOT,
-        env=dict(os.environ, OMP_NUM_THREADS='1'),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    with subprocess.Popen(command, **options) as process:
-        try:
-            _wait_for(process, 'iteration 3')
-            os.killpg(process.pid, signal.SIGTERM)
-            output = process.communicate(timeout=30)[0]
-        finally:
-            process.kill()
-    assert process.returncode == 75, output
+    words = ['-m', 'tests.runtime.safety', tmp_path, '--interval', 1000, '--workers', workers, '--pause', 0.02]
+    with Program(*words, new_session=True) as program:
+        program.wait_for('iteration 3')
+        os.killpg(program.pid, signal.SIGTERM)
+        assert program.wait(30) == 75, program.stderr
+        output = program.stdout + program.stderr
     [path] = tmp_path.glob('*.pth')
     last = int(path.stem.split('_')[1])
     assert last >= 3
     assert f'resume from {path}' in output
     assert f'iteration {last + 1}' not in output
-    with subprocess.Popen([*command, '--iters', str(last + 2)], **options) as process:
-        try:
-            output = process.communicate(timeout=60)[0]
-        finally:
-            process.kill()
-    assert process.returncode == 0, output
-    assert f'start {path}' in output
-    assert next(line for line in output.splitlines() if line.startswith('iteration')) == f'iteration {last + 1}'
+    done = run(*words, '--iters', last + 2, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert f'start {path}' in done.stdout
+    assert next(line for line in done.stdout.splitlines() if line.startswith('iteration')) == f'iteration {last + 1}'
 
 
 def test_crash_with_data_workers_ends_the_program(tmp_path):
     """Workers that ignore SIGTERM must not keep the main process waiting for them at exit."""
-    command = [sys.executable, '-m', 'tests.runtime.safety', str(tmp_path), '--crash-after', '2', '--workers', '2']
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=dict(os.environ, OMP_NUM_THREADS='1'),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run('-m', 'tests.runtime.safety', tmp_path, '--crash-after', 2, '--workers', 2, timeout=60)
     assert done.returncode == 1
     assert 'ZeroDivisionError' in done.stderr
 
 
 def test_one_process_stops_both(tmp_path):
-    run_processes('one_signal', tmp_path, expect=75)
+    run_ranks('-m', 'tests.runtime.processes', 'one_signal', tmp_path, expect=75)
     assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_4.pth']
     saved = torch.load(tmp_path / 'iter_4.pth', weights_only=True)
     assert len(saved['mtl_rng']['ranks']) == 2

@@ -6,8 +6,8 @@ import torch
 from mtl_plugins.runtime.hooks import rank_check
 from mtl_plugins.runtime.hooks.rank_check import RankMismatchError, RankSyncCheckHook, _camps, tensor_checksum
 from tests.engine.toy import make_model
+from tests.support.two_ranks import run_ranks
 
-from .processes import run_processes
 from .safety import build_runner, release
 
 
@@ -122,4 +122,4 @@ def test_bad_interval(interval):
 
 
 def test_drift_of_one_bit_in_one_of_two_processes_is_named(tmp_path):
-    run_processes('drift', tmp_path)
+    run_ranks('-m', 'tests.runtime.processes', 'drift', tmp_path)

@@ -1,14 +1,12 @@
 """Stopping and resuming real runs of the shipped configs, bit for bit: drop-path, random scale, crop, flip, colours."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.support.runs import ROOT, differences, state_of, tiny_config, train
+from tests.support.runs import differences, state_of, tiny_config, train
+from tests.support.two_ranks import run_ranks
 
 # Saved at every second one, validated at 14; 11 images in batches of 2 put no epoch boundary there.
 STOP, VAL, END = 6, 14, 22
@@ -107,13 +105,7 @@ for method in sys.argv[3:]:
 def two_ranks(tmp_path_factory, cache_dir, method):
     folder = tmp_path_factory.mktemp('ranks')
     (folder / 'ranks.py').write_text(RANKS)
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT), 'PYTHONWARNINGS': 'ignore'}
-    launch = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
-    done = subprocess.run(
-        [*launch, str(folder / 'ranks.py'), str(folder), str(cache_dir), method],
-        env=env, cwd=folder, capture_output=True, text=True, timeout=400, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    run_ranks(folder / 'ranks.py', folder, cache_dir, method, seconds=400)
     return folder
 
 

@@ -8,8 +8,8 @@ import torch
 from mtl_plugins.runtime.checkpoints import from_plain, to_plain
 from mtl_plugins.runtime.hooks.preemption import PreemptionHook, TrainingPreempted
 from mtl_plugins.runtime.hooks.rng_state import get_rng_state, set_rng_state
+from tests.support.two_ranks import run_ranks
 
-from .processes import run_processes
 from .safety import Recorder, StopAfter, build_runner, release
 
 
@@ -124,4 +124,4 @@ def test_without_the_hook_a_resume_differs(whole, tmp_path):
 
 
 def test_two_processes_keep_their_own_generators(tmp_path):
-    run_processes('rng_resume', tmp_path)
+    run_ranks('-m', 'tests.runtime.processes', 'rng_resume', tmp_path)

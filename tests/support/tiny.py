@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
 import uuid
 from pathlib import Path
 
 from mtl_plugins.config.datasets import LOADERS, leaf_datasets
 
+from .programs import run
 from .stand_ins import TYPES, stand_in
 
 ROOT = Path(__file__).parents[2]
@@ -82,9 +80,7 @@ def options(iterations=2, *more):
 
 def run_tool(path, *args, cwd, timeout=240):
     """Run a tool as a user does."""
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    command = [sys.executable, str(ROOT / 'tools' / path), *map(str, args)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
+    return run(ROOT / 'tools' / path, *args, cwd=cwd, timeout=timeout)
 
 
 def load_tool(path):

@@ -1,11 +1,11 @@
-"""Starting two gloo processes that run the same job, and collecting what each of them found."""
+"""Two gloo processes: a function that both call, or a program that both run."""
 
 from __future__ import annotations
 
 import gc
 import os
-import subprocess
-import sys
+import socket
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,34 +13,34 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-ROOT = Path(__file__).parents[2]
+from .programs import CONTEXT, Program, run_together
 
 
-def work(job: Callable[..., dict]) -> None:
-    """Main function of a worker module: ``python -m MODULE RANK FOLDER CASE ...`` saves ``job(rank, *cases)``."""
-    rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+def launch(job: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
+    """What ``job(rank, *arguments)``, a function of a module, returns on rank 0 and on rank 1."""
+    torch.multiprocessing.start_processes(
+        _work, (job, folder, arguments, dict(os.environ)), nprocs=2, start_method=CONTEXT.get_start_method()
+    )
+    return [torch.load(folder / f'rank{rank}.pt', weights_only=True) for rank in range(2)]
+
+
+def _work(rank: int, job: Callable[..., Any], folder: Path, arguments: tuple, environment: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment, LOCAL_RANK=str(rank))
+    warnings.simplefilter('ignore')
     torch.set_num_threads(1)
     dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
-    torch.save(job(rank, *sys.argv[3:]), folder / f'rank{rank}.pt')
+    torch.save(job(rank, *arguments), folder / f'rank{rank}.pt')
     # DDP lies in reference cycles; what is left of it when gloo ends may abort the process.
     gc.collect()
     dist.destroy_process_group()
 
 
-def launch(module: str, folder: Path, *cases: str) -> list[Any]:
-    """Run ``module`` in two processes for some cases; returns what rank 0 and rank 1 saved."""
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
-    command = [sys.executable, '-W', 'ignore', '-m', module]
-    arguments = [str(folder), *cases]
-    processes = [
-        subprocess.Popen([*command, str(rank), *arguments], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    try:
-        for process in processes:
-            _, stderr = process.communicate(timeout=600)
-            assert process.returncode == 0, stderr[-4000:]
-    finally:
-        for process in processes:
-            process.kill()
-    return [torch.load(folder / f'rank{rank}.pt', weights_only=True) for rank in range(2)]
+def run_ranks(*words: object, seconds: float = 90, expect: int = 0) -> None:
+    """Run ``python WORDS`` on each rank, with the environment that launchers set; a hang ends with an error."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    shared = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), WORLD_SIZE='2')
+    ranks = [Program(*words, env=dict(shared, RANK=str(rank), LOCAL_RANK=str(rank))) for rank in range(2)]
+    run_together(ranks, seconds, expect)
