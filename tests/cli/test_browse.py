@@ -1,11 +1,10 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.support.tiny import run_tool
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -30,9 +29,7 @@ train_dataloader = dict(
 
 
 def run(*args, cwd):
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    command = [sys.executable, str(ROOT / 'tools/datasets/browse.py'), *map(str, args)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+    return run_tool('datasets/browse.py', *args, cwd=cwd)
 
 
 @pytest.fixture

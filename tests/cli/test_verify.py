@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 
 from mtl_plugins.cli import verify as cli
 from tests.datasets.verification.tiny import LOCATION, make_tiny
+from tests.support.programs import Program
 
 ROOT = Path(__file__).parents[2]
 
@@ -148,16 +147,13 @@ def test_a_manifest_that_cannot_be_used_ends_the_run_before_the_work(run, data, 
 
 
 def launch(*arguments, **env):
-    command = [sys.executable, str(ROOT / 'tools/datasets/verify.py'), *arguments]
-    env = {**os.environ, 'PYTHONPATH': str(ROOT), **env}
-    return subprocess.Popen(command, env=env, text=True, stdout=-1, stderr=-1, start_new_session=True)
+    return Program(ROOT / 'tools/datasets/verify.py', *arguments, env=env, new_session=True)
 
 
 def test_the_command_without_a_terminal_shows_no_bar(data, manifest):
-    process = launch(LOCATION, str(data), '--manifest', str(manifest))
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, err) == (0, '')
-    assert out.splitlines()[-1].startswith('clean')
+    with launch(LOCATION, data, '--manifest', manifest) as program:
+        assert (program.wait(120), program.stderr) == (0, '')
+        assert program.stdout.splitlines()[-1].startswith('clean')
 
 
 @pytest.mark.parametrize('jobs', [1, 2])
@@ -166,16 +162,16 @@ def test_ctrl_c_leaves_no_manifest_and_no_process(tmp_path, manifest, jobs):
     started = tmp_path / 'started'
     started.mkdir()
     slow = LOCATION.replace('TinyCheck', 'SlowCheck')
-    process = launch(slow, str(data), '--manifest', str(manifest), '--jobs', str(jobs), TINY_STARTED=str(started))
-    deadline = time.monotonic() + 60
-    while len(list(started.iterdir())) < jobs and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers as well
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert 'Traceback' not in err
-    assert 'interrupted' in err
-    assert 'clean' not in out
+    command = [slow, data, '--manifest', manifest, '--jobs', jobs]
+    with launch(*command, TINY_STARTED=str(started)) as program:
+        deadline = time.monotonic() + 60
+        while len(list(started.iterdir())) < jobs and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(program.pid, signal.SIGINT)  # a terminal sends it to the workers as well
+        assert program.wait(60) == 130
+        assert 'Traceback' not in program.stderr
+        assert 'interrupted' in program.stderr
+        assert 'clean' not in program.stdout
     assert not manifest.exists()
     assert list(manifest.parent.glob('.manifest*')) == []
     for worker in started.iterdir():

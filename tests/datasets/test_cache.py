@@ -2,9 +2,6 @@ import errno
 import os
 import pickle
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 
@@ -13,6 +10,7 @@ import pytest
 
 from mtl_plugins.datasets import cache as cache_module
 from mtl_plugins.datasets.cache import CACHE_ENV, CacheError, SampleCache, default_cache_dir, fingerprint
+from tests.support.programs import Program
 
 
 def make(index):
@@ -83,12 +81,12 @@ def test_killed_process_leaves_only_complete_files(tmp_path):
             return dict(img=np.full((64, 64, 3), index, np.uint8))
         SampleCache({str(tmp_path)!r}, 1000).fill(render, 'test')
     """
-    process = subprocess.Popen([sys.executable, '-c', textwrap.dedent(code)], stdout=subprocess.DEVNULL)
     cache, deadline = SampleCache(tmp_path, 1000), time.monotonic() + 120
-    while len(cache.missing()) > 990 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    with Program('-c', code) as program:
+        while len(cache.missing()) > 990 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        program.kill()
+        assert program.wait(30) == -signal.SIGKILL
     done = sorted(set(range(1000)) - set(cache.missing()))
     assert 10 <= len(done) < 1000
     for index in done:

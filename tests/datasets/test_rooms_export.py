@@ -1,14 +1,12 @@
 """``tools/datasets/export_rooms.py`` as a user runs it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from mtl_plugins.cli.verify import main as verify
+from tests.support.tiny import run_tool
 
 ROOT = Path(__file__).parents[2]
 SMALL = ['--size', '48', '64', '--train', '2', '--val', '1']
@@ -44,9 +42,7 @@ def test_what_is_exported_is_clean(dataset, options, main, tmp_path, capsys):
 
 
 def test_the_command_itself(tmp_path):
-    command = [sys.executable, str(ROOT / 'tools/datasets/export_rooms.py'), 'nyud', str(tmp_path / 'out'), *SMALL]
-    env = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    done = subprocess.run(command, env=env, text=True, capture_output=True, timeout=120)
+    done = run_tool('datasets/export_rooms.py', 'nyud', tmp_path / 'out', *SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert 'nyud is written to' in done.stdout
 

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,7 +18,7 @@ from rich.console import Console
 
 from mtl_plugins.evaluation import EdgeMetric
 from mtl_plugins.evaluation.pool import WorkPool, default_workers
-from mtl_plugins.utils.parallel import end_workers
+from tests.support.programs import Program
 from tests.support.two_ranks import launch
 
 from .dense_samples import evaluate, sample
@@ -40,15 +39,16 @@ def slow(*args):
 metric = EdgeMetric(num_workers=2)
 jobs = [metric._pool.submit(slow) for _ in range(6)]
 metric._pool.wait()
-print(*sorted({job.result() for job in jobs}), flush=True)
+print('workers', *sorted({job.result() for job in jobs}), flush=True)
 time.sleep(60)
 """
 
 
-@pytest.fixture(autouse=True, scope='module')
-def _no_workers_of_others():
-    """Those of earlier tests wait for work, and are none of the metric's."""
-    end_workers()
+@pytest.fixture
+def workers_left():
+    """The processes of this test that still run; those of earlier tests are none of the metric's."""
+    before = set(multiprocessing.active_children())
+    return lambda: set(multiprocessing.active_children()) - before
 
 
 def _samples(n=6, size=(48, 64), seed=0):
@@ -90,19 +90,19 @@ def _gone(pids, seconds=15):
 
 
 @pytest.mark.parametrize('num_workers', [1, 2, 3])
-def test_results_do_not_depend_on_the_number_of_workers(num_workers):
+def test_results_do_not_depend_on_the_number_of_workers(num_workers, workers_left):
     samples = _samples()
     metric = EdgeMetric(num_workers=num_workers)
     for _ in range(2):  # and the metric can be used again
         assert evaluate(metric, samples) == evaluate(EdgeMetric(num_workers=0), samples)
-    assert not multiprocessing.active_children()
+    assert not workers_left()
 
 
-def test_spawned_workers_give_the_same():
+def test_spawned_workers_give_the_same(workers_left):
     samples = _samples(3)
     metric = EdgeMetric(num_workers=1, start_method='spawn')
     assert evaluate(metric, samples) == evaluate(EdgeMetric(num_workers=0), samples)
-    assert not multiprocessing.active_children()
+    assert not workers_left()
 
 
 def test_works_after_torch_has_used_its_threads():
@@ -194,15 +194,15 @@ def test_arguments_are_let_go():
 
 
 @pytest.mark.parametrize('num_workers', [0, 1])
-def test_errors_arrive(num_workers):
+def test_errors_arrive(num_workers, workers_left):
     pool = WorkPool(num_workers)
     with pytest.raises(ValueError, match='broken image'):
         pool.submit(_fail, 'broken image').result()
     pool.close()
-    assert not multiprocessing.active_children()
+    assert not workers_left()
 
 
-def test_a_dead_worker_costs_time_only(caplog):
+def test_a_dead_worker_costs_time_only(caplog, workers_left):
     logger = MMLogger.get_instance(f'workers-test-{id(caplog)}')
     logger.addHandler(caplog.handler)
     samples = _samples(6)
@@ -216,7 +216,7 @@ def test_a_dead_worker_costs_time_only(caplog):
     logger.removeHandler(caplog.handler)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert 'process that measures images died' in caplog.text
-    assert not multiprocessing.active_children()
+    assert not workers_left()
     caplog.clear()
     assert evaluate(metric, samples) == evaluate(EdgeMetric(num_workers=0), samples), 'the next evaluation has workers'
     assert not caplog.records
@@ -238,27 +238,18 @@ def test_dropping_the_metric_ends_its_workers():
 
 
 @pytest.mark.parametrize('end', [signal.SIGINT, signal.SIGKILL])
-def test_workers_end_with_the_program(tmp_path, end):
+def test_workers_end_with_the_program(end):
     """Ctrl-C goes to the whole group, as from a terminal; SIGKILL to the main process alone."""
-    program = subprocess.Popen(
-        [sys.executable, '-c', PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
-    try:
-        workers = [int(pid) for pid in program.stdout.readline().split()]
+    with Program('-c', PROGRAM, new_session=True) as program:
+        program.wait_for('workers')
+        workers = [int(pid) for pid in program.stdout.rpartition('workers')[2].split()]
         assert workers
         assert all(_alive(pid) for pid in workers)
-        if end == signal.SIGINT:
-            os.killpg(program.pid, end)
-        else:
-            program.send_signal(end)
-        _, errors = program.communicate(timeout=30)
+        (os.killpg if end == signal.SIGINT else os.kill)(program.pid, end)
+        assert program.wait(30) != 0
         assert _gone(workers)
-        assert program.returncode != 0
         if end == signal.SIGINT:
-            assert errors.count(b'KeyboardInterrupt') == 1, 'the workers keep silent'
-    finally:
-        program.kill()
-        program.wait()
+            assert program.stderr.count('KeyboardInterrupt') == 1, 'the workers keep silent'
 
 
 def _job(rank):

@@ -7,10 +7,8 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
-from unittest.mock import patch
 
 import torch
-from mmengine.config import Config
 
 from mtl_plugins.cli import train
 from mtl_plugins.config import load_config
@@ -99,9 +97,7 @@ def without_validation(cfg):
 
 def run(cfg):
     """Train in this process; returns the checkpoint."""
-    # For the log the Runner formats the config as Python code several times, which takes longer than the training.
-    with patch.object(Config, 'pretty_text', ''):
-        train.build_runner(cfg).train()
+    train.build_runner(cfg).train()
     return checkpoint_of(cfg)
 
 

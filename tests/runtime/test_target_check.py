@@ -7,7 +7,6 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 
 from mtl_plugins.cli import export as export_api
 from mtl_plugins.cli import infer as infer_api
@@ -57,13 +56,6 @@ default_hooks = dict(checkpoint=dict(interval=1), logger=dict(interval=1000))
 log_level = 'ERROR'
 """
 WHERE = 'dataloader.dataset.normal_axes'
-
-
-@pytest.fixture(scope='module', autouse=True)
-def quick_logs():
-    """For the log the Runner formats the config several times, which takes longer than all else here."""
-    with patch.object(Config, 'pretty_text', ''):
-        yield
 
 
 @pytest.fixture(scope='module')

@@ -16,8 +16,12 @@ import runpy
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
+import types
 from pathlib import Path
+
+from . import shortcuts
 
 ROOT = Path(__file__).parents[2]
 CONTEXT = multiprocessing.get_context('forkserver')
@@ -28,10 +32,10 @@ CONTEXT.set_forkserver_preload(
 
 
 class Program:
-    """``python WORDS``, where the words are ``-m MODULE ...`` or ``FILE ...``; a context that ends with the process.
+    """``python WORDS`` in a process of its own, which ends with the context.
 
     Args:
-        words: The command line behind ``python``.
+        words: ``-m MODULE ...``, ``-c CODE ...`` or ``FILE ...``.
         cwd: The folder that it runs in.
         env: What it sees beside the environment of the tests.
         new_session: Whether it leads a process group of its own, for signals to all of its processes.
@@ -97,12 +101,13 @@ def run(*words, timeout=240, **options) -> subprocess.CompletedProcess:
 
 
 def run_together(programs, timeout, expect=0):
-    """Wait for programs that work with each other, each of which has to end with the exit code ``expect``."""
+    """Wait for programs that work with each other; each has to end with ``expect``. Returns what they have printed."""
     with contextlib.ExitStack() as stack:
         for program in programs:
             stack.enter_context(program)
         for program in programs:
             assert program.wait(timeout) == expect, program.stdout[-2000:] + program.stderr[-4000:]
+        return [program.stdout for program in programs]
 
 
 def _be(words, folder, environment, files, new_session):
@@ -110,6 +115,7 @@ def _be(words, folder, environment, files, new_session):
     import numpy as np
     import torch
 
+    shortcuts.take()
     if new_session:
         os.setsid()
     for number, file in enumerate(files, 1):
@@ -124,6 +130,9 @@ def _be(words, folder, environment, files, new_session):
         if words[0] == '-m':
             sys.argv = words[1:]
             runpy.run_module(words[1], run_name='__main__', alter_sys=True)
+        elif words[0] == '-c':
+            sys.argv, sys.modules['__main__'] = ['-c', *words[2:]], types.ModuleType('__main__')
+            exec(textwrap.dedent(words[1]), vars(sys.modules['__main__']))
         else:
             sys.argv = words
             sys.path.insert(0, str(Path(words[0]).parent))

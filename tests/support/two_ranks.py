@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from . import shortcuts
 from .programs import CONTEXT, Program, run_together
 
 
@@ -28,6 +29,7 @@ def _work(rank: int, job: Callable[..., Any], folder: Path, arguments: tuple, en
     os.environ.clear()
     os.environ.update(environment, LOCAL_RANK=str(rank))
     warnings.simplefilter('ignore')
+    shortcuts.take()
     torch.set_num_threads(1)
     dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
     torch.save(job(rank, *arguments), folder / f'rank{rank}.pt')

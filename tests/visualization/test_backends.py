@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -12,26 +10,25 @@ from mmengine.visualization import Visualizer
 
 from mtl_plugins.config.log_services import SERVICES, log_to
 from mtl_plugins.visualization.backends import metric_name, picture_services
-from tests.support.tiny import ROOMS, ROOT, options
+from tests.support.programs import run
+from tests.support.tiny import ROOMS, options
 
 SCALARS = {'semseg.loss', 'semseg/mIoU', 'depth/RMSE', 'lr'}
 PICTURES = {'affinity', 'groups', 'panel_000000'}
 
 
-@pytest.fixture(scope='module')
-def train(tmp_path_factory):
+@pytest.fixture
+def train(tmp_path_factory, monkeypatch):
     """Train four iterations with ``--log-to``, in a process of its own and a new folder, which is returned."""
 
     def start(service):
         pytest.importorskip(service, reason=f'pip install -e ".[{service}]"')
         folder = tmp_path_factory.mktemp(service)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(('WANDB', 'MLFLOW'))}
-        environment |= {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'WANDB_MODE': 'offline'}
-        environment |= {'MTL_PLUGINS_CACHE': str(folder.parent / 'cache')}
+        for name in [name for name in os.environ if name.startswith(('WANDB', 'MLFLOW'))]:
+            monkeypatch.delenv(name)
         often = ('default_hooks.logger.interval=1', 'custom_hooks.7.interval=1')
-        command = [sys.executable, '-m', 'mtl_plugins', 'train', ROOMS, '--work-dir', str(folder / 'run')]
-        command += ['--log-to', service, *options(4, *often)]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+        command = ['-m', 'mtl_plugins', 'train', ROOMS, '--work-dir', folder / 'run', '--log-to', service]
+        done = run(*command, *options(4, *often), cwd=folder, env={'WANDB_MODE': 'offline'})
         assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
         assert 'Could not log' not in done.stdout
         return folder
@@ -77,8 +74,7 @@ def test_mlflow(train):
         files = [entry.path for entry in client.list_artifacts(run.info.run_id)]
         print(json.dumps([run.info.run_name, run.info.status, list(run.data.metrics), steps, files]))
     """
-    code = '\n'.join(line.strip() for line in code.splitlines())
-    done = subprocess.run([sys.executable, '-c', code], cwd=folder, capture_output=True, text=True, timeout=120)
+    done = run('-c', code, cwd=folder)
     assert done.returncode == 0, done.stderr
     name, status, metrics, steps, files = json.loads(done.stdout.splitlines()[-1])
     assert (name, status, sorted(steps)) == ('run', 'FINISHED', [1, 2, 3, 4])

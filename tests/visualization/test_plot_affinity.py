@@ -1,12 +1,12 @@
 import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.support.programs import run
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'analysis' / 'plot_affinity.py'
 TASKS = ['semseg', 'depth', 'normals']
@@ -20,8 +20,7 @@ def _main(*arguments):
 
 
 def _run(*arguments):
-    command = [sys.executable, str(TOOL), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return run(TOOL, *arguments)
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 import os
 import pickle
-import subprocess
-import sys
-import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +10,7 @@ import pytest
 
 from mtl_plugins.datasets.cache import CACHE_ENV, CacheError
 from mtl_plugins.datasets.files import DerivedCache
+from tests.support.programs import Program, run_together
 
 
 @pytest.fixture
@@ -161,10 +159,7 @@ SCRIPT = """
 
 def test_two_processes_share_the_work(tmp_path, root):
     log = tmp_path / 'log'
-    command = [sys.executable, '-c', textwrap.dedent(SCRIPT), str(root), str(tmp_path / 'cache'), str(log)]
-    env = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    processes = [subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) for _ in range(2)]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    run_together([Program('-c', SCRIPT, root, tmp_path / 'cache', log) for _ in range(2)], timeout=120)
     assert sorted(log.read_text().split()) == sorted(f'{number}.json' for number in range(8)), 'each built once'
     assert not list((tmp_path / 'cache').rglob('*.tmp'))
 

@@ -1,8 +1,6 @@
 import json
 import pickle
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -20,6 +18,7 @@ from mtl_plugins.datasets.pascal_context import classes, layout
 from mtl_plugins.datasets.pascal_context.decoding import label_borders, label_edges
 from mtl_plugins.datasets.pascal_context.parts import PartObject, read_objects
 from mtl_plugins.registry import DATASETS
+from tests.support.programs import Program, run_together
 
 from .conftest import COUNTS, SIZE
 
@@ -387,11 +386,8 @@ print('RESULT', [(dataset[i]['sample_id'], int(dataset[i]['gt_human_parts'].sum(
 
 def test_two_processes_build_the_derived_data_at_once(copy, tmp_path, build):
     shutil.rmtree(copy / 'ImageSets/Parts')
-    command = [sys.executable, '-c', SCRIPT, str(copy), str(tmp_path / 'shared')]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    outputs = [process.communicate(timeout=120) for process in running]
-    assert [process.returncode for process in running] == [0, 0], outputs
-    results = [next(line for line in out.splitlines() if line.startswith('RESULT')) for out, _ in outputs]
+    outputs = run_together([Program('-c', SCRIPT, copy, tmp_path / 'shared') for _ in range(2)], timeout=120)
+    results = [next(line for line in output.splitlines() if line.startswith('RESULT')) for output in outputs]
     dataset = build(copy, tasks=['human_parts'])
     sums = [int(dataset[index]['gt_human_parts'].sum()) for index in range(len(dataset))]
     assert results == [f'RESULT {list(zip(ids_of(dataset), sums))}'] * 2
