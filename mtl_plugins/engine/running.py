@@ -6,6 +6,7 @@ import math
 import sys
 
 from mmengine.dist import get_world_size
+from mmengine.optim import OptimWrapper
 from mmengine.runner import FlexibleRunner, Runner
 
 from mtl_plugins.errors import UserError
@@ -27,19 +28,27 @@ def runner_around() -> Runner | FlexibleRunner | None:
     return None
 
 
-def prepare_weighting(weighting: Weighting | None, runner: Runner | FlexibleRunner, counts: int) -> None:
-    """Tell a weighting how many steps an epoch takes: ceil(images / (batch size * processes)) over ``counts``.
+def weightings_of(wrapper: OptimWrapper) -> list[Weighting]:
+    """The loss weightings of all strategies of an optimizer wrapper; none for a wrapper of MMEngine."""
+    found = [getattr(strategy, 'weighting', None) for strategy in getattr(wrapper, 'strategies', ())]
+    return [weighting for weighting in found if weighting is not None]
+
+
+def prepare_weightings(wrapper: OptimWrapper, runner: Runner | FlexibleRunner) -> None:
+    """Tell the weightings how many steps an epoch takes: ceil(images / (batch size * processes)) over accumulation.
 
     Args:
-        weighting: The weighting, or None.
+        wrapper: The optimizer wrapper.
         runner: The Runner whose training begins.
-        counts: Batches per optimizer step.
 
     Raises:
         ValueError: If the weighting waits for metrics that nobody brings, so that its weights would stay equal.
     """
-    if weighting is None:
-        return
+    for weighting in weightings_of(wrapper):
+        _prepare(weighting, runner, getattr(wrapper, '_accumulative_counts', 1))
+
+
+def _prepare(weighting: Weighting, runner: Runner | FlexibleRunner, counts: int) -> None:
     if weighting.needs_kpis and not any(getattr(h, 'brings_kpis', False) for h in runner.hooks):
         raise UserError(
             f"{type(weighting).__name__} with kpi='metric' follows metrics, but nobody brings them: add "

@@ -18,6 +18,7 @@ ROWS = {row.key: row for row in list_methods()}
 QUICK = {
     'stgu': dict(warmup_iters=2, regroup_interval=2, probe_interval=1),
     'stgu_released': dict(warmup_iters=2),
+    'phases': dict(every=4, total=8),
     'stch': dict(weighting=dict(type='STCH', warmup=1)),
 }
 """Settings under which a few steps show all that a method does."""
@@ -60,14 +61,20 @@ def train(model, wrapper, numbers, **batch):
 
 def record_gradients(wrapper):
     """Keep the gradient that reaches the optimizer: one list of tensors per step."""
-    seen, step = [], wrapper.step
+    seen = []
 
-    def spy(**kwargs):
-        scale = wrapper.precision.loss_scale
-        seen.append([None if p.grad is None else p.grad / scale for p in wrapper._trainable()])
-        return step(**kwargs)
+    def spy(strategy):
+        step = strategy.step
 
-    wrapper.step = spy
+        def watched(**kwargs):
+            scale = wrapper.precision.loss_scale
+            seen.append([None if p.grad is None else p.grad / scale for p in wrapper._trainable()])
+            return step(**kwargs)
+
+        strategy.step = watched
+
+    for strategy in wrapper.strategies:
+        spy(strategy)
     return seen
 
 

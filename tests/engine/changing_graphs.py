@@ -97,9 +97,9 @@ def run(key, scenario, wrap=None, batches=None, **kwargs):
     trained = model if wrap is None else wrap(model)
     wrapper = build(key, model, lr=LR, **kwargs)
     groups, seen = [], []
-    if hasattr(wrapper, '_step_group'):
-        step = wrapper._step_group
-        wrapper._step_group = lambda batch, group: (groups[-1].append(list(group)), step(batch, group))[1]
+    for strategy in wrapper.strategies:
+        if hasattr(strategy, '_step_group'):
+            record(strategy, groups)
     for number in range(STEPS):
         prepare(model, scenario, number)
         seen.append(snapshot(model))
@@ -108,6 +108,12 @@ def run(key, scenario, wrap=None, batches=None, **kwargs):
             trained.train_step(batch, wrapper)
     assert wrapper.guard.total == {}
     return dict(weights=[*seen, snapshot(model)], groups=groups, zero_rows=dict(wrapper.zero_rows))
+
+
+def record(strategy, groups):
+    """Write down each group that STGU steps."""
+    step = strategy._step_group
+    strategy._step_group = lambda batch, group: (groups[-1].append(list(group)), step(batch, group))[1]
 
 
 def snapshot(model):
@@ -141,8 +147,8 @@ class FromScratch:
         self.put(weights)
         self.batches = batches
         self.trainable = {name: p for name, p in self.names.items() if p.requires_grad}
-        if hasattr(self.method, 'grouper'):
-            return self._stgu(groups)
+        if ROWS[self.key].kind == 'task groups':
+            return self._stgu(groups or [range(len(self.tasks))])
         losses, gradients = self.differentiate()
         self.present = list(losses)
         for task, per_task in gradients.items():

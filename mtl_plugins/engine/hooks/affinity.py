@@ -14,7 +14,7 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.runtime.hooks.outputs import append_line, going_on_without
 
-from ..optim_wrappers import SelectiveTaskGroupOptimWrapper
+from ..optim_wrappers.selective import SelectiveTaskGroupOptimWrapper, group_strategy
 
 
 @HOOKS.register_module()
@@ -45,12 +45,14 @@ class AffinityHook(Hook):
         if interval < 1:
             raise UserError(f'AffinityHook.interval must be >= 1, but got {interval}')
         self.interval = interval
+        self._strategy: SelectiveTaskGroupOptimWrapper | None = None
         self._log: Path | None = None
         self._entries: list[dict[str, Any]] = []
 
     def before_train(self, runner: Any) -> None:
         """Open the log; after a resume, with the entries up to the checkpoint."""
-        if not is_main_process() or not isinstance(runner.optim_wrapper, SelectiveTaskGroupOptimWrapper):
+        self._strategy = group_strategy(runner.optim_wrapper)
+        if not is_main_process() or self._strategy is None:
             return
         self._entries = self._earlier_entries(runner) if runner.iter > 0 else []
         self._log = Path(runner.log_dir) / 'affinity.jsonl'
@@ -64,7 +66,7 @@ class AffinityHook(Hook):
         """Write an entry if it is due."""
         if self._log is None or not self.every_n_train_iters(runner, self.interval):
             return
-        wrapper = runner.optim_wrapper
+        wrapper = self._strategy
         if wrapper.affinity is None:
             return
         matrix = wrapper.affinity.matrix.tolist()

@@ -9,7 +9,8 @@ from mmengine.model import is_model_wrapper
 
 from mtl_plugins.registry import HOOKS
 
-from ..optim_wrappers import SelectiveTaskGroupOptimWrapper, StepOptimWrapper
+from ..optim_wrappers import StepOptimWrapper
+from ..optim_wrappers.selective import group_strategy
 
 
 @HOOKS.register_module()
@@ -95,10 +96,11 @@ def cost_line(wrapper: StepOptimWrapper) -> str:
         f"method '{wrapper.method_name}' on {len(tasks) if tasks else '?'} tasks: {cost.forwards} forward, "
         f'{cost.backwards} backward{probes} per batch, about {cost.relative:.2g} x GD'
     )
-    if isinstance(wrapper, SelectiveTaskGroupOptimWrapper) and wrapper.grouper.follows_affinity:
-        turns = f', {wrapper.groups_per_batch} of them per batch' if wrapper.groups_per_batch else ''
-        since = f'M follows the affinity after {wrapper.warmup_iters} batches'
-        line += f' (M = {len(wrapper.groups)} groups now{turns}; {since})'
+    groups = group_strategy(wrapper)
+    if groups is not None and groups.grouper.follows_affinity:
+        turns = f', {groups.groups_per_batch} of them per batch' if groups.groups_per_batch else ''
+        since = f'M follows the affinity after {groups.warmup_iters} batches'
+        line += f' (M = {len(groups.groups)} groups now{turns}; {since})'
     if wrapper._accumulative_counts > 1:
         line += f'; per micro-batch, of {wrapper._accumulative_counts}, plus one forward without graph per measurement'
     return line

@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 
 from mtl_plugins.registry import HOOKS
 
-from ..running import prepare_weighting
+from ..running import prepare_weightings
 
 
 @HOOKS.register_module()
@@ -29,5 +29,4 @@ class EpochLengthHook(Hook):
         Raises:
             ValueError: If the weighting waits for metrics that nobody brings.
         """
-        wrapper = runner.optim_wrapper
-        prepare_weighting(getattr(wrapper, 'weighting', None), runner, getattr(wrapper, '_accumulative_counts', 1))
+        prepare_weightings(runner.optim_wrapper, runner)

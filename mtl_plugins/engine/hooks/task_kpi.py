@@ -11,6 +11,8 @@ from mmengine.hooks import Hook
 from mtl_plugins.errors import UserError, UserKeyError, refusing
 from mtl_plugins.registry import HOOKS
 
+from ..running import weightings_of
+
 
 @HOOKS.register_module()
 class TaskKPIHook(Hook):
@@ -39,12 +41,13 @@ class TaskKPIHook(Hook):
         Raises:
             KeyError: If a metric is missing.
         """
-        weighting = getattr(runner.optim_wrapper, 'weighting', None)
-        if weighting is None or not getattr(weighting, 'needs_kpis', False):
+        waiting = [weighting for weighting in weightings_of(runner.optim_wrapper) if weighting.needs_kpis]
+        if not waiting:
             return
         missing = [name for name in self.kpis.values() if name not in (metrics or {})]
         if missing:
             raise UserKeyError(f'TaskKPIHook: no metric {missing}; there are {sorted(metrics or {})}')
         values = {task: float(metrics[name]) / 100 for task, name in self.kpis.items()}
         with refusing('TaskKPIHook'):
-            weighting.update_kpis({task: value for task, value in values.items() if math.isfinite(value)})
+            for weighting in waiting:
+                weighting.update_kpis({task: value for task, value in values.items() if math.isfinite(value)})

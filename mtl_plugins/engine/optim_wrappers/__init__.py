@@ -5,6 +5,7 @@ from .aggregation import GradientAggregationOptimWrapper
 from .base import StepOptimWrapper
 from .released import ReleasedTaskGroupOptimWrapper
 from .samo import SAMOOptimWrapper
+from .scheduled import PhasesOptimWrapper, ScheduledOptimWrapper, SwitchOptimWrapper
 from .selective import SelectiveTaskGroupOptimWrapper
 from .sharpness import SharpnessAwareOptimWrapper
 from .weighted_sum import MultiTaskOptimWrapper
@@ -13,9 +14,12 @@ __all__ = [
     'AdaTaskOptimWrapper',
     'GradientAggregationOptimWrapper',
     'MultiTaskOptimWrapper',
+    'PhasesOptimWrapper',
     'ReleasedTaskGroupOptimWrapper',
     'SAMOOptimWrapper',
+    'ScheduledOptimWrapper',
     'SelectiveTaskGroupOptimWrapper',
     'SharpnessAwareOptimWrapper',
     'StepOptimWrapper',
+    'SwitchOptimWrapper',
 ]

@@ -20,7 +20,7 @@ from mtl_plugins.methods.naming import RefusedValueError
 from mtl_plugins.methods.weighting import Weighting
 
 from ..one_task import one_task_note
-from ..running import prepare_weighting, runner_around
+from ..running import prepare_weightings, runner_around
 from ..step.batch import Closure, Measurement, StepBatch
 from ..step.batch_norm import check_policy
 from ..step.capture import ForwardCapture
@@ -120,6 +120,11 @@ class StepOptimWrapper(Priced, SavedState):
         return self.losses.tasks
 
     @property
+    def strategies(self) -> tuple[StepOptimWrapper, ...]:
+        """Those that take the steps: this one, or those that a schedule chooses from."""
+        return (self,)
+
+    @property
     def at_step_boundary(self) -> bool:
         """Whether no micro-batch waits for its optimizer step, so that a checkpoint loses nothing."""
         return not self._pending
@@ -139,13 +144,13 @@ class StepOptimWrapper(Priced, SavedState):
         core = bare_model(model)
         runner = runner_around()
         if runner is not None:
-            prepare_weighting(getattr(self, 'weighting', None), runner, self._accumulative_counts)
+            prepare_weightings(self, runner)
         if self.task_names is None and getattr(core, 'tasks', None):
             self._settle_tasks(tuple(core.tasks))
         self.policy = ForwardPolicy(
             core, self.losses, self.precision, ParameterTable(core), self.bn_stats, self.same_noise
         )
-        if self.maps_parameters:
+        if any(strategy.maps_parameters for strategy in self.strategies):
             refuse_complex(self._trainable())
         self._attached = model
 

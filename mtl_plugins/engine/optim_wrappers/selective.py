@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import torch
+from mmengine.optim import OptimWrapper
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -299,3 +300,13 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         self.weighting.load_state_dict(state['weighting'])
         self._heads.load_state_dict(state.get('parameters', {}))
         self._order = None
+
+
+def group_strategy(wrapper: OptimWrapper) -> SelectiveTaskGroupOptimWrapper | None:
+    """The strategy of an optimizer wrapper that steps groups of tasks, best by affinity; None if it has none.
+
+    Args:
+        wrapper: Of ours, or of MMEngine.
+    """
+    found = [s for s in getattr(wrapper, 'strategies', ()) if isinstance(s, SelectiveTaskGroupOptimWrapper)]
+    return max(found, key=lambda strategy: strategy.grouper.follows_affinity, default=None)

@@ -32,8 +32,11 @@ def wrapper_settings(wrapper: Any) -> dict[str, Any]:
     )
     if getattr(precision, 'uses_scaler', False):
         settings.update(growth_interval=precision.growth_interval, init_scale=precision.init_scale)
-    if hasattr(wrapper, 'grouper'):  # the name of the method says nothing of its parts
-        settings.update({f'{part}.type': type(getattr(wrapper, part)).__name__ for part in PARTS})
+    strategies = getattr(wrapper, 'strategies', (wrapper,))
+    for number, strategy in enumerate(strategies, start=1):
+        place = f'strategy {number}.' if len(strategies) > 1 else ''
+        if hasattr(strategy, 'grouper'):  # the name of the method says nothing of its parts
+            settings.update({f'{place}{part}.type': type(getattr(strategy, part)).__name__ for part in PARTS})
     initial = getattr(getattr(wrapper, 'weighting', None), 'initial', None)
     if initial is not None:
         settings['weighting.initial'] = initial
@@ -78,7 +81,7 @@ def impossible(state: Mapping[str, Any], wrapper: Any) -> list[str]:
         wrapper: The wrapper of this run.
     """
     saved, now = settings_in_state(state), wrapper_settings(wrapper)
-    names = ['optimizer', *(f'{part}.type' for part in PARTS)]
+    names = ['optimizer', *(name for name in now if name.endswith('.type'))]
     found = [
         _difference(_NAMES.get(name, name), saved[name], now[name])
         for name in names

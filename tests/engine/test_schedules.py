@@ -1,0 +1,169 @@
+"""One strategy after the other, and single tasks before joint steps."""
+
+import copy
+
+import pytest
+import torch
+
+from mtl_plugins.engine.optim_wrappers import PhasesOptimWrapper, SwitchOptimWrapper
+from mtl_plugins.engine.optim_wrappers.selective import group_strategy
+from mtl_plugins.errors import UserError
+from mtl_plugins.methods.weighting import RLW
+
+from .all_methods import build
+from .toy import TASKS, flat, make_model, toy_batch
+
+STGU = dict(type='SelectiveTaskGroupOptimWrapper', warmup_iters=1, regroup_interval=1, probe_interval=1)
+GD = dict(type='mtl_plugins.MultiTaskOptimWrapper')
+PCGRAD = dict(type='GradientAggregationOptimWrapper', aggregator=dict(type='PCGrad'))
+MOCO = dict(type='GradientAggregationOptimWrapper', aggregator=dict(type='MoCo'))
+
+
+def adam(model, **kwargs):
+    return torch.optim.Adam(model.parameters(), lr=1e-2, weight_decay=1e-2, **kwargs)
+
+
+def switch(model, strategies=(STGU, MOCO, GD), at=(3, 6), **kwargs):
+    return SwitchOptimWrapper(adam(model), strategies, at, **{'seed': 0, **kwargs})
+
+
+def train(model, wrapper, numbers):
+    for number in numbers:
+        torch.manual_seed(number)
+        model.train_step(toy_batch(number), wrapper)
+
+
+def test_each_part_of_a_switched_run_is_the_strategy_by_itself():
+    """Over one optimizer, whose moments go on; dropout and BatchNorm are drawn and kept as the strategy wants it."""
+    ours, apart = make_model(dropout=0.3, batch_norm=True), make_model(dropout=0.3, batch_norm=True)
+    train(ours, switch(ours), range(9))
+    optimizer = adam(apart)
+    for number, cfg in enumerate((STGU, MOCO, GD)):
+        wrapper = build(cfg, apart, optimizer=None, seed=1 + number)
+        wrapper.optimizer = optimizer
+        train(apart, wrapper, range(3 * number, 3 * number + 3))
+    assert torch.equal(flat(ours), flat(apart))
+    assert all(torch.equal(a, b) for a, b in zip(ours.buffers(), apart.buffers()))
+
+
+@pytest.mark.parametrize('stop', [2, 5, 7])
+def test_a_switched_run_resumes_bit_by_bit(stop):
+    whole = make_model(dropout=0.3)
+    wrapper = switch(whole)
+    train(whole, wrapper, range(stop))
+    saved = copy.deepcopy(dict(model=whole.state_dict(), optimizer=wrapper.state_dict()))
+    train(whole, wrapper, range(stop, 9))
+    other = make_model(seed=1, dropout=0.3)
+    other.load_state_dict(saved['model'])
+    resumed = switch(other, seed=5)
+    resumed.load_state_dict(saved['optimizer'])
+    train(other, resumed, range(stop, 9))
+    assert torch.equal(flat(whole), flat(other))
+
+
+def test_switching_counts_batches_and_begins_with_a_step():
+    model = make_model()
+    wrapper = switch(model, (STGU, GD), 3, accumulative_counts=2)
+    seen = []
+    for number in range(8):
+        train(model, wrapper, [number])
+        seen.append(wrapper._last)
+    assert seen == [0, 0, 0, 0, 1, 1, 1, 1]  # batch 3 belongs to a step that began before
+
+
+def test_a_strategy_that_leaves_zeros_behind_moves_nothing_after_the_switch():
+    """The released program steps idle heads by momentum; afterwards an absent task's head stands still."""
+    model = make_model()
+    wrapper = switch(model, (dict(type='ReleasedTaskGroupOptimWrapper', warmup_iters=9), GD), 2)
+    train(model, wrapper, range(2))
+    before = flat(model.heads['b'])
+    model.train_step(toy_batch(2, tasks=('a', 'c')), wrapper)
+    assert torch.equal(before, flat(model.heads['b']))
+
+
+@pytest.mark.parametrize('joint', [None, PCGRAD, STGU])
+def test_the_share_of_single_steps_falls_to_nothing(joint):
+    model = make_model()
+    wrapper = PhasesOptimWrapper(adam(model), joint, total=200, seed=0)
+    seen = [wrapper._choose(iteration) for _ in range(5) for iteration in range(200)]
+    parts = 1 - torch.tensor(seen).view(5, 4, 50).float().mean((0, 2))
+    assert parts.tolist() == pytest.approx([0.875, 0.625, 0.375, 0.125], abs=0.07)
+    assert seen[0] == 0
+    train(model, wrapper, range(3))
+
+
+def test_phases_in_units_of_an_epoch_resume():
+    def run(numbers, state=None, model=None):
+        wrapper = PhasesOptimWrapper(adam(model), dict(GD, weighting=dict(type='RLW')), every=4, total=24, seed=2)
+        if state is not None:
+            wrapper.load_state_dict(state)
+        chosen = []
+        for number in numbers:
+            train(model, wrapper, [number])
+            chosen.append(wrapper._last)
+        return wrapper, chosen
+
+    whole, other = make_model(), make_model(seed=1)
+    first, chosen = run(range(10), model=whole)
+    state = copy.deepcopy(first.state_dict())
+    other.load_state_dict(whole.state_dict())
+    for number in range(10, 24):
+        train(whole, first, [number])
+        chosen.append(first._last)
+    _, again = run(range(10, 24), state, other)
+    assert again == chosen[10:]
+    assert torch.equal(flat(whole), flat(other))
+    assert all(len(set(chosen[start : start + 4])) == 1 for start in range(0, 24, 4))
+    assert set(chosen) == {0, 1}
+    assert isinstance(first.weighting, RLW)
+
+
+def test_what_hooks_look_for_is_found_behind_a_schedule():
+    model = make_model()
+    assert group_strategy(switch(model)) is not None
+    assert group_strategy(switch(model, (GD, PCGRAD), 3)) is None
+    assert group_strategy(PhasesOptimWrapper(adam(model), STGU, total=3)).grouper.follows_affinity
+
+
+def test_what_cannot_be_is_refused():
+    model = make_model()
+    nested, wrong = dict(type='SwitchOptimWrapper', strategies=[GD], at=[]), dict(GD, precision='bf16')
+    cases = [
+        (
+            lambda: switch(model, (STGU, GD), (3, 6)),
+            'at must name an iteration for each strategy but the .* 1, but',
+        ),
+        (lambda: switch(model, (STGU, GD), 0), 'at must be iterations from 1 on that rise, but got 0'),
+        (lambda: switch(model, at=(6, 3)), 'at must be iterations from 1 on that rise'),
+        (
+            lambda: switch(model, (STGU, wrong), 3),
+            r'strategy 2: precision is set for all .* as optim_wrapper.prec',
+        ),
+        (lambda: switch(model, (STGU, dict(type='GD')), 3), "strategy 2: there is no optim_wrapper 'GD'"),
+        (lambda: switch(model, (STGU, nested), 3), 'strategy 2 must be .* that is no schedule itself'),
+        (lambda: switch(model, (STGU, dict(GD, passses=2)), 3), 'strategy 2=dict.*passses'),
+        (lambda: PhasesOptimWrapper(adam(model), every=0), 'every must be an integer >= 1, but got 0'),
+        (lambda: train(model, PhasesOptimWrapper(adam(model)), [0]), 'set optim_wrapper.total to the number of iterat'),
+        (lambda: switch(model).initialize_count_status(model, 0, 6), 'training ends after 6 iterations, so that strat'),
+    ]
+    for case, message in cases:
+        with pytest.raises(UserError, match=message):
+            case()
+    gradnorm = dict(GD, weighting=dict(type='GradNorm'))
+    with pytest.raises(ValueError, match='use accumulative_counts=1'):
+        switch(model, (STGU, gradnorm), 3, accumulative_counts=2)
+
+
+def test_a_checkpoint_of_other_strategies_is_refused():
+    model = make_model()
+    wrapper = switch(model, (STGU, GD), 3)
+    train(model, wrapper, range(2))
+    assert wrapper.method_name == 'switch(stgu, gd)'
+    state = wrapper.state_dict()
+    with pytest.raises(ValueError, match=r"method 'switch\(stgu, gd\)', this run uses 'switch\(gd, pcgrad\)'"):
+        switch(model, (GD, PCGRAD), 3).load_state_dict(copy.deepcopy(state))
+    other = dict(STGU, grouper=dict(type='PositiveAffinity'))
+    with pytest.raises(ValueError, match=r'strategy 1.grouper.type: AffinityPropagation in the checkpoint'):
+        switch(model, (other, GD), 3).load_state_dict(copy.deepcopy(state))
+    assert PhasesOptimWrapper(adam(model), STGU).method_name == 'phases(stgu)'
+    assert list(TASKS) == list(wrapper.strategies[0].task_names)
