@@ -7,10 +7,10 @@ import torch
 
 from mtl_plugins.engine import ReleasedTaskGroupOptimWrapper, SelectiveTaskGroupOptimWrapper
 from mtl_plugins.engine.step import reduction
+from tests.support.runs import differences
+from tests.support.thread_ranks import Ranks
 
 from .changing_graphs import LR, SCENARIOS, STEPS, FromScratch, make, micro, prepare, run
-from .runs import differences
-from .thread_ranks import Ranks
 from .toy import TASKS, flat, make_model, toy_batch
 
 TURNS = dict(idle_heads='step', groups_per_batch=1, probe_interval=2)
