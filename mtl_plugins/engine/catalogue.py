@@ -166,6 +166,7 @@ _CATALOGUE = {
         MethodRow('ada_task', 'optimizer', 'AdaTaskOptimWrapper', ()),
         MethodRow('stgu', 'task groups', 'SelectiveTaskGroupOptimWrapper', ('ProximalAffinity', 'AffinityPropagation')),
         MethodRow('stgu_released', 'task groups', 'ReleasedTaskGroupOptimWrapper', ('ReleasedAffinity', 'Released')),
+        MethodRow('son_goku', 'task groups', 'SonGokuOptimWrapper', ('GradientCosine', 'GraphColouring')),
         MethodRow('phases', 'task groups', 'PhasesOptimWrapper', ()),
     )
 }

@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.registry import Registry
 
 from mtl_plugins.errors import UserKeyError, UserTypeError, refusing
-from mtl_plugins.methods import affinity, aggregation, grouping, weighting
+from mtl_plugins.methods import GradientCosine, affinity, aggregation, grouping, weighting
 from mtl_plugins.methods.naming import near_names
 from mtl_plugins.registry import AFFINITIES, AGGREGATORS, GROUPERS, WEIGHTINGS
 
@@ -25,6 +25,7 @@ _register(AGGREGATORS, aggregation)
 _register(GROUPERS, grouping)
 AFFINITIES.register_module(module=affinity.ProximalAffinity)
 AFFINITIES.register_module(module=affinity.ReleasedAffinity)
+AFFINITIES.register_module(module=GradientCosine)
 
 
 def build_part(registry: Registry, cfg: Mapping[str, Any], argument: str, **defaults: Any) -> Any:

@@ -12,6 +12,7 @@ from . import aggregation, grouping, weighting
 from .affinity import ProximalAffinity, ReleasedAffinity
 from .aggregation import *  # noqa: F403
 from .facts import MethodFacts
+from .gradient_cosine import GradientCosine
 from .grouping import *  # noqa: F403
 from .similarity import normalised_similarity, released_similarity
 from .weighting import *  # noqa: F403
@@ -20,6 +21,7 @@ __all__ = [
     *aggregation.__all__,
     *grouping.__all__,
     *weighting.__all__,
+    'GradientCosine',
     'MethodFacts',
     'ProximalAffinity',
     'ReleasedAffinity',

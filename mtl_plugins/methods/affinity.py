@@ -53,6 +53,8 @@ class ProximalAffinity:
                 [ 0.0000,  0.0000]], dtype=torch.float64)
     """
 
+    needs_gradients = False
+
     def __init__(
         self, num_tasks: int, decay: float = 1e-3, credit: str = 'stepped', skip_negative_self: bool = False
     ) -> None:

@@ -19,6 +19,7 @@ QUICK = {
     'stgu': dict(warmup_iters=2, regroup_interval=2, probe_interval=1),
     'stgu_released': dict(warmup_iters=2),
     'phases': dict(every=4, total=8),
+    'son_goku': dict(regroup_interval=2, grouper=dict(type='GraphColouring', tau_end=0.01, wait=1, anneal=1)),
     'stch': dict(weighting=dict(type='STCH', warmup=1)),
 }
 """Settings under which a few steps show all that a method does."""

@@ -18,7 +18,7 @@ WEIGHTED = [key for key, row in ROWS.items() if row.kind == 'loss weighting']
 AGGREGATED = [key for key, row in ROWS.items() if row.kind == 'gradient aggregation']
 PAIR = ('a', 'c')
 # They draw once per task, present or not: the same method, but other numbers.
-DRAWS_PER_TASK = {'rlw', 'stgu', 'stgu_released', 'phases'}
+DRAWS_PER_TASK = {'rlw', 'stgu', 'stgu_released', 'phases', 'son_goku'}
 # A quotient by numbers of the size of the rounding, or differences of nearly equal losses, amplify a 16-bit forward.
 ROUGH = {'samo', 'ada_task'}
 

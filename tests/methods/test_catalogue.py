@@ -10,7 +10,7 @@ from mtl_plugins.methods import StepCost, format_catalogue, get_method, list_met
 KEYS = (
     'gd uw dwa dtp rlw gls imtl_l slaw famo stch bmtl gradnorm emtl mgda pcgrad gradvac graddrop cagrad imtl_g imtl '
     'nash_mtl aligned_mtl fairgrad conicgrad ngdiff upgrad dualproj db_mtl excess_mtl con_fig moco sdmgrad f_mtl samo '
-    'ada_task stgu stgu_released phases'
+    'ada_task stgu stgu_released son_goku phases'
 )
 UNVERIFIED = {'bmtl', 'emtl', 'conicgrad', 'ngdiff'}
 

@@ -8,6 +8,7 @@ from mtl_plugins.methods import (
     AffinityPropagation,
     AllTasks,
     Fixed,
+    GraphColouring,
     Grouper,
     Heterogeneous,
     PositiveAffinity,
@@ -19,7 +20,7 @@ from mtl_plugins.methods import (
 
 CLUSTERERS = [PositiveAffinity, AffinityPropagation]
 BY_SIMILARITY = [*CLUSTERERS, Heterogeneous]
-GROUPERS = [*BY_SIMILARITY, Released, Random, Singletons, AllTasks]
+GROUPERS = [*BY_SIMILARITY, GraphColouring, Released, Random, Singletons, AllTasks]
 
 
 def seeded(seed=0):
@@ -72,7 +73,7 @@ def test_positive_affinity_gives_a_partition_on_two_thousand_maps():
         assert_partition(grouper(random_map(seed, num_tasks), generator), num_tasks)
 
 
-@pytest.mark.parametrize('grouper_type', [AffinityPropagation, Heterogeneous, Released, Random, Singletons, AllTasks])
+@pytest.mark.parametrize('grouper_type', [*GROUPERS[1:]])
 @pytest.mark.parametrize('max_groups', [None, 1, 3])
 def test_every_grouper_gives_a_partition_on_any_map(grouper_type, max_groups):
     grouper, generator = grouper_type(max_groups=max_groups), seeded()
@@ -406,3 +407,34 @@ def test_heterogeneous_takes_one_number_of_groups():
         Heterogeneous(num_groups=0)
     with pytest.raises(ValueError, match='Heterogeneous: give num_groups or max_groups'):
         Heterogeneous(num_groups=2, max_groups=2)
+
+
+def test_graph_colouring_is_welsh_and_powell_written_out():
+    """No foes share a group; the first colour that is free, the tasks with most conflicts first."""
+    for seed in range(300):
+        num_tasks = 1 + seed % 9
+        noise = torch.randn(num_tasks, num_tasks, generator=seeded(seed), dtype=torch.float64)
+        affinity = (noise + noise.T) / 4
+        tau = 0.1 + (seed % 7) / 10
+        groups = GraphColouring(tau_start=tau, tau_end=tau)(affinity, seeded(seed))
+        foes = [{j for j in range(num_tasks) if j != i and -affinity[i, j] > tau} for i in range(num_tasks)]
+        rows = [sorted(row) for row in affinity.tolist()]
+        taken = {}
+        for task in sorted(range(num_tasks), key=lambda t: (-len(foes[t]), rows[t])):
+            taken[task] = next(c for c in range(num_tasks) if all(taken.get(foe) != c for foe in foes[task]))
+        assert as_sets(groups) == {frozenset(t for t in taken if taken[t] == c) for c in taken.values()}
+        assert len(groups) <= 1 + max(map(len, foes))
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        (dict(tau_start=0.0), 'tau_start must be above 0'),
+        (dict(tau_end=float('nan')), 'tau_end must be above 0'),
+        (dict(wait=-1), 'wait must not be'),
+        (dict(anneal=-1), 'anneal must not be'),
+    ],
+)
+def test_graph_colouring_refuses(option, message):
+    with pytest.raises(ValueError, match=f'GraphColouring: {message}'):
+        GraphColouring(**option)

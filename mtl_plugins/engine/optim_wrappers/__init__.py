@@ -8,6 +8,7 @@ from .samo import SAMOOptimWrapper
 from .scheduled import PhasesOptimWrapper, ScheduledOptimWrapper, SwitchOptimWrapper
 from .selective import SelectiveTaskGroupOptimWrapper
 from .sharpness import SharpnessAwareOptimWrapper
+from .son_goku import SonGokuOptimWrapper
 from .weighted_sum import MultiTaskOptimWrapper
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     'ScheduledOptimWrapper',
     'SelectiveTaskGroupOptimWrapper',
     'SharpnessAwareOptimWrapper',
+    'SonGokuOptimWrapper',
     'StepOptimWrapper',
     'SwitchOptimWrapper',
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -14,13 +15,15 @@ from torch.optim import Optimizer
 from mtl_plugins.errors import UserError
 from mtl_plugins.methods.affinity import ProximalAffinity
 from mtl_plugins.methods.facts import MethodFacts
+from mtl_plugins.methods.gradient_cosine import GradientCosine
 from mtl_plugins.methods.grouping import Grouper
 from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 from mtl_plugins.registry import AFFINITIES, GROUPERS, OPTIM_WRAPPERS
 
 from ..methods import build_part
 from ..step.batch import StepBatch
-from ..step.idle_heads import IdleHeads
+from ..step.group_gradients import GroupGradients
+from ..step.kept_columns import KeptColumns
 from ..step_cost import StepCost
 from .base import StepOptimWrapper
 from .weighted_sum import build_weighting, task_weights
@@ -109,14 +112,16 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
             raise UserError(f'idle_heads must be one of {IDLE_HEADS}, but got {idle_heads!r}')
         super().__init__(optimizer, same_noise=same_noise, **kwargs)
         self.idle_heads = idle_heads
+        self._affinity_cfg = dict(affinity or dict(type='ProximalAffinity'))
+        self._takes_gradients = build_part(AFFINITIES, self._affinity_cfg, 'affinity', num_tasks=1).needs_gradients
         # Otherwise a task's parameters need not be known: what its loss does not reach has no gradient.
-        self.maps_parameters = idle_heads == 'step'
-        self._heads = IdleHeads(self.reducer)
+        self.maps_parameters = idle_heads == 'step' or self._takes_gradients
+        self._gradients = GroupGradients(self.reducer)
         self._idle: list[int] = []
         self.grouper: Grouper = build_part(GROUPERS, grouper or dict(type='AffinityPropagation'), 'grouper')
         self.weighting = build_weighting(weighting, type(self).__name__)
-        self._affinity_cfg = dict(affinity or dict(type='ProximalAffinity'))
-        self.affinity: ProximalAffinity | None = None
+        self.affinity: ProximalAffinity | GradientCosine | None = None
+        self._kept = KeptColumns(None)
         self.warmup_iters = warmup_iters
         self.regroup_interval = regroup_interval
         self.probe_interval = probe_interval
@@ -149,8 +154,10 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
 
     def cost_per_batch(self) -> StepCost:
         """That of the present groups that step in one batch."""
-        num_groups = len(self._rounds(self.groups[: self.groups_per_batch]))
-        return SelectiveTaskGroupOptimWrapper.cost(0, num_groups, self.probe_interval, self.weighting)
+        largest = sorted(self.groups, key=len, reverse=True)[: self.groups_per_batch]
+        num_groups = len(self._rounds(largest))
+        cost = SelectiveTaskGroupOptimWrapper.cost(0, num_groups, self.probe_interval, self.weighting)
+        return replace(cost, backwards=sum(map(len, largest))) if self._takes_gradients else cost
 
     def first_request(self) -> Sequence[str] | None:
         """The tasks that step first in this batch."""
@@ -213,7 +220,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
                 before[group] = losses[group]
         after = None
         if self._probes():
-            with self._heads.as_before():
+            with self._gradients.as_before():
                 measured = batch.measure((), grad=False)
             self.affinity.measure(measured.losses, None, measured.usable)
             after = measured.losses
@@ -235,15 +242,27 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
             batch.release()
             return None
         weights = task_weights(self.weighting, measured, self.task_names)
-        if idle:
-            self._heads.follow(self.parameter_table(), self._trainable())
-            tasks = self._names(members), self._names(idle)
-            self._heads.backward(batch, *tasks, weights, self.precision.scale, self._probes())
+        if self._takes_gradients or idle:
+            self._gradients.follow(self.parameter_table(), self._trainable())
+            self._gradients.backward(
+                batch,
+                self._names(members),
+                self._names(idle),
+                weights,
+                self.precision.scale,
+                probes=self._probes(),
+                apart=self._takes_gradients,
+            )
         else:
             batch.backward(self._names(members), weights)
+        loss_scale = self.precision.loss_scale
         if not self.finish_step():
             self.affinity.step_skipped()
             return None
+        if self._takes_gradients:
+            self._kept.fit(self._gradients.columns)
+            for task, row in self._gradients.rows(loss_scale):
+                self.affinity.observe_gradient(self.task_names.index(task), row)
         return measured.losses
 
     def _probes(self) -> bool:
@@ -255,6 +274,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
     # ------------------------------------------------------------------ set-up, state
     def _set_up(self, tasks: tuple[str, ...]) -> None:
         self.affinity = build_part(AFFINITIES, self._affinity_cfg, 'affinity', num_tasks=len(tasks))
+        self._kept = KeptColumns(getattr(self.affinity, 'buffer', None))
         self.grouper.bind(tasks)
         self.weighting.bind(tasks)
         self.groups = [[task] for task in range(len(tasks))]
@@ -270,7 +290,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         )
 
     def _needs_probe(self) -> bool:
-        return self.grouper.follows_affinity
+        return self.grouper.follows_affinity and not self._takes_gradients
 
     def _log(self, batch: StepBatch) -> None:
         super()._log(batch)
@@ -286,7 +306,8 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
             waiting=[list(group) for group in self._waiting],
             grouper=self.grouper.state_dict(),
             weighting=self.weighting.state_dict(),
-            parameters=self._heads.state_dict(),
+            parameters=self._gradients.state_dict(),
+            kept=self._kept.state_dict(),
         )
 
     def load_strategy_state(self, state: dict[str, Any]) -> None:
@@ -298,7 +319,8 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         self._waiting = [[int(task) for task in group] for group in state['waiting']]
         self.grouper.load_state_dict(state['grouper'])
         self.weighting.load_state_dict(state['weighting'])
-        self._heads.load_state_dict(state.get('parameters', {}))
+        self._gradients.load_state_dict(state.get('parameters', {}))
+        self._kept.load_state_dict(state.get('kept'))
         self._order = None
 
 

@@ -1,4 +1,4 @@
-"""One backward in which a group of tasks moves the shared part and the other tasks move their own parameters."""
+"""A group of tasks moves the shared part, other tasks may move their own parameters: the gradients for it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from .reduction import Reducer
 from .restored import restored
 
 
-class IdleHeads:
+class GroupGradients:
     """Gradients of a group's losses everywhere, and of other tasks' losses at those tasks' own parameters.
 
-    The price is that of one backward of all losses: what differentiates an idle task ends at its own parameters.
+    What differentiates an idle task ends at its own parameters, so that all heads cost no more than one backward. The
+    members' gradients can be taken by themselves, a backward each.
 
     As everywhere, a parameter is a task's own as long as no other task was seen to use it.
 
@@ -31,6 +32,12 @@ class IdleHeads:
         self._split: ParameterSplit | None = None
         self._known: dict[str, list[str]] = {}
         self._before: dict[nn.Parameter, Tensor] = {}
+        self._apart: Found = {}
+
+    @property
+    def columns(self) -> dict[str, int]:
+        """Name and size of each part of a row of :meth:`rows`, in order."""
+        return self._split.columns
 
     def follow(self, table: ParameterTable, trainable: Sequence[nn.Parameter]) -> None:
         """Learn which parameters are trainable now; before each :meth:`backward`."""
@@ -45,7 +52,9 @@ class IdleHeads:
         idle: Sequence[str],
         weights: Mapping[str, float],
         scale: Callable[[Tensor], Tensor],
-        probes: bool,
+        *,
+        probes: bool = False,
+        apart: bool = False,
     ) -> None:
         """Add the gradients to ``.grad`` (this rank's share), as :meth:`.batch.StepBatch.backward` does.
 
@@ -56,33 +65,53 @@ class IdleHeads:
             weights: Task -> factor on its loss.
             scale: Gives a loss the loss scale of the precision.
             probes: Whether :meth:`as_before` will be asked for.
+            apart: Whether :meth:`rows` will be asked for.
         """
         split, everyone = self._split, [*members, *idle]
         batch.weights.update({task: weights[task] for task in members})
-        found: Found = {task: {} for task in idle}
+        alone = everyone if apart else idle
+        found: Found = {task: {} for task in alone}
         strays: dict[nn.Parameter, Tensor] = {}
         news: dict[str, list[nn.Parameter]] = {}
-        for shares in batch.shares(everyone):
+        for shares in batch.shares(everyone, backwards=len(members) if apart and members else 1):
             split.update(everyone, shares)
             losses = {task: scale(loss * weights[task]) for task, loss in shares.items()}
-            for task in (task for task in idle if task in losses):
-                wanted = [*split.own(task), *split.others(task)]
-                if wanted:
-                    gradients = torch.autograd.grad(losses[task], wanted, retain_graph=True, allow_unused=True)
-                    add_found(found[task], wanted, gradients)
-            group = [losses[task] for task in members if task in losses]
+            for task in (task for task in alone if task in losses):
+                shared = split.shared.parameters if task in members else []
+                self._add(found[task], losses[task], [*shared, *split.own(task), *split.others(task)])
+            group = [losses[task] for task in members if task in losses and not apart]
             if group:
                 with caught(self._unreached(members), strays):
                     sum_of(group).backward()
-            if strays or any(set(gradients) - set(split.own(task)) for task, gradients in found.items()):
+            if strays or any(self._is_news(task, gradients) for task, gradients in found.items()):
                 news = {task: [*news.get(task, []), *split.behind(loss)] for task, loss in losses.items()}
         if self._on_any_rank(bool(news), batch.device):
             split.learn(news)
         accumulate(list(strays), list(strays.values()))
-        for task in idle:
-            accumulate(split.own(task), [found[task].get(parameter) for parameter in split.own(task)])
+        for task in alone:
+            reached = list(found[task]) if task in members else split.own(task)
+            accumulate(reached, [found[task].get(parameter) for parameter in reached])
         own = [parameter for task in idle for parameter in split.own(task)] if probes else []
         self._before = {parameter: parameter.detach().clone() for parameter in own}
+        self._apart = {task: found[task] for task in members if apart}
+
+    def rows(self, loss_scale: float) -> Iterator[tuple[str, Tensor]]:
+        """The members' gradients of the shared parameters ``[D]``, summed over ranks, without loss scale; once each."""
+        layout, apart = self._split.shared, self._apart
+        self._apart = {}
+        for task in list(apart):
+            gradients = apart.pop(task)
+            row = torch.zeros(layout.width, device=next(iter(gradients), torch.empty(0)).device)
+            layout.add_to_row(row, [gradients.get(parameter) for parameter in layout.parameters])
+            yield task, self._reducer.sum(row).div_(loss_scale)
+
+    def _is_news(self, task: str, gradients: Mapping[nn.Parameter, Tensor]) -> bool:
+        return bool(set(gradients) - set(self._split.own(task)) - set(self._split.shared.parameters))
+
+    @staticmethod
+    def _add(found: dict[nn.Parameter, Tensor], loss: Tensor, wanted: Sequence[nn.Parameter]) -> None:
+        if wanted:
+            add_found(found, wanted, torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True))
 
     @contextmanager
     def as_before(self) -> Iterator[None]:
