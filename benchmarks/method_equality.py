@@ -14,7 +14,15 @@ from torch import nn
 from torch.optim import SGD
 
 from .equality import TOLERANCE, UnequalUpdatesError
-from .method_systems import MethodSystem, build_hand, build_libmtl, build_ours, build_torchjd, flat_gradient
+from .method_systems import (
+    MethodSystem,
+    build_hand,
+    build_libmtl,
+    build_ours,
+    build_torchjd,
+    flat_gradient,
+    torchjd_upgrads,
+)
 from .workload import Workload
 
 LR = 1e-3
@@ -23,7 +31,9 @@ STATEFUL = ('torchjd famo', 'libmtl uw')
 Build = Callable[..., MethodSystem]
 
 
-def pairs(torchjd: SimpleNamespace | None, libmtl: SimpleNamespace | None) -> dict[str, tuple[Build, Build]]:
+def pairs(
+    work: Workload, torchjd: SimpleNamespace | None, libmtl: SimpleNamespace | None
+) -> dict[str, tuple[Build, Build]]:
     """For every system that is not ours, how to build it and ours that must make the same update."""
     uw = dict(type='UncertaintyWeighting', initial=-0.5, lr=LR, optimizer='sgd')
     # The methods' order of the projections is random, each library's in its own way; here all go by number.
@@ -33,7 +43,7 @@ def pairs(torchjd: SimpleNamespace | None, libmtl: SimpleNamespace | None) -> di
         'by hand, features': (partial(build_hand, True), partial(build_ours, 'mgda features')),
     }
     if torchjd is not None:
-        for method in ('upgrad', 'upgrad chunk=1', 'famo'):
+        for method in (*torchjd_upgrads(work), 'famo'):
             found[f'torchjd {method}'] = (
                 partial(build_torchjd, method, torchjd, precise=True), partial(build_ours, method.split()[0])
             )  # fmt: skip
@@ -76,7 +86,7 @@ def check_methods(
         UnequalUpdatesError: If one exceeds the tolerance.
     """
     found = {}
-    for name, (build, reference) in pairs(torchjd, libmtl).items():
+    for name, (build, reference) in pairs(work, torchjd, libmtl).items():
         steps = 2 if name in STATEFUL else 1
         found[name] = difference(build, reference, work, batch, steps)
         if not found[name] <= TOLERANCE:

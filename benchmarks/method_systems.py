@@ -142,6 +142,20 @@ def _stepped(optimizer: Optimizer, make_gradients: Callable[[], Any]) -> None:
 
 
 # ------------------------------------------------------------------ other libraries
+TORCHJD_UPGRAD = ('upgrad', 'upgrad chunk=1', 'upgrad gramian', 'upgrad gramian chunk=1')
+"""All rows at once (the default) or one by one; ``gramian``: the products parameter by parameter, which keeps no matrix
+of the rows."""
+
+
+def torchjd_upgrads(work: Workload) -> tuple[str, ...]:
+    """TorchJD's ways to UPGrad on a network.
+
+    ``autogram`` keeps no rows and takes one more backward. It needs parameters that lie in modules whose ``forward``
+    runs, which the position embedding of the ViT does not.
+    """
+    return (*TORCHJD_UPGRAD, 'upgrad autogram') if 'type' in work.backbone else TORCHJD_UPGRAD
+
+
 def build_torchjd(
     method: str,
     torchjd: SimpleNamespace,
@@ -150,9 +164,9 @@ def build_torchjd(
     make_optimizer: MakeOptimizer = build_optimizer,
     precise: bool = False,
 ) -> MethodSystem:
-    """TorchJD's UPGrad, all rows at once (its default, ``'upgrad'``) or one by one (``'upgrad chunk=1'``); or FAMO.
+    """TorchJD's UPGrad by one of :data:`TORCHJD_UPGRAD`, or FAMO.
 
-    ``precise`` gives UPGrad the products of the rows in float64.
+    ``precise`` gives UPGrad the products of the rows in float64, where it makes them of all rows in one piece.
     """
     model = work.build_model()
     optimizer, parts = make_optimizer(model), Parts(model, batch)
@@ -166,14 +180,25 @@ def build_torchjd(
 
         return MethodSystem('torchjd famo', 'probe', model, optimizer, step)
 
-    aggregator, chunk = torchjd.upgrad(precise), 1 if method.endswith('chunk=1') else None
+    by_blocks = 'gramian' in method
+    aggregator, chunk = torchjd.upgrad(precise and not by_blocks), 1 if method.endswith('chunk=1') else None
+    engine = torchjd.engine(model.backbone, batch_dim=None) if 'autogram' in method else None
 
     def make_gradients() -> None:
+        if engine is not None:
+            losses = torch.stack(parts.losses())
+            weights = aggregator.gramian_weighting(engine.compute_gramian(losses))
+            own = [parameter for each in parts.own for parameter in each]
+            gradients = torch.autograd.grad(losses.sum(), own, retain_graph=True)
+            losses.backward(weights, inputs=parts.shared)
+            for parameter, gradient in zip(own, gradients):
+                parameter.grad = gradient
+            return
         losses, features = parts.losses_and_features()
         torchjd.mtl_backward(
             losses, features, tasks_params=parts.own, shared_params=parts.shared, parallel_chunk_size=chunk
         )
-        torchjd.jac_to_grad(parts.shared, aggregator)
+        torchjd.jac_to_grad(parts.shared, aggregator, optimize_gramian_computation=by_blocks)
 
     return MethodSystem(f'torchjd {method}', 'rows', model, optimizer, lambda: _stepped(optimizer, make_gradients))
 

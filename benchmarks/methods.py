@@ -42,6 +42,7 @@ from benchmarks.method_systems import (  # noqa: E402
     build_libmtl,
     build_ours,
     build_torchjd,
+    torchjd_upgrads,
 )
 from benchmarks.peers import PeerMissingError, load_libmtl, load_torchjd  # noqa: E402
 from benchmarks.workload import Workload  # noqa: E402
@@ -105,8 +106,7 @@ def build_all(work: Workload, batch: dict[str, Any], peers: dict[str, SimpleName
     systems = [build_ours(name, work, batch) for name in OURS]
     systems += [build_hand(features, work, batch) for features in (True, False)]
     if peers['torchjd'] is not None:
-        methods = ('famo', 'upgrad', 'upgrad chunk=1')
-        systems += [build_torchjd(method, peers['torchjd'], work, batch) for method in methods]
+        systems += [build_torchjd(method, peers['torchjd'], work, batch) for method in ('famo', *torchjd_upgrads(work))]
     if peers['libmtl'] is not None:
         systems += [build_libmtl(method, peers['libmtl'], work, batch) for method in ('UW', 'PCGrad')]
     return systems

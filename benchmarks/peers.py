@@ -23,6 +23,7 @@ def load_torchjd() -> SimpleNamespace:
     """
     try:
         autojac, linalg = import_module('torchjd.autojac'), import_module('torchjd.linalg')
+        autogram = import_module('torchjd.autogram')
         aggregation, scalarization = import_module('torchjd.aggregation'), import_module('torchjd.scalarization')
         # With its default, 1e-4 more on the diagonal of the normalised products, the update is another one.
         projector = linalg.QuadprogProjector(norm_eps=0.0, reg_eps=0.0)
@@ -39,6 +40,7 @@ def load_torchjd() -> SimpleNamespace:
         version=version('torchjd'),
         mtl_backward=autojac.mtl_backward,
         jac_to_grad=autojac.jac_to_grad,
+        engine=autogram.Engine,
         upgrad=lambda precise=False: (PreciseUPGrad if precise else aggregation.UPGrad)(projector=projector),
         famo=scalarization.FAMO,
     )

@@ -8,7 +8,6 @@ unit rows in other coordinates.
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import nnls
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -57,6 +56,8 @@ def nonnegative(matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
     The columns must not be longer than a few units. A term (1e-9 |x|)^2 keeps columns that are opposite up to rounding
     from cancelling with enormous factors; it moves other solutions by less than rounding does.
     """
+    from scipy.optimize import nnls  # imported when needed: it takes as long as numpy and half of torch
+
     size = matrix.shape[1]
     stacked = np.vstack([matrix, 1e-9 * np.eye(size)])
     return nnls(stacked, np.concatenate([target, np.zeros(size)]), maxiter=30 * size)[0]

@@ -35,7 +35,7 @@ def test_steps_by_hand_make_our_updates(num_tasks, backbone):
 def test_another_update_voids_the_comparison(monkeypatch):
     work = micro()
     batch = work.make_batch()
-    hand = pairs(None, None)['by hand, K rows'][0]
+    hand = pairs(work, None, None)['by hand, K rows'][0]
     upgrad = lambda **kwargs: build_ours('upgrad', **kwargs)  # noqa: E731
     assert difference(hand, upgrad, work, batch, 1) > 100 * TOLERANCE  # the tasks do conflict
     monkeypatch.setattr(method_equality, 'pairs', lambda *_: {'by hand, K rows': (hand, upgrad)})

@@ -63,7 +63,7 @@ class GradVac(GramianAggregator):
         parts = np.eye(len(rows))  # row i holds p / |g_i| in coefficients of the unit rows
         for partner in partner_orders(len(rows), rows.generator if self.needs_generator else None).T:
             product = np.einsum('ik,ik->i', parts, rows.unit[partner])
-            length = np.sqrt(np.maximum(np.einsum('ik,kl,il->i', parts, rows.unit, parts), 0))
+            length = np.sqrt(np.maximum(np.sum(parts @ rows.unit * parts, axis=1), 0))
             alive = length > 1e-12
             cosine = np.clip(product / np.where(alive, length, 1), -limit, limit)
             where = rows.ids, rows.ids[partner]
