@@ -1,5 +1,6 @@
 """Settings for all tests."""
 
+import atexit
 import gc
 import logging
 import os
@@ -9,6 +10,8 @@ import uuid
 from pathlib import Path
 
 import pytest
+
+gc.disable()  # until the tests are collected: nothing that is imported goes away
 
 
 @pytest.fixture(autouse=True, scope='session')
@@ -41,13 +44,10 @@ def no_lock_left():
 
 
 def pytest_collection_finish():
-    """Modules and tests stay: no collection of garbage has to walk through them again, and MMEngine orders many."""
-    gc.collect()
+    """Modules and tests stay: no collection of garbage, of which MMEngine orders many, has to walk through them again."""
     gc.freeze()
-
-
-def pytest_unconfigure():
-    gc.unfreeze()
+    gc.enable()
+    atexit.register(gc.unfreeze)
 
 
 @pytest.fixture(autouse=True, scope='session')
