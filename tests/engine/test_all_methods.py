@@ -42,7 +42,7 @@ def test_training_lowers_the_losses(key):
     wrapper = build(key, model, lr=0.05)
     batches = [toy_batch(i, size=8) for i in range(4)]
     start = total(model, batches)
-    for i in range(40):
+    for i in range(20):
         model.train_step(batches[i % 4], wrapper)
     assert total(model, batches) < 0.95 * start
     assert wrapper.guard.total == {}

@@ -14,19 +14,16 @@ from . import ddp_changing_graphs
 from .all_methods import ROWS, build, read_fragment
 from .changing_graphs import LR, SCENARIOS, STEPS, Changing, check, make, micro, prepare, run, snapshot
 
-CASES = [(key, scenario) for key in ROWS for scenario in SCENARIOS]
-
-
-def shared_out(keys, scenarios=tuple(SCENARIOS)):
-    """All pairs; every method with one scenario and every scenario with several methods is for every day."""
+def shared_out(keys, scenarios=tuple(SCENARIOS), share=1):
+    """All pairs; every method with ``share`` scenarios, and every scenario with many methods, are for every day."""
     return [
-        pytest.param(key, scenario, marks=[] if (number - place) % len(scenarios) == 0 else pytest.mark.slow)
+        pytest.param(key, scenario, marks=[] if (number - place) % len(scenarios) < share else pytest.mark.slow)
         for number, key in enumerate(keys)
         for place, scenario in enumerate(scenarios)
     ]
 
 
-@pytest.mark.parametrize(('key', 'scenario'), CASES)
+@pytest.mark.parametrize(('key', 'scenario'), shared_out(ROWS, share=3))
 def test_the_step_is_the_one_from_scratch(key, scenario):
     found = run(key, scenario, batches=lambda number: [micro(scenario, number)])
     check(key, scenario, found)

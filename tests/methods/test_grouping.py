@@ -66,9 +66,9 @@ def relabelled(groups, order):
     return {frozenset(int(order[task]) for task in group) for group in groups}
 
 
-def test_positive_affinity_gives_a_partition_on_two_thousand_maps():
+def test_positive_affinity_gives_a_partition_on_many_maps():
     grouper, generator = PositiveAffinity(), seeded()
-    for seed in range(2_000):
+    for seed in range(500):
         num_tasks = 1 + seed % 32
         assert_partition(grouper(random_map(seed, num_tasks), generator), num_tasks)
 
