@@ -44,7 +44,7 @@ def no_lock_left():
 
 
 def pytest_collection_finish():
-    """Modules and tests stay: no collection of garbage, of which MMEngine orders many, has to walk through them again."""
+    """Modules and tests stay; the many collections of garbage that MMEngine orders need not walk through them."""
     gc.freeze()
     gc.enable()
     atexit.register(gc.unfreeze)

@@ -14,6 +14,7 @@ from . import ddp_changing_graphs
 from .all_methods import ROWS, build, read_fragment
 from .changing_graphs import LR, SCENARIOS, STEPS, Changing, check, make, micro, prepare, run, snapshot
 
+
 def shared_out(keys, scenarios=tuple(SCENARIOS), share=1):
     """All pairs; every method with ``share`` scenarios, and every scenario with many methods, are for every day."""
     return [
