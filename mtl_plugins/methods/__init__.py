@@ -15,6 +15,7 @@ from .facts import MethodFacts
 from .gradient_cosine import GradientCosine
 from .grouping import *  # noqa: F403
 from .similarity import normalised_similarity, released_similarity
+from .task_groups import TaskGrouping, solve_ptg, solve_tag
 from .weighting import *  # noqa: F403
 
 __all__ = [
@@ -25,8 +26,11 @@ __all__ = [
     'MethodFacts',
     'ProximalAffinity',
     'ReleasedAffinity',
+    'TaskGrouping',
     'normalised_similarity',
     'released_similarity',
+    'solve_ptg',
+    'solve_tag',
 ]
 
 _CATALOGUE = ('MethodRow', 'StepCost', 'format_catalogue', 'get_method', 'list_methods')
