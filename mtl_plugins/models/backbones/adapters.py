@@ -28,9 +28,14 @@ class LowRank(nn.Module):
     def __init__(self, layer: nn.Linear, rank: int, scale: float) -> None:
         super().__init__()
         self.down = nn.Parameter(torch.empty(rank, layer.in_features))
-        self.up = nn.Parameter(torch.zeros(layer.out_features, rank))
+        self.up = nn.Parameter(torch.empty(layer.out_features, rank))
         self.scale = scale
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new weights, which change nothing."""
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+        nn.init.zeros_(self.up)
 
     def forward(self, x: Tensor) -> Tensor:
         """From ``(..., in)`` to ``(..., out)``."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mtl_plugins.errors import UserError, UserRuntimeError
 from mtl_plugins.registry import MODELS
 
-from .adapters import Adapters
+from .adapters import Adapters, LowRank
 from .freezing import behind_maps, freeze, hold_frozen
 from .pretrained import Target, load_local_weights, load_timm_weights
 from .token_maps import fix_size, resolve_blocks, token_maps, use_checkpointing
@@ -256,6 +256,9 @@ class TimmBackbone(BaseModule):
             load_local_weights(target, self.pretrained)
         elif self.is_transformer:
             self.network.init_weights()
+        for module in self.network.modules():
+            if isinstance(module, LowRank):
+                module.reset_parameters()
         if self._drawn_init:
             initialize(self, self._drawn_init)
         for entry in self._loaded_init:
