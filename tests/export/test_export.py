@@ -16,6 +16,7 @@ from mtl_plugins.export import (
     test_images,
 )
 from mtl_plugins.inference.loading import find_config, load_model
+from mtl_plugins.models import MultiTaskSegmentor
 from mtl_plugins.registry import MODELS
 from tests.inference.inference_cases import SIZE, TASKS, photos, tiny
 
@@ -133,3 +134,25 @@ def test_wrong_arguments_are_named(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(program, 'find_spec', lambda name: None)
     with pytest.raises(ImportError, match=r'needs onnx and onnxscript: pip install "mtl-plugins\[export\]"'):
         export.main([*tiny, '--out', str(tmp_path / 'a.onnx')])
+
+
+@pytest.mark.slow
+def test_networks_of_timm():
+    """A pyramid, rotary positions, and adapters of every task."""
+    tiny = dict(embed_dim=16, depth=2, num_heads=2)
+    for name, settings in (
+        ('resnet10t', {}),
+        ('vit_small_patch16_dinov3', tiny),
+        ('vit_tiny_patch16_224', dict(tiny, adapters=dict(rank=1, task_rank=1))),
+    ):
+        torch.manual_seed(0)
+        backbone = dict(type='mtl_plugins.TimmBackbone', model_name=name, **settings)
+        preprocessor = dict(type='mtl_plugins.MultiTaskDataPreProcessor')
+        model = MultiTaskSegmentor(backbone, dict(depth=dict(), sal=dict()), data_preprocessor=preprocessor).eval()
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+        module = ExportedTasks(model, (32, 64))
+        images = 255 * torch.rand(3, 3, 32, 64)
+        outputs, expected = export_program(module).module()(images), module(images)
+        for task in ('depth', 'sal'):
+            torch.testing.assert_close(outputs[task], expected[task], rtol=1e-4, atol=1e-5)

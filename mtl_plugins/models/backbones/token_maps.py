@@ -40,8 +40,9 @@ def pooled_norm(vit: nn.Module, tokens: Tensor) -> Tensor:
 def fix_size(vit: nn.Module, size: Sequence[int]) -> None:
     """Make ``vit`` one for images of ``size``, with the position embedding made for it."""
     vit.set_input_size(img_size=tuple(size))
-    # What timm makes of dynamic_img_size=False; otherwise the forward pass would resize the embedding again.
-    vit.dynamic_img_size, vit.patch_embed.flatten = False, True
+    if getattr(vit, 'rope', None) is None:  # rotary positions were prepared for a fixed size at construction, or never
+        # What timm makes of dynamic_img_size=False; otherwise the forward pass would resize the embedding again.
+        vit.dynamic_img_size, vit.patch_embed.flatten = False, True
 
 
 def use_checkpointing(network: nn.Module, owner: str) -> None:
