@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -113,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train_and_report(cfg: Config, path: Path, root: Path, args: argparse.Namespace, console: Console) -> int:
     check_folders(cfg)
     store = RecordStore(path, comparison_header(cfg, Path(args.config).name))
+    store.session = dict(started=time.strftime('%Y-%m-%d %H:%M:%S'), jobs=args.jobs)
     plan = Plan(cfg, args.methods, args.seeds, root, store, not args.no_single_task, _tuning(args))
     try:
         with terminating_like_ctrl_c():

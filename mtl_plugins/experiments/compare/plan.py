@@ -20,6 +20,8 @@ from .records import RecordStore, fingerprint, make_record
 from .tuning import hold_out
 from .variants import SINGLE, Variant, file_name
 
+START_HOOK = 'mtl_plugins.StartRecordHook'
+
 
 class ComparisonRun(TrainingRun):
     """One training of a comparison; its record goes into the store when it ends.
@@ -50,6 +52,9 @@ class ComparisonRun(TrainingRun):
         super().__init__(describe_key(key), folder, cfg, [str(self._config)])
         self.at = dict(at or {})
         self.key = key
+        hooks = list(cfg.get('custom_hooks') or [])
+        found = {hook.get('type') for hook in hooks}
+        cfg.custom_hooks = hooks + [dict(type=kind) for kind in (METRICS_HOOK, START_HOOK) if kind not in found]
         self.variant = variant
         self.store = store
         self.settings = fingerprint(decisive_settings(cfg))
@@ -90,7 +95,11 @@ class ComparisonRun(TrainingRun):
         if not problem:
             method, options = ('gd', {}) if self.variant is None else (self.variant.method, self.variant.options)
             headlines = {entry['metric'] for entry in self.store.header['tasks'].values()}
-            self.store.add(make_record(self.key, method, options, self.settings, self.folder, headlines, self.at))
+            self.store.add(
+                make_record(
+                    self.key, method, options, self.settings, self.folder, headlines, self.at, self.store.session
+                )
+            )
         return problem
 
 
@@ -167,9 +176,6 @@ def variant_run(
     _set_wrapper(cfg, {**variant.settings, **(at or {})})
     if factor != 1:
         stretch(cfg, factor)
-    hooks = list(cfg.get('custom_hooks') or [])
-    if not any(hook.get('type') == METRICS_HOOK for hook in hooks):
-        cfg.custom_hooks = [*hooks, dict(type=METRICS_HOOK)]
     cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
     cfg.resume, cfg.launcher = False, 'none'
     cfg.pop('work_dir', None)

@@ -13,6 +13,7 @@ from mtl_plugins.errors import UserError, UserFileNotFoundError
 from mtl_plugins.runtime.checkpoints import write_atomically
 from mtl_plugins.runtime.hooks.environment import FILE_NAME as STAMP
 from mtl_plugins.runtime.hooks.metrics_file import FILE_NAME, read_metrics
+from mtl_plugins.runtime.hooks.start_record import FILE_NAME as START
 from mtl_plugins.utils.json_files import check_form, parse_json, read_json
 from mtl_plugins.visualization.affinity_log import read_run
 
@@ -39,6 +40,8 @@ _RUNS = [
         'at': ({...: ...}, None),
         'tuning': (bool, None),
         'settings': str,
+        'start': ({'weights': str, 'samples': {...: str}}, None),
+        'session': ({'started': str, 'jobs': int}, None),
         'curve': [{'iter': int, 'metrics': {...: _NUMBER}, 'cost': ({...: _NUMBER}, None)}],
         'metrics': {...: _NUMBER},
         'groups': ({'mean': (float, int), 'curve': [[(float, int)]]}, None),
@@ -54,7 +57,7 @@ _RUNS = [
     }
 ]
 _FAILED = [{'variant': str, 'seed': int, 'task': (str, None), 'at': (str, None), 'tuning': (bool, None), 'error': str}]
-_TUNING = {'grid': {...: [...]}, 'share': float, 'seeds': [int], 'shared': str}
+_TUNING = {'grid': {...: [...]}, 'share': float, 'seeds': [int], 'shared': (str, None)}
 
 
 def fingerprint(settings: Any) -> str:
@@ -67,10 +70,11 @@ class RecordStore:
     """The runs of a comparison: records of the finished ones, and why others failed.
 
     A record has ``variant``, ``method``, ``options``, ``seed``, ``task`` (None, or the only task of a single-task
-    model), ``settings`` (a fingerprint), ``curve`` (``[{"iter", "metrics", "cost"}]``, the headline metrics at each
-    validation), ``metrics`` (all of the last one), ``groups`` (None, or ``{"mean", "curve": [[iter, M], ...]}``),
-    ``affinity`` (None, or ``{"iter", "tasks", "matrix"}``, the last one) and ``environment``; where settings are tuned
-    also ``at`` (those of this run) and ``tuning`` (whether it was scored on the held-out part).
+    model), ``settings`` (a fingerprint), ``start`` (hashes, see :class:`mtl_plugins.runtime.hooks.StartRecordHook`),
+    ``session``, ``curve`` (``[{"iter", "metrics", "cost"}]``, the headline metrics at each validation), ``metrics``
+    (all of the last one), ``groups`` (None, or ``{"mean", "curve": [[iter, M], ...]}``), ``affinity`` (None, or
+    ``{"iter", "tasks", "matrix"}``, the last one) and ``environment``; where settings are tuned also ``at`` (those of
+    this run) and ``tuning`` (whether it was scored on the held-out part).
 
     Attributes:
         records: The finished runs.
@@ -79,6 +83,7 @@ class RecordStore:
             choice all others get, too); None if they are not.
         resolved: Variant -> its options that refer to other variants, as numbers. They are settled once, so that more
             seeds do not change what was trained before.
+        session: When this start of the tool was, and how many trainings it makes at a time; for new records.
 
     Args:
         path: The JSON file; need not exist if there is a header.
@@ -97,6 +102,7 @@ class RecordStore:
         self.failures: dict[Key, str] = {}
         self.tuning: dict[str, Any] | None = None
         self.resolved: dict[str, dict[str, Any]] = {}
+        self.session: dict[str, Any] | None = None
         if self.path.is_file():
             self._load(whole=header is None)
         elif header is None:
@@ -186,6 +192,7 @@ def make_record(
     folder: Path,
     headlines: set[str],
     at: Mapping[str, Any] | None = None,
+    session: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Read what a finished run left in its folder; see :class:`RecordStore`."""
     entries = read_metrics(folder / FILE_NAME)
@@ -206,6 +213,8 @@ def make_record(
         task=key.task,
         **(dict(at=dict(at), tuning=key.tuning) if key.at else {}),
         settings=settings,
+        start=read_json(folder / START) if (folder / START).is_file() else None,
+        session=session,
         curve=curve,
         metrics={name: _rounded(value) for name, value in entries[-1]['metrics'].items()},
         groups=groups,

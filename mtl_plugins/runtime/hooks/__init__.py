@@ -11,6 +11,7 @@ from .progress import RichProgressHook
 from .rank_check import RankMismatchError, RankSyncCheckHook
 from .rng_state import RNGStateHook
 from .safe_checkpoint import SafeCheckpointHook
+from .start_record import StartRecordHook
 from .target_check import TargetCheckHook
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     'RankSyncCheckHook',
     'RichProgressHook',
     'SafeCheckpointHook',
+    'StartRecordHook',
     'TargetCheckHook',
     'TrainingPreempted',
 ]
