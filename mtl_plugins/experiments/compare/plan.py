@@ -95,11 +95,8 @@ class ComparisonRun(TrainingRun):
         if not problem:
             method, options = ('gd', {}) if self.variant is None else (self.variant.method, self.variant.options)
             headlines = {entry['metric'] for entry in self.store.header['tasks'].values()}
-            self.store.add(
-                make_record(
-                    self.key, method, options, self.settings, self.folder, headlines, self.at, self.store.session
-                )
-            )
+            record = make_record(self.key, method, options, self.settings, self.folder, headlines, self.at)
+            self.store.add({**record, 'session': self.store.session})
         return problem
 
 

@@ -192,7 +192,6 @@ def make_record(
     folder: Path,
     headlines: set[str],
     at: Mapping[str, Any] | None = None,
-    session: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Read what a finished run left in its folder; see :class:`RecordStore`."""
     entries = read_metrics(folder / FILE_NAME)
@@ -214,7 +213,6 @@ def make_record(
         **(dict(at=dict(at), tuning=key.tuning) if key.at else {}),
         settings=settings,
         start=read_json(folder / START) if (folder / START).is_file() else None,
-        session=session,
         curve=curve,
         metrics={name: _rounded(value) for name, value in entries[-1]['metrics'].items()},
         groups=groups,
