@@ -55,6 +55,7 @@ def trainings(monkeypatch):
             return 75
 
     Fake.outcomes, Fake.started = {}, []
+    monkeypatch.setattr(training_run, 'can_fork', lambda: False)
     monkeypatch.setattr(training_run, 'subprocess', SimpleNamespace(Popen=Fake, STDOUT=None, DEVNULL=None))
     monkeypatch.setattr(executor, 'time', SimpleNamespace(sleep=lambda seconds: None))
     return Fake

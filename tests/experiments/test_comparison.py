@@ -102,6 +102,7 @@ def trainings(monkeypatch):
         def wait(self):
             return 75
 
+    monkeypatch.setattr(training_run, 'can_fork', lambda: False)
     monkeypatch.setattr(training_run, 'subprocess', SimpleNamespace(Popen=Fake, STDOUT=None, DEVNULL=None))
     monkeypatch.setattr(executor, 'time', SimpleNamespace(sleep=lambda seconds: None))
     # Its tests are elsewhere, and its pictures take long.

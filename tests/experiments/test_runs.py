@@ -43,7 +43,7 @@ def test_the_error_of_a_log(text, expected):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A run whose command is a Python program of the test."""
-    run = TrainingRun('one', tmp_path, Config(dict(train_cfg=dict(max_iters=2))), [])
+    run = TrainingRun('one', tmp_path, Config(dict(train_cfg=dict(max_iters=2))), [], [sys.executable])
 
     def program(text):
         monkeypatch.setattr(TrainingRun, 'command', property(lambda self: [sys.executable, '-c', text]))

@@ -21,6 +21,7 @@ from .tuning import hold_out
 from .variants import SINGLE, Variant, file_name
 
 START_HOOK = 'mtl_plugins.StartRecordHook'
+PANELS_HOOK = 'mtl_plugins.PredictionPanelHook'
 
 
 class ComparisonRun(TrainingRun):
@@ -52,7 +53,8 @@ class ComparisonRun(TrainingRun):
         super().__init__(describe_key(key), folder, cfg, [str(self._config)])
         self.at = dict(at or {})
         self.key = key
-        hooks = list(cfg.get('custom_hooks') or [])
+        # Pictures of every validation would take longer than many a training.
+        hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook.get('type') != PANELS_HOOK]
         found = {hook.get('type') for hook in hooks}
         cfg.custom_hooks = hooks + [dict(type=kind) for kind in (METRICS_HOOK, START_HOOK) if kind not in found]
         self.variant = variant

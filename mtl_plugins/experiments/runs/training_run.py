@@ -20,6 +20,7 @@ from mtl_plugins.runtime.signals import EXIT_PREEMPTED, PARENT
 from mtl_plugins.runtime.work_folder import holder
 from mtl_plugins.utils.json_files import parse_json, read_json
 
+from .forked import LOST, ForkedProcess, can_fork
 from .log_errors import error_line
 from .settings import decisive_settings, first_difference, without_workers
 
@@ -34,8 +35,9 @@ class TrainingRun:
         folder: Work dir of the run.
         cfg: Its config, from which length and settings are read.
         arguments: Arguments of ``train`` without ``--work-dir`` and ``--resume``.
-        launcher: Command that starts a Python program, for example ``torchrun --nproc_per_node=4``; None for this
-            interpreter.
+        launcher: Command that starts a Python program, for example ``torchrun --nproc_per_node=4``; None shares the
+            imports with the other trainings, see :class:`ForkedProcess`, or is this interpreter where that is not to
+            be had.
 
     Attributes:
         error: Why the last attempt failed; empty if it did not.
@@ -55,10 +57,11 @@ class TrainingRun:
         self.folder = Path(folder)
         self.cfg = cfg
         self.arguments = list(arguments)
-        self.launcher = list(launcher or [sys.executable])
+        self.launcher = list(launcher or [])
         self.max_iters = (cfg.get('train_cfg') or {}).get('max_iters')
         self.error = ''
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen | ForkedProcess | None = None
+        self._lost: ForkedProcess | None = None
         self._environment: Mapping[str, str] = {}
         self._leash = -1
         self._printed_before = 0
@@ -72,7 +75,8 @@ class TrainingRun:
     def command(self) -> list[str]:
         """The whole command line; running it again goes on from the newest checkpoint."""
         options = ['--work-dir', str(self.folder), '--resume']
-        return [*self.launcher, '-m', 'mtl_plugins', 'train', *self.arguments, *options]
+        launcher = self.launcher or [sys.executable]
+        return [*launcher, '-m', 'mtl_plugins', 'train', *self.arguments, *options]
 
     def prepare(self) -> None:
         """Make the folder, or check that what is there belongs to the same settings; workers may have changed.
@@ -125,6 +129,11 @@ class TrainingRun:
     def _launch(self, environment: Mapping[str, str]) -> None:
         package_root = str(Path(mtl_plugins.__file__).parents[1])
         paths = [package_root, *filter(None, [environment.get('PYTHONPATH')])]
+        environment = {**environment, 'PYTHONPATH': os.pathsep.join(paths), PARENT: str(os.getpid())}
+        if not self.launcher and can_fork():
+            self._printed_before = self.log.stat().st_size if self.log.exists() else 0
+            self._process = ForkedProcess(self.command[3:], environment, self.log)
+            return
         # The training notices by its standard input when this process dies, however that comes about.
         reading, self._leash = os.pipe()
         with self.log.open('ab') as log:
@@ -135,7 +144,7 @@ class TrainingRun:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=reading,
-                env={**environment, 'PYTHONPATH': os.pathsep.join(paths), PARENT: str(os.getpid())},
+                env=environment,
                 start_new_session=True,
             )
         os.close(reading)
@@ -152,6 +161,9 @@ class TrainingRun:
         else:
             code = self._process.poll()
             if code is None:
+                return False
+            if code == LOST and isinstance(self._process, ForkedProcess) and holder(self.folder):
+                self._process, self._lost = None, self._process  # it trains on; its standard input stays open
                 return False
         self._end()
         self.error = self._exit_problem(code) or self.conclude()
@@ -171,7 +183,7 @@ class TrainingRun:
             self._end()
 
     def _end(self) -> None:
-        self._process = None
+        self._process = self._lost = None
         if self._leash >= 0:
             os.close(self._leash)
         self._leash = -1
