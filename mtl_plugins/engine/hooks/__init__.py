@@ -8,6 +8,7 @@ from .conflicts import GradientConflictHook
 from .cost import CostHook
 from .dominance import DominanceHook
 from .epoch_length import EpochLengthHook
+from .look_ahead import LookAheadHook
 from .task_kpi import TaskKPIHook
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     'DominanceHook',
     'EpochLengthHook',
     'GradientConflictHook',
+    'LookAheadHook',
     'TaskKPIHook',
 ]
 

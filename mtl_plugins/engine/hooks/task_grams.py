@@ -76,9 +76,13 @@ class GramProbe:
         # A forward of its own autocast context: within one context, casts of weights are cached.
         with self._precision():
             out = loss_forward(self._model, data_batch)
-            device = self._device.type
+        return self._losses.collect(out), self._scale()
+
+    def _scale(self) -> float:
+        device = self._device.type
+        with self._precision():
             half = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) is torch.float16
-        return self._losses.collect(out), _HALF_SCALE if half else 1.0
+        return _HALF_SCALE if half else 1.0
 
     def _precision(self) -> Any:
         if isinstance(self._wrapper, StepOptimWrapper):

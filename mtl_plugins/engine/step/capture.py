@@ -50,7 +50,11 @@ def watching_losses(
 
 def loss_forward(model: nn.Module, data_batch: Any) -> Mapping[str, Any]:
     """The losses of a batch as the data loader hands it out, with graph: a forward without a training step."""
-    data = model.data_preprocessor(data_batch, True)
+    return call_for_losses(model, model.data_preprocessor(data_batch, True))
+
+
+def call_for_losses(model: nn.Module, data: Any) -> Mapping[str, Any]:
+    """The losses of a batch that is prepared already."""
     return model(**data, mode='loss') if isinstance(data, Mapping) else model(*data, mode='loss')
 
 
