@@ -101,13 +101,21 @@ class FilesDataset(BaseDataset):
         self.root: Path | None = None
         self.reader: SampleReader | None = None
         own = dict(tasks=self.tasks, classes=self._only(self.CLASSES), palettes=self._only(self.PALETTES))
+        own.update(metainfo or {})
+        for task, colours in (own['palettes'] or {}).items():
+            names = (own['classes'] or {}).get(task, ())
+            if len(colours) < len(names):
+                raise UserError(
+                    f"{type(self).__name__}: task '{task}' has {len(names)} classes, but its palette has only "
+                    f'{len(colours)} colours; mtl_plugins.datasets.files.palette({len(names)}) makes as many'
+                )
         told = self._only(self.conventions())
         if told:
-            own['conventions'] = {self.NAME: told}
+            own.setdefault('conventions', {self.NAME: told})
         super().__init__(
             data_root=os.fspath(data_root),
             data_prefix={},  # paths are made by list_samples: nothing is to be joined
-            metainfo={**own, **(metainfo or {})},
+            metainfo=own,
             pipeline=list(pipeline),
             **kwargs,
         )

@@ -330,3 +330,8 @@ def test_a_file_that_breaks_during_training_is_named(root):
     loader = DataLoader(dataset, batch_size=None, num_workers=1)
     with pytest.raises(ValueError, match=r'semseg/n1\.png(.|\n)*verify\.py'):
         list(loader)
+
+
+def test_a_palette_that_is_too_short_is_refused_before_anything_is_drawn(tmp_path):
+    with pytest.raises(ValueError, match="task 'semseg' has 3 classes, but its palette has only 1 colours"):
+        ToyDataset(tmp_path, metainfo=dict(palettes=dict(semseg=[[0, 0, 0]])))
