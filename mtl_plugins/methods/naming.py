@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class RefusedValueError(ValueError):
@@ -46,3 +46,42 @@ def check_tasks(owner: str, tasks: Sequence[str] | int) -> tuple[str, ...]:
     if repeated:
         raise ValueError(f'{owner}: every task must occur once, but {", ".join(map(repr, repeated))} occurs again')
     return names
+
+
+def check_known(owner: str, argument: str, names: Iterable[str], tasks: Sequence[str]) -> None:
+    """Raise a ValueError if one of the ``names`` in an argument of class ``owner`` is no task."""
+    for task in names:
+        if task not in tasks:
+            raise ValueError(f"{owner}: {argument} names the unknown task '{task}': {near_matches(task, tasks)}")
+
+
+def numbers_by_task(
+    owner: str,
+    argument: str,
+    values: float | Sequence[float] | Mapping[str, float],
+    tasks: Sequence[str],
+    default: float,
+) -> list[float]:
+    """Return one number per task.
+
+    Args:
+        owner: Class name for the messages.
+        argument: Name of the argument, for the messages.
+        values: A number for all tasks, one per task in their order, or one per task name.
+        tasks: Names of the tasks.
+        default: For tasks that a mapping does not name.
+
+    Raises:
+        ValueError: If a name is unknown, or the number of values is another than that of the tasks.
+    """
+    if isinstance(values, Mapping):
+        check_known(owner, argument, values, tasks)
+        return [float(values.get(task, default)) for task in tasks]
+    if not isinstance(values, Sequence):
+        return [float(values)] * len(tasks)
+    if len(values) != len(tasks):
+        raise ValueError(
+            f'{owner}: {argument} must hold one number for each of the {len(tasks)} tasks ({", ".join(tasks)}), '
+            f'but holds {len(values)}'
+        )
+    return [float(value) for value in values]

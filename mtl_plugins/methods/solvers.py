@@ -108,7 +108,7 @@ def best_in_ball(columns: np.ndarray, slopes: np.ndarray, offsets: np.ndarray) -
     lower, upper = float((offsets / slopes).min()), float(((offsets + lengths) / slopes).min())
     bound, best, feasible = upper, np.zeros(len(slopes)), True
     for _ in range(100):
-        multipliers, length, slack = _least_distance(columns, bound * slopes - offsets)
+        multipliers, length, slack = least_distance(columns, bound * slopes - offsets)
         total = slopes @ multipliers
         if not total > 0:  # e = 0 will do
             break
@@ -128,12 +128,12 @@ def best_in_ball(columns: np.ndarray, slopes: np.ndarray, offsets: np.ndarray) -
             break
         bound = guess
     if not feasible:  # the bound is attained inside of the ball, where rounding decides whether there is a solution
-        multipliers, length, slack = _least_distance(columns, bound * slopes - offsets - 1e-9)
+        multipliers, length, slack = least_distance(columns, bound * slopes - offsets - 1e-9)
         best = multipliers / max(length, slack) if slack > 1e-13 else np.zeros(len(slopes))
     return best, bound
 
 
-def _least_distance(columns: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, float, float]:
+def least_distance(columns: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, float, float]:
     """Return y, |columns @ y| and s such that e = columns @ y / s is shortest with columns_k . e >= wanted_k.
 
     s = 0 if there is no such e.
@@ -232,6 +232,7 @@ def _newton(columns: np.ndarray, right: np.ndarray, power: float) -> tuple[np.nd
 
 def simplex_projection(vector: np.ndarray) -> np.ndarray:
     """Return the nearest w >= 0 with sum 1."""
+    vector = vector - vector.max()  # which moves nothing, and leaves the 1 in sight of long vectors
     ordered = np.sort(vector)[::-1]
     excess = (np.cumsum(ordered) - 1) / np.arange(1, len(vector) + 1)
     return np.maximum(vector - excess[ordered > excess][-1], 0)

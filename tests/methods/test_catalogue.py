@@ -8,9 +8,9 @@ import mtl_plugins.methods as methods
 from mtl_plugins.methods import StepCost, format_catalogue, get_method, list_methods
 
 KEYS = (
-    'gd uw dwa dtp rlw gls imtl_l slaw famo stch bmtl gradnorm emtl mgda pcgrad gradvac graddrop cagrad imtl_g imtl '
-    'nash_mtl aligned_mtl fairgrad conicgrad ngdiff upgrad dualproj db_mtl excess_mtl con_fig moco sdmgrad f_mtl samo '
-    'ada_task stgu stgu_released son_goku phases'
+    'gd uw dwa dtp rlw gls imtl_l slaw famo stch bmtl gradnorm emtl uw_so go4align ldc_mtl igb mgda pcgrad gradvac '
+    'graddrop cagrad imtl_g imtl nash_mtl aligned_mtl fairgrad conicgrad ngdiff upgrad dualproj db_mtl excess_mtl '
+    'con_fig moco sdmgrad modo pcd cr_mogm f_mtl samo ada_task stgu stgu_released son_goku phases'
 )
 UNVERIFIED = {'bmtl', 'emtl', 'conicgrad', 'ngdiff'}
 

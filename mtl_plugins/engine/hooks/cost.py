@@ -96,6 +96,9 @@ def cost_line(wrapper: StepOptimWrapper) -> str:
         f"method '{wrapper.method_name}' on {len(tasks) if tasks else '?'} tasks: {cost.forwards} forward, "
         f'{cost.backwards} backward{probes} per batch, about {cost.relative:.2g} x GD'
     )
+    combiner = getattr(wrapper, 'combiner', None)
+    if combiner is not None and combiner.aggregator.note:
+        line += f'; {combiner.aggregator.note}'
     groups = group_strategy(wrapper)
     if groups is not None and groups.grouper.follows_affinity:
         turns = f', {groups.groups_per_batch} of them per batch' if groups.groups_per_batch else ''

@@ -34,7 +34,8 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         optimizer: The optimizer that is stepped.
         aggregator: Config of the aggregator.
         interval: Steps between two solutions of a Gramian method; in between its last weights are used, which costs one
-            backward over the shared part instead of K. A batch with a task that has no weight yet is solved anew, and
+            backward over the shared part instead of K (published as PSMGD for MGDA: ``aggregator=dict(type='MGDA')``
+            with ``interval=n``). A batch with a task that has no weight yet is solved anew, and
             so is the one after a gradient of exactly zero.
         rescale: ``'sum'`` brings methods whose equal weights add up to one to the scale of the summed loss (times the
             number of present tasks), so that methods compare at one learning rate; None leaves each method's own scale.
@@ -44,6 +45,9 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         features: Module whose output is that representation, with ``level='features'``.
         heads: ``'sum'``: a task's own parameters get its unweighted gradient; ``'weighted'``: times the task's weight
             (methods that weight their rows); None takes what the method's paper does.
+        normalise: What each row is divided by before the aggregator sees it: ``'l2'``, its length, ``'loss'``, the loss
+            of its task, or ``'loss+'``, both; None for nothing. See
+            :meth:`mtl_plugins.methods.aggregation.Aggregator.normalise_rows`.
         **kwargs: ``weighting`` (for IMTL, whose losses IMTL-L scales first), ``row_dtype``, and those of
             :class:`mtl_plugins.engine.optim_wrappers.base.StepOptimWrapper`.
 
@@ -71,10 +75,11 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         level: str = 'parameters',
         features: str = 'backbone',
         heads: str | None = None,
+        normalise: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(optimizer, **kwargs)
-        self.combiner = self.make_combiner(aggregator, rescale, heads)
+        self.combiner = self.make_combiner(aggregator, rescale, heads, normalise)
         self.aggregator = self.combiner.aggregator
         name = type(self.aggregator).__name__
         if not isinstance(interval, int) or interval < 1:

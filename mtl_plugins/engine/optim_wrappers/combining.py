@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtl_plugins.errors import UserError
+from mtl_plugins.errors import UserError, refusing
 from mtl_plugins.methods.aggregation import Aggregator
 from mtl_plugins.methods.aggregation.rows import gramian, weighted_sum
 from mtl_plugins.registry import AGGREGATORS
@@ -31,6 +31,7 @@ class RowCombiner:
         generator: For the methods that draw random numbers.
         rescale: See :class:`.aggregation.GradientAggregationOptimWrapper`.
         heads: See there.
+        normalise: See there.
 
     Attributes:
         aggregator: Has to be bound to the tasks before the first call.
@@ -48,13 +49,17 @@ class RowCombiner:
         generator: torch.Generator,
         rescale: str | None = 'sum',
         heads: str | None = 'sum',
+        normalise: str | None = None,
     ) -> None:
         self.aggregator: Aggregator = build_part(AGGREGATORS, cfg, 'aggregator')
+        if normalise is not None:
+            with refusing('normalise'):
+                self.aggregator.normalise_rows(normalise)
         name = type(self.aggregator).__name__
         if not getattr(self.aggregator, 'single_batch', True):
             raise UserError(
-                f'{name} wants gradients of three independent batches per step, which the training step does not '
-                'make: set single_batch=True to let one batch stand for all three'
+                f'{name} wants gradients of {self.aggregator.wants} independent batches per step, which the training '
+                'step does not make: set single_batch=True to let one batch stand for all of them'
             )
         if rescale not in RESCALE:
             raise UserError(f'rescale must be one of {RESCALE}, but got {rescale!r}')

@@ -31,6 +31,7 @@ class PerturbedOptimWrapper(TaskGradientOptimWrapper):
         aggregator: dict[str, Any] | None = None,
         rho: float = 0.05,
         rescale: str | None = 'sum',
+        normalise: str | None = None,
         **kwargs: Any,
     ) -> None:
         if not rho > 0:
@@ -40,7 +41,7 @@ class PerturbedOptimWrapper(TaskGradientOptimWrapper):
                 raise UserError(f'sharpness-aware methods have no {name}: leave it out, or use {name}={only!r}')
         super().__init__(optimizer, **kwargs)
         self.rho = float(rho)
-        self.combiner = self.make_combiner(aggregator or dict(type='Sum'), rescale)
+        self.combiner = self.make_combiner(aggregator or dict(type='Sum'), rescale, normalise=normalise)
 
     @contextmanager
     def moved(self, parameters: Sequence[nn.Parameter], directions: Sequence[Tensor]) -> Iterator[None]:

@@ -86,17 +86,22 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         self.zero_grad()
         self.advance(self.weighting, batch, measured, moved)
 
-    def make_combiner(self, aggregator: dict[str, Any], rescale: str | None, heads: str | None = 'sum') -> RowCombiner:
+    def make_combiner(
+        self,
+        aggregator: dict[str, Any],
+        rescale: str | None,
+        heads: str | None = 'sum',
+        normalise: str | None = None,
+    ) -> RowCombiner:
         """A combiner whose aggregator knows the tasks as soon as they are known."""
-        combiner = RowCombiner(aggregator, self.reducer, self.generator, rescale, heads)
+        combiner = RowCombiner(aggregator, self.reducer, self.generator, rescale, heads, normalise)
         self.when_tasks_are_known(combiner.aggregator.bind)
         return combiner
 
     @property
     def method_parts(self) -> tuple[str, ...]:
         """The loss weighting and the aggregator."""
-        parts = () if self.combiner is None else (self.weighting, self.combiner.aggregator)
-        return tuple(type(part).__name__ for part in parts)
+        return () if self.combiner is None else (type(self.weighting).__name__, *self.combiner.aggregator.parts)
 
     @abstractmethod
     def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> dict[str, Any] | None:

@@ -39,7 +39,7 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
         rho: Length of the perturbation.
         adaptive: Scale it by the weights as ASAM does, :math:`\epsilon = \rho\, p^2 g / \||p| g\|`; the program's
             setting, together with a ``rho`` of its own (3e-4 for Cityscapes).
-        rescale: See :class:`.aggregation.GradientAggregationOptimWrapper`.
+        rescale, normalise: See :class:`.aggregation.GradientAggregationOptimWrapper`.
         **kwargs: See :class:`.rows.TaskGradientOptimWrapper`.
 
     Raises:
@@ -61,11 +61,12 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
         rho: float = 0.05,
         adaptive: bool = False,
         rescale: str | None = 'sum',
+        normalise: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(optimizer, aggregator, rho, rescale, **kwargs)
+        super().__init__(optimizer, aggregator, rho, rescale, normalise, **kwargs)
         # Methods with state keep one for each part.
-        self.flat = self.make_combiner(aggregator or dict(type='Sum'), rescale)
+        self.flat = self.make_combiner(aggregator or dict(type='Sum'), rescale, normalise=normalise)
         self.adaptive = bool(adaptive)
 
     @classmethod

@@ -8,16 +8,17 @@ import numpy as np
 
 from mtl_plugins.methods.facts import MethodFacts
 
-from .gramian import GramianAggregator, Products
+from .gramian import Products
+from .preferences import PreferenceAggregator, Preferences
 
 _ROUNDING = float(np.finfo(np.float32).eps)
 
 
-class AlignedMTL(GramianAggregator):
+class AlignedMTL(PreferenceAggregator):
     """Makes the system of gradients orthogonal with equal lengths, then takes their mean.
 
     With the eigenvalues l and eigenvectors V of the Gramian, B = sqrt(s) V l^(-1/2) V^T and u = G^T B p, where p = 1/K
-    and s is the least, the median or the mean of the kept eigenvalues.
+    or the preferences, and s is the least, the median or the mean of the kept eigenvalues.
 
     Paper: Senushkin, Patakin, Kuznetsov, Konushin, Independent Component Alignment for Multi-Task Learning, CVPR 2023,
     arXiv 2305.19000. Scale ``'mean'`` (LibMTL and SamsungLabs/MTL take p = 1, which is K times as much); heads
@@ -31,6 +32,7 @@ class AlignedMTL(GramianAggregator):
 
     Args:
         scale_mode: ``'min'``, ``'median'`` or ``'rmse'`` (the mean).
+        pref_vector: As for :class:`PreferenceAggregator`.
         tasks: As for :class:`Aggregator`.
     """
 
@@ -43,10 +45,12 @@ class AlignedMTL(GramianAggregator):
     scale = 'mean'
     features_level = True
 
-    def __init__(self, scale_mode: str = 'min', tasks: Sequence[str] | int | None = None) -> None:
+    def __init__(
+        self, scale_mode: str = 'min', pref_vector: Preferences = None, tasks: Sequence[str] | int | None = None
+    ) -> None:
         if scale_mode not in ('min', 'median', 'rmse'):
             raise ValueError(f"AlignedMTL: scale_mode must be 'min', 'median' or 'rmse', but got {scale_mode!r}")
-        super().__init__(tasks)
+        super().__init__(pref_vector, tasks)
         self.scale_mode = scale_mode
 
     def _weights(self, rows: Products) -> np.ndarray:
@@ -55,4 +59,4 @@ class AlignedMTL(GramianAggregator):
         kept = values > len(rows) * _ROUNDING * values[-1]
         values, vectors = values[kept], vectors[:, kept]
         pivot = {'min': values[0], 'median': values[(len(values) - 1) // 2], 'rmse': values.mean()}[self.scale_mode]
-        return vectors @ (np.sqrt(pivot / values) * vectors.mean(0))
+        return vectors @ (np.sqrt(pivot / values) * (self.preferences(rows, 1 / len(rows)) @ vectors))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.naming import check_tasks
 
 from .buffers import TaskBuffer
-from .rows import LENGTHS, column_blocks, narrowed, within
+from .rows import BY_LOSSES, FACTORS, LENGTHS, NORMALISERS, column_blocks, divisors, narrowed, within
 
 
 class Aggregator(ABC):
@@ -45,13 +46,13 @@ class Aggregator(ABC):
     """
 
     facts: ClassVar[MethodFacts | None] = None
-    scale: ClassVar[str] = 'raw'
-    heads: ClassVar[str] = 'sum'
-    stateful: ClassVar[bool] = False
+    scale: str = 'raw'
+    heads: str = 'sum'
+    stateful: bool = False
     gramian_only: ClassVar[bool] = False
     gives_weights: ClassVar[bool] = False
-    features_level: ClassVar[bool] = False
-    non_conflicting: ClassVar[bool] = False
+    features_level: bool = False
+    non_conflicting: bool = False
     needs_generator: bool = False
     per_task: bool = False
     needs_losses: bool = False
@@ -60,6 +61,8 @@ class Aggregator(ABC):
     def __init__(self, tasks: Sequence[str] | int | None = None) -> None:
         #: Names of the tasks.
         self.tasks: tuple[str, ...] | None = None
+        #: What rows are divided by first, see :meth:`normalise_rows`.
+        self.normalised_by = 'none'
         #: How often a problem had no solution and the documented fall-back was taken.
         self.fallbacks = 0
         #: Number of rows that the last call made use of, which is what ``scale`` refers to.
@@ -70,6 +73,44 @@ class Aggregator(ABC):
         self.last_weights: Tensor | None = None
         if tasks is not None:
             self.bind(tasks)
+
+    def normalise_rows(self, by: str) -> Self:
+        """Divide every row by a number before the method sees it; the update is made of the rows so divided.
+
+        Its length then follows from theirs: with ``'l2'`` it no longer depends on the lengths of the gradients, so that
+        the learning rate has to. If a loss that is to divide is not positive, the rows of that call stay as they are,
+        which is counted in ``fallbacks``. Rows are copied, unless products of rows are all that the method needs.
+
+        Args:
+            by: ``'none'``, 1; ``'l2'``, the length of the row; ``'loss'``, the loss of its task; ``'loss+'``, their
+                product.
+
+        Returns:
+            The aggregator itself.
+
+        Raises:
+            ValueError: If ``by`` is another.
+        """
+        if by not in NORMALISERS:
+            raise ValueError(
+                f'{type(self).__name__}: rows can be normalised by {", ".join(NORMALISERS)}, but got {by!r}'
+            )
+        self.normalised_by = by
+        self.needs_losses = self.needs_losses or by in BY_LOSSES
+        return self
+
+    @property
+    def _alone(self) -> bool:
+        """Whether the run has one task only, so that there is nothing to balance; not that others are merely absent."""
+        return self.rows_used == 1 and (self.tasks is None or len(self.tasks) == 1)
+
+    def _divisors(self, norms: np.ndarray, losses: np.ndarray | None) -> np.ndarray | None:
+        """What to divide the rows by, given their lengths; None for nothing."""
+        if self.normalised_by == 'none' or self._alone:
+            return None
+        found = divisors(self.normalised_by, norms, losses)
+        self.fallbacks += found is None
+        return found
 
     def bind(self, tasks: Sequence[str] | int) -> None:
         """Tell the names of the tasks, in the order that ``task_ids`` counts (or their number)."""
@@ -153,6 +194,16 @@ class Aggregator(ABC):
             )
         return losses, ids
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the classes that it is made of."""
+        return (type(self).__name__,)
+
+    @property
+    def note(self) -> str:
+        """What a user should know of its settings before training; empty for nothing."""
+        return '' if self.normalised_by == 'none' else f'rows normalised by {self.normalised_by!r}'
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state: tensors, numbers and strings only. An aggregator without state returns an empty dict."""
         return {}
@@ -195,7 +246,15 @@ class RowAggregator(Aggregator):
             G, ids = G[live.to(G.device)], ids[live]
             losses = None if losses is None else losses[live]
         norms, dtype = squares[live].sqrt(), G.dtype
-        update, weights = self._combine(G if within(LENGTHS, norms) else G.double(), norms, losses, generator, ids)
+        G = G if within(LENGTHS, norms) else G.double()
+        divisor = self._divisors(norms.numpy(), None if losses is None else losses.numpy())
+        if divisor is not None:
+            factors = torch.from_numpy(1 / divisor)
+            wide = torch.promote_types(G.dtype, torch.float32 if within(FACTORS, factors) else torch.float64)
+            G, norms = G.to(wide) * factors.to(G.device, wide)[:, None], norms * factors
+        update, weights = self._combine(G, norms, losses, generator, ids)
+        if divisor is not None and weights is not None:
+            weights = weights * factors
         if weights is not None:
             self.last_weights[live] = weights
         return narrowed(update, dtype)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mtl_plugins.methods.facts import MethodFacts
-from mtl_plugins.methods.naming import near_matches
+from mtl_plugins.methods.naming import check_known
 
 from .base import RowAggregator
 from .rows import column_blocks
@@ -64,9 +64,7 @@ class GradDrop(RowAggregator):
             ValueError: If a leak names an unknown task.
         """
         super().bind(tasks)
-        for task in self.leak if isinstance(self.leak, Mapping) else ():
-            if task not in self.tasks:
-                raise ValueError(f"GradDrop: leak names the unknown task '{task}': {near_matches(task, self.tasks)}")
+        check_known('GradDrop', 'leak', self.leak if isinstance(self.leak, Mapping) else (), self.tasks)
 
     def _leaks(self, ids: Tensor) -> list[float]:
         if not isinstance(self.leak, Mapping):

@@ -95,10 +95,12 @@ class GramianAggregator(Aggregator):
         if self.rows_used:
             kept = products if self.rows_used == len(squares) else products[np.ix_(live, live)]
             kept_losses = None if losses is None else losses.numpy()[live]
+            divisor = self._divisors(np.sqrt(kept.diagonal()), kept_losses)
+            if divisor is not None:
+                kept = kept / divisor[:, None] / divisor
             rows = Products(kept, *unit_gramian(kept), kept_losses, generator, ids.numpy()[live])
-            # A run with one task has nothing to balance. Where others are merely absent, the method stays what it is.
-            alone = self.rows_used == 1 and (self.tasks is None or len(self.tasks) == 1)
-            weights[live] = self._only_weight(rows) if alone else self._weights(rows)
+            found = self._only_weight(rows) if self._alone else self._weights(rows)
+            weights[live] = found if divisor is None else found / divisor
         self.last_weights = torch.from_numpy(weights)
         return self.last_weights
 

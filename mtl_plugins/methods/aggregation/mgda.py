@@ -10,8 +10,7 @@ from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.solvers import min_norm_weights
 
 from .gramian import GramianAggregator, Products
-
-NORMALISERS = ('none', 'l2', 'loss', 'loss+')
+from .rows import BY_LOSSES, NORMALISERS, divisors
 
 
 class MGDA(GramianAggregator):
@@ -33,7 +32,8 @@ class MGDA(GramianAggregator):
 
     Args:
         normaliser: n_k: ``'none'``, 1; ``'l2'``, |g_k|; ``'loss'``, L_k; ``'loss+'``, L_k |g_k|.
-        apply_to: ``'rows'``, u = sum w_k g_k; or ``'normalised'``, u = sum w_k g_k / n_k.
+        apply_to: ``'rows'``, u = sum w_k g_k; or ``'normalised'``, u = sum w_k g_k / n_k, which
+            is :meth:`Aggregator.normalise_rows`.
         tasks: As for :class:`Aggregator`.
     """
 
@@ -62,18 +62,13 @@ class MGDA(GramianAggregator):
         self.apply_to = apply_to
         if normaliser != 'none' and apply_to == 'rows':
             self.equivariant = False  # weights of dependent rows are not unique, and the update depends on them
-        self.needs_losses = normaliser in ('loss', 'loss+')
+        self.needs_losses = normaliser in BY_LOSSES
+        if apply_to == 'normalised':
+            self.normalise_rows(normaliser)
 
     def _weights(self, rows: Products) -> np.ndarray:
-        norms, losses = rows.norms, rows.losses
-        divisor = np.ones_like(norms)
-        if self.normaliser in ('l2', 'loss+'):
-            divisor = norms
-        if losses is not None:
-            if (losses > 0).all():
-                divisor = divisor * losses
-            else:
-                self.fallbacks += 1
-                divisor = np.ones_like(norms)
-        weights = min_norm_weights(rows.unit, norms / divisor)
-        return weights / divisor if self.apply_to == 'normalised' else weights
+        if self.apply_to == 'normalised':
+            return min_norm_weights(rows.unit, rows.norms)
+        divisor = divisors(self.normaliser, rows.norms, rows.losses)
+        self.fallbacks += divisor is None
+        return min_norm_weights(rows.unit, rows.norms if divisor is None else rows.norms / divisor)

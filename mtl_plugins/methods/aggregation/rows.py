@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,23 @@ _CONDITION = 0.1
 
 # Columns at a time: small enough for a cache of the CPU and for sums of float32, large enough to keep a GPU busy.
 _COLUMNS_CPU, _COLUMNS_GPU = 2**13, 2**20
+
+
+NORMALISERS, BY_LOSSES = ('none', 'l2', 'loss', 'loss+'), ('loss', 'loss+')
+
+
+def divisors(by: str, norms: np.ndarray, losses: np.ndarray | None) -> np.ndarray | None:
+    """What normalises rows: see :meth:`.base.Aggregator.normalise_rows`; None if a loss that is to is not positive.
+
+    Args:
+        by: One of ``NORMALISERS``.
+        norms: Lengths of the rows.
+        losses: Losses of their tasks, where they are needed.
+    """
+    result = norms if by in ('l2', 'loss+') else np.ones_like(norms)
+    if by not in BY_LOSSES:
+        return result
+    return result * losses if (losses > 0).all() else None
 
 
 def column_blocks(G: Tensor) -> Iterator[slice]:

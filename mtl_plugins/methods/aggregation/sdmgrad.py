@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.solvers import simplex_projection
 
-from .base import Aggregator, refuse_nonfinite
-from .rows import gramian, weighted_sum
+from .independent import IndependentBatches
 
 
-class SDMGrad(Aggregator):
+class SDMGrad(IndependentBatches):
     """The direction of MGDA, drawn towards the mean gradient, from gradients of independent batches.
 
     w minimises |G^T w + lamda g_0|^2 over the simplex, with the mean row g_0; u = (G^T w + lamda g_0) / (1 + lamda).
@@ -49,9 +45,8 @@ class SDMGrad(Aggregator):
         verified='formula; no vectors. The key has one batch stand for the three that the paper wants',
     )
     scale = 'mean'
-    stateful = True
+    batches = (3,)
     equivariant = False  # the search with such long steps enlarges rounding
-    gives_weights = True
 
     def __init__(
         self,
@@ -67,73 +62,12 @@ class SDMGrad(Aggregator):
                 'SDMGrad: lamda must be >= 0, lr > 0, momentum in [0, 1) and iterations >= 1, '
                 f'but got {lamda}, {lr}, {momentum} and {iterations}'
             )
-        self._shares = np.zeros(0)
-        super().__init__(tasks)
+        super().__init__(single_batch, tasks)
         self.lamda, self.lr, self.momentum = float(lamda), float(lr), float(momentum)
         self.iterations = int(iterations)
-        self.single_batch = bool(single_batch)
 
-    def bind(self, tasks: Sequence[str] | int) -> None:
-        """Tell the names of the tasks, in the order that ``task_ids`` counts (or their number); the state restarts."""
-        super().bind(tasks)
-        self._shares = np.full(len(self.tasks), 1 / len(self.tasks))
-
-    @torch.no_grad()
-    def __call__(
-        self,
-        G: Tensor,
-        losses: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        task_ids: Tensor | None = None,
-    ) -> Tensor:
-        """Return the update.
-
-        Args:
-            G: Gradients of the present tasks on three batches, of shape (3, K, D); or of shape (K, D) with
-                ``single_batch``.
-            losses: Not used.
-            generator: Not used.
-            task_ids: Which task each row belongs to; None for 0 ... K-1.
-
-        Raises:
-            TypeError: If ``G`` is no float tensor.
-            ValueError: If a shape is wrong or a row is not finite.
-        """
-        if isinstance(G, Tensor) and G.dim() == 2 and not self.single_batch:
-            raise ValueError(
-                'SDMGrad needs gradients of three independent batches, G of shape (3, K, D), but got '
-                f'{tuple(G.shape)}; give it three micro-batches per step, or set single_batch=True to do without'
-            )
-        if isinstance(G, Tensor) and G.dim() == 3 and G.is_floating_point():
-            if G.shape[0] != 3 or not G.shape[1]:
-                raise ValueError(f'SDMGrad: G must be of shape (3, K, D) with K >= 1, but got {tuple(G.shape)}')
-            _, ids = self._check(G.shape[1], None, None, task_ids)
-            return self._from_batches(G.detach(), ids)
-        return super().__call__(G, losses, generator, task_ids)
-
-    def _aggregate(self, G: Tensor, losses: Tensor | None, generator: torch.Generator | None, ids: Tensor) -> Tensor:
-        return self._from_batches(G[None], ids)
-
-    def _from_batches(self, batches: Tensor, ids: Tensor) -> Tensor:
-        norms = np.sqrt(np.stack([gramian(batch).numpy().diagonal() for batch in batches]))
-        refuse_nonfinite(self, torch.from_numpy(norms.sum(0)), ' of G')
-        live = (norms > 0).all(0)
-        self.rows_used = int(live.sum())
-        weights = np.zeros(len(live))
-        if self.rows_used:
-            products = gramian(batches[0], batches[1] if len(batches) > 1 else None).numpy()[np.ix_(live, live)]
-            products = products / norms[:, live].mean() / norms[:, live].mean()
-            tasks = ids.numpy()[live]
-            # The part of w that belongs to these tasks; it is zero if w lies wholly on tasks that are absent now.
-            part = self._shares[tasks].sum()
-            first = self._shares[tasks] / part if part > 0 else np.full(self.rows_used, 1 / self.rows_used)
-            shares = self._search(products, first)
-            self._shares[tasks] = shares * part
-            weights[live] = (shares + self.lamda / self.rows_used) / (1 + self.lamda)
-        self.last_weights = torch.from_numpy(weights)
-        return weighted_sum(batches[-1], self.last_weights)
-
-    def _search(self, products: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    def _search(self, products: np.ndarray, length: float, shares: np.ndarray) -> np.ndarray:
+        products = products / length / length
         pull = self.lamda * products.mean(1)
         speed = np.zeros_like(shares)
         for _ in range(self.iterations):
@@ -141,13 +75,5 @@ class SDMGrad(Aggregator):
             shares = simplex_projection(shares - self.lr * speed)
         return shares
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the weights of the search."""
-        return dict(shares=torch.from_numpy(self._shares.copy()))
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the weights of the search."""
-        self._check_state(state, ('shares',))
-        self._shares = state['shares'].to('cpu', torch.float64).numpy().copy()
-        if self.tasks is None and len(self._shares):
-            self.tasks = tuple(str(k) for k in range(len(self._shares)))
+    def _weights(self, shares: np.ndarray) -> np.ndarray:
+        return (shares + self.lamda / len(shares)) / (1 + self.lamda)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtl_plugins.methods.facts import MethodFacts
-from mtl_plugins.methods.naming import RefusedValueError, check_tasks, near_matches
+from mtl_plugins.methods.naming import RefusedValueError, check_known, check_tasks, numbers_by_task
 
 State = dict[str, Any]
 """Name -> a tensor with an entry per task, or a count."""
@@ -224,19 +224,12 @@ class Weighting(ABC):
 
     def _check_names(self, argument: str, names: Mapping[str, Any]) -> None:
         """Raise a ValueError if a mapping names an unknown task."""
-        for task in names:
-            if task not in self.tasks:
-                raise ValueError(
-                    f"{type(self).__name__}: {argument} names the unknown task '{task}': "
-                    f'{near_matches(task, self.tasks)}'
-                )
+        check_known(type(self).__name__, argument, names, self.tasks)
 
     def _per_task(self, argument: str, values: float | Mapping[str, float], default: float) -> Tensor:
         """Return a number for all tasks, or one per task name (``default`` for the others), as a float64 vector."""
-        if isinstance(values, Mapping):
-            self._check_names(argument, values)
-            return torch.tensor([float(values.get(task, default)) for task in self.tasks], dtype=torch.float64)
-        return torch.full((len(self.tasks),), float(values), dtype=torch.float64)
+        numbers = numbers_by_task(type(self).__name__, argument, values, self.tasks, default)
+        return torch.tensor(numbers, dtype=torch.float64)
 
 
 def to_sum(weights: Tensor) -> Tensor:

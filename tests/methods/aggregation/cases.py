@@ -10,8 +10,10 @@ KINDS = ('normal', 'zero_rows', 'all_zero', 'equal', 'opposite', 'rank_one', 'sc
 LARGEST = 32
 
 # Arguments without which a class refuses one matrix of gradients.
-ARGUMENTS = dict(SDMGrad=dict(single_batch=True))
-# Other settings whose arithmetic differs.
+ARGUMENTS = dict(SDMGrad=dict(single_batch=True), MoDo=dict(single_batch=True))
+# By name, so that it fits any number of rows: tasks that are not named have 1.
+PREFERENCES = {'0': 0.25}
+# Other settings whose arithmetic differs; ``normalise`` stands for a call of normalise_rows.
 VARIANTS = (
     ('MGDA', dict(normaliser='l2')),
     ('MGDA', dict(normaliser='loss+', apply_to='normalised')),
@@ -30,6 +32,15 @@ VARIANTS = (
     ('PCGrad', dict(order='ascending')),
     ('GradVac', dict(beta=0.01)),
     ('DBMTL', dict(beta_sigma=1.0)),
+    ('UPGrad', dict(pref_vector=PREFERENCES)),
+    ('DualProj', dict(pref_vector=PREFERENCES)),
+    ('AlignedMTL', dict(pref_vector=PREFERENCES)),
+    ('ConFIG', dict(pref_vector=PREFERENCES)),
+    ('PCD', dict(tau=1.0, beta=0.5)),
+    ('CRMOGM', dict(aggregator=dict(type='PCGrad'), alpha=0.5)),
+    ('UPGrad', dict(normalise='l2')),
+    ('GradDrop', dict(normalise='loss+')),
+    ('SDMGrad', dict(single_batch=True, normalise='l2')),
 )
 
 
@@ -39,15 +50,23 @@ def classes():
     return [kind for kind in exported if not inspect.isabstract(kind)]
 
 
+def make_one(name, arguments):
+    """An aggregator, with the one inside it if a dict stands for that."""
+    arguments = dict(arguments)
+    by = arguments.pop('normalise', 'none')
+    if 'aggregator' in arguments:
+        inner = dict(arguments['aggregator'])
+        arguments['aggregator'] = make_one(inner.pop('type'), inner)
+    return getattr(aggregation, name)(**arguments).normalise_rows(by)
+
+
 def makers():
     """Pairs of a name and a function that makes a fresh aggregator: every class, and the variants."""
     plain = [(kind.__name__, ARGUMENTS.get(kind.__name__, {})) for kind in classes()]
     result = []
     for name, arguments in (*plain, *VARIANTS):
         text = ','.join(f'{key}={value}' for key, value in arguments.items())
-        result.append(
-            (f'{name}({text})', lambda name=name, arguments=arguments: getattr(aggregation, name)(**arguments))
-        )
+        result.append((f'{name}({text})', lambda name=name, arguments=arguments: make_one(name, arguments)))
     return result
 
 

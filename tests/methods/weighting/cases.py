@@ -31,9 +31,15 @@ CASES = {
     'gradnorm epoch': (weighting.GradNorm, dict(reference='epoch', optimizer='sgd', lr=1e-3)),
     'gradnorm softmax': (weighting.GradNorm, dict(form='softmax', reference=dict(t0=1.5))),
     'emtl': (weighting.EMTL, {}),
+    'uw_so': (weighting.UWSO, {}),
+    'go4align': (weighting.GO4Align, dict(num_groups=3, eta=0.1)),
+    'ldc_mtl': (weighting.LDCMTL, dict(lamda=0.1)),
+    'igb': (weighting.IGB, dict(base_epoch=0)),
 }
 _COVERED = {kind.__name__ for kind, _ in CASES.values()} | {'Weighting'}
 CASES.update({name: (getattr(weighting, name), {}) for name in weighting.__all__ if name not in _COVERED})
+ORDERED = {'ldc_mtl'}
+"""Methods to which it matters which tasks are neighbours."""
 ASYMMETRIC = {'uw forms', 'dtp loss', 'stch preferences', 'gradnorm softmax'}
 
 

@@ -1,0 +1,104 @@
+"""Weights of another method, smoothed over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from mtl_plugins.methods.facts import MethodFacts
+
+from .gramian import GramianAggregator, Products
+from .mgda import MGDA
+
+
+class CRMOGM(GramianAggregator):
+    """A moving average of the weights that another method gives: w <- alpha w + (1 - alpha) w_now, u = sum_k w_k g_k.
+
+    A task's average starts with the first weight that it is given. Weights of single batches are noisy, and correlated
+    with the gradients that they multiply; the average is less of both.
+
+    Paper: Zhou and others, On the Convergence of Stochastic Multi-Objective Gradient Manipulation and Beyond, NeurIPS
+    2022. Scale, heads and needs are those of the method inside. Stateful: K weights, and its state.
+    The paper lets alpha grow as the learning rate falls (its corollary 1, as TorchJD cites it); here it is fixed, as
+    in TorchJD by default. A promise not to conflict does not outlive the average.
+
+    Where we differ from public code: a task that is absent, or whose row is zero, keeps its average (TorchJD refuses
+    another number of tasks, and a row of zeros has a weight). Fall-backs are those of the method inside.
+
+    Args:
+        aggregator: The method inside, one whose weights follow from the products of the rows; None for :class:`MGDA`.
+        alpha: Share of the past, from 0 (none) to 1 (the first weights for ever).
+        tasks: As for :class:`Aggregator`.
+
+    Raises:
+        ValueError: If ``alpha`` is out of range or the method inside needs the rows themselves.
+    """
+
+    facts = MethodFacts(
+        'Smoothed weights of a multi-objective method, of MGDA',
+        paper='Zhou et al., NeurIPS 2022',
+        verified='TorchJD 0.18, to 1e-6',
+    )
+    stateful = True
+
+    def __init__(
+        self,
+        aggregator: GramianAggregator | None = None,
+        alpha: float = 0.9,
+        tasks: Sequence[str] | int | None = None,
+    ) -> None:
+        inner = MGDA() if aggregator is None else aggregator
+        if not isinstance(inner, GramianAggregator):
+            raise ValueError(
+                'CRMOGM: aggregator must be a method whose weights follow from the products of the rows, such as MGDA '
+                f'or UPGrad, but got {inner!r}'
+            )
+        if not 0 <= alpha <= 1:
+            raise ValueError(f'CRMOGM: alpha must lie between 0 and 1, but got {alpha}')
+        self.aggregator, self.alpha = inner, float(alpha)
+        for name in ('scale', 'heads', 'features_level', 'needs_losses', 'needs_generator', 'equivariant'):
+            setattr(self, name, getattr(inner, name))
+        self._average = np.zeros(0)
+        super().__init__(tasks)
+
+    def bind(self, tasks: Sequence[str] | int) -> None:
+        """Tell the names of the tasks, in the order that ``task_ids`` counts (or their number); the state restarts."""
+        super().bind(tasks)
+        self.aggregator.bind(self.tasks)
+        self._average = np.full(len(self.tasks), np.nan)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the classes that it is made of."""
+        return (*super().parts, *self.aggregator.parts)
+
+    def _only_weight(self, rows: Products) -> np.ndarray:
+        return self.aggregator._only_weight(rows)
+
+    def _weights(self, rows: Products) -> np.ndarray:
+        losses = None if rows.losses is None else torch.from_numpy(rows.losses)
+        now = self.aggregator.weights(torch.from_numpy(rows.gram), losses, rows.generator, torch.from_numpy(rows.ids))
+        self.fallbacks = self.aggregator.fallbacks
+        last = self._average[rows.ids]
+        weights = np.where(np.isnan(last), now, self.alpha * last + (1 - self.alpha) * now.numpy())
+        self._average[rows.ids] = weights
+        return weights
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the averages, NaN for tasks without one yet, and the state of the method inside."""
+        return dict(average=torch.from_numpy(self._average.copy()), aggregator=self.aggregator.state_dict())
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the averages and the method inside."""
+        self._check_state(state, ('average', 'aggregator'))
+        average = state['average'].to('cpu', torch.float64).numpy().copy()
+        if self.tasks is None and len(average):
+            self.bind(len(average))
+        self._average = average
+        self.aggregator.load_state_dict(state['aggregator'])
+
+    def __repr__(self) -> str:
+        return f'CRMOGM({self.aggregator!r})'
