@@ -18,6 +18,7 @@ def _register(registry: Registry, module: Any) -> None:
     for name in module.__all__:
         if not inspect.isabstract(getattr(module, name)):
             registry.register_module(name=name, module=getattr(module, name))
+    registry.build_func = lambda cfg, registry, **defaults: build_part(registry, cfg, registry.name, **defaults)
 
 
 _register(WEIGHTINGS, weighting)

@@ -40,7 +40,6 @@ VARIANTS = (
     ('CRMOGM', dict(aggregator=dict(type='PCGrad'), alpha=0.5)),
     ('UPGrad', dict(normalise='l2')),
     ('GradDrop', dict(normalise='loss+')),
-    ('SDMGrad', dict(single_batch=True, normalise='l2')),
 )
 
 
