@@ -23,7 +23,10 @@ def method_key(wrapper: type, parts: Sequence[str]) -> str:
     for row in list_methods():
         if row.wrapper == strategy and sorted(part for part in row.parts if part != _PLAIN) == sorted(parts):
             return row.key
-    own = {row.parts[0]: row.key for row in list_methods() if len(row.parts) == 1 and row.wrapper not in _FORMER}
+    rows = sorted(
+        (row for row in list_methods() if row.parts and row.wrapper not in _FORMER), key=lambda r: -len(r.parts)
+    )
+    own = {row.parts[0]: row.key for row in rows}  # the rows of one part last, so that these stay
     return '+'.join([_FORMER[name] for name in names if name in _FORMER] + [own.get(part, part) for part in parts])
 
 

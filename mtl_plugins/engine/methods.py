@@ -46,9 +46,9 @@ def build_part(registry: Registry, cfg: Mapping[str, Any], argument: str, **defa
         raise UserTypeError(f'{argument} must be a dict with a type, for example dict(type="..."), but got {cfg!r}')
     arguments = {**defaults, **cfg}
     kind = arguments.pop('type')
-    for name, value in arguments.items():
-        if isinstance(value, Mapping) and 'type' in value:  # a part around another
-            arguments[name] = build_part(registry, value, f'{argument}.{name}')
+    inner = arguments.get(registry.name)
+    if isinstance(inner, Mapping):  # a part around another of its kind
+        arguments[registry.name] = build_part(registry, inner, f'{argument}.{registry.name}')
     if isinstance(kind, str):
         name = kind.removeprefix('mtl_plugins.')
         if name not in registry.module_dict:
