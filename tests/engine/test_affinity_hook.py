@@ -6,7 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from mtl_plugins.config import build_runner
 from mtl_plugins.engine.hooks import AffinityHook, affinity
+from mtl_plugins.visualization import read_affinity_log
+from tests.support.runs import differences, state_of, tiny_config
 
 from .all_methods import build
 from .toy import TASKS, make_model, toy_batch
@@ -114,3 +117,37 @@ def test_pictures_come_with_validations_and_are_named_at_the_end(tmp_path, caplo
 def test_bad_interval_is_refused(interval):
     with pytest.raises(ValueError, match=f'AffinityHook.interval must be >= 1, but got {interval}'):
         AffinityHook(interval=interval)
+
+
+def test_the_affinity_is_tracked_beside_any_method(tmp_path):
+    """Logged and drawn as under STGU, resumed, and without a trace in the training."""
+    states = {}
+    for name, hook, resume in (
+        ('plain', None, False),
+        ('whole', AffinityHook(interval=2, probe_interval=2, decay=0.2), False),
+        ('resumed', AffinityHook(interval=2, probe_interval=2, decay=0.2), True),
+    ):
+        options = {'train_cfg.max_iters': 6, 'default_hooks.checkpoint.interval': 4}
+        cfg = tiny_config(tmp_path / name, tmp_path / 'cache', 'gd', **options)
+        if resume:
+            cfg.load_from, cfg.resume = str(tmp_path / 'whole' / 'iter_4.pth'), True
+        runner = build_runner(cfg)
+        if hook:
+            runner.register_hook(hook)
+        runner.train()
+        states[name] = state_of(runner)
+    assert differences(states['plain'], states['whole']) == []
+    assert differences(states['plain'], states['resumed']) == []
+    logs = [read_affinity_log(next((tmp_path / name).glob('*/affinity.jsonl'))) for name in ('whole', 'resumed')]
+    assert [entry['iter'] for entry in logs[0]] == [2, 4, 6]
+    assert logs[0][-1] == logs[1][-1]
+    assert any(value != 0 for row in logs[0][-1]['affinity'] for value in row)
+    assert sorted(task for group in logs[0][-1]['groups'] for task in group) == ['depth', 'normals', 'semseg']
+    assert (tmp_path / 'whole' / 'affinity.png').is_file()
+
+
+def test_what_cannot_be_tracked_is_refused():
+    with pytest.raises(ValueError, match=r'AffinityHook.probe_interval must be an integer >= 0, but got -1'):
+        AffinityHook(probe_interval=-1)
+    with pytest.raises(ValueError, match=r'decay must lie in \(0, 1\], but got 2'):
+        AffinityHook(probe_interval=1, decay=2)

@@ -7,30 +7,43 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from mtl_plugins.errors import UserError
+from mtl_plugins.errors import UserError, refusing
+from mtl_plugins.methods import PositiveAffinity, ProximalAffinity
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.runtime.hooks.outputs import append_line, going_on_without
 
 from ..optim_wrappers.selective import SelectiveTaskGroupOptimWrapper, group_strategy
+from ..step.guards import bare_model
+from .look_ahead import price_line
+from .look_aheads import LookAheads
+
+CHECKPOINT_KEY = 'mtl_affinity_probe'
 
 
 @HOOKS.register_module()
 class AffinityHook(Hook):
-    """Logs affinity and groups of STGU; does nothing for other methods.
+    """Logs affinity and groups of STGU; with ``probe_interval``, the affinity under any other method.
 
     Each entry goes as one line to ``<work_dir>/<timestamp>/affinity.jsonl``, and the matrix as scalars
     ``affinity/<source>-><target>`` to the visualizer's backends (never to the console). The pictures
     ``<work_dir>/affinity.png`` (heat map) and ``<work_dir>/groups.png`` (who shared a group when, and how many groups
     there were) are redrawn at every validation and at the end. A resumed run takes the earlier entries over.
 
+    Under a method that has no affinity of its own, a measurement tries a step for each task by itself and takes it back
+    bit by bit (see :class:`~mtl_plugins.engine.hooks.look_aheads.LookAheads`, kind ``'proximal'``; its price is told
+    before training), and the groups are those that :class:`~mtl_plugins.methods.PositiveAffinity` would make.
+
     Args:
         interval: Iterations between two entries.
+        probe_interval: Iterations between two measurements under other methods than STGU; 0 for none.
+        decay: Share of a new measurement in the affinity under other methods.
 
     Raises:
-        ValueError: If ``interval`` is not positive.
+        ValueError: If a number is out of range.
 
     Example:
         >>> from mtl_plugins.registry import HOOKS
@@ -41,10 +54,22 @@ class AffinityHook(Hook):
     # After the optimizer step of the iteration, before checkpoints.
     priority = 'NORMAL'
 
-    def __init__(self, interval: int = 50) -> None:
+    def __init__(self, interval: int = 50, probe_interval: int = 0, decay: float = 1e-2) -> None:
         if interval < 1:
             raise UserError(f'AffinityHook.interval must be >= 1, but got {interval}')
+        if not isinstance(probe_interval, int) or probe_interval < 0:
+            raise UserError(f'AffinityHook.probe_interval must be an integer >= 0, but got {probe_interval!r}')
+        with refusing('AffinityHook'):
+            ProximalAffinity(1, decay)
+        if probe_interval:
+            # Just before the step: what comes earlier may set the iteration up, its random numbers included.
+            self.priority = 'LOWEST'
         self.interval = interval
+        self.probe_interval = probe_interval
+        self.decay = decay
+        self._probe: LookAheads | None = None
+        self._probed: ProximalAffinity | None = None
+        self._saved: dict[str, Any] | None = None
         self._strategy: SelectiveTaskGroupOptimWrapper | None = None
         self._log: Path | None = None
         self._entries: list[dict[str, Any]] = []
@@ -52,7 +77,11 @@ class AffinityHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Open the log; after a resume, with the entries up to the checkpoint."""
         self._strategy = group_strategy(runner.optim_wrapper)
-        if not is_main_process() or self._strategy is None:
+        if self._strategy is None and self.probe_interval:
+            self._probe = LookAheads(bare_model(runner.model), runner.optim_wrapper, ['proximal'])
+            self._probe.expect(self._saved['tasks'] if self._saved else ())
+            runner.logger.info(price_line(['proximal'], self.probe_interval, len(self._probe.tasks)))
+        if not is_main_process() or (self._strategy is None and self._probe is None):
             return
         self._entries = self._earlier_entries(runner) if runner.iter > 0 else []
         self._log = Path(runner.log_dir) / 'affinity.jsonl'
@@ -60,30 +89,54 @@ class AffinityHook(Hook):
             self._log.parent.mkdir(parents=True, exist_ok=True)
             self._log.write_text(''.join(json.dumps(entry) + '\n' for entry in self._entries))
 
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Measure under other methods if it is due; all ranks together."""
+        if self._probe is None or runner.iter % self.probe_interval:
+            return
+        gains = self._probe.measure(data_batch).get('proximal')
+        if gains is None:
+            return
+        if self._probed is None or self._probed.num_tasks != len(gains):
+            self._probed = ProximalAffinity(len(gains), self.decay)
+            if self._saved is not None and len(self._saved['tasks']) == len(gains):
+                self._probed.load_state_dict(self._saved['affinity'])
+        for task, row in enumerate(gains):
+            self._probed.observe([task], torch.ones_like(row), 1 - row, torch.isfinite(row))
+
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Write an entry if it is due."""
         if self._log is None or not self.every_n_train_iters(runner, self.interval):
             return
-        wrapper = self._strategy
-        if wrapper.affinity is None:
+        affinity = self._probed if self._strategy is None else self._strategy.affinity
+        if affinity is None:
             return
-        matrix = wrapper.affinity.matrix.tolist()
-        entry = dict(
-            iter=runner.iter + 1,
-            tasks=list(wrapper.task_names),
-            affinity=matrix,
-            groups=wrapper.group_names,
-            num_groups=len(wrapper.groups),
-        )
+        names = list(self._probe.tasks if self._strategy is None else self._strategy.task_names)
+        matrix = affinity.matrix.tolist()
+        groups = self._groups(affinity, names)
+        entry = dict(iter=runner.iter + 1, tasks=names, affinity=matrix, groups=groups, num_groups=len(groups))
         self._entries.append(entry)
         append_line(runner, self._log, json.dumps(entry))
-        names = wrapper.task_names
         runner.visualizer.add_scalars(
             {f'affinity/{s}->{t}': matrix[i][j] for i, s in enumerate(names) for j, t in enumerate(names)},
             step=runner.iter + 1,
         )
+
+    def _groups(self, affinity: ProximalAffinity, names: list[str]) -> list[list[str]]:
+        if self._strategy is not None:
+            return self._strategy.group_names
+        groups = PositiveAffinity()(affinity.matrix, torch.Generator().manual_seed(0))
+        return [[names[task] for task in group] for group in groups]
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Keep the affinity that was measured under another method."""
+        if self._probed is not None:
+            checkpoint[CHECKPOINT_KEY] = dict(tasks=list(self._probe.tasks), affinity=self._probed.state_dict())
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """When resuming, go on from it."""
+        self._saved = checkpoint.get(CHECKPOINT_KEY) if runner._resume else None
 
     def before_val(self, runner: Any) -> None:
         """Redraw the pictures."""
