@@ -26,6 +26,7 @@ COMMANDS = {
     'reproduce': 'run and fill the tables of papers',
     'cost': 'parameters and multiply-adds of a model',
     'throughput': 'time, forwards and memory per batch of several methods',
+    'group-tasks': 'measure which tasks help each other, and make groups of them',
     'verify': 'check the folder of a dataset',
     'prepare-nyuv2': 'make the folder of NYUD-v2 out of nyu_depth_v2_labeled.mat',
 }

@@ -30,6 +30,7 @@ WORK = {
     'reproduce': ['mtl_plugins.cli.reproduce._train'],
     'cost': ['mtl_plugins.cli.cost.model_cost'],
     'throughput': ['mtl_plugins.cli.throughput.build_model'],
+    'group-tasks': ['mtl_plugins.cli.group_tasks.measure'],
     'verify': [],
 }
 """Command -> where its work begins; what gets there was accepted."""

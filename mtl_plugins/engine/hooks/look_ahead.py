@@ -89,8 +89,11 @@ class LookAheadHook(Hook):
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Measure if it is due; all ranks together."""
-        if runner.iter % self.interval:
-            return
+        if runner.iter % self.interval == 0:
+            self.look(data_batch)
+
+    def look(self, data_batch: Any) -> None:
+        """Measure on a batch; all ranks together."""
         maps = self._probe.measure(data_batch)
         if not maps:
             return

@@ -115,7 +115,7 @@ class LookAheads(GramProbe):
             if 'ptg' in self.kinds:
                 found['ptg'] = self._pairs(gradients)
             self._data = None
-            return found
+            return {kind: found[kind] for kind in self.kinds}
 
     # ------------------------------------------------------------------ forwards and gradients
     def _losses_now(self, grad: bool) -> TaskLosses:

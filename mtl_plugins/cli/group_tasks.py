@@ -1,0 +1,171 @@
+"""Which tasks to train together, from the command line: ``tools/analysis/group_tasks.py``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from rich.console import Console
+
+from mtl_plugins.config.arguments import (
+    add_data_root,
+    add_tasks,
+    add_trust,
+    folder_to_write,
+    names,
+    positive,
+    positive_number,
+)
+from mtl_plugins.config.cfg_options import ConfigArgumentParser
+from mtl_plugins.config.loading import load_config, set_method
+from mtl_plugins.engine.hooks.look_aheads import KINDS
+from mtl_plugins.experiments.task_groups import OBJECTIVES, Gains, measure, parameters_of, serving_line
+from mtl_plugins.methods.task_groups import TaskGrouping
+from mtl_plugins.runtime.checkpoints import safe_loading
+from mtl_plugins.runtime.work_folder import claim
+from mtl_plugins.visualization.task_gains import draw_gain_maps, draw_task_groups
+
+EPILOG = (
+    'Without CHECKPOINT the config is trained, and gains are measured every N iterations beside the training, which '
+    'stays as it is; with it they are measured at its weights on a number of batches. examples: '
+    'python tools/analysis/group_tasks.py configs/rooms/gd_vit-micro_8b-2k_rooms-96.py --measure tag,ptg --groups 3; '
+    'python tools/analysis/group_tasks.py configs/rooms/gd_vit-micro_8b-2k_rooms-96.py --maps OUT/task_gains.json '
+    '--by ptg'
+)
+
+
+def build_parser() -> ConfigArgumentParser:
+    """The options of the tool."""
+    parser = ConfigArgumentParser(
+        prog='group-tasks',
+        description="Measure which tasks help each other, make groups of them that are best by TAG's or PTG's "
+        'objective, and say how to train and what it costs to serve them.',
+        epilog=EPILOG,
+    )
+    parser.add_argument('config', help='config file of a multi-task training')
+    parser.add_argument('checkpoint', nargs='?', help='measure at these weights instead of during a training')
+    parser.add_argument('--maps', type=Path, metavar='FILE', help='a task_gains.json: measure nothing')
+    parser.add_argument(
+        '--measure',
+        type=_kinds,
+        default=['tag', 'proximal'],
+        metavar='A,B',
+        help=f'some of {", ".join(KINDS)} (tag,proximal)',
+    )
+    parser.add_argument('--every', type=positive, default=10, metavar='N', help='iterations between measurements (10)')
+    parser.add_argument('--batches', type=positive, default=50, metavar='N', help='batches at a checkpoint (50)')
+    parser.add_argument('--by', choices=KINDS, help='the map to group by (the first that was measured)')
+    parser.add_argument('--groups', type=positive, metavar='M', help='at most so many groups (3, or fewer tasks)')
+    parser.add_argument('--overlap', action='store_true', help='a task may be in several groups')
+    parser.add_argument(
+        '--tolerance',
+        type=positive_number,
+        default=1e-9,
+        metavar='X',
+        help='show groupings that are worse by this (1e-9)',
+    )
+    parser.add_argument('--out', type=folder_to_write, metavar='DIR', help='results (work_dirs/group_tasks/<config>)')
+    add_tasks(parser)
+    add_data_root(parser)
+    add_trust(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse ``argv``, measure, solve, print and write; returns the exit code."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    console = Console(soft_wrap=True, highlight=False)
+    out = args.out or Path('work_dirs', 'group_tasks', Path(args.config).stem)
+    cfg = load_config(args.config, args.cfg_options, work_dir=str(out), data_root=args.data_root, tasks=args.tasks)
+    path = args.maps
+    if path is None:
+        with safe_loading(args.trust_checkpoint), claim(out):
+            path = measure(cfg.copy(), args.measure, args.every, args.checkpoint, args.batches)
+    gains = Gains.read(path)
+    kind = args.by or next(iter(gains.maps))
+    found = gains.solve(
+        kind,
+        max_groups=min(args.groups or 3, len(gains.tasks)),
+        overlap=args.overlap,
+        tolerance=args.tolerance,
+    )
+    _report(cfg, args, gains, kind, found, out, console)
+    return 0
+
+
+def _report(
+    cfg: Config,
+    args: argparse.Namespace,
+    gains: Gains,
+    kind: str,
+    found: list[TaskGrouping],
+    out: Path,
+    console: Console,
+) -> None:
+    groupings = [[[gains.tasks[task] for task in group] for group in each.groups] for each in found]
+    console.print(f'groups by {OBJECTIVES[kind]} on the map {kind!r} of {gains.settings.get("measured", "?")} batches:')
+    for groups, each in zip(groupings, found):
+        console.print(f'  {each.score:+.4g}  ' + ' | '.join(' + '.join(group) for group in groups), markup=False)
+    if len(found) > 1:
+        console.print(f'  ({len(found)} groupings within {args.tolerance:g}; what follows is about the first)')
+    groups = groupings[0]
+    correlations = gains.correlations()
+    for (one, other), value in correlations.items():
+        console.print(f'rank correlation of {one} and {other}: {value:+.2f}')
+    console.print(
+        serving_line(groups, parameters_of(cfg) if set(gains.tasks) <= set(cfg.model.get('heads') or ()) else None)
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    written = [out / 'groups.json', out / 'groups.png', out / 'gains.png']
+    entry: dict[str, Any] = dict(
+        tasks=list(gains.tasks),
+        by=kind,
+        objective=OBJECTIVES[kind],
+        overlap=args.overlap,
+        groupings=[dict(groups=names_of, score=each.score) for names_of, each in zip(groupings, found)],
+        rank_correlations={f'{one}|{other}': value for (one, other), value in correlations.items()},
+        settings=gains.settings,
+    )
+    written[0].write_text(json.dumps(entry, indent=1) + '\n', encoding='utf-8')
+    draw_task_groups(
+        groups, gains.maps[kind].numpy(), gains.tasks, f'Groups by {OBJECTIVES[kind]} ({kind})', written[1]
+    )
+    draw_gain_maps({name: each.numpy() for name, each in gains.maps.items()}, gains.tasks, correlations, written[2])
+    if sorted(task for group in groups for task in group) == sorted(gains.tasks):
+        written.append(_write_stgu(cfg, groups, out))
+        console.print(
+            f'one network, the groups taking turns (STGU): python tools/train.py {shlex.quote(str(written[-1]))}'
+        )
+    console.print('one network per group:')
+    for number, group in enumerate(groups, start=1):
+        folder = shlex.quote(str(out / f'group{number}'))
+        console.print(
+            f'  python tools/train.py {shlex.quote(args.config)} --tasks {",".join(group)} --work-dir {folder}',
+            markup=False,
+        )
+    for each in written:
+        console.print(str(each), markup=False)
+
+
+def _write_stgu(cfg: Config, groups: list[list[str]], out: Path) -> Path:
+    cfg = Config(cfg.to_dict())
+    set_method(cfg, 'stgu')
+    cfg.optim_wrapper.update(grouper=dict(type='Fixed', groups=groups), warmup_iters=0)
+    cfg.work_dir = str(out / 'stgu_fixed')
+    path = out / 'stgu_fixed.py'
+    cfg.dump(str(path))
+    return path
+
+
+def _kinds(value: Any) -> list[str]:
+    chosen = names(value)
+    wrong = [kind for kind in chosen if kind not in KINDS]
+    if wrong:
+        raise argparse.ArgumentTypeError(f'there is no {wrong[0]!r} to measure; there are {", ".join(KINDS)}')
+    return chosen

@@ -1,0 +1,81 @@
+"""From gains to groups on the command line."""
+
+import json
+
+import pytest
+
+from mtl_plugins.cli.group_tasks import main
+from mtl_plugins.config import load_config
+from mtl_plugins.errors import UserError
+from tests.support.runs import tiny_config
+
+TASKS = ['depth', 'normals', 'semseg']
+HELP = [[1.0, 0.5, -0.4], [0.6, 1.0, -0.5], [-0.3, -0.2, 1.0]]
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('config')
+    cfg = tiny_config(folder / 'run', folder / 'cache', 'gd', **{'train_cfg.max_iters': 4})
+    cfg.dump(str(folder / 'tiny.py'))
+    return str(folder / 'tiny.py')
+
+
+def gains(folder, **changes):
+    path = folder / 'task_gains.json'
+    entry = dict(tasks=TASKS, gains=dict(tag=HELP, ptg=HELP, proximal=HELP[::-1]), settings=dict(measured=4))
+    path.write_text(json.dumps({**entry, **changes}))
+    return str(path)
+
+
+def test_groups_of_measured_gains(config, tmp_path, capsys):
+    maps, out = gains(tmp_path), tmp_path / 'out'
+    assert main([config, '--maps', maps, '--by', 'ptg', '--groups', '2', '--out', str(out)]) == 0
+    told = capsys.readouterr().out
+    assert 'depth + normals | semseg' in told
+    assert 'rank correlation of tag and ptg: +1.00' in told
+    assert 'to serve all tasks: 2 forwards per image' in told
+    assert f'{config} --tasks depth,normals --work-dir' in told
+    written = json.loads((out / 'groups.json').read_text())
+    assert written['groupings'][0]['groups'] == [['depth', 'normals'], ['semseg']]
+    assert written['groupings'][0]['score'] == pytest.approx(1.55 + 1)
+    assert written['settings'] == dict(measured=4)
+    assert (out / 'groups.png').is_file()
+    assert (out / 'gains.png').is_file()
+    stgu = load_config(str(out / 'stgu_fixed.py'))
+    assert stgu.optim_wrapper.grouper == dict(type='Fixed', groups=[['depth', 'normals'], ['semseg']])
+    assert stgu.optim_wrapper.optimizer == load_config(config).optim_wrapper.optimizer
+
+
+def test_overlapping_groups_are_no_groups_of_stgu(config, tmp_path, capsys):
+    options = ['--by', 'ptg', '--groups', '3', '--overlap', '--out', str(tmp_path / 'out')]
+    help_all = [[1.0, 0.5, 0.5], [0.5, 1.0, 0.5], [0.5, 0.5, 1.0]]
+    main([config, '--maps', gains(tmp_path, gains=dict(ptg=help_all)), *options])
+    assert 'STGU' not in capsys.readouterr().out
+    assert not (tmp_path / 'out' / 'stgu_fixed.py').exists()
+
+
+@pytest.mark.parametrize(
+    ('changes', 'options', 'message'),
+    [
+        (dict(), ['--by', 'cosine'], '--by cosine: that was not measured; there are tag, ptg, proximal'),
+        (dict(tasks=3), [], 'is no task_gains.json as LookAheadHook writes it'),
+        (dict(gains=dict(tag=[[1.0]])), [], 'gains.tag must hold 3 rows of 3 numbers'),
+        (dict(gains=dict(tag=[[1.0, None, 1.0], *HELP[1:]])), [], "for 'depth' does to 'normals' was never measured"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told(config, tmp_path, changes, options, message):
+    with pytest.raises(UserError, match=message):
+        main([config, '--maps', gains(tmp_path, **changes), '--out', str(tmp_path / 'out'), *options])
+
+
+@pytest.mark.slow
+def test_gains_of_a_training_and_of_its_checkpoint(config, tmp_path, capsys):
+    main([config, '--measure', 'tag,ptg,proximal,cosine', '--every', '2', '--out', str(tmp_path / 'a')])
+    assert json.loads((tmp_path / 'a' / 'task_gains.json').read_text())['settings']['measured'] == 2
+    checkpoint = str(tmp_path / 'a' / 'iter_4.pth')
+    main([config, checkpoint, '--measure', 'proximal', '--batches', '3', '--out', str(tmp_path / 'b')])
+    written = json.loads((tmp_path / 'b' / 'task_gains.json').read_text())
+    assert written['settings']['measured'] == 3
+    assert list(written['gains']) == ['proximal']
+    assert not list((tmp_path / 'b').glob('*.pth'))
