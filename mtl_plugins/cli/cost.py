@@ -63,6 +63,7 @@ def model_cost(model: Mapping[str, Any], size: Sequence[int], depth: int = 1) ->
     refuse_missing_packages(cfg)
     with torch.device('meta'):
         built = revert_sync_batchnorm(MODELS.build(cfg)).eval()
+    built.load_state_dict(built.state_dict())  # no backbone waits for others
     counter = FlopCounterMode(display=False)
     with FakeTensorMode(allow_non_fake_inputs=True):
         built.to_empty(device='cpu')

@@ -2,7 +2,7 @@
 
 from .backbones import TimmBackbone, TimmViT
 from .data_preprocessor import MultiTaskDataPreProcessor
-from .decoders import ConcatDecoder, InvPTDecoder, MTINetDecoder, PerTaskDecoder, TaskFeatures
+from .decoders import ConcatDecoder, InvPTDecoder, MTINetDecoder, PerTaskDecoder, PyramidDecoder, TaskFeatures
 from .heads import LinearHead, TaskHead
 from .losses import (
     BalancedCrossEntropyLoss,
@@ -21,5 +21,5 @@ __all__ = [
     'BalancedCrossEntropyLoss', 'ConcatDecoder', 'InferenceSettings', 'InvPTDecoder', 'LinearHead',
     'MTINetDecoder', 'MaskedBCELoss', 'MaskedCrossEntropyLoss', 'MaskedL1Loss', 'MaskedLoss', 'MaskedMSELoss',
     'MultiTaskDataPreProcessor', 'MultiTaskSegmentor', 'NormalsCosineLoss', 'NormalsL1Loss', 'PerTaskDecoder',
-    'TaskFeatures', 'TaskHead', 'TimmBackbone', 'TimmViT', 'valid_mask',
+    'PyramidDecoder', 'TaskFeatures', 'TaskHead', 'TimmBackbone', 'TimmViT', 'valid_mask',
 ]  # fmt: skip

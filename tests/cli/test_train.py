@@ -41,7 +41,10 @@ def test_as_a_user_runs_it(tmp_path):
     assert "method 'stgu' on 5 tasks" in done.stdout
 
 
-LATER = ('_vit-small_1xb8', '_vit-base_1xb8', '_vit-large_1xb', 'hrnet', 'r50-aspp', 'stgu_released_', 'cagrad_')
+LATER = (
+    '_vit-small_1xb8', '_vit-base_1xb8', '_vit-large_1xb', 'hrnet', 'r50-aspp', 'stgu_released_', 'cagrad_', 'dinov3',
+    'stgu_dinov2', 'stgu_efficientnet', 'dinov2-small_1xb8', 'adapters_1xb8', 'efficientnet-lite0_1xb8',
+)  # fmt: skip
 """Parts of the names of configs that wait for the slow tests: variations of what the everyday tests train."""
 
 

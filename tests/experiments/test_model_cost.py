@@ -92,3 +92,17 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         main([str(path)])
     assert 'give --size H W' in capsys.readouterr().err
+
+
+def test_weights_that_a_backbone_waits_for_are_not_looked_for():
+    plain = model_cost(VIT, (32, 48))
+    for settings in (
+        dict(pretrained='/nope.pth'),
+        dict(frozen=True),
+        dict(init_cfg=dict(type='Pretrained', checkpoint='/nope')),
+    ):
+        assert model_cost(VIT | dict(backbone=BACKBONE | settings), (32, 48)) == plain
+    cnn = dict(type='mtl_plugins.TimmBackbone', model_name='resnet10t', frozen=2, pretrained=True)
+    assert model_cost(VIT | dict(backbone=cnn), (32, 48))[0].multiply_adds > 0
+    adapters = model_cost(VIT | dict(backbone=BACKBONE | dict(adapters=dict(rank=1, task_rank=1))), (32, 48))
+    assert adapters[0].multiply_adds > plain[0].multiply_adds

@@ -30,7 +30,8 @@ BACKBONES = {
     'mmseg.HRNet': {'extra': HRNET},
     'mmseg.ResNet': {'depth': 18, 'base_channels': 8},
 }
-"""How the backbones of the shipped configs are made small."""
+TIMM = {'vit': MODEL, 'tf': {'model_name': 'mobilenetv3_small_050'}, 'resnet10t': {}}
+"""How the backbones of the shipped configs are made small, those of TimmBackbone by the first part of their name."""
 DATA = {'mtl_plugins.RoomsDataset': {'num_images': 4}, 'mtl_plugins.PhotosDataset': {'crops_per_image': 1}}
 """Datasets that need no download, and how they are made small; the others have a stand-in."""
 
@@ -45,9 +46,16 @@ def shrink(cfg, iterations=2):
             dataset.data_root = str(stand_in(TYPES[dataset.type]))
         else:
             dataset.update(DATA[dataset.type])
-    cfg.model.backbone.update(BACKBONES[cfg.model.backbone.type])
-    if cfg.model.backbone.get('pretrained'):
-        cfg.model.backbone.pretrained = False
+    backbone = cfg.model.backbone
+    backbone.update(
+        TIMM[backbone.model_name.partition('_')[0]] if 'TimmB' in backbone.type else BACKBONES[backbone.type]
+    )
+    if backbone.get('pretrained'):
+        backbone.pretrained = False
+    if backbone.get('frozen'):
+        backbone.init_cfg = dict(type='TruncNormal', layer=['Linear', 'Conv2d'], std=0.02)
+    if cfg.model.get('decoder', {}).get('type') == 'mtl_plugins.PyramidDecoder':
+        cfg.model.decoder.channels = 8
     if cfg.model.get('decoder', {}).get('type') == 'mtl_plugins.InvPTDecoder':
         cfg.model.decoder.update(dims=(16, 8, 8), pred_channels=8)
     for head in cfg.model.heads.values():

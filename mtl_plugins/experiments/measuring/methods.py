@@ -88,10 +88,10 @@ def build_model(cfg: Config, device: torch.device) -> nn.Module:
     backbone = settings.get('backbone') or {}
     if backbone.get('pretrained'):
         backbone['pretrained'] = False
-    backbone.pop('init_cfg', None)
     refuse_missing_packages(settings)
     with refusals_of(cfg):
         model = MODELS.build(settings)
+    model.load_state_dict(model.state_dict())  # no backbone waits for others
     equal_class_weights(model)
     return revert_sync_batchnorm(model).to(device).train()
 

@@ -4,5 +4,6 @@ from .base import PerTaskDecoder, TaskFeatures
 from .concat import ConcatDecoder
 from .invpt import InvPTDecoder
 from .mti_net import MTINetDecoder
+from .pyramid import PyramidDecoder
 
-__all__ = ['ConcatDecoder', 'InvPTDecoder', 'MTINetDecoder', 'PerTaskDecoder', 'TaskFeatures']
+__all__ = ['ConcatDecoder', 'InvPTDecoder', 'MTINetDecoder', 'PerTaskDecoder', 'PyramidDecoder', 'TaskFeatures']
