@@ -66,6 +66,8 @@ def shrink(cfg, iterations=2):
     for hook in cfg.custom_hooks:
         if hook.type == 'mtl_plugins.AffinityHook':
             hook.interval = 1
+        if hook.type == 'mtl_plugins.PredictionPanelHook':
+            hook.num_panels = 1
     cfg.experiment_name = uuid.uuid4().hex
     return cfg
 
@@ -81,6 +83,7 @@ def options(iterations=2, *more):
     run = [
         f'train_cfg.max_iters={iterations}',
         f'train_cfg.val_interval={iterations}',
+        'custom_hooks.9.num_panels=1',
         f'experiment_name={uuid.uuid4().hex}x',
     ]
     return ['--cfg-options', *loaders, *model, *run, *more]
