@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mtl_plugins.models import ConcatDecoder, LinearHead, TaskHead, valid_mask
+from mtl_plugins.models import ConcatDecoder, LinearHead, PyramidDecoder, TaskHead, valid_mask
 from mtl_plugins.models.heads import decode_logits
 from mtl_plugins.registry import MODELS
 from mtl_plugins.task_specs import TASK_SPECS, get_task_spec
@@ -227,6 +227,24 @@ def test_concat_decoder():
         ConcatDecoder([3, 5, 7], in_index=[3])
 
 
+def test_pyramid_decoder():
+    """It has the size of the finest map, and every map that is used tells."""
+    maps = [torch.randn(2, c, s, s, requires_grad=True) for c, s in ((4, 24), (6, 12), (8, 6))]
+    for in_index, used in ((None, 3), ((0, 2), 2), ((1,), 1)):
+        decoder = PyramidDecoder([4, 6, 8], channels=16, in_index=in_index)
+        decoder.init_weights()
+        out = decoder(maps)
+        assert out.shape[:2] == (2, decoder.out_channels)
+        assert out.shape[2:] == maps[(in_index or (0,))[0]].shape[2:]
+        assert sum(g is not None for g in torch.autograd.grad(out.square().sum(), maps, allow_unused=True)) == used
+    for wrong, told in (
+        (dict(in_index=(3,)), 'in_index must name some of the 3 maps'),
+        (dict(channels=12), 'multiple of 8'),
+    ):
+        with pytest.raises(ValueError, match=told):
+            PyramidDecoder([4, 6, 8], **wrong)
+
+
 def test_linear_head_with_scale_predicts_several_pixels_per_position():
     head = LinearHead(in_channels=5, out_channels=2, scale=3)
     features = torch.randn(1, 5, 4, 6)
@@ -237,6 +255,15 @@ def test_linear_head_with_scale_predicts_several_pixels_per_position():
     changed = (head(features) != out).any(1)[0].nonzero()
     assert changed.min(0).values.tolist() == [3, 6]
     assert changed.max(0).values.tolist() == [5, 8]
+
+
+def test_linear_head_can_begin_without_a_grid():
+    head = LinearHead(8, 3, scale=2, smooth_start=True)
+    head.init_weights()
+    out = head(torch.randn(2, 8, 4, 5))
+    torch.testing.assert_close(out, F.interpolate(out[..., ::2, ::2], scale_factor=2, mode='nearest'))
+    assert out[0, 0].std() > 0.01
+    assert not torch.equal(out[:, 0], out[:, 1])
 
 
 def test_linear_head_refuses_a_bad_scale():

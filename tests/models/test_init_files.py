@@ -148,6 +148,20 @@ def test_a_file_that_nothing_reads_is_refused(tmp_path):
         begin(Ready(pretrained(tmp_path / 'a.pth')))
 
 
+def test_a_classifier_lacks_the_norms_that_a_dense_swin_adds(tmp_path):
+    settings = dict(type='mmseg.SwinTransformer', embed_dims=4, depths=(1,) * 4, num_heads=(1,) * 4)
+    source = MODELS.build(settings).state_dict()
+    state = {name: value for name, value in source.items() if not name.startswith('norm')}
+    state |= {'norm.weight': torch.ones(32), 'head.weight': torch.zeros(3, 32)}
+    torch.save(dict(state_dict=state), tmp_path / 'a.pth')
+    part = begin(MODELS.build(dict(settings, init_cfg=pretrained(tmp_path / 'a.pth'))))
+    assert all(torch.equal(value, source[name]) for name, value in part.state_dict().items())
+    del state['stages.2.blocks.0.ffn.layers.1.bias']
+    torch.save(dict(state_dict=state), tmp_path / 'a.pth')
+    with pytest.raises(UserError, match=r'missing: stages\.2\.blocks\.0\.ffn\.layers\.1\.bias;'):
+        begin(MODELS.build(dict(settings, init_cfg=pretrained(tmp_path / 'a.pth'))))
+
+
 def test_a_network_of_timm_in_the_hands_of_mmseg_is_refused_with_any_model(tmp_path):
     """Its file has the names of timm, its tensors the prefix timm_model: nothing fits, and nothing said so."""
     torch.save(timm.create_model('resnet10t').state_dict(), tmp_path / 'a.pth')

@@ -19,6 +19,8 @@ class LinearHead(BaseModule):
         scale: Pixels that each position of the features predicts, along each axis (sub-pixel convolution: the
             convolution has ``out_channels * scale**2`` channels, which are then laid out in space). 1, the released
             program's head, leaves all of the resolution to the bilinear upsampling that follows.
+        smooth_start: All pixels of a position begin with the same weights, so that early predictions show no grid
+            (Aitken et al., arXiv 1707.02937).
         init_cfg: See :class:`mmengine.model.BaseModule`.
 
     Raises:
@@ -32,13 +34,20 @@ class LinearHead(BaseModule):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, scale: int = 1, init_cfg: dict | list[dict] | None = None
+        self,
+        in_channels: int,
+        out_channels: int,
+        scale: int = 1,
+        smooth_start: bool = False,
+        init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
         if not isinstance(scale, int) or scale < 1:
             raise UserError(f'LinearHead: scale must be an integer >= 1, but got {scale!r}')
         self.conv = nn.Conv2d(in_channels, out_channels * scale**2, kernel_size=1)
         self.shuffle = nn.PixelShuffle(scale) if scale > 1 else nn.Identity()
+        self.pixels = scale**2
+        self.smooth_start = smooth_start
 
     def forward(self, features: Tensor) -> Tensor:
         """Map ``(N, in_channels, H, W)`` to ``(N, out_channels, scale * H, scale * W)``."""
@@ -48,4 +57,6 @@ class LinearHead(BaseModule):
         """Draw new weights, unless done already; ``init_cfg`` has the last word."""
         if not self.is_init:
             self.conv.reset_parameters()
+            for parameter in self.conv.parameters() if self.smooth_start else ():
+                parameter.data.copy_(parameter.data[:: self.pixels].repeat_interleave(self.pixels, dim=0))
             super().init_weights()
