@@ -19,12 +19,16 @@ CREDITS = ('stepped', 'next')
 class ProximalAffinity:
     r"""Tracks the proximal inter-task affinity during ordinary training.
 
-    After a step on the tasks of a group :math:`G` with :math:`n = |G|` members, each task's relative loss decrease is
-    shared equally among the members, :math:`a_t = (1 - L_t^{after} / L_t^{before}) / n`. Every source s in G then gets
+    After a step on the tasks of a group :math:`G` of which :math:`n` are valid in the batch, each task's relative loss
+    decrease is shared equally among them, :math:`a_t = (1 - L_t^{after} / L_t^{before}) / n`. Every source s in G then
+    gets
 
     * for a task t outside G, and for t = s: :math:`a_t`;
     * for another member t, whose change cannot be told apart from that of s: :math:`a_t` if :math:`a_t` and
       :math:`a_s` agree in sign, else :math:`-\max(a_t, a_s)`, for the pair is in conflict.
+
+    The share and the rule for members that disagree are those of the released program; the paper's body was not at
+    hand.
 
     The map is the exponential moving average :math:`B_{st} \leftarrow (1 - \beta) B_{st} + \beta a`, starting at 0; row
     = source, column = target. It is kept in float64 on the CPU.

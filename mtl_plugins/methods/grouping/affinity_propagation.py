@@ -19,8 +19,8 @@ class AffinityPropagation(SimilarityGrouper):
     positive and single tasks otherwise; if the messages do not settle, they are damped more (0.9, five times as many
     updates), and if that does not help either the tasks stay single, which ``fallbacks`` counts.
 
-    Relabelling the tasks relabels the groups and nothing else. One call takes about 5 ms, nearly all of it inside
-    scikit-learn, and several times that where the messages settle slowly.
+    Relabelling the tasks relabels the groups and nothing else. Nearly all of the time of a call is spent inside
+    scikit-learn, several times as much where the messages settle slowly; docs/stgu.md has the numbers.
 
     Args:
         preference: Inclination of a task to be the centre of a group, in units of a task's effect on itself; a greater
