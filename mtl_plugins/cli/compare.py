@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmengine.config import Config
 from rich.console import Console
 
-from mtl_plugins.config.arguments import add_data_root, file_to_write, folder_to_write, positive, seeds, share
+from mtl_plugins.config.arguments import (
+    add_data_root,
+    file_to_write,
+    folder_to_write,
+    positive,
+    positive_number,
+    seeds,
+    share,
+)
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.datasets import check_folders
 from mtl_plugins.config.loading import load_config
@@ -30,11 +40,15 @@ from mtl_plugins.experiments.compare import (
     comparison_header,
     parse_grid,
     parse_variants,
+    shared_settings,
     view,
 )
 from mtl_plugins.experiments.runs import execute, terminating_like_ctrl_c
 from mtl_plugins.runtime.hooks import EXIT_PREEMPTED
 from mtl_plugins.runtime.work_folder import claim, naming
+
+if TYPE_CHECKING:
+    from mtl_plugins.experiments.report import Setting
 
 EPILOG = (
     'METHODS: keys of tools/train.py --list-methods, with options where they differ from the preset, and a name of '
@@ -61,7 +75,11 @@ def build_parser() -> ConfigArgumentParser:
         'write one report.',
         epilog=EPILOG,
     )
-    parser.add_argument('config', nargs='?', help='config file of a multi-task training')
+    parser.add_argument(
+        'config',
+        nargs='*',
+        help='config file of a multi-task training; of several, one report with the means over them',
+    )
     parser.add_argument('--methods', type=_variants, default=[], metavar='METHODS', help='what to compare')
     parser.add_argument('--seeds', type=seeds, metavar='0,1,2', help='runs per method (0)')
     parser.add_argument(
@@ -82,8 +100,17 @@ def build_parser() -> ConfigArgumentParser:
     parser.add_argument(
         '--work-dir', type=folder_to_write, metavar='DIR', help='runs (work_dirs/compare/<config name>)'
     )
-    parser.add_argument('--results', type=file_to_write, metavar='FILE', help='all results (<work dir>/results.json)')
+    parser.add_argument(
+        '--results', type=_files, metavar='FILE', help='all results (<work dir>/results.json); of several configs: A,B'
+    )
     parser.add_argument('--out', type=folder_to_write, metavar='DIR', help='the report (<work dir>/report)')
+    parser.add_argument(
+        '--tell',
+        type=positive_number,
+        default=1.0,
+        metavar='POINTS',
+        help='the report says how many more seeds would tell a difference of so many points (1)',
+    )
     parser.add_argument('--report-only', action='store_true', help='train nothing, write the report of what is there')
     add_data_root(parser)
     return parser
@@ -96,33 +123,57 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What the report needs and does not find is told now, not after hours of training.
     import_module('mtl_plugins.experiments.report')
     console = Console(soft_wrap=True, highlight=False)
-    root = args.work_dir or Path('work_dirs', 'compare', Path(args.config).stem if args.config else '')
-    path = args.results or root / 'results.json'
+    roots = _roots(parser, args)
+    paths = args.results or [root / 'results.json' for root in roots]
     if args.report_only:
         if not (args.config or args.work_dir or args.results):
             parser.error('--report-only needs --results FILE, --work-dir DIR or CONFIG to know which results')
-        _report(RecordStore(path, None), args, root, console)
+        _report([RecordStore(path, None) for path in paths], args, console)
         return 0
     if not (args.config and args.methods):
         parser.error('CONFIG and --methods are needed to train (--report-only does without)')
+    if len(paths) != len(args.config):
+        parser.error(f'--results needs one file for each of the {len(args.config)} configs, but has {len(paths)}')
     args.seeds = args.seeds or [0]
-    cfg = load_config(args.config, args.cfg_options, data_root=args.data_root)
-    with naming(root), claim(path.parent, f'{path.name}.lock', '--results'):
-        return _train_and_report(cfg, path, root, args, console)
+    cfgs = [load_config(config, args.cfg_options, data_root=args.data_root) for config in args.config]
+    with contextlib.ExitStack() as held:
+        for root, path in zip(roots, paths):
+            held.enter_context(naming(root))
+            held.enter_context(claim(path.parent, f'{path.name}.lock', '--results'))
+        return _train_and_report(cfgs, paths, roots, args, console)
 
 
-def _train_and_report(cfg: Config, path: Path, root: Path, args: argparse.Namespace, console: Console) -> int:
-    check_folders(cfg)
-    store = RecordStore(path, comparison_header(cfg, Path(args.config).name))
-    store.session = dict(started=time.strftime('%Y-%m-%d %H:%M:%S'), jobs=args.jobs)
-    plan = Plan(cfg, args.methods, args.seeds, root, store, not args.no_single_task, _tuning(args))
+def _roots(parser: argparse.ArgumentParser, args: argparse.Namespace) -> list[Path]:
+    """The folder of the runs of each config; without one, that of the results."""
+    stems = [Path(config).stem for config in args.config]
+    if len(set(stems)) < len(stems):
+        parser.error(f'the configs need different names, but are {", ".join(stems)}: their runs have folders by these')
+    if args.work_dir and len(stems) > 1:
+        return [args.work_dir / stem for stem in stems]
+    return [args.work_dir or Path('work_dirs', 'compare', stem) for stem in stems or ['']]
+
+
+def _train_and_report(
+    cfgs: Sequence[Config], paths: Sequence[Path], roots: Sequence[Path], args: argparse.Namespace, console: Console
+) -> int:
+    stores, plans = [], []
+    for cfg, config, path, root in zip(cfgs, args.config, paths, roots):
+        check_folders(cfg)
+        store = RecordStore(path, comparison_header(cfg, Path(config).name))
+        store.session = dict(started=time.strftime('%Y-%m-%d %H:%M:%S'), jobs=args.jobs)
+        stores.append(store)
+        plans.append(Plan(cfg, args.methods, args.seeds, root, store, not args.no_single_task, _tuning(args)))
+    failed = []
     try:
         with terminating_like_ctrl_c():
-            failed = train(plan, args.jobs, console)
+            for plan in plans:
+                if len(plans) > 1:
+                    console.print(plan.store.header['config'], markup=False)
+                failed += train(plan, args.jobs, console)
     except KeyboardInterrupt:
         console.print('stopped; start the same command again to go on')
         return EXIT_PREEMPTED
-    _report(store, args, root, console)
+    _report(stores, args, console)
     return 1 if failed else 0
 
 
@@ -162,20 +213,52 @@ def choice_line(subject: tuple[str, str | None], choice: Choice) -> str:
     return f'chosen for {name}{f" ({task})" if task else ""}: {what}'
 
 
-def _report(store: RecordStore, args: argparse.Namespace, root: Path, console: Console) -> None:
-    """Write the report of all runs of the store, unless there is none."""
-    from mtl_plugins.experiments.report import Comparison, expected_keys, write_report
+def _report(stores: Sequence[RecordStore], args: argparse.Namespace, console: Console) -> None:
+    """Write the report of all runs of the stores, unless there is none."""
+    from mtl_plugins.experiments.report import write_report
+    from mtl_plugins.experiments.report.tables import starts
+
+    settings = {}
+    for store in stores:
+        if all(name == SINGLE for name, _, _ in view(store)[0]):
+            console.print(f'no method has a finished run in {store.path}: no report', markup=False)
+            return
+        names = [Path(other.header['config']).stem for other in stores]
+        name = Path(store.header['config']).stem
+        settings[name if names.count(name) == 1 else str(store.path)] = _setting(store, args)
+    for name, setting in settings.items():
+        if setting.comparison.differing:
+            console.print(f'{name}: runs of one seed {starts(setting.comparison)}', markup=False)
+    out = args.out or _report_folder(stores, args) / 'report'
+    page = write_report(settings, out)
+    console.print(f'report: {page}', markup=False)
+
+
+def _report_folder(stores: Sequence[RecordStore], args: argparse.Namespace) -> Path:
+    """Where the folder of the report goes."""
+    if args.work_dir or not args.config:
+        return args.work_dir or stores[0].path.parent
+    return Path('work_dirs', 'compare', '+'.join(Path(config).stem for config in args.config))
+
+
+def _setting(store: RecordStore, args: argparse.Namespace) -> Setting:
+    """What the report shows of a results file."""
+    from mtl_plugins.experiments.report import Comparison, Setting, expected_keys, shared_tables, tuning_tables
 
     records, failures = view(store)
-    if not any(name != SINGLE for name, _, _ in records):
-        console.print('no method has a finished run: no report')
-        return
     single = not args.no_single_task if args.methods else any(name == SINGLE for name, _, _ in records)
     names = [variant.name for variant in args.methods]
     wanted = expected_keys(records, list(store.header['tasks']), names, args.seeds, single)
-    out = args.out or (args.work_dir or (root if args.config else store.path.parent)) / 'report'
-    page = write_report(Comparison(store.header, records, wanted, failures), out)
-    console.print(f'report: {page}', markup=False)
+    comparison = Comparison(store.header, records, wanted, failures, args.tell)
+    common, shared = shared_settings(store), []
+    alike, failures = view(store, shared=True)
+    if common and any(name != SINGLE for name, _, _ in alike):
+        shared = shared_tables(Comparison(store.header, alike, (), failures, args.tell), common)
+    return Setting(comparison, tuning_tables(store), shared)
+
+
+def _files(text: str) -> list[Path]:
+    return [file_to_write(part) for part in text.split(',')]
 
 
 def _grid(text: str) -> tuple[str, list]:

@@ -9,17 +9,30 @@ import re
 import statistics
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from mtl_plugins.cli import compare
 from mtl_plugins.errors import UserImportError
+from mtl_plugins.experiments.compare import RecordStore, choices, view
 from mtl_plugins.experiments.report import Comparison, expected_keys, write_report
 from mtl_plugins.experiments.report.comparison import verdict
 from mtl_plugins.experiments.report.figures import pictures
-from mtl_plugins.experiments.report.tables import MOST_TASKS, facts, gaps_table, pairs_table, plain, signed, times
+from mtl_plugins.experiments.report.pairing import gap, seeds_needed
+from mtl_plugins.experiments.report.tables import (
+    MOST_TASKS,
+    facts,
+    gaps_table,
+    pairs_tables,
+    plain,
+    signed,
+    starts,
+    times,
+)
 from mtl_plugins.experiments.report.writing import report_content, runs_csv, summary_csv
 
 TASKS = {
@@ -79,7 +92,8 @@ def slow_delta_m(records, name, seed):
     changes = []
     for task, entry in TASKS.items():
         base = statistics.mean(last(records, key, task) for key in records if key[0] == 'single' and key[2] == task)
-        change = (last(records, (name, seed, None), task) - base) / base * 100
+        own = task if name == 'single' else None
+        change = (last(records, (name, seed, own), task) - base) / base * 100
         changes.append(change if entry['higher_is_better'] else -change)
     return statistics.mean(changes)
 
@@ -94,13 +108,23 @@ def test_statistics_equal_those_of_scipy():
         row = table.loc[name]
         assert row['score_percent_mean'] == pytest.approx(statistics.mean(values))
         assert row['score_percent_sd'] == pytest.approx(statistics.stdev(values))
-        interval = stats.t.interval(0.95, 2, statistics.mean(values), stats.sem(values))
+        # Paired with what the single-task models of the same seed score, so that their noise counts.
+        paired = [value - slow_delta_m(records, 'single', seed) for seed, value in enumerate(values)]
+        interval = stats.t.interval(0.95, 2, statistics.mean(values), stats.sem(paired))
         assert (row['score_percent_low'], row['score_percent_high']) == pytest.approx(interval)
         depth = [last(records, (name, seed, None), 'depth') for seed in (0, 1, 2)]
         assert row['depth_value_mean'] == pytest.approx(statistics.mean(depth))
-    welch = stats.ttest_ind(scores['stgu'], scores['gd'], equal_var=False).confidence_interval(0.95)
+    paired = stats.ttest_rel(scores['stgu'], scores['gd']).confidence_interval(0.95)
     stgu = table.loc['stgu']
+    assert (stgu['over_equal_batches_low'], stgu['over_equal_batches_high']) == pytest.approx((paired.low, paired.high))
+    assert stgu['over_equal_batches_pairs'] == 3
+    # Without seeds in common they are independent samples.
+    moved = {(name, seed + 5 * (name == 'gd'), task): run for (name, seed, task), run in records.items()}
+    moved = {key: {**run, 'seed': key[1]} for key, run in moved.items()}
+    welch = stats.ttest_ind(scores['stgu'], scores['gd'], equal_var=False).confidence_interval(0.95)
+    stgu = Comparison(HEADER, moved).summary.loc['stgu']
     assert (stgu['over_equal_batches_low'], stgu['over_equal_batches_high']) == pytest.approx((welch.low, welch.high))
+    assert stgu['over_equal_batches_pairs'] == 0
     assert table.loc['cagrad', 'relative_compute'] == pytest.approx(1.3)
     assert comparison.single_compute == pytest.approx(300)
 
@@ -122,6 +146,140 @@ def test_curves_are_means_where_all_runs_have_a_validation():
     assert list(curve.index) == [100]
     assert curve['y'][100] == pytest.approx(comparison.summary.loc['gd', 'depth_value_mean'])
     assert comparison.late_changes() == {}
+
+
+def began(weights, **samples):
+    return dict(weights=weights, samples={str(count): text for count, text in samples.items()})
+
+
+def test_runs_of_one_seed_are_paired_if_they_began_alike():
+    records = make_records(names=('gd', 'stgu', 'cagrad'), seeds=(0, 1))
+    assert starts(Comparison(HEADER, records)) == 'are not known to have begun alike: 6 runs do not say'
+    for (name, seed, task), run in records.items():
+        # A longer run has seen more; what both have seen is the same.
+        run['start'] = None if task else began(f'w{seed}', a=f's{seed}', **({'b': 'x'} if name == 'stgu' else {}))
+    comparison = Comparison(HEADER, records)
+    assert starts(comparison) == 'same first weights and order of samples for all variants, checked in 6 runs'
+    assert list(comparison.summary.loc[['stgu', 'cagrad'], 'over_equal_batches_pairs']) == [2, 2]
+    for change in (dict(weights='other'), dict(samples={'a': 'other'})):
+        records['cagrad', 1, None]['start'] = {**began('w1', a='s1'), **change}
+        comparison = Comparison(HEADER, records)
+        assert (
+            'began or went on differently, and are not paired: seed 1: cagrad' in facts(comparison)['Runs of one seed']
+        )
+        assert list(comparison.summary.loc[['stgu', 'cagrad'], 'over_equal_batches_pairs']) == [2, 0]
+
+
+def test_the_seeds_that_tell_a_difference_are_those_of_the_power_of_the_t_test():
+    rng = np.random.default_rng(0)
+    for deviation, difference in ((1.0, 1.0), (2.0, 1.0), (0.3, 1.0)):
+        count = int(seeds_needed(deviation, difference))
+        draws = rng.normal(difference, deviation, (20000, count))
+        told = stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05
+        assert told.mean() > 0.74
+        fewer = stats.ttest_1samp(draws[:, : count - 1], 0, axis=1).pvalue < 0.05
+        assert count == 2 or fewer.mean() < 0.83
+    assert math.isnan(seeds_needed(math.nan, 1))
+    assert math.isinf(seeds_needed(1e6, 1))
+
+
+@pytest.mark.parametrize('count', [3, 5])
+def test_intervals_of_differences_cover_what_is_true(count):
+    """1000 comparisons whose runs of one seed have much in common."""
+    rng = np.random.default_rng(count)
+    covered = unpaired = 0
+    for number in range(1000):
+        seed = rng.normal(0, 3, count)
+        first, second = (pd.Series(mean + seed + rng.normal(0, 1, count)) for mean in (2.0, 0.5))
+        found = gap(first, second)
+        covered += found.low <= 1.5 <= found.high
+        if number < 50:
+            found = gap(first, second, same_start=False)
+            unpaired += found.low <= 1.5 <= found.high
+    assert 930 <= covered <= 970
+    assert unpaired == 50  # as independent samples the intervals would be far too wide
+
+
+def simulated(rng, seeds, rate_effects):
+    """A results file with rates that were chosen, and the truth behind it: (variant, rate) -> change in percent."""
+    runs = []
+    tasks = {key: TASKS[key] for key in ('semseg', 'depth')}
+    common = {(seed, key): rng.normal(0, 3) for seed in seeds for key in tasks}
+
+    def add(name, seed, effect, **more):
+        values = {}
+        for key, entry in tasks.items():
+            if more.get('task') in (None, key):
+                shared = rng.normal(0, 3) if more.get('tuning') else common[seed, key]
+                change = (effect + shared + rng.normal(0, 1)) / 100
+                values[entry['metric']] = BASE[key] * (1 + change if entry['higher_is_better'] else 1 - change)
+        cost = dict(forwards=100, backwards=100, seconds=1.0, memory_mib=1.0)
+        curve = [dict(iter=100, metrics=values, cost=cost)]
+        run = dict(variant=name, method='gd' if name == 'single' else name, options={}, seed=seed, task=None)
+        runs.append({**run, 'settings': 'x', 'curve': curve, 'metrics': values, **more})
+
+    for (name, rate), effect in rate_effects.items():
+        add(name, 0, effect, at={'optimizer.lr': rate}, tuning=True)
+        for seed in seeds:
+            add(name, seed, effect, at={'optimizer.lr': rate}, tuning=False)
+    for seed in seeds:
+        for key in tasks:
+            add('single', seed, 0.0, task=key)
+    tuning = dict(grid={'optimizer.lr': [1, 2]}, share=0.1, seeds=[0], shared='gd')
+    return json.dumps({**HEADER, 'version': 2, 'tasks': tasks, 'tuning': tuning, 'runs': runs})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('count', [3, 5])
+def test_intervals_of_a_report_cover_what_is_true(count, tmp_path):
+    """1000 files, with rates that were chosen on other data than those that score."""
+    rng, covered = np.random.default_rng(count), Counter()
+    truth = {('gd', 1): 1.0, ('gd', 2): 1.5, ('stgu', 1): 3.0, ('stgu', 2): 2.0}
+    for _ in range(1000):
+        (tmp_path / 'r.json').write_text(simulated(rng, range(count), truth))
+        store = RecordStore(tmp_path / 'r.json', None)
+        chosen = {name: int(choice.at[-1]) for (name, _), choice in choices(store).items()}
+        covered[chosen['stgu']] += 1
+        row = Comparison(store.header, view(store)[0]).summary.loc['stgu']
+        stgu, gd = (truth[name, chosen[name]] for name in ('stgu', 'gd'))
+        covered['score'] += row['score_percent_low'] <= stgu <= row['score_percent_high']
+        covered['difference'] += row['over_equal_batches_low'] <= stgu - gd <= row['over_equal_batches_high']
+    assert min(covered[1], covered[2]) > 100, 'each rate should be chosen now and then'
+    for name in ('score', 'difference'):
+        assert 930 <= covered[name] <= 970, (name, covered[name])
+
+
+def test_the_views_of_a_tuned_comparison(tmp_path):
+    (tmp_path / 'r.json').write_text(
+        simulated(np.random.default_rng(0), range(3), {('gd', 1): 9, ('gd', 2): 0, ('stgu', 1): 0, ('stgu', 2): 9})
+    )
+    assert compare.main(['--report-only', '--results', str(tmp_path / 'r.json'), '--tell', '0.5']) == 0
+    text = (tmp_path / 'report' / 'report.md').read_text()
+    assert re.search(r'\| gd \| optimizer.lr=1 \| optimizer.lr \|\n\| stgu \| optimizer.lr=2 \|', text)
+    shared = text.split('## At shared settings')[1].split('## ')[0]
+    assert 'all at optimizer.lr=1' in shared
+    assert re.search(r'\| stgu \| gd \| −.* \| behind \|', shared)
+    assert 'more seeds to tell 0.5' in text
+
+
+def test_the_mean_over_settings_is_paired_too(tmp_path, monkeypatch):
+    monkeypatch.setattr('mtl_plugins.experiments.report.writing.pictures', lambda comparison: {})
+    both = [make_records(names=('gd', 'stgu')), make_records(names=('gd', 'stgu', 'uw'))]
+    for number, records in enumerate(both):
+        content = {**HEADER, 'config': f'c{number}.py', 'runs': list(records.values())}
+        (tmp_path / f'{number}.json').write_text(json.dumps(content))
+    files = ','.join(str(tmp_path / f'{number}.json') for number in (0, 1))
+    assert compare.main(['--report-only', '--results', files, '--out', str(tmp_path / 'out')]) == 0
+    text = (tmp_path / 'out' / 'report.md').read_text()
+    (row,) = re.findall(r'^\| stgu \|.*', text.split('## All settings')[1].split('## c0')[0], re.MULTILINE)
+    scores = [[slow_delta_m(r, n, s) for s in (0, 1, 2)] for r in both for n in ('gd', 'stgu')]
+    paired = (np.subtract(scores[1], scores[0]) + np.subtract(scores[3], scores[2])) / 2
+    half = stats.t.ppf(0.975, 2) * stats.sem(paired)
+    mean = paired.mean()
+    assert f'{signed(mean)} ({signed(mean - half)} to {signed(mean + half)})' in row
+    assert '## c1: Results' in text
+    with (tmp_path / 'out' / 'summary.csv').open() as file:
+        assert [(line['setting'], line['method']) for line in csv.DictReader(file)][-1] == ('c1', 'gd')
 
 
 def test_few_or_undefined_values_claim_nothing():
@@ -159,10 +317,11 @@ def test_front_and_pairs():
     assert table.loc['stgu', 'nearest_compute'] == 'gd[passes=3]'
     means = table['score_percent_mean']
     assert table.loc['stgu', 'over_nearest_compute'] == pytest.approx(means['stgu'] - means['gd[passes=3]'])
-    rows = {row[0]: row for row in pairs_table(comparison).rows}
-    assert rows['stgu'][-1] == 'ahead'
+    equal, compute, clock = ({row[0]: row for row in table.rows} for table in pairs_tables(comparison))
+    assert compute['stgu'][5] == clock['stgu'][5] == 'ahead'
+    assert equal['cagrad'][1] == 'gd'
     # 1.3 times the compute is not the same compute.
-    assert rows['cagrad'][-1] == 'unequal'
+    assert compute['cagrad'][5] == 'unequal'
 
 
 def test_the_front_has_no_beaten_one():
@@ -332,7 +491,7 @@ def test_markdown_shows_hostile_text_as_it_is(written):
     assert r'\[x\](y)' in text
     assert r'\`\*\_\$' in text
     tables = re.findall(r'(?:^\|.*\|\n)+', text, re.MULTILINE)
-    assert len(tables) == 8
+    assert len(tables) == 9
     for table in tables:
         assert len({len(re.findall(r'(?<!\\)\|', line)) for line in table.splitlines()}) == 1
     pictures = re.findall(r'\]\((figures/.+?\.png)\)$', text, re.MULTILINE)

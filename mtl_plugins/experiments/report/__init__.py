@@ -4,8 +4,9 @@ from mtl_plugins.errors import UserImportError
 
 try:
     from .comparison import Comparison, expected_keys
-    from .writing import write_report
+    from .views import shared_tables, tuning_tables
+    from .writing import Setting, write_report
 except ModuleNotFoundError as error:
     raise UserImportError(f'the report of a comparison needs {error.name}: pip install {error.name}') from error
 
-__all__ = ['Comparison', 'expected_keys', 'write_report']
+__all__ = ['Comparison', 'Setting', 'expected_keys', 'shared_tables', 'tuning_tables', 'write_report']

@@ -8,17 +8,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.evaluation.delta_m import relative_changes
 
-from ..compare.variants import SINGLE
+from ..compare.variants import LENGTHS, SINGLE
 from ..compare.views import Shown
+from .pairing import NAN, Gap, differing_starts, gap, reach, satterthwaite, seeds_needed
 
-NAN = float('nan')
-LEVEL = 0.95
-"""Confidence of all intervals."""
 MATCH = 1.25
 """Two amounts of compute count as equal up to this factor."""
 RUN_COLUMNS = ['method', 'preset', 'options', 'seed', 'task', 'metric', 'unit', 'higher_is_better', 'iteration']
@@ -44,12 +41,16 @@ class Comparison:
         baseline: Task -> ``mean``, ``sem`` and ``count`` of the reference.
         missing: Expected runs that are not there.
         errors: Why runs failed.
+        differing: Seed -> variants whose runs did not begin, or go through the samples, as most others' did.
+        silent: How many runs do not say how they began.
+        told: Difference, in points, for which the summary says how many more seeds would tell it (``more_seeds``).
 
     Args:
         header: Of the results file.
         records: The finished runs.
         expected: Keys of the runs that were asked for.
         errors: Why runs failed.
+        told: See the attribute.
 
     Raises:
         UserError: If there is no finished run of a variant.
@@ -61,6 +62,7 @@ class Comparison:
         records: Mapping[Shown, Mapping[str, Any]],
         expected: Sequence[Shown] = (),
         errors: Mapping[tuple, str] | None = None,
+        told: float = 1.0,
     ) -> None:
         if len({key[:3] for key in records}) < len(records):
             raise ValueError('records: at most one run per variant, seed and task can stand in a report')
@@ -72,7 +74,8 @@ class Comparison:
         header = _printable(header)
         self.records = _printable([records[key] for key in sorted(records, key=_order)])
         self.config, self.max_iters = header['config'], header['max_iters']
-        self.tasks = header['tasks']
+        self.tasks, self.told = header['tasks'], told
+        self.differing, self.silent = differing_starts([r for r in self.records if r['task'] is None])
         self.points = self._points()
         last = self.points[self.points['last']]
         self.single = last[last['method'] == SINGLE]
@@ -139,11 +142,17 @@ class Comparison:
         return points
 
     def _reference(self, last: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-        plain = last[(last['preset'] == 'gd') & (last['options'] == '{}')]
+        plain = last[self._plain(last)]
         words, rows = ('ordinary training', plain) if self.single.empty else ('single-task models', self.single)
         found = rows.groupby('task')['value'].agg(['mean', 'sem', 'count']).reindex(list(self.tasks))
         # Over fewer tasks, or against something else for some, the mean would be another quantity.
         return (words, found) if found['mean'].fillna(0).all() else ('', found * NAN)
+
+    @staticmethod
+    def _plain(rows: pd.DataFrame) -> pd.Series:
+        """Which rows are of ordinary training as the config has it; of the first variant, if there are several."""
+        plain = (rows['preset'] == 'gd') & (rows['options'] == '{}')
+        return plain & (rows['method'] == rows.loc[plain, 'method'].min())
 
     def _measure(self) -> None:
         """Set each value against the reference; the score is the mean over the tasks, undefined if one is."""
@@ -181,6 +190,7 @@ class Comparison:
             iterations=('iteration', 'max'),
             relative_compute=('compute_per_iteration', 'mean'),
             compute=('compute', 'mean'),
+            seconds=('seconds', 'mean'),
             seconds_per_iteration=('seconds_per_iteration', 'mean'),
             forwards=('forwards_per_iteration', 'mean'),
             backwards=('backwards_per_iteration', 'mean'),
@@ -192,7 +202,7 @@ class Comparison:
         for name, column in samples.items():
             found = by[column].agg(['mean', 'std', 'count'])
             table[[f'{name}_mean', f'{name}_sd', f'{name}_n']] = found
-        half = _reach(table['score_percent_n'] - 1, table['score_percent_sd'] / np.sqrt(table['score_percent_n']))
+        half = pd.Series({name: self._half(name) for name in table.index})
         table['score_percent_low'] = table['score_percent_mean'] - half
         table['score_percent_high'] = table['score_percent_mean'] + half
         table['backward_equivalents'] = 1.5 * table['compute']
@@ -203,25 +213,89 @@ class Comparison:
         table['on_front'] = scores > scores.cummax().shift(fill_value=-np.inf).ffill()
         return table.sort_values('score_percent_mean', ascending=False, kind='stable')
 
+    def scores(self, name: str) -> pd.Series:
+        """Scores of a variant by seed."""
+        return self.runs[self.runs['method'] == name].set_index('seed')['score_percent']
+
+    def differences(self, name: str, other: str = '') -> pd.Series:
+        """Scores of a variant minus those of another one, or of the reference, by the seeds that both have."""
+        second = self.scores(other) if other else self._reference_scores()
+        return (self.scores(name) - second).dropna()
+
+    def _half(self, name: str) -> float:
+        """Half the width of the interval of a score, in which the noise of the reference counts, too."""
+        own = self.scores(name).dropna()
+        if self.reference == 'ordinary training':
+            plain = self.runs.loc[self._plain(self.runs), 'method'].iloc[0]
+            found = gap(own, self._reference_scores(), self._same_start(name, plain))
+            return NAN if name == plain else (found.high - found.low) / 2
+        paired = self.differences(name)
+        if len(paired) == len(own):
+            return reach(len(own) - 1, paired.std() / np.sqrt(len(own)))
+        noise = (100 * self.baseline['sem'] / self.baseline['mean'] / len(self.tasks)) ** 2
+        variances, freedoms = [own.var() / len(own)], [len(own) - 1]
+        if noise.notna().all():
+            variances, freedoms = variances + list(noise), freedoms + list(self.baseline['count'] - 1)
+        return reach(*satterthwaite(variances, freedoms))
+
+    def _reference_scores(self) -> pd.Series:
+        """What the runs of the reference score that have one seed, by seed, where all tasks have one."""
+        if self.reference == 'ordinary training':
+            return self.runs[self._plain(self.runs)].set_index('seed')['score_percent']
+        values = self.single.pivot_table(index='seed', columns='task', values='value').reindex(columns=list(self.tasks))
+        base = self.baseline['mean']
+        up = pd.Series({key: 1 if task['higher_is_better'] else -1 for key, task in self.tasks.items()})
+        return (100 * up * (values - base) / base.abs()).mean(axis=1, skipna=False)
+
+    def _same_start(self, first: str, second: str) -> bool:
+        """Whether no run of two variants is known to have begun differently from the others of its seed."""
+        return not any(first in names or second in names for names in self.differing.values())
+
     def _compare_with_ordinary(self) -> None:
-        """Add the differences to ordinary training at equal batches and at the nearest compute."""
+        """Add the differences to ordinary training at equal batches, at the nearest compute and the nearest time."""
         table = self.summary
         # The plain preset first, in case there are others with as many passes.
         ordinary = table[table['preset'] == 'gd'].assign(extra=lambda rows: rows['options'].map(len))
         ordinary = ordinary.sort_index().sort_values('extra', kind='stable')
+        # Others may be nearer by chance, but are something else.
+        longer = [set(json.loads(text)) <= {'passes', *LENGTHS} for text in ordinary['options']]
+        ordinary = ordinary[longer] if any(longer) else ordinary
+        machines = {name: self._machines(name) for name in table.index}
         found: dict[str, list[Any]] = {}
         for row in table.itertuples():
             same = ordinary.index[(ordinary['passes'] == 1) & (ordinary['iterations'] == row.iterations)]
-            distance = np.log(ordinary['compute'] / row.compute).abs().sort_values(kind='stable').dropna()
-            for name, others in (('equal_batches', same), ('nearest_compute', distance.index)):
+            alike = ordinary.loc[np.array([machines[name] == machines[row.Index] for name in ordinary.index], bool)]
+            views = {
+                'equal_batches': same,
+                'nearest_compute': _nearest(ordinary['compute'], row.compute),
+                'nearest_time': _nearest(alike['seconds'], row.seconds),
+            }
+            for name, others in views.items():
                 other = others[0] if len(others) and row.preset != 'gd' else ''
-                gap = _welch(table.loc[row.Index], table.loc[other]) if other else (NAN, NAN, NAN)
-                columns = (name, f'over_{name}', f'over_{name}_low', f'over_{name}_high')
-                for column, value in zip(columns, (other, *gap)):
-                    found.setdefault(column, []).append(value)
-        self.summary = table.assign(**found)
-        nearest = self.summary['nearest_compute'].map(table['compute'])
-        self.summary['compute_ratio'] = nearest / table['compute']
+                start = bool(other) and self._same_start(row.Index, other)
+                between = gap(self.scores(row.Index), self.scores(other), start) if other else Gap()
+                more = seeds_needed(between.deviation, self.told) - between.pairs
+                columns = ('', '_low', '_high', '_pairs', '_more_seeds')
+                numbers = (*between[:4], max(more, 0.0) if more == more else NAN)
+                found.setdefault(name, []).append(other)
+                for column, value in zip(columns, numbers):
+                    found.setdefault(f'over_{name}{column}', []).append(value)
+        self.summary = pd.concat([table, pd.DataFrame(found, index=table.index)], axis=1)
+        for name, amount in (('compute', 'compute'), ('time', 'seconds')):
+            other = self.summary[f'nearest_{name}'].map(table[amount])
+            self.summary[f'{name}_ratio'] = other / table[amount]
+
+    def _machines(self, name: str) -> frozenset[str]:
+        """Where the runs of a variant were made, as far as it matters for how long they took."""
+        environments = [(r.get('environment') or {}).get('hardware') for r in self.records if r['variant'] == name]
+        return frozenset(json.dumps(each, sort_keys=True) for each in environments)
+
+
+def _nearest(amounts: pd.Series, amount: float) -> pd.Index:
+    """Names by the distance of their amounts, as factors, without those that have none."""
+    if not amount > 0:
+        return amounts.index[:0]
+    return np.log(amounts.where(amounts > 0) / amount).abs().sort_values(kind='stable').dropna().index
 
 
 def verdict(low: float, high: float) -> str:
@@ -248,23 +322,6 @@ def expected_keys(
     seeds = seeds or sorted({seed for name, seed, _ in records if name != SINGLE})
     singles = [(SINGLE, seed, task) for seed in single_seeds for task in tasks] if single else []
     return [*singles, *((name, seed, None) for name in names for seed in seeds)]
-
-
-def _welch(first: pd.Series, second: pd.Series) -> tuple[float, float, float]:
-    """Difference of two mean scores and its interval, which allows for unequal variances."""
-    counts = np.array([first['score_percent_n'], second['score_percent_n']])
-    deviations = np.array([first['score_percent_sd'], second['score_percent_sd']])
-    parts = deviations**2 / counts
-    # Without any spread the degrees of freedom do not matter.
-    freedom = parts.sum() ** 2 / (parts**2 / (counts - 1)).sum() if parts.sum() else 1.0
-    mean = first['score_percent_mean'] - second['score_percent_mean']
-    half = _reach(freedom, np.sqrt(parts.sum()))
-    return mean, mean - half, mean + half
-
-
-def _reach(freedom: Any, error: Any) -> Any:
-    """Half the width of Student's interval."""
-    return stats.t.ppf((1 + LEVEL) / 2, freedom) * error
 
 
 def number(value: float | None) -> float:

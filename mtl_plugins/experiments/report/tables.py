@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..compare.keys import describe_key
 from .comparison import MATCH, Comparison, verdict
+from .pairing import MOST_SEEDS
 
 NONE = '–'
 MOST_TASKS = 6
@@ -71,19 +72,35 @@ def facts(comparison: Comparison) -> dict[str, str]:
         found['Measured against'] = runs + noise * math.isfinite(comparison.reference_error)
         ranked = table[table['score_percent_mean'].notna()]
         ends = map(between, ranked['score_percent_low'], ranked['score_percent_high'])
-        ranked = zip(ranked.index, ranked['score_percent_mean'], ends)
-        told = [f'{name} {signed(mean)} % ({"one run" if end == NONE else end})' for name, mean, end in ranked]
+        unknown = ['one run' if count == 1 else 'the reference' for count in ranked['score_percent_n']]
+        ranked = zip(ranked.index, ranked['score_percent_mean'], ends, unknown)
+        told = [f'{name} {signed(mean)} % ({word if end == NONE else end})' for name, mean, end, word in ranked]
         found[f'Best {score}'], found[f'Worst {score}'] = ', '.join(told[:3]) or NONE, ''.join(told[-1:]) or NONE
         found['Against ordinary training, equal batches'] = _verdicts(table, 'equal_batches')
-        matched = table[table['compute_ratio'].between(1 / MATCH, MATCH)]
-        found['Against ordinary training, equal compute'] = _verdicts(matched, 'nearest_compute')
+        for name, words in (('compute', 'equal compute'), ('time', 'equal wall-clock')):
+            matched = table[table[f'{name}_ratio'].between(1 / MATCH, MATCH)]
+            found[f'Against ordinary training, {words}'] = _verdicts(matched, f'nearest_{name}')
         front = table.loc[table['on_front'], 'compute'].sort_values() / comparison.max_iters
         told = [f'{name} ({times(compute)})' for name, compute in front.items()]
         found[f'No higher {score} with as little compute'] = ', '.join(told) or NONE
+    found['Runs of one seed'] = starts(comparison)
     undefined = int((table['runs'] - table['score_percent_n']).sum()) if comparison.reference else 0
     gaps = {'failed': len(comparison.errors), 'missing': len(comparison.missing), 'without a number': undefined}
     found['Gaps'] = ', '.join(f'{count} {word}' for word, count in gaps.items() if count) or 'none'
     return found
+
+
+def starts(comparison: Comparison) -> str:
+    """Whether the runs of one seed began alike."""
+    known = sum(record['task'] is None for record in comparison.records) - comparison.silent
+    silent = f'{comparison.silent} runs do not say'
+    if comparison.differing:
+        told = '; '.join(f'seed {seed}: {", ".join(names)}' for seed, names in sorted(comparison.differing.items()))
+        return f'began or went on differently, and are not paired: {told}' + f'; {silent}' * bool(comparison.silent)
+    if not known:
+        return f'are not known to have begun alike: {silent}'
+    alike = f'same first weights and order of samples for all variants, checked in {known} runs'
+    return alike + f'; {silent}' * bool(comparison.silent)
 
 
 def results_tables(comparison: Comparison) -> list[Table]:
@@ -105,7 +122,8 @@ def results_tables(comparison: Comparison) -> list[Table]:
         ('95 % interval', map(between, table['score_percent_low'], table['score_percent_high'])),
         ('compute', map(times, table['compute'] / comparison.max_iters)),
     ]
-    values, changes = [_table(f'{comparison.score} after training, mean ± standard deviation', columns)], []
+    many = len(own) > 1
+    values, changes = [make_table(f'{comparison.score} after training, mean ± standard deviation', columns)], []
     for part in (keys[start : start + MOST_TASKS] for start in range(0, len(keys), MOST_TASKS)):
         shades = table[[f'{key}_change_percent_mean' for key in part]].div(_FULL_SHADE).clip(-1, 1).fillna(0).to_numpy()
         columns = [(_heading(comparison.tasks[key]), _spread(table, f'{key}_value', plain)) for key in part]
@@ -114,36 +132,40 @@ def results_tables(comparison: Comparison) -> list[Table]:
         up = [comparison.tasks[key]['higher_is_better'] for key in part]
         ends = np.where(up, means[-len(own) :].max(), means[-len(own) :].min())
         values.append(
-            _table(caption, [('variant', table.index), *columns], shades, (means == ends).to_numpy() & (len(own) > 1))
+            make_table(caption, [('variant', table.index), *columns], shades, (means == ends).to_numpy() & many)
         )
         columns = [(comparison.tasks[key]['title'], _spread(own, f'{key}_change_percent', signed)) for key in part]
         caption = f'Change against {comparison.reference} in percent, positive where better'
-        changes.append(_table(caption, [('variant', own.index), *columns], shades[-len(own) :]))
+        changes.append(make_table(caption, [('variant', own.index), *columns], shades[-len(own) :]))
     return values + changes * bool(comparison.reference)
 
 
-def pairs_table(comparison: Comparison) -> Table:
-    """Every variant beside ordinary training at equal batches and at the nearest compute."""
+def pairs_tables(comparison: Comparison) -> list[Table]:
+    """Every variant beside ordinary training: at equal batches, and at the nearest compute and wall-clock time."""
     table = comparison.summary[comparison.summary['preset'] != 'gd']
-    matched = table['compute_ratio'].between(1 / MATCH, MATCH)
-    words = {
-        name: list(map(verdict, table[f'over_{name}_low'], table[f'over_{name}_high']))
-        for name in ('equal_batches', 'nearest_compute')
-    }
-    words['nearest_compute'] = [word if fits else 'unequal' for word, fits in zip(words['nearest_compute'], matched)]
-    columns = [
-        ('variant', table.index),
-        ('at equal batches', _gaps(table, 'equal_batches')),
-        ('verdict', [word or NONE for word in words['equal_batches']]),
-        ('nearest compute', [name or NONE for name in table['nearest_compute']]),
-        ('its share', map(times, table['compute_ratio'])),
-        ('at nearest compute', _gaps(table, 'nearest_compute')),
-        ('verdict', [word or NONE for word in words['nearest_compute']]),
-    ]
-    shades = np.zeros((len(table), 6))
-    for column, name in ((1, 'equal_batches'), (5, 'nearest_compute')):
-        shades[:, column] = [{'ahead': 0.6, 'behind': -0.6}.get(word, 0.0) for word in words[name]]
-    return _table('Difference to ordinary training in points, with 95 % intervals', columns, shades)
+    views = [('equal_batches', 'at equal batches', '')]
+    views += [('nearest_compute', 'at the nearest compute', 'compute_ratio')]
+    views += [('nearest_time', 'at the nearest wall-clock time', 'time_ratio')]
+    found = []
+    for name, words, ratio in views:
+        shown = table[table[name] != '']
+        fits = shown[ratio].between(1 / MATCH, MATCH) if ratio else [True] * len(shown)
+        verdicts = map(verdict, shown[f'over_{name}_low'], shown[f'over_{name}_high'])
+        verdicts = [word if fit else 'unequal' for word, fit in zip(verdicts, fits)]
+        columns = [('variant', shown.index), ('ordinary training', shown[name])]
+        columns += [('its share', map(times, shown[ratio]))] if ratio else []
+        place = len(columns)
+        columns += [
+            ('difference', _gaps(shown, name)),
+            ('pairs', [str(pairs) if pairs else 'unpaired' for pairs in shown[f'over_{name}_pairs']]),
+            ('verdict', [word or NONE for word in verdicts]),
+            (f'more seeds to tell {comparison.told:g}', map(_count, shown[f'over_{name}_more_seeds'])),
+        ]
+        shades = np.zeros((len(shown), len(columns) - 1))
+        shades[:, place - 1] = [{'ahead': 0.6, 'behind': -0.6}.get(word, 0.0) for word in verdicts]
+        caption = f'Difference to ordinary training {words} in points, with 95 % intervals'
+        found.append(make_table(caption, columns, shades))
+    return found
 
 
 def cost_table(comparison: Comparison) -> Table:
@@ -153,7 +175,7 @@ def cost_table(comparison: Comparison) -> Table:
     names |= {'seconds_per_iteration': 'seconds', 'memory_mib': 'memory (MiB)'}
     columns = [('variant', table.index), ('compute', map(times, table['relative_compute']))]
     columns += [(head, map(plain, table[name])) for name, head in names.items()]
-    return _table('Cost per iteration; compute of ordinary training is 1.00×', columns)
+    return make_table('Cost per iteration; compute of ordinary training is 1.00×', columns)
 
 
 def gaps_table(comparison: Comparison) -> Table:
@@ -182,7 +204,8 @@ def origin_table(comparison: Comparison) -> Table:
     return Table('Where the runs were made', ['commit', 'PyTorch', 'machine', 'runs'], rows)
 
 
-def _table(caption: str, columns: Iterable[tuple[str, Iterable[str]]], *marks: np.ndarray) -> Table:
+def make_table(caption: str, columns: Iterable[tuple[str, Iterable[str]]], *marks: np.ndarray | None) -> Table:
+    """A table of columns, each a heading and its texts."""
     heads, texts = zip(*columns)
     return Table(caption, heads, list(zip(*texts)), *marks)
 
@@ -204,6 +227,10 @@ def _gaps(table: pd.DataFrame, name: str) -> list[str]:
         signed(mean) + (f' ({between(low, high).replace(" to ", wide)})' if math.isfinite(low) else '')
         for mean, low, high in rows
     ]
+
+
+def _count(value: float) -> str:
+    return NONE if math.isnan(value) else f'{value:.0f}' if math.isfinite(value) else f'over {MOST_SEEDS:,}'
 
 
 def _verdicts(table: pd.DataFrame, name: str) -> str:

@@ -6,37 +6,60 @@ import base64
 import html
 import os
 import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import pandas as pd
 
 from mtl_plugins.runtime.checkpoints import write_atomically
 
+from ..compare.variants import file_name
 from . import tables
 from .comparison import MATCH, RUN_COLUMNS, Comparison
 from .figures import pictures
+from .views import mean_table
 
 _MARKS = re.compile(r'[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)')
 _FORMULA = ('=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠')
 """What a spreadsheet takes for the beginning of a formula."""
 
 
-def write_report(comparison: Comparison, folder: str | os.PathLike) -> Path:
+class Setting(NamedTuple):
+    """What a report shows of one results file.
+
+    Attributes:
+        comparison: Every variant at its own settings.
+        tuning: Tables of how these were chosen.
+        shared: Tables of all variants at shared settings.
+    """
+
+    comparison: Comparison
+    tuning: Sequence[tables.Table] = ()
+    shared: Sequence[tables.Table] = ()
+
+
+def write_report(settings: Comparison | Mapping[str, Setting], folder: str | os.PathLike) -> Path:
     """Write ``report.html``, ``report.md`` with ``figures/*.png``, ``runs.csv`` and ``summary.csv``.
 
     Files of these names are replaced, others in the folder stay.
+
+    Args:
+        settings: A comparison, or several by the names that the report gives them.
+        folder: Where to write.
 
     Returns:
         The HTML page.
     """
     folder = Path(folder)
-    report = report_content(comparison)
+    settings = settings if isinstance(settings, Mapping) else {'': Setting(settings)}
+    report = report_content(settings)
+    several = {name if len(settings) > 1 else '': setting.comparison for name, setting in settings.items()}
     files = {
         'report.md': _render('report.md.j2', report, finalize=_markdown),
-        'runs.csv': runs_csv(comparison),
-        'summary.csv': summary_csv(comparison),
+        'runs.csv': runs_csv(several),
+        'summary.csv': summary_csv(several),
         'report.html': _render('report.html.j2', report, autoescape=True),
     }
     (folder / 'figures').mkdir(parents=True, exist_ok=True)
@@ -47,60 +70,116 @@ def write_report(comparison: Comparison, folder: str | os.PathLike) -> Path:
     return folder / 'report.html'
 
 
-def report_content(comparison: Comparison, drawn: bool = True) -> dict[str, Any]:
+def report_content(settings: Comparison | Mapping[str, Setting], drawn: bool = True) -> dict[str, Any]:
     """What the templates show; ``drawn=False`` leaves out the pictures, which take long."""
+    settings = settings if isinstance(settings, Mapping) else {'': Setting(settings)}
+    comparisons = {name: setting.comparison for name, setting in settings.items()}
+    first = next(iter(comparisons.values()))
+    names = [sorted(set(one.summary['preset'])) for one in comparisons.values()]
+    counts = [(len({name for each in names for name in each}), 'multi-task method')]
+    counts += [(len({task for one in comparisons.values() for task in one.tasks}), 'task')]
+    counts += [(len(comparisons), 'setting')] * (len(comparisons) > 1)
+    methods, *where = (f'{count} {noun}{"" if count == 1 else "s"}' for count, noun in counts)
+    parts: list[dict[str, Any]] = []
+    told = tables.facts(first)
+    if len(settings) > 1:
+        parts.append(dict(title='All settings', words=False, pictures=[], tables=[mean_table(comparisons)]))
+        told = {name: f'{", ".join(t["title"] for t in one.tasks.values())}' for name, one in comparisons.items()}
+    for name, setting in settings.items():
+        parts += _parts(setting, f'{name}: ' * (len(settings) > 1), drawn)
+    return dict(
+        title=f'{methods} compared on {" in ".join(where)}',
+        config=', '.join(one.config for one in comparisons.values()),
+        facts=told,
+        parts=[part for part in parts if part['pictures'] or part['tables']],
+        length=first.max_iters,
+        match=MATCH,
+        told=f'{first.told:g}',
+        sessions=_sessions(comparisons.values()),
+    )
+
+
+def _parts(setting: Setting, prefix: str, drawn: bool) -> list[dict[str, Any]]:
+    comparison = setting.comparison
     found = pictures(comparison) if drawn else {}
+    if prefix:
+        mark = file_name(prefix.rstrip(': '))
+        found = {key: [each._replace(name=f'{mark}_{each.name}') for each in own] for key, own in found.items()}
     scored = bool(comparison.reference)
+    late = ', '.join(f'{name} {tables.signed(change)}' for name, change in comparison.late_changes().items())
+    summary = [tables.Table('In short', ['', ''], list(tables.facts(comparison).items()))] * bool(prefix)
     parts = [
+        ('What was compared', '', summary),
         ('Results', 'results', tables.results_tables(comparison)),
-        ('Compute', 'compute', [tables.pairs_table(comparison)] * scored + [tables.cost_table(comparison)]),
+        ('Compute', 'compute', tables.pairs_tables(comparison) * scored + [tables.cost_table(comparison)]),
+        ('At shared settings', 'none', setting.shared),
+        ('How settings were chosen', 'none', setting.tuning),
         ('Learning curves', 'curves', []),
         ('Groups and affinity', 'groups', []),
         ('Failed and missing runs', '', [tables.gaps_table(comparison)]),
         ('How this was made', '', [tables.options_table(comparison), tables.origin_table(comparison)]),
     ]
-    content = [
-        dict(title=title, words=not key, pictures=found.get(key, []), tables=[table for table in own if table.rows])
+    return [
+        dict(
+            title=prefix + title,
+            words=not key,
+            late=late * (key == 'curves'),
+            pictures=found.get(key, []),
+            tables=[table for table in own if table.rows],
+        )
         for title, key, own in parts
     ]
-    counts = [(comparison.summary['preset'].nunique(), 'multi-task method'), (len(comparison.tasks), 'task')]
-    methods, tasks = (f'{count} {noun}{"" if count == 1 else "s"}' for count, noun in counts)
-    late = [f'{name} {tables.signed(change)}' for name, change in comparison.late_changes().items()]
-    return dict(
-        title=f'{methods} compared on {tasks}',
-        config=comparison.config,
-        facts=tables.facts(comparison),
-        parts=[part for part in content if part['pictures'] or part['tables']],
-        late=', '.join(late),
-        length=comparison.max_iters,
-        match=MATCH,
-    )
 
 
-def runs_csv(comparison: Comparison) -> str:
+def _sessions(comparisons: Iterable[Comparison]) -> str:
+    """In how many starts of the tool the seconds were taken, and how many trainings ran beside each other."""
+    records = [record for comparison in comparisons for record in comparison.records]
+    found = [record['session'] for record in records if record.get('session')]
+    if not found:
+        return ''
+    starts, jobs = len({session['started'] for session in found}), sorted({session['jobs'] for session in found})
+    return f'{starts} start{"s" * (starts > 1)} of the tool, {" and ".join(map(str, jobs))} at a time'
+
+
+def runs_csv(comparisons: Comparison | Mapping[str, Comparison]) -> str:
     """Every measured value; those of single-task models as the method ``single``. An empty field is no number."""
+    return _csv(comparisons, _runs)
+
+
+def _runs(comparison: Comparison) -> pd.DataFrame:
     rows = comparison.points.sort_values(by='method', key=lambda names: names == 'single', kind='stable')
     rows = rows[RUN_COLUMNS]
-    return _csv(rows.assign(**{name: rows[name].convert_dtypes() for name in ('forwards', 'backwards')}))
+    return rows.assign(**{name: rows[name].convert_dtypes() for name in ('forwards', 'backwards')})
 
 
-def summary_csv(comparison: Comparison) -> str:
+def summary_csv(comparisons: Comparison | Mapping[str, Comparison]) -> str:
     """One row per variant, in the order of the report."""
+    return _csv(comparisons, _summary)
+
+
+def _summary(comparison: Comparison) -> pd.DataFrame:
     names = ['preset', 'options', 'runs', 'iterations', 'reference']
     names += [f'score_percent_{end}' for end in ('mean', 'sd', 'n', 'low', 'high')]
     names += ['relative_compute', 'compute', 'backward_equivalents', 'seconds_per_iteration', 'memory_mib', 'groups']
     names += ['on_front']
-    for name in ('equal_batches', 'nearest_compute'):
-        names += [name, f'over_{name}', f'over_{name}_low', f'over_{name}_high']
+    for name in ('equal_batches', 'nearest_compute', 'nearest_time'):
+        names += [name, *(f'over_{name}{end}' for end in ('', '_low', '_high', '_pairs', '_more_seeds'))]
     titles = {}
     for key, task in comparison.tasks.items():
         titles.update({f'{key}_value_{end}': f'{task["metric"]}_{end}' for end in ('mean', 'sd', 'n')})
         names += [f'{key}_value_mean', f'{key}_value_sd', f'{key}_value_n', f'{key}_change_percent_mean']
         titles[f'{key}_change_percent_mean'] = f'{key}_change_percent'
-    return _csv(comparison.summary[names].rename(columns=titles).reset_index())
+    return comparison.summary[names].rename(columns=titles).reset_index()
 
 
-def _csv(frame: pd.DataFrame) -> str:
+def _csv(comparisons: Comparison | Mapping[str, Comparison], rows: Callable[[Comparison], pd.DataFrame]) -> str:
+    """The rows of one comparison, or of several with a first column that names them."""
+    if isinstance(comparisons, Mapping):
+        named = [rows(one).assign(**({'setting': name} if name else {})) for name, one in comparisons.items()]
+        frame = pd.concat(named, ignore_index=True) if len(named) > 1 else named[0]
+        frame = frame[sorted(frame, key=lambda column: column != 'setting')]
+    else:
+        frame = rows(comparisons)
     return frame.map(_harmless).rename(columns=_harmless).to_csv(index=False, lineterminator='\n')
 
 
