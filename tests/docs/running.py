@@ -146,6 +146,9 @@ def make_small(cfg: Config) -> Config:
     backbone = cfg.get('model', {}).get('backbone')
     if backbone and backbone.type in BACKBONES:
         backbone.update(BACKBONES[backbone.type])
+    for hook in cfg.get('custom_hooks', ()):
+        if hook.type == 'mtl_plugins.PredictionPanelHook':
+            hook.num_panels = 1
     cfg.experiment_name = uuid.uuid4().hex
     return cfg
 
