@@ -1,5 +1,6 @@
 """The step benchmark on a tiny ViT: its instruments, and the targets that do not depend on the clock."""
 
+import functools
 import json
 
 import pytest
@@ -42,7 +43,7 @@ def test_another_update_voids_the_comparison(monkeypatch):
         check_equal_updates(work, work.make_batch())
 
 
-@pytest.mark.parametrize('num_tasks', [3, 11])
+@pytest.mark.parametrize('num_tasks', [3, pytest.param(11, marks=pytest.mark.slow)])
 def test_stgu_runs_one_forward_and_backward_per_group(num_tasks):
     work = micro(num_tasks)
     batch = work.make_batch()
@@ -125,7 +126,8 @@ def test_peak_memory_is_exact():
     assert peak_memory(system) == 6000
 
 
-def test_command_writes_its_figures(tmp_path, capsys):
+def test_command_writes_its_figures(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(step_cost, 'Workload', functools.partial(Workload, backbone=MICRO))
     out = tmp_path / 'figures' / 'step_cost.json'
     code = main(['--num-tasks', '2', '--image-size', '32', '--rounds', '0', '--warmup', '0', '--out', str(out)])
     printed = capsys.readouterr().out
