@@ -50,6 +50,14 @@ def pytest_collection_finish():
     atexit.register(gc.unfreeze)
 
 
+@pytest.fixture(autouse=True, scope='module')
+def short_collections():
+    """Nor through what MMEngine keeps of every run."""
+    yield
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope='session')
 def shorter_runs():
     if 'mmengine' not in sys.modules:

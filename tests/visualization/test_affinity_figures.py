@@ -26,7 +26,7 @@ def _matrix(count, scale=1e-3):
     return matrix
 
 
-@pytest.mark.parametrize('count', [1, 2, 3, 5, 8, 11])
+@pytest.mark.parametrize('count', [1, 2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 5, 8)), 11])
 def test_figures_are_readable_for_any_number_of_tasks(tmp_path, count):
     tasks, matrix = TASKS[:count], _matrix(count)
     iterations = list(range(10, 510, 10))

@@ -83,7 +83,7 @@ def test_a_resumed_run_is_one(tmp_path):
     assert conflicts.products[2, 0, 0, 0] == pytest.approx(entry(20, seed=1)[0]['gram'][LAYERS[0]][0])
 
 
-@pytest.mark.parametrize('count', [2, 5, 11])
+@pytest.mark.parametrize('count', [2, pytest.param(5, marks=pytest.mark.slow), 11])
 def test_figures_are_readable(tmp_path, count):
     layers = [f'backbone.blocks.{number}.norm' for number in range(24)]
     entries = [entry(i, tasks=TASKS[:count], layers=layers)[0] for i in range(0, 230, 10)]
