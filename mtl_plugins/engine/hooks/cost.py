@@ -100,10 +100,7 @@ def cost_line(wrapper: StepOptimWrapper) -> str:
     if combiner is not None and combiner.aggregator.note:
         line += f'; {combiner.aggregator.note}'
     groups = group_strategy(wrapper)
-    if groups is not None and groups.grouper.follows_affinity:
-        turns = f', {groups.groups_per_batch} of them per batch' if groups.groups_per_batch else ''
-        since = f'M follows the affinity after {groups.warmup_iters} batches'
-        line += f' (M = {len(groups.groups)} groups now{turns}; {since})'
+    line += '' if groups is None else groups.cost_note()
     if wrapper._accumulative_counts > 1:
         line += f'; per micro-batch, of {wrapper._accumulative_counts}, plus one forward without graph per measurement'
     return line

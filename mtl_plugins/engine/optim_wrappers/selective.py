@@ -159,6 +159,14 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         cost = SelectiveTaskGroupOptimWrapper.cost(0, num_groups, self.probe_interval, self.weighting)
         return replace(cost, backwards=sum(map(len, largest))) if self._takes_gradients else cost
 
+    def cost_note(self) -> str:
+        """What may change the cost, for the line before training; empty if nothing does."""
+        if not self.grouper.follows_affinity:
+            return ''
+        turns = f', {self.groups_per_batch} of them per batch' if self.groups_per_batch else ''
+        since = f'M follows the affinity after {self.warmup_iters} batches'
+        return f' (M = {len(self.groups)} groups now{turns}; {since})'
+
     def first_request(self) -> Sequence[str] | None:
         """The tasks that step first in this batch."""
         group, idle = self._turns()[0]

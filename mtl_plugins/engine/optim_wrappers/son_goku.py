@@ -63,6 +63,10 @@ class SonGokuOptimWrapper(SelectiveTaskGroupOptimWrapper):
         """A backward over the shared part for each member of the group; at most, and at first, that is every task."""
         return StepCost(1, num_tasks, 1)
 
+    def cost_note(self) -> str:
+        """That fewer tasks in a group are fewer backwards."""
+        return ' (at most: a backward for each task of the group that has its turn)'
+
     def _set_up(self, tasks: tuple[str, ...]) -> None:
         super()._set_up(tasks)
         self.groups = [list(range(len(tasks)))]
