@@ -1,19 +1,22 @@
 """Trainings that share the imports: what one of them does to itself concerns no other, nor what comes out."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from mtl_plugins.cli import compare
 from mtl_plugins.config import load_config
 from mtl_plugins.experiments.runs import TrainingRun
 from mtl_plugins.experiments.runs.forked import can_fork
-from tests.support.tiny import ROOMS, shrink
+from tests.support.tiny import ROOMS, ROOT, options, shrink
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason='this system does not fork what has loaded torch')
 
@@ -87,3 +90,59 @@ def test_a_training_outlives_the_process_that_all_are_children_of(tmp_path):
     another = planned(tmp_path / 'two')
     another.start(dict(os.environ))
     assert ended(another) == ''
+
+
+def small_comparison(folder):
+    """Arguments of a comparison of two methods with a rate of its own each: six trainings of two iterations."""
+    arguments = [ROOMS, '--methods', 'gd,stgu', '--tune', 'optimizer.lr=1e-3,2e-3', '--no-single-task', '--no-shared']
+    return [*arguments, '--work-dir', str(folder), *options(2, 'train_dataloader.dataset.num_images=8')]
+
+
+def lines(folder):
+    return [line for line in (folder / 'results.json').read_text().splitlines() if line.startswith('  {"variant"')]
+
+
+def wait_for_the_first(folder):
+    while not (folder / 'results.json').exists():
+        time.sleep(0.02)
+    return lines(folder)
+
+
+def check_both(folder, before):
+    after = lines(folder)
+    assert {line.rstrip(',') for line in before} < {line.rstrip(',') for line in after}
+    runs = json.loads((folder / 'results.json').read_text())['runs']
+    assert [run['tuning'] for run in runs].count(True) == 4
+    assert len(runs) == 6
+    # Methods began alike, and each with other samples where a part was held out.
+    assert len({run['start']['weights'] for run in runs}) == 1
+    for tuning in (True, False):
+        assert len({json.dumps(run['start']['samples']) for run in runs if run['tuning'] is tuning}) == 1
+    assert 'checked in 2 runs' in (folder / 'report' / 'report.md').read_text()
+
+
+def test_a_small_comparison_stopped_and_resumed(tmp_path, monkeypatch):
+    monkeypatch.setattr('mtl_plugins.experiments.report.writing.pictures', lambda comparison: {})
+    arguments, before = small_comparison(tmp_path), []
+
+    def stop():
+        before.extend(wait_for_the_first(tmp_path))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    assert compare.main(arguments) == 75
+    thread.join()
+    assert compare.main(arguments) == 0
+    check_both(tmp_path, before)
+
+
+@pytest.mark.slow
+def test_a_small_comparison_killed_and_resumed(tmp_path):
+    command = [sys.executable, '-m', 'mtl_plugins', 'compare', *small_comparison(tmp_path)]
+    with subprocess.Popen(command, env=dict(os.environ, PYTHONPATH=str(ROOT)), cwd=tmp_path) as tool:
+        before = wait_for_the_first(tmp_path)
+        tool.kill()
+    again = subprocess.run(command, env=dict(os.environ, PYTHONPATH=str(ROOT)), cwd=tmp_path, timeout=500)
+    assert again.returncode == 0
+    check_both(tmp_path, before)

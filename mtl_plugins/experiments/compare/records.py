@@ -169,7 +169,7 @@ class RecordStore:
                     raise UserError(f'runs[{number}].affinity.matrix has not one row and one column per task')
         except UserError as error:
             raise UserError(f'{self.path} does not hold the results of a comparison: {error}') from error
-        self.records = {Key.of(run): {'task': None, **run} for run in content.pop('runs')}
+        self.records = {Key.of(run): {**run, 'task': run.get('task')} for run in content.pop('runs')}
         self.failures = {Key.of(run): run['error'] for run in content.pop('failed', None) or []}
         self.tuning, self.resolved = content.pop('tuning', None), content.pop('resolved', None) or {}
         if content.get('version') == TUNED:
