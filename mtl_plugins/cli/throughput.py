@@ -28,7 +28,7 @@ from mtl_plugins.config.arguments import (
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.loading import load_config
 from mtl_plugins.errors import UserError
-from mtl_plugins.experiments.compare import Variant, parse_variants
+from mtl_plugins.experiments.compare import LENGTHS, Variant, parse_variants
 from mtl_plugins.experiments.measuring import image_size, synthetic_batch
 from mtl_plugins.experiments.measuring.methods import MethodCost, build_model, build_steps, measure
 from mtl_plugins.runtime.checkpoints import write_atomically
@@ -151,6 +151,12 @@ def _variants(text: str) -> list[Variant]:
         variants = parse_variants(text)
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+    for variant in variants:
+        lengths = [name for name in LENGTHS if name in variant.options]
+        if lengths:
+            raise argparse.ArgumentTypeError(
+                f'{variant.name}: {lengths[0]} is a length of training, on which no step depends; leave it out'
+            )
     referring = [variant.name for variant in variants if variant.references]
     if referring:
         raise argparse.ArgumentTypeError(f'{referring[0]}: references need finished runs; give a number instead')

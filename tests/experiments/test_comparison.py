@@ -300,6 +300,36 @@ def test_lengths_that_nothing_can_be_trained_to_are_refused(methods, message, tr
     assert trainings.started == []
 
 
+def test_seconds_of_two_machines_are_not_divided(trainings, tmp_path):
+    assert start(trainings, tmp_path, 'gd,stgu', '--no-single-task') == 0
+    path = tmp_path / 'runs' / 'results.json'
+    content = json.loads(path.read_text())
+    content['runs'][0]['environment']['hardware'] = dict(cpu='another')
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r'time of clock cannot be settled, .* different machines'):
+        start(trainings, tmp_path, 'gd,stgu,clock=gd[time=@stgu]', '--no-single-task')
+
+
+def test_several_configs_make_one_report(trainings, tmp_path):
+    trainings.root = tmp_path / 'runs'
+    other = tmp_path / 'other.py'
+    other.write_text(f"_base_ = ['{ROOMS}']\n")
+    configs = [ROOMS, str(other)]
+    arguments = ['--methods', 'gd,uw', '--no-single-task', '--seeds', '0,1', '--work-dir', str(trainings.root)]
+    assert compare.main([*configs, *arguments, *TINY]) == 0
+    first = Path(ROOMS).stem
+    assert sorted(trainings.started[-8:]) == sorted(
+        f'{stem}/{name}/seed_{seed}' for stem in (first, 'other') for name in ('gd', 'uw') for seed in (0, 1)
+    )
+    text = (trainings.root / 'report' / 'report.md').read_text()
+    assert '## All settings' in text
+    assert '## other: Results' in text
+    for wrong in ([*configs, *arguments, '--results', str(tmp_path / 'a.json')], [ROOMS, ROOMS, *arguments]):
+        with pytest.raises(SystemExit) as stop:
+            compare.main(wrong)
+        assert stop.value.code == 2
+
+
 def test_a_schedule_is_stretched_as_a_whole():
     schedulers = [
         dict(type='LinearLR', start_factor=0.1, begin=0, end=50),

@@ -230,6 +230,7 @@ def simulated(rng, seeds, rate_effects):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize('count', [3, 5])
 def test_intervals_of_a_report_cover_what_is_true(count, tmp_path):
     """1000 files, with rates that were chosen on other data than those that score."""

@@ -53,6 +53,7 @@ def test_tasks_and_precision(tmp_path, capsys):
     [
         (['--methods', 'gd,gdd'], "unknown method 'gdd'"),
         (['--methods', 'stgu,gd[passes=@stgu]'], 'references need finished runs'),
+        (['--methods', 'gd[compute=2]'], 'compute is a length of training'),
         (['--methods', 'gd', '--rounds', '1'], '--rounds must be 2 or more'),
     ],
 )

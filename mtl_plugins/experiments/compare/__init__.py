@@ -5,10 +5,11 @@ from .plan import ComparisonRun, comparison_header, single_task_runs, variant_ru
 from .records import RecordStore, fingerprint
 from .rounds import Plan
 from .tuning import Choice, Tuning, parse_grid
-from .variants import SINGLE, Variant, ordered, parse_variants
+from .variants import LENGTHS, SINGLE, Variant, ordered, parse_variants
 from .views import choices, shared_settings, tuning_of, view
 
 __all__ = [
+    'LENGTHS',
     'SINGLE',
     'Choice',
     'ComparisonRun',

@@ -148,6 +148,7 @@ class Plan:
                 pace = _mean(twins, lambda run: _compute(run) / run['curve'][-1]['iter']) if twins else None
                 factor = options[name] / (pace or self._cost(variant))
             elif name == 'time':
+                _check_machines(variant.name, [*runs, *twins])
                 pace = _mean(twins, lambda run: _seconds(run) / run['curve'][-1]['iter'])
                 factor = found.factor * _mean(runs, _seconds) / (pace * self.store.header['max_iters'])
                 options[name] = factor = round(factor, 4)
@@ -246,6 +247,16 @@ def _mean(records: Sequence[Mapping[str, Any]], number: Callable[[Mapping[str, A
         name = records[0]['variant']
         raise UserError(f'methods: @{name} cannot be resolved, because a run of {name} did not count what it took')
     return sum(values) / len(values)
+
+
+def _check_machines(name: str, records: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse to divide the seconds of one machine by those of another."""
+    machines = {label({'': (record.get('environment') or {}).get('hardware')}) for record in records}
+    if len(machines) > 1:
+        raise UserError(
+            f'methods: the time of {name} cannot be settled, because the runs that it refers to were made on different '
+            'machines; write compute=@NAME, or make these runs anew on one machine, with another --results'
+        )
 
 
 def _cost_of(record: Mapping[str, Any]) -> Mapping[str, Any]:

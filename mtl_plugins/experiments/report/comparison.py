@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -215,11 +216,16 @@ class Comparison:
 
     def scores(self, name: str) -> pd.Series:
         """Scores of a variant by seed."""
-        return self.runs[self.runs['method'] == name].set_index('seed')['score_percent']
+        return self._by_name[name]
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, pd.Series]:
+        scores = self.runs.set_index('seed')['score_percent']
+        return {str(name): scores.iloc[places] for name, places in self.runs.groupby('method').indices.items()}
 
     def differences(self, name: str, other: str = '') -> pd.Series:
         """Scores of a variant minus those of another one, or of the reference, by the seeds that both have."""
-        second = self.scores(other) if other else self._reference_scores()
+        second = self.scores(other) if other else self._reference_scores
         return (self.scores(name) - second).dropna()
 
     def _half(self, name: str) -> float:
@@ -227,7 +233,7 @@ class Comparison:
         own = self.scores(name).dropna()
         if self.reference == 'ordinary training':
             plain = self.runs.loc[self._plain(self.runs), 'method'].iloc[0]
-            found = gap(own, self._reference_scores(), self._same_start(name, plain))
+            found = gap(own, self._reference_scores, self._same_start(name, plain))
             return NAN if name == plain else (found.high - found.low) / 2
         paired = self.differences(name)
         if len(paired) == len(own):
@@ -238,6 +244,7 @@ class Comparison:
             variances, freedoms = variances + list(noise), freedoms + list(self.baseline['count'] - 1)
         return reach(*satterthwaite(variances, freedoms))
 
+    @functools.cached_property
     def _reference_scores(self) -> pd.Series:
         """What the runs of the reference score that have one seed, by seed, where all tasks have one."""
         if self.reference == 'ordinary training':

@@ -68,8 +68,10 @@ def facts(comparison: Comparison) -> dict[str, str]:
         found['Measured against'] = f'nothing: {why} are missing'
     else:
         noise = f'; standard error on every {score}: {comparison.reference_error:.2f} points'
-        runs = f'{comparison.reference}, runs of each: {_range(comparison.baseline["count"])}'
-        found['Measured against'] = runs + noise * math.isfinite(comparison.reference_error)
+        if not math.isfinite(comparison.reference_error):
+            noise = '; how far one run is off is not known, and in no interval'
+        counts = _range(comparison.baseline['count'])
+        found['Measured against'] = f'{comparison.reference}, runs of each: {counts}{noise}'
         ranked = table[table['score_percent_mean'].notna()]
         ends = map(between, ranked['score_percent_low'], ranked['score_percent_high'])
         unknown = ['one run' if count == 1 else 'the reference' for count in ranked['score_percent_n']]

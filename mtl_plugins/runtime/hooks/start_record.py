@@ -34,7 +34,7 @@ class StartRecordHook(Hook):
     its checkpoint holds. Batches that do not name their samples leave ``samples`` empty.
     """
 
-    priority = 'VERY_LOW'  # after hooks that set up the model
+    priority = 'LOW'  # after hooks that set up the model, before the checkpoint
 
     def __init__(self) -> None:
         self._weights: str | None = None
