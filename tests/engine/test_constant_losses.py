@@ -12,7 +12,7 @@ from .toy import TASKS, ToyModel, flat, join, make_model, toy_batch
 
 PAIR = ('a', 'c')
 # They draw from the private generator in every batch, whoever is present.
-DRAWS = {'rlw', 'stgu', 'stgu_released'}
+DRAWS = {'rlw', 'stgu', 'stgu_released', 'phases'}
 EXACT = [key for key, row in ROWS.items() if row.accumulates_exactly]
 
 
