@@ -85,10 +85,15 @@ def test_the_whole_state_of_a_method_survives_a_skipped_batch(key, skipper):
         torch.manual_seed(number)
         model.train_step(toy_batch(number), wrapper)
 
-    def state():
-        kept = {name: value for name, value in wrapper.strategy_state().items() if name not in BEFORE_THE_STEP}
+    def kept(strategy):
+        kept = {name: value for name, value in strategy.strategy_state().items() if name not in BEFORE_THE_STEP}
         kept['weighting'] = {name: value for name, value in kept['weighting'].items() if name != 'logits'}
-        return copy.deepcopy(dict(method=kept, optimizer=wrapper.optimizer.state_dict()['state'], weights=flat(model)))
+        return kept
+
+    def state():
+        method = list(map(kept, wrapper.strategies))
+        optimizer = wrapper.optimizer.state_dict()['state']
+        return copy.deepcopy(dict(method=method, optimizer=optimizer, weights=flat(model)))
 
     before = state()
     poison(model)
