@@ -13,10 +13,10 @@ from mtl_plugins.methods.weighting import RLW
 from .all_methods import build
 from .toy import TASKS, flat, make_model, toy_batch
 
-STGU = dict(type='SelectiveTaskGroupOptimWrapper', warmup_iters=1, regroup_interval=1, probe_interval=1)
+STGU = dict(type='mtl_plugins.SelectiveTaskGroupOptimWrapper', warmup_iters=1, regroup_interval=1, probe_interval=1)
 GD = dict(type='mtl_plugins.MultiTaskOptimWrapper')
 PCGRAD = dict(type='GradientAggregationOptimWrapper', aggregator=dict(type='PCGrad'))
-MOCO = dict(type='GradientAggregationOptimWrapper', aggregator=dict(type='MoCo'))
+MOCO = dict(type='mtl_plugins.GradientAggregationOptimWrapper', aggregator=dict(type='MoCo'))
 
 
 def adam(model, **kwargs):
