@@ -43,6 +43,8 @@ METHODS = {
     'ConicGrad': ITERATIVE,
     'NashMTL': ITERATIVE,
     'FairGrad': ITERATIVE,
+    'CRMOGM': ITERATIVE,
+    'PCD': ITERATIVE,
 }
 
 

@@ -1,4 +1,5 @@
 import json
+from inspect import isabstract
 
 from benchmarks import aggregators
 from mtl_plugins.methods import aggregation
@@ -16,7 +17,7 @@ def test_no_method_is_slower_than_a_generous_bound():
 
 def test_every_method_of_products_has_a_target():
     exported = [getattr(aggregation, name) for name in aggregation.__all__]
-    kinds = {kind.__name__ for kind in exported if kind.gramian_only and kind is not aggregation.GramianAggregator}
+    kinds = {kind.__name__ for kind in exported if kind.gramian_only and not isabstract(kind)}
     assert set(aggregators.METHODS) == kinds
 
 
