@@ -23,9 +23,7 @@ Setting = Mapping[str, Any]
 
 
 def flop_floor(family: str, parts: Mapping[str, int], num_tasks: int, row_length: int) -> tuple[int, int]:
-    """Least FLOPs of a step, and most: with the products of all pairs of rows, in float32 and again in float64.
-
-    Some steps make these products, some make them twice, and some of the ways to make them are counted.
+    """Least FLOPs of a step, and that with the products of all pairs of rows, which some steps make and some count.
 
     Args:
         family: See :class:`benchmarks.method_systems.MethodSystem`.
@@ -37,7 +35,7 @@ def flop_floor(family: str, parts: Mapping[str, int], num_tasks: int, row_length
         'sum': 0, 'probe': parts['forward'], 'features': 0, 'rows': (num_tasks - 1) * parts['backward']
     }[family]  # fmt: skip
     floor = parts['gd'] + more
-    return floor, floor + (4 * num_tasks**2 * row_length if family in ('features', 'rows') else 0)
+    return floor, floor + (2 * num_tasks**2 * row_length if family in ('features', 'rows') else 0)
 
 
 def check_setting(setting: Setting) -> list[Check]:

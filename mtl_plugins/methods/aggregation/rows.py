@@ -11,14 +11,7 @@ from torch import Tensor
 # Outside of these ranges factors and lengths of rows, or their products and squares, may leave that of float32.
 FACTORS, LENGTHS = (1e-30, 1e15), (1e-17, 1e17)
 
-# Squares of lengths between which sums of float32 products neither vanish nor overflow.
-_SQUARES = (1e-30, 1e30)
-
-# Products of float32 are taken from a Gramian of unit rows whose smallest eigenvalue is at least this: they are right
-# to 1e-7, and what a method makes of them then is right to 1e-6.
-_CONDITION = 0.1
-
-# Columns at a time: small enough for a cache of the CPU and for sums of float32, large enough to keep a GPU busy.
+# Columns at a time: small enough for a cache of the CPU, large enough to keep a GPU busy.
 _COLUMNS_CPU, _COLUMNS_GPU = 2**13, 2**20
 
 
@@ -46,49 +39,25 @@ def column_blocks(G: Tensor) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
-def gramian(G: Tensor, other: Tensor | None = None, exact: bool = False) -> Tensor:
+def gramian(G: Tensor, other: Tensor | None = None) -> Tensor:
     """Return the products of all pairs of rows, ``G @ other.T``.
 
     They are summed in float64: squares of float32 numbers lose no digit there, which matters because the Gramian has
-    the square of the condition number of ``G``. Float32 rows on a CPU that are far enough from being dependent, and of
-    ordinary length, are multiplied in float32, block by block, and only the blocks are summed in float64: half the time
-    and right to 1e-7.
+    the square of the condition number of ``G``.
 
     Args:
         G: Tensor of shape (K, D).
         other: Tensor of shape (K, D); None for ``G`` itself, whose products come out exactly symmetric.
-        exact: Whether to multiply in float64 whatever the rows are.
 
     Returns:
         Float64 tensor of shape (K, K) on the CPU.
     """
-    if other is not None:
-        return _products(G, other, torch.float64)
-    if G.dtype == torch.float32 and G.device.type == 'cpu' and not exact:
-        products = _symmetric(_products(G, G, torch.float32))
-        if _well_conditioned(products):
-            return products
-    return _symmetric(_products(G, G, torch.float64))
-
-
-def _products(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
-    total = torch.zeros(len(left), len(right), dtype=torch.float64, device=left.device)
-    for block in column_blocks(left):
-        first = left[:, block].to(dtype)
-        total += first @ (first if right is left else right[:, block].to(dtype)).T
-    return total.cpu()
-
-
-def _symmetric(products: Tensor) -> Tensor:
-    return products.triu() + products.triu(1).T
-
-
-def _well_conditioned(products: Tensor) -> bool:
-    squares = products.diagonal()
-    if not bool(((squares > _SQUARES[0]) & (squares < _SQUARES[1])).all()):
-        return False
-    lengths = squares.sqrt()
-    return bool(torch.linalg.eigvalsh(products / lengths / lengths[:, None])[0] > _CONDITION)
+    products = torch.zeros(len(G), len(G), dtype=torch.float64, device=G.device)
+    for block in column_blocks(G):
+        left = G[:, block].to(torch.float64)
+        products.addmm_(left, (left if other is None else other[:, block].to(torch.float64)).T)
+    products = products.cpu()
+    return products if other is not None else products.triu() + products.triu(1).T
 
 
 def weighted_sum(G: Tensor, weights: Tensor, dtype: torch.dtype | None = None) -> Tensor:
