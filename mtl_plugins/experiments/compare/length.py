@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +32,7 @@ def stretch(cfg: Config, factor: float) -> None:
     train.max_iters = _scaled(train.max_iters, factor)
     for name in ('val_begin', 'val_interval'):
         if name in train:
-            train[name] = _scaled(train[name], factor)
+            train[name] = math.ceil(round(train[name] * factor, 6))  # as many validations, not one more
     if train.get('dynamic_intervals'):
         train.dynamic_intervals = [tuple(_scaled(value, factor) for value in pair) for pair in train.dynamic_intervals]
     if cfg.get('param_scheduler'):

@@ -65,7 +65,7 @@ def mean_table(comparisons: Mapping[str, Comparison]) -> tables.Table:
     views += [('over ordinary training, equal compute', _equal_compute)]
     for head, other in views:
         columns.append((head, [_mean(every, name, other) for name in names]))
-    return tables.make_table('All settings', columns)
+    return tables.make_table('Scores in each setting, and means over the settings with 95 % intervals', columns)
 
 
 def _references(comparison: Comparison, name: str) -> str | None:
@@ -90,4 +90,5 @@ def _mean(comparisons: Sequence[Comparison], name: str, other: Any) -> str:
     seeds = pd.concat(found, axis=1).dropna().mean(axis=1)
     half = reach(len(seeds) - 1, seeds.std() / math.sqrt(len(seeds))) if len(seeds) > 1 else math.nan
     interval = f' ({tables.between(mean - half, mean + half)})' * math.isfinite(half)
+    interval = interval.replace(' to ', '\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}')  # goes to the next line as a whole
     return tables.signed(mean) + interval
