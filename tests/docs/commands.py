@@ -8,7 +8,6 @@ import importlib
 import importlib.util
 import re
 import shlex
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -119,9 +118,8 @@ def main_of(path: Path):
     command = re.search(r"run\('([\w-]+)', sys\.argv\[1:\]\)", text)
     if command:
         return lambda argv: command_line.run(command[1], argv)
-    spec = importlib.util.spec_from_file_location(f'docs_{path.stem}', path)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # data classes look for their module
-    spec.loader.exec_module(module)
+    # By its own name, as a config imports it: what it registers cannot be registered twice.
+    module = importlib.import_module('.'.join(path.relative_to(ROOT).with_suffix('').parts))
     if 'main()' in text and 'argparse' not in text:
         return lambda argv: module.main()
     return module.main

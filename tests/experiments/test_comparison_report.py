@@ -277,7 +277,7 @@ def test_the_mean_over_settings_is_paired_too(tmp_path, monkeypatch):
     paired = (np.subtract(scores[1], scores[0]) + np.subtract(scores[3], scores[2])) / 2
     half = stats.t.ppf(0.975, 2) * stats.sem(paired)
     mean = paired.mean()
-    assert f'{signed(mean)} ({signed(mean - half)} to {signed(mean + half)})' in row
+    assert f'{signed(mean)} ({signed(mean - half)}\xa0to\xa0{signed(mean + half)})' in row
     assert '## c1: Results' in text
     with (tmp_path / 'out' / 'summary.csv').open() as file:
         assert [(line['setting'], line['method']) for line in csv.DictReader(file)][-1] == ('c1', 'gd')
