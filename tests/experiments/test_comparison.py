@@ -86,8 +86,11 @@ def trainings(monkeypatch):
                 tasks = [key.split('/')[0] for key in METRICS]
                 square = [[0.1] * 5 for _ in tasks]
                 lines = [
-                    dict(iter=i, tasks=tasks, affinity=square, groups=[[t] for t in tasks], num_groups=m)
-                    for i, m in ((1, 5), (2, Fake.groups.get(name, 2)))
+                    dict(iter=i, tasks=tasks, affinity=square, groups=groups, num_groups=m)
+                    for i, m, groups in (
+                        (1, 5, [[task] for task in tasks]),
+                        (2, Fake.groups.get(name, 2), [tasks[::2], tasks[1::2]]),
+                    )
                 ]
                 (log / 'affinity.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
             stdout.write(b'RuntimeError: no luck\n')
@@ -132,6 +135,8 @@ def test_what_is_missing_is_trained_and_kept(trainings, tmp_path, capsys):
     assert record['curve'][0]['metrics'] == METRICS
     assert record['curve'][0]['cost']['backwards'] == 5
     assert record['metrics']['depth/abs_rel'] is None
+    together = record['groups'].pop('together')
+    assert together == [[1.0 if i == j else 0.5 * ((i - j) % 2 == 0) for j in range(5)] for i in range(5)]
     assert record['groups'] == dict(mean=3.5, curve=[[1, 5], [2, 2]])
     assert record['affinity']['tasks'] == tasks
     assert runs['gd', 0, None]['groups'] is None

@@ -22,9 +22,11 @@ from mtl_plugins.experiments.compare import RecordStore, choices, view
 from mtl_plugins.experiments.report import Comparison, expected_keys, write_report
 from mtl_plugins.experiments.report.comparison import verdict
 from mtl_plugins.experiments.report.figures import pictures
+from mtl_plugins.experiments.report.groups import agreement_table
 from mtl_plugins.experiments.report.pairing import gap, seeds_needed
 from mtl_plugins.experiments.report.tables import (
     MOST_TASKS,
+    NONE,
     facts,
     gaps_table,
     pairs_tables,
@@ -435,6 +437,22 @@ HOSTILE = [
     'two\nlines',
     '\ud800\x00',
 ]
+
+
+def test_what_the_seeds_agree_on():
+    records = make_records(('gd', 'stgu'))
+    rows = agreement_table(Comparison(HEADER, records)).rows
+    flat = [np.array(records['stgu', seed, None]['affinity']['matrix']).ravel() for seed in (0, 1, 2)]
+    off = [np.delete(vector, [0, 4, 8]) for vector in flat]
+    pairs = [stats.spearmanr(off[i], off[j]).statistic for i, j in ((0, 1), (0, 2), (1, 2))]
+    assert rows == [('stgu', '3', signed(statistics.mean(pairs)), NONE, NONE)]
+    for seed, share in enumerate([(0.5, 0.2, 0.1), (0.8, 0.7, 0.6), (1.0, 1.0, 1.0)]):
+        together = np.eye(3)
+        together[np.triu_indices(3, 1)] = share
+        records['stgu', seed, None]['groups']['together'] = (together + np.triu(together, 1).T).tolist()
+    (row,) = agreement_table(Comparison(HEADER, records)).rows
+    # What does not vary has no order to agree with.
+    assert row[3:] == ('+1.00', 'semseg + depth 77%, semseg + normals 63%, depth + normals 57%')
 
 
 @pytest.fixture(scope='module')

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mtl_plugins.errors import UserError, UserFileNotFoundError
 from mtl_plugins.runtime.checkpoints import write_atomically
 from mtl_plugins.runtime.hooks.environment import FILE_NAME as STAMP
@@ -44,7 +46,7 @@ _RUNS = [
         'session': ({'started': str, 'jobs': int}, None),
         'curve': [{'iter': int, 'metrics': {...: _NUMBER}, 'cost': ({...: _NUMBER}, None)}],
         'metrics': {...: _NUMBER},
-        'groups': ({'mean': (float, int), 'curve': [[(float, int)]]}, None),
+        'groups': ({'mean': (float, int), 'curve': [[(float, int)]], 'together': ([[(float, int)]], None)}, None),
         'affinity': ({'iter': int, 'tasks': [str], 'matrix': [[_NUMBER]]}, None),
         'environment': (
             {
@@ -72,8 +74,9 @@ class RecordStore:
     A record has ``variant``, ``method``, ``options``, ``seed``, ``task`` (None, or the only task of a single-task
     model), ``settings`` (a fingerprint), ``start`` (hashes, see :class:`mtl_plugins.runtime.hooks.StartRecordHook`),
     ``session``, ``curve`` (``[{"iter", "metrics", "cost"}]``, the headline metrics at each validation), ``metrics``
-    (all of the last one), ``groups`` (None, or ``{"mean", "curve": [[iter, M], ...]}``), ``affinity`` (None, or
-    ``{"iter", "tasks", "matrix"}``, the last one) and ``environment``; where settings are tuned also ``at`` (those of
+    (all of the last one), ``groups`` (None, or ``{"mean", "curve": [[iter, M], ...], "together": K x K}``, the last the
+    share of the entries in which two tasks were in one group), ``affinity`` (None, or ``{"iter", "tasks", "matrix"}``,
+    the last one) and ``environment``; where settings are tuned also ``at`` (those of
     this run) and ``tuning`` (whether it was scored on the held-out part).
 
     Attributes:
@@ -167,6 +170,9 @@ class RecordStore:
                     )
                 if {len(row) for row in [affinity['matrix'], *affinity['matrix']]} != {len(affinity['tasks'])}:
                     raise UserError(f'runs[{number}].affinity.matrix has not one row and one column per task')
+                together = (run.get('groups') or {}).get('together')
+                if together and {len(row) for row in [together, *together]} != {len(affinity['tasks'])}:
+                    raise UserError(f'runs[{number}].groups.together has not one row and one column per task')
         except UserError as error:
             raise UserError(f'{self.path} does not hold the results of a comparison: {error}') from error
         self.records = {Key.of(run): {**run, 'task': run.get('task')} for run in content.pop('runs')}
@@ -237,13 +243,20 @@ def _groups(folder: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]
     entries = read_run(folder)
     counts = [entry['num_groups'] for entry in entries]
     stride = max(1, len(entries) // 100)
+    last = entries[-1]
+    tasks = last['tasks']
+    together = np.zeros((len(tasks), len(tasks)))
+    for entry in entries:
+        for group in entry['groups']:
+            places = [tasks.index(task) for task in group]
+            together[np.ix_(places, places)] += 1
     groups = dict(
         mean=round(sum(counts) / len(counts), 3),
         curve=[[entry['iter'], entry['num_groups']] for entry in entries[::stride]],
+        together=(together / len(entries)).round(3).tolist(),
     )
-    last = entries[-1]
     matrix = [[_rounded(value) for value in row] for row in last['affinity']]
-    return groups, dict(iter=last['iter'], tasks=last['tasks'], matrix=matrix)
+    return groups, dict(iter=last['iter'], tasks=tasks, matrix=matrix)
 
 
 def _environment(folder: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ..compare.variants import file_name
 from . import tables
 from .comparison import MATCH, RUN_COLUMNS, Comparison
 from .figures import pictures
+from .groups import agreement_table
 from .views import mean_table
 
 _MARKS = re.compile(r'[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)')
@@ -115,7 +116,7 @@ def _parts(setting: Setting, prefix: str, drawn: bool) -> list[dict[str, Any]]:
         ('At shared settings', 'none', setting.shared),
         ('How settings were chosen', 'none', setting.tuning),
         ('Learning curves', 'curves', []),
-        ('Groups and affinity', 'groups', []),
+        ('Groups and affinity', 'groups', [agreement_table(comparison)]),
         ('Failed and missing runs', '', [tables.gaps_table(comparison)]),
         ('How this was made', '', [tables.options_table(comparison), tables.origin_table(comparison)]),
     ]
