@@ -47,10 +47,13 @@ def run(command: str, argv: Sequence[str]) -> int:
         os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')
     if command in signals.COMMANDS:
         signals.leave_on_signals()
+    module = command.replace('-', '_')
     try:
+        # Help and wrong options end here, before anything heavy is imported.
+        import_module(f'mtl_plugins.cli.parsers.{module}').build_parser().parse_args(argv)
         if not missing_packages():
             repair_stack()
-        return import_module(f'mtl_plugins.cli.{command.replace("-", "_")}').main(argv)
+        return import_module(f'mtl_plugins.cli.{module}').main(argv)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _reader_is_gone():
             return 0

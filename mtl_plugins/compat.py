@@ -12,10 +12,15 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import sys
 import warnings
+from collections.abc import Callable
 from datetime import timedelta
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 from mtl_plugins.errors import UserError
@@ -93,11 +98,41 @@ def let_bases_resolve() -> None:
     MMEngine maps the scope to the distribution ``mmsegmentation``, which onedl-mmsegmentation is not named, and uses
     the value both to check the installation and to find the package folder: the import name serves both.
     """
-    from mmengine.config import utils
 
-    if 'mmsegmentation' not in original_packages():
-        utils.MODULE2PACKAGE['mmseg'] = 'mmseg'
-    utils.MODULE2PACKAGE['mtl_plugins'] = 'mtl_plugins'
+    def add_names(utils: ModuleType) -> None:
+        if 'mmsegmentation' not in original_packages():
+            utils.MODULE2PACKAGE['mmseg'] = 'mmseg'
+        utils.MODULE2PACKAGE['mtl_plugins'] = 'mtl_plugins'
+
+    _once_imported('mmengine.config.utils', add_names)
+
+
+def _once_imported(name: str, repair: Callable[[ModuleType], None]) -> None:
+    """Repair a module now if it is imported, else when it is: importing it for this alone would load torch."""
+    if name in sys.modules:
+        repair(sys.modules[name])
+    else:
+        sys.meta_path.insert(0, _Repair(name, repair))
+
+
+class _Repair(MetaPathFinder):
+    def __init__(self, name: str, repair: Callable[[ModuleType], None]) -> None:
+        self._name, self._repair = name, repair
+
+    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name != self._name:
+            return None
+        sys.meta_path.remove(self)
+        spec = find_spec(name)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                self._repair(module)
+
+            spec.loader.exec_module = exec_module  # of this import alone: a spec has a loader of its own
+        return spec
 
 
 def _silence_missing_operators() -> None:
@@ -111,18 +146,20 @@ def _keep_debug_messages_from_stdout() -> None:
     It prints whatever the level, so importing mmseg.datasets put two debug messages (``Could not import OneDL``, an
     optional dataset service) on the stdout of every command.
     """
-    from mmengine import logging as mmengine_logging
 
-    original = mmengine_logging.print_log
-    if hasattr(original, '__wrapped__'):  # done before
-        return
+    def respect_levels(mmengine_logging: ModuleType) -> None:
+        original = mmengine_logging.print_log
+        if hasattr(original, '__wrapped__'):  # done before
+            return
 
-    @functools.wraps(original)
-    def print_log(msg: Any, logger: Any = None, level: int = logging.INFO) -> None:
-        if logger is not None or level > logging.DEBUG:
-            original(msg, logger, level)
+        @functools.wraps(original)
+        def print_log(msg: Any, logger: Any = None, level: int = logging.INFO) -> None:
+            if logger is not None or level > logging.DEBUG:
+                original(msg, logger, level)
 
-    mmengine_logging.print_log = print_log
+        mmengine_logging.print_log = print_log
+
+    _once_imported('mmengine.logging', respect_levels)
 
 
 def prepare_cpu_ddp(cfg: Any, launcher: str) -> None:

@@ -31,6 +31,13 @@ class PluginRegistry(Registry):
         super().__init__(parent.name, parent=parent, scope=SCOPE, locations=locations)
         self._kind = kind
 
+    def import_from_location(self) -> None:
+        """Import what registers names of this kind, also of a package that imports its modules on demand."""
+        super().import_from_location()
+        for package in map(import_module, self._locations):
+            for name in getattr(package, '__all__', ()):
+                getattr(package, name)
+
     def get(self, key: str) -> Any:
         """Return the class registered as ``key``; see :class:`mmengine.registry.Registry`."""
         scope, name = self.split_scope_key(key)

@@ -16,8 +16,6 @@ from rich.console import Console
 from rich.table import Table
 
 import mtl_plugins
-from mtl_plugins.config.arguments import add_data_root, add_tasks, file_to_write, folder_to_write, positive, seeds
-from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.datasets import check_folders
 from mtl_plugins.config.files import names_package
 from mtl_plugins.config.loading import load_config
@@ -28,34 +26,9 @@ from mtl_plugins.runtime.hooks import EXIT_PREEMPTED
 from mtl_plugins.runtime.hooks.environment import collect_environment, git_state
 from mtl_plugins.runtime.work_folder import naming
 
+from .parsers.baselines import build_parser
+
 TOOL = 'tools/analysis/single_task_baselines.py'
-EPILOG = (
-    'Each run has a folder in the work dir. Start the same command again after an interruption: finished runs are '
-    'taken over, the others go on from their newest checkpoint. exit codes: 0 written, 1 some run failed (nothing is '
-    'written), 2 wrong arguments, 75 interrupted'
-)
-
-
-def build_parser() -> ConfigArgumentParser:
-    """The options of the tool."""
-    parser = ConfigArgumentParser(
-        prog='single_task_baselines',
-        description='Train each task of a config alone, by ordinary training on the same data and schedule, and write '
-        'the metrics of the last validation as the baselines that delta_m is measured against.',
-        epilog=EPILOG,
-    )
-    parser.add_argument('config', help='config file of a multi-task training')
-    add_tasks(parser)
-    parser.add_argument('--seeds', type=seeds, default=[0], metavar='0,1', help='the baseline is their mean (0)')
-    parser.add_argument(
-        '--out', type=file_to_write, metavar='FILE', help='result (<config name>.baselines.json beside CONFIG)'
-    )
-    parser.add_argument(
-        '--work-dir', type=folder_to_write, metavar='DIR', help='runs (work_dirs/baselines/<config name>)'
-    )
-    parser.add_argument('--jobs', type=positive, default=1, metavar='N', help='trainings at a time (1)')
-    add_data_root(parser)
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

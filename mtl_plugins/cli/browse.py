@@ -11,8 +11,6 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from rich.progress import track
 
-from mtl_plugins.config.arguments import add_data_root, folder_to_write, positive
-from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.loading import load_config
 from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.datasets import AbsoluteSampler
@@ -22,20 +20,7 @@ from mtl_plugins.visualization import image_from_inputs, prediction_panel
 from mtl_plugins.visualization.figure import save_image
 from mtl_plugins.visualization.panels import image_title
 
-
-def build_parser() -> ConfigArgumentParser:
-    """The options of ``browse``."""
-    parser = ConfigArgumentParser(
-        prog='browse',
-        description='Write pictures of the images of a dataset and all their targets, as they leave the pipeline.',
-        epilog='Example: python -m mtl_plugins browse CONFIG --split val -n 4',
-    )
-    parser.add_argument('config', metavar='CONFIG', help='config file')
-    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train', help='default: train')
-    parser.add_argument('--out', type=folder_to_write, metavar='DIR', help='default: work_dirs/browse/<config>/<split>')
-    parser.add_argument('-n', '--number', type=positive, default=8, help='number of pictures (default: 8)')
-    add_data_root(parser)
-    return parser
+from .parsers.browse import build_parser
 
 
 def build_dataset(cfg: Config, split: str) -> Any:

@@ -14,19 +14,8 @@ from typing import TYPE_CHECKING
 from mmengine.config import Config
 from rich.console import Console
 
-from mtl_plugins.config.arguments import (
-    add_data_root,
-    file_to_write,
-    folder_to_write,
-    positive,
-    positive_number,
-    seeds,
-    share,
-)
-from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.datasets import check_folders
 from mtl_plugins.config.loading import load_config
-from mtl_plugins.errors import UserError
 from mtl_plugins.experiments.compare import (
     SINGLE,
     Choice,
@@ -35,11 +24,8 @@ from mtl_plugins.experiments.compare import (
     Plan,
     RecordStore,
     Tuning,
-    Variant,
     choices,
     comparison_header,
-    parse_grid,
-    parse_variants,
     shared_settings,
     view,
 )
@@ -47,73 +33,10 @@ from mtl_plugins.experiments.runs import execute, terminating_like_ctrl_c
 from mtl_plugins.runtime.hooks import EXIT_PREEMPTED
 from mtl_plugins.runtime.work_folder import claim, naming
 
+from .parsers.compare import build_parser
+
 if TYPE_CHECKING:
     from mtl_plugins.experiments.report import Setting
-
-EPILOG = (
-    'METHODS: keys of tools/train.py --list-methods, with options where they differ from the preset, and a name of '
-    'their own if wanted: gd,stgu,stgu-random=stgu[grouper.type=Random]. Equal compute: gd[compute=@stgu] is trained '
-    'longer, with its schedule stretched, until it has taken as many forwards and backwards as stgu (a backward counts '
-    'as two forwards), gd[time=@stgu] until it has taken as many seconds, and gd[passes=@stgu] makes as many passes '
-    'over each batch as stgu has groups on average; 2*@stgu is twice that, compute=2 twice ordinary training. '
-    '--tune: all variants, and single-task models, are trained with each value on a part of the training set and '
-    'scored on the rest of it, which is held out; then with all seeds on the whole training set at the value chosen '
-    'for each, and at one shared value, which is the choice of the first of METHODS. A variant that gives the setting '
-    'itself is not tuned. Start the same command again after an interruption: runs in the results file are not '
-    'repeated, the others go on from their newest checkpoint. The report (report.html, report.md, runs.csv, '
-    'summary.csv) is of all runs in the results file; --report-only makes it anew, also from a results file alone: '
-    'compare_methods.py --report-only --results FILE. exit codes: 0 done, 1 some run failed (the report says '
-    'which), 2 wrong arguments, 75 interrupted'
-)
-
-
-def build_parser() -> ConfigArgumentParser:
-    """The options of the tool."""
-    parser = ConfigArgumentParser(
-        prog='compare_methods',
-        description='Train a config with several methods and seeds, beside single-task models of the same budget, and '
-        'write one report.',
-        epilog=EPILOG,
-    )
-    parser.add_argument(
-        'config',
-        nargs='*',
-        help='config file of a multi-task training; of several, one report with the means over them',
-    )
-    parser.add_argument('--methods', type=_variants, default=[], metavar='METHODS', help='what to compare')
-    parser.add_argument('--seeds', type=seeds, metavar='0,1,2', help='runs per method (0)')
-    parser.add_argument(
-        '--tune',
-        type=_grid,
-        action='append',
-        default=[],
-        metavar='SETTING=A,B,C',
-        help='choose an entry of optim_wrapper for each method: optimizer.lr=5e-4,1e-3,2e-3; may be repeated',
-    )
-    parser.add_argument('--tune-seeds', type=seeds, default=[0], metavar='0,1', help='runs per value that choose (0)')
-    parser.add_argument(
-        '--tune-on', type=share, default=0.1, metavar='SHARE', help='share of the training set held out for it (0.1)'
-    )
-    parser.add_argument('--no-shared', action='store_true', help='with --tune: no runs at one shared value')
-    parser.add_argument('--jobs', type=positive, default=1, metavar='N', help='trainings at a time (1)')
-    parser.add_argument('--no-single-task', action='store_true', help='no single-task models: no delta_m')
-    parser.add_argument(
-        '--work-dir', type=folder_to_write, metavar='DIR', help='runs (work_dirs/compare/<config name>)'
-    )
-    parser.add_argument(
-        '--results', type=_files, metavar='FILE', help='all results (<work dir>/results.json); of several configs: A,B'
-    )
-    parser.add_argument('--out', type=folder_to_write, metavar='DIR', help='the report (<work dir>/report)')
-    parser.add_argument(
-        '--tell',
-        type=positive_number,
-        default=1.0,
-        metavar='POINTS',
-        help='the report says how many more seeds would tell a difference of so many points (1)',
-    )
-    parser.add_argument('--report-only', action='store_true', help='train nothing, write the report of what is there')
-    add_data_root(parser)
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -255,21 +178,3 @@ def _setting(store: RecordStore, args: argparse.Namespace) -> Setting:
     if common and any(name != SINGLE for name, _, _ in alike):
         shared = shared_tables(Comparison(store.header, alike, (), failures, args.tell), common)
     return Setting(comparison, tuning_tables(store), shared)
-
-
-def _files(text: str) -> list[Path]:
-    return [file_to_write(part) for part in text.split(',')]
-
-
-def _grid(text: str) -> tuple[str, list]:
-    try:
-        return parse_grid(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _variants(text: str) -> list[Variant]:
-    try:
-        return parse_variants(text)
-    except UserError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error

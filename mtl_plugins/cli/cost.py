@@ -17,13 +17,13 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtl_plugins.config.arguments import folder_to_write, positive
-from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.loading import load_config
 from mtl_plugins.config.missing_packages import refuse_missing_packages
 from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.experiments.measuring import image_size
 from mtl_plugins.visualization.parts import PartBar, draw_parts
+
+from .parsers.cost import build_parser
 
 
 @dataclass(frozen=True)
@@ -96,25 +96,6 @@ def main_parts(parts: Sequence[PartCost]) -> list[PartCost]:
     heads = [part for part in parts if part.name.startswith('heads.') and part.name.count('.') == 1]
     tops = [part for part in parts if part.name and '.' not in part.name and not (heads and part.name == 'heads')]
     return tops + heads
-
-
-def build_parser() -> ConfigArgumentParser:
-    """The options of ``model_cost``."""
-    parser = ConfigArgumentParser(
-        prog='model_cost',
-        description='Parameters and multiply-adds of a model and its parts, for one image. Needs neither data nor '
-        'weights, and hardly any memory. Multiply-adds are those of convolutions, matrix products and attention.',
-        epilog='example: python tools/analysis/model_cost.py configs/rooms/stgu_vit-micro_8b-2k_rooms-96.py',
-    )
-    parser.add_argument('config', help='config with a model; a fragment of configs/_base_/models with heads will do')
-    parser.add_argument('--size', type=positive, nargs=2, metavar=('H', 'W'), help="size of the image (the config's)")
-    parser.add_argument(
-        '--depth', type=positive, metavar='N', help='levels of parts that are listed (backbone, decoder and each head)'
-    )
-    parser.add_argument(
-        '--out', type=folder_to_write, metavar='DIR', help='folder of the picture (work_dirs/cost/<config name>)'
-    )
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
@@ -16,7 +15,6 @@ from rich.console import Console
 from rich.table import Table
 
 from mtl_plugins.config import build_runner
-from mtl_plugins.config.arguments import add_verbose, folder_to_write
 from mtl_plugins.config.loading import configs_root, load_config
 from mtl_plugins.evaluation import delta_m, load_baselines, relative_changes
 from mtl_plugins.evaluation.result_table import UNKNOWN, format_value
@@ -26,6 +24,7 @@ from mtl_plugins.runtime.hooks.metrics_file import FILE_NAME, read_metrics
 from mtl_plugins.task_specs import get_task_specs
 from mtl_plugins.utils.json_files import read_json
 
+from .parsers.demo import build_parser
 from .train import claim_work_dir
 
 CONFIG = 'rooms/stgu_vit-micro_8b-demo_rooms-96.py'
@@ -35,12 +34,7 @@ UNTRAINED = 'untrained.json'
 @safe_loading()
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate the untrained model, train it, and say what came out; returns the exit code."""
-    parser = argparse.ArgumentParser(prog='demo', description='Train STGU on the embedded rooms and show the result.')
-    parser.add_argument(
-        '--work-dir', type=folder_to_write, default='work_dirs/demo', help='folder of the run (work_dirs/demo)'
-    )
-    add_verbose(parser)
-    args = parser.parse_args(argv)
+    args = build_parser().parse_args(argv)
     if not args.verbose:
         keep_console_short()
     begin = time.time()

@@ -13,32 +13,14 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import MessageHub, MMLogger
 
-from mtl_plugins.config.arguments import add_data_root, add_precision, add_tasks
-from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.hints import hint_for
 from mtl_plugins.config.loading import load_config
 from mtl_plugins.doctor import data, running, setting, training
 from mtl_plugins.doctor.report import Report, StepFailed
 from mtl_plugins.runtime.checkpoints import safe_loading
 
+from .parsers.doctor import build_parser
 from .train import resume_newest, wants_newest
-
-
-def build_parser() -> ConfigArgumentParser:
-    """The options of ``doctor``."""
-    parser = ConfigArgumentParser(
-        prog='doctor',
-        description='Build everything that a config describes, train and validate on one batch, and report what is '
-        'there, what it costs, and the first error. Nothing is written into the work dir.',
-        epilog='exit codes: 0 no error, 1 an error, 2 wrong arguments',
-    )
-    parser.add_argument('config', help='config file, of mtl_plugins or any MMSegmentation one')
-    parser.add_argument('--method', metavar='KEY', help='swap the multi-task method; see tools/train.py --list-methods')
-    add_precision(parser)
-    parser.add_argument('--traceback', action='store_true', help='show where an error came from')
-    add_tasks(parser)
-    add_data_root(parser)
-    return parser
 
 
 @safe_loading()

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtl_plugins.config.arguments import add_tasks, add_trust, file_to_write, positive
-from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.export import FORMATS, ExportedTasks, compare_with_file, export_program, save_program
 from mtl_plugins.export.verification import TOLERANCE, can_run
 from mtl_plugins.inference.files import frame_in_words
@@ -17,6 +15,8 @@ from mtl_plugins.inference.sizes import Size, round_up, training_size
 from mtl_plugins.runtime.checkpoints import safe_loading, write_atomically
 from mtl_plugins.task_specs import get_task_specs
 
+from .parsers.export import build_parser
+
 VALUES = dict(
     classes='class index, int64',
     binary='probability 0..1, float32',
@@ -24,27 +24,6 @@ VALUES = dict(
     normals='unit vectors ({frame}), float32',
     regression='as in the training data, float32',
 )
-
-
-def build_parser() -> ConfigArgumentParser:
-    """The options of ``export``."""
-    parser = ConfigArgumentParser(
-        prog='export',
-        description='Write a trained model as a file that runs without MMEngine, and check that it computes the same.',
-        epilog='Input "image": (N, 3, H, W) float32, RGB, 0..255; any N. Outputs are named by their tasks. FILE.json '
-        'beside the file says what they hold.',
-    )
-    parser.add_argument('config', help='config file, or name of a shipped config')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--format', choices=FORMATS, help='onnx, or pt2 of torch.export (by the suffix of --out)')
-    parser.add_argument('--out', type=file_to_write, required=True, metavar='FILE', help='file to write')
-    parser.add_argument(
-        '--size', type=positive, nargs=2, metavar=('H', 'W'), help='size of the images (that of the training images)'
-    )
-    parser.add_argument('--raw', action='store_true', help='raw outputs instead of predictions')
-    add_tasks(parser, 'only these tasks (all)')
-    add_trust(parser)
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,17 +9,6 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process
 
-from mtl_plugins.config.arguments import (
-    add_data_root,
-    add_launcher,
-    add_tasks,
-    add_trust,
-    add_verbose,
-    file_to_write,
-    folder_to_write,
-    positive,
-)
-from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.foreign_hooks import draw_into, draws_by_itself
 from mtl_plugins.config.loading import load_config, set_tta
 from mtl_plugins.config.refusals import refusals_of
@@ -30,31 +19,7 @@ from mtl_plugins.runtime.checkpoints import safe_loading, write_atomically
 from mtl_plugins.runtime.console import keep_console_short
 from mtl_plugins.runtime.work_folder import naming
 
-
-def build_parser() -> ConfigArgumentParser:
-    """The options of ``test``."""
-    parser = ConfigArgumentParser(prog='test', description='Evaluate a trained model: metrics and pictures.')
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument(
-        '--work-dir', type=folder_to_write, metavar='DIR', help='folder for the log (work_dirs/<config name>)'
-    )
-    parser.add_argument('--out', type=file_to_write, metavar='FILE.json', help='also write the metrics to this file')
-    parser.add_argument(
-        '--show-dir', type=folder_to_write, metavar='DIR', help='write prediction panels into this folder'
-    )
-    parser.add_argument('--num-panels', type=positive, default=16, metavar='N', help='how many panels (16)')
-    parser.add_argument(
-        '--tta',
-        action='store_true',
-        help="the config's tta_model, or else the mean with the mirrored image, for all tasks",
-    )
-    add_tasks(parser)
-    add_data_root(parser)
-    add_trust(parser)
-    add_launcher(parser)
-    add_verbose(parser)
-    return parser
+from .parsers.test import build_parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

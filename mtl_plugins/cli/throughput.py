@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 from collections.abc import Sequence
@@ -16,19 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from mtl_plugins.config.arguments import (
-    add_precision,
-    add_tasks,
-    counts,
-    folder_to_write,
-    pair,
-    positive,
-    usable_device,
-)
-from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.loading import load_config
-from mtl_plugins.errors import UserError
-from mtl_plugins.experiments.compare import LENGTHS, Variant, parse_variants
 from mtl_plugins.experiments.measuring import image_size, synthetic_batch
 from mtl_plugins.experiments.measuring.methods import MethodCost, build_model, build_steps, measure
 from mtl_plugins.runtime.checkpoints import write_atomically
@@ -36,41 +23,7 @@ from mtl_plugins.runtime.hooks.environment import collect_environment
 from mtl_plugins.runtime.memory import format_bytes
 from mtl_plugins.visualization.costs import CostBar, draw_costs
 
-EPILOG = (
-    'METHODS: keys of tools/train.py --list-methods, with options where they differ from the preset: '
-    'gd,cagrad,mgda-slow=mgda[level=parameters]. example: '
-    'python tools/analysis/throughput.py configs/rooms/gd_vit-micro_8b-2k_rooms-96.py --methods gd,stgu,pcgrad,famo'
-)
-
-
-def build_parser() -> ConfigArgumentParser:
-    """The options of the tool."""
-    parser = ConfigArgumentParser(
-        prog='throughput',
-        description='Images per second, forwards and backwards, and peak memory of methods on the model of a config, '
-        'with random images and labels of its shapes: no data is needed. The steps of all methods are timed in turn, '
-        'so that the ratios hold on a busy machine. Times are those of the step, without loading data.',
-        epilog=EPILOG,
-    )
-    parser.add_argument('config', help='config file of a multi-task training')
-    parser.add_argument('--methods', type=_variants, required=True, metavar='METHODS', help='what to compare')
-    parser.add_argument('--batch-size', type=positive, metavar='N', help="images per batch (the config's)")
-    parser.add_argument('--size', type=pair, metavar='H,W', help="size of the images (the config's)")
-    parser.add_argument(
-        '--groups',
-        type=counts,
-        default=[2],
-        metavar='M,...',
-        help='numbers of groups that STGU is measured with, since made-up images have no affinity to follow (2)',
-    )
-    add_tasks(parser, 'only these tasks of the config (all)')
-    add_precision(parser)
-    parser.add_argument('--rounds', type=positive, default=10, metavar='N', help='timed steps per method (10)')
-    parser.add_argument('--device', type=usable_device, help='cpu, cuda or cuda:N (cuda if there is one)')
-    parser.add_argument(
-        '--out', type=folder_to_write, metavar='DIR', help='result and picture (work_dirs/throughput/<config name>)'
-    )
-    return parser
+from .parsers.throughput import build_parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -144,20 +97,3 @@ def cost_table(costs: Sequence[MethodCost], title: str) -> Table:
             f'{cost.memory / costs[0].memory:.2f}',
         )
     return table
-
-
-def _variants(text: str) -> list[Variant]:
-    try:
-        variants = parse_variants(text)
-    except UserError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    for variant in variants:
-        lengths = [name for name in LENGTHS if name in variant.options]
-        if lengths:
-            raise argparse.ArgumentTypeError(
-                f'{variant.name}: {lengths[0]} is a length of training, on which no step depends; leave it out'
-            )
-    referring = [variant.name for variant in variants if variant.references]
-    if referring:
-        raise argparse.ArgumentTypeError(f'{referring[0]}: references need finished runs; give a number instead')
-    return variants

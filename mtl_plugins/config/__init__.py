@@ -1,6 +1,11 @@
 """From a config file to a Runner: reading, options over it, and what is refused before anything is built."""
 
-from .loading import load_config, set_method, set_tasks
-from .runner import build_runner
+from mtl_plugins.methods.exports import on_demand
 
-__all__ = ['build_runner', 'load_config', 'set_method', 'set_tasks']
+__getattr__, __all__ = on_demand(
+    __name__,
+    {
+        'loading': 'load_config set_method set_tasks',
+        'runner': 'build_runner',
+    },
+)

@@ -6,11 +6,12 @@ import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-from mmengine.config import Config
+from typing import TYPE_CHECKING, Any
 
 from mtl_plugins.errors import UserError, UserImportError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 SERVICES = ('tensorboard', 'wandb', 'mlflow')
 """Names for ``--log-to``; each is also the package that it needs, and the extra that installs it."""

@@ -20,10 +20,8 @@ from torch import Tensor
 from mtl_plugins.config.runner import build_runner, run
 from mtl_plugins.engine.hooks import LookAheadHook
 from mtl_plugins.errors import UserError, UserRuntimeError, refusing
+from mtl_plugins.methods.facts import OBJECTIVES
 from mtl_plugins.methods.task_groups import TaskGrouping, solve_ptg, solve_tag
-
-OBJECTIVES = {'tag': 'TAG', 'proximal': 'TAG', 'cosine': 'TAG', 'ptg': 'PTG'}
-"""Map -> the objective that its groups are best by."""
 
 
 @dataclass(frozen=True)

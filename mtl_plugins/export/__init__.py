@@ -1,8 +1,14 @@
 """Trained models for programs without MMEngine: ONNX and ``torch.export``."""
 
-from .program import FORMATS, ExportedTasks, export_program, save_program
-from .verification import compare_with_file, differences, test_images
+from mtl_plugins.methods.exports import on_demand
 
-__all__ = [
-    'FORMATS', 'ExportedTasks', 'compare_with_file', 'differences', 'export_program', 'save_program', 'test_images',
-]  # fmt: skip
+FORMATS = ('onnx', 'pt2')
+
+__getattr__, __all__ = on_demand(
+    __name__,
+    {
+        'program': 'ExportedTasks export_program save_program',
+        'verification': 'compare_with_file differences test_images',
+    },
+)
+__all__ += ['FORMATS']

@@ -16,7 +16,8 @@ from mtl_plugins.inference.sizes import Size, round_up
 from mtl_plugins.models import MultiTaskSegmentor
 from mtl_plugins.models.segmentors.inference import check_tasks
 
-FORMATS = ('onnx', 'pt2')
+from . import FORMATS
+
 INPUT = 'image'
 _ONNX_PACKAGES = ('onnx', 'onnxscript')
 _LARGEST_FILE = 1_800_000_000

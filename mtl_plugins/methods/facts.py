@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+OBJECTIVES = {'proximal': 'TAG', 'tag': 'TAG', 'ptg': 'PTG', 'cosine': 'TAG'}
+"""Kind of gain between tasks -> the objective that groups made from it are best by."""
+
 
 @dataclass(frozen=True)
 class MethodFacts:

@@ -4,6 +4,7 @@ import ast
 import pickle
 import subprocess
 import sys
+import textwrap
 
 import pytest
 import torch
@@ -17,6 +18,9 @@ from mtl_plugins.errors import UserError, UserFileNotFoundError, UserKeyError, U
 from mtl_plugins.methods.naming import near_matches
 from tests.support.tiny import ROOT, options
 
+HEAVY = ['torch', 'torchvision', 'timm', 'numpy', 'scipy', 'sklearn', 'skimage', 'cv2', 'PIL', 'matplotlib', 'pandas']
+HEAVY += ['jinja2', 'rich', 'joblib', 'mmengine', 'mmcv', 'mmseg']
+
 
 @pytest.mark.parametrize('name', COMMANDS)
 def test_every_command_explains_itself(name, capsys):
@@ -24,6 +28,36 @@ def test_every_command_explains_itself(name, capsys):
         run(name, ['--help'])
     assert stop.value.code == 0
     assert 'usage: ' in capsys.readouterr().out
+
+
+def test_help_and_wrong_options_import_nothing_heavy():
+    """One process for all: what one command imports would stand there for the next."""
+    light = sorted(path for path in (ROOT / 'tools').rglob('*.py') if path.parent.name != 'exporters')
+    light.remove(ROOT / 'tools' / 'datasets' / 'export_rooms.py')  # its help lists what the layouts know
+    code = f"""
+        import contextlib, io, runpy, sys, warnings
+        from mtl_plugins.__main__ import COMMANDS, run
+        import mtl_plugins.methods
+
+        def told(what, call, *arguments, **options):
+            try:
+                with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                    call(*arguments, **options)
+            except SystemExit:
+                pass
+            found = [name for name in {HEAVY!r} if name in sys.modules]
+            assert not found, f'{{what}} imports {{found}}'
+
+        for command in COMMANDS:
+            told(command + ' --help', run, command, ['--help'])
+            told(command + ' --nope', run, command, ['--nope'])
+        for path in {[str(path) for path in light]!r}:
+            sys.argv[:] = [path, '--help']
+            told(path, runpy.run_path, path, run_name='__main__')
+        print('done')
+    """
+    result = subprocess.run([sys.executable, '-c', textwrap.dedent(code)], capture_output=True, text=True, timeout=120)
+    assert result.stdout == 'done\n', result.stderr
 
 
 def test_every_tool_of_a_command_names_one_that_exists():

@@ -18,16 +18,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from mtl_plugins.errors import UserError
-from mtl_plugins.visualization import (
-    draw_affinity,
-    draw_affinity_curves,
-    draw_affinity_panels,
-    draw_group_timeline,
-    read_run,
-)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
@@ -62,6 +53,16 @@ def split_pairs(pairs: str | None) -> list[tuple[str, str]] | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser, args = parse_args(argv)
+    import numpy as np
+
+    from mtl_plugins.visualization import (
+        draw_affinity,
+        draw_affinity_curves,
+        draw_affinity_panels,
+        draw_group_timeline,
+        read_run,
+    )
+
     source = Path(args.source)
     try:
         pairs = split_pairs(args.pairs)

@@ -22,7 +22,6 @@ from pathlib import Path
 
 from mtl_plugins.config.arguments import positive
 from mtl_plugins.errors import UserError
-from mtl_plugins.visualization import draw_layer_conflicts, draw_mean_cosines, draw_pair_conflicts, read_conflicts
 
 READABLE_ROWS = 24
 
@@ -48,6 +47,8 @@ def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.ArgumentPars
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser, args = parse_args(argv)
+    from mtl_plugins.visualization import draw_layer_conflicts, draw_mean_cosines, draw_pair_conflicts, read_conflicts
+
     source = Path(args.source)
     try:
         conflicts = read_conflicts(source)

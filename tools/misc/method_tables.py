@@ -5,15 +5,15 @@ import re
 import sys
 from pathlib import Path
 
-from mtl_plugins.methods import aggregation, grouping, list_methods, weighting
+from mtl_plugins import methods
 
 ROOT = Path(__file__).parents[2]
-PAGES = {'loss weighting': ('weighting', weighting), 'gradient aggregation': ('aggregation', aggregation)}
+PAGES = {'loss weighting': 'weighting', 'gradient aggregation': 'aggregation'}
 
 
 def _all_methods(text):
     """Both tables: all methods, and what they do with one task."""
-    rows = list_methods()
+    rows = methods.list_methods()
     titles = [f'[{row.title}](https://arxiv.org/abs/{row.arxiv})' if row.arxiv else row.title for row in rows]
     lines = [f'| {title} | `{row.key}` | {row.cost} | {_bold(row.verified)} |' for title, row in zip(titles, rows)]
     text = _table(text, '| method | key |', lines)
@@ -24,8 +24,8 @@ def _all_methods(text):
 
 def _readme(text):
     """The keys of each kind, found by one that is there."""
-    for kind in {row.kind for row in list_methods()}:
-        keys = [f'`{row.key}`' for row in list_methods() if row.kind == kind]
+    for kind in {row.kind for row in methods.list_methods()}:
+        keys = [f'`{row.key}`' for row in methods.list_methods() if row.kind == kind]
         text = re.sub(rf'^(\| [^|]+ \| ){keys[0]}[^|]*', rf'\g<1>{" ".join(keys)} ', text, flags=re.MULTILINE)
     return text
 
@@ -33,9 +33,9 @@ def _readme(text):
 def _page(text, kind):
     """One line per method: the one that stands there, else one with what the row says."""
     there = {line.split('`')[1]: line for line in text.splitlines() if line.startswith('| `')}
-    rows = [row for row in list_methods() if row.kind == kind]
+    rows = [row for row in methods.list_methods() if row.kind == kind]
     for row in rows:
-        parts = [getattr(PAGES[kind][1], part, None) for part in row.parts]
+        parts = [getattr(getattr(methods, PAGES[kind]), part, None) for part in row.parts]
         names, scale = ', '.join(f'`{part}`' for part in row.parts), parts[-1].scale if parts[-1] else ''
         there.setdefault(row.key, f'| `{row.key}` | {names} | {row.title} | | {scale} | {_bold(row.verified)} |')
     return _table(text, '| key | class |', [there[row.key] for row in rows])
@@ -43,8 +43,8 @@ def _page(text, kind):
 
 def _reference(text):
     """The classes of each folder, those that others build on first."""
-    for title, module in (('Loss weighting', weighting), ('Gradient aggregation', aggregation), ('Grouping', grouping)):
-        names = ''.join(f'.. autoclass:: {name}\n' for name in module.__all__)
+    for title in ('Loss weighting', 'Gradient aggregation', 'Grouping'):
+        names = ''.join(f'.. autoclass:: {name}\n' for name in getattr(methods, title.split()[-1].lower()).__all__)
         text = re.sub(
             rf'(## {title}\n.*?\n\n)(?:\.\. autoclass[^\n]*\n)+',
             lambda head, names=names: head[1] + names,
@@ -71,7 +71,7 @@ def documents():
         'README.md': _readme,
         'docs/api/methods.md': _reference,
         'docs/methods/all_methods.md': _all_methods,
-        **{f'docs/methods/{name}.md': lambda text, kind=kind: _page(text, kind) for kind, (name, _) in PAGES.items()},
+        **{f'docs/methods/{name}.md': lambda text, kind=kind: _page(text, kind) for kind, name in PAGES.items()},
     }
     return {ROOT / name: make((ROOT / name).read_text()) for name, make in makers.items()}
 

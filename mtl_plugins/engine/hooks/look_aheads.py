@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError, UserTypeError
+from mtl_plugins.methods.facts import OBJECTIVES
 
 from ..optimizers import AdaTask
 from ..step.batch import StepBatch
@@ -25,7 +26,7 @@ from ..step.precision import Precision
 from ..step.restored import restored
 from .task_grams import GramProbe, untouched
 
-KINDS = ('proximal', 'tag', 'ptg', 'cosine')
+KINDS = tuple(OBJECTIVES)
 
 Gradients = dict[nn.Parameter, Tensor]
 

@@ -1,22 +1,13 @@
 """The tables of papers: which runs make them, and our numbers beside the published ones."""
 
-from .fill import FilledRow, fill_table, to_markdown, to_rich
-from .metafile import write_metafile
-from .plan import RowRuns, RunOptions, plan_table
-from .tables import Column, PublishedRow, PublishedTable, list_tables, load_table
+from mtl_plugins.methods.exports import on_demand
 
-__all__ = [
-    'Column',
-    'FilledRow',
-    'PublishedRow',
-    'PublishedTable',
-    'RowRuns',
-    'RunOptions',
-    'fill_table',
-    'list_tables',
-    'load_table',
-    'plan_table',
-    'to_markdown',
-    'to_rich',
-    'write_metafile',
-]
+__getattr__, __all__ = on_demand(
+    __name__,
+    {
+        'fill': 'FilledRow fill_table to_markdown to_rich',
+        'metafile': 'write_metafile',
+        'plan': 'RowRuns RunOptions plan_table',
+        'tables': 'Column PublishedRow PublishedTable list_tables load_table',
+    },
+)

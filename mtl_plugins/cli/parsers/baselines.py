@@ -1,0 +1,34 @@
+"""The options of ``baselines``; imports nothing heavy."""
+
+from __future__ import annotations
+
+from mtl_plugins.config.arguments import add_data_root, add_tasks, file_to_write, folder_to_write, positive, seeds
+from mtl_plugins.config.cfg_options import ConfigArgumentParser
+
+EPILOG = (
+    'Each run has a folder in the work dir. Start the same command again after an interruption: finished runs are '
+    'taken over, the others go on from their newest checkpoint. exit codes: 0 written, 1 some run failed (nothing is '
+    'written), 2 wrong arguments, 75 interrupted'
+)
+
+
+def build_parser() -> ConfigArgumentParser:
+    """The options of the tool."""
+    parser = ConfigArgumentParser(
+        prog='single_task_baselines',
+        description='Train each task of a config alone, by ordinary training on the same data and schedule, and write '
+        'the metrics of the last validation as the baselines that delta_m is measured against.',
+        epilog=EPILOG,
+    )
+    parser.add_argument('config', help='config file of a multi-task training')
+    add_tasks(parser)
+    parser.add_argument('--seeds', type=seeds, default=[0], metavar='0,1', help='the baseline is their mean (0)')
+    parser.add_argument(
+        '--out', type=file_to_write, metavar='FILE', help='result (<config name>.baselines.json beside CONFIG)'
+    )
+    parser.add_argument(
+        '--work-dir', type=folder_to_write, metavar='DIR', help='runs (work_dirs/baselines/<config name>)'
+    )
+    parser.add_argument('--jobs', type=positive, default=1, metavar='N', help='trainings at a time (1)')
+    add_data_root(parser)
+    return parser

@@ -1,0 +1,21 @@
+"""The options of ``browse``; imports nothing heavy."""
+
+from __future__ import annotations
+
+from mtl_plugins.config.arguments import add_data_root, folder_to_write, positive
+from mtl_plugins.config.cfg_options import ConfigArgumentParser
+
+
+def build_parser() -> ConfigArgumentParser:
+    """The options of ``browse``."""
+    parser = ConfigArgumentParser(
+        prog='browse',
+        description='Write pictures of the images of a dataset and all their targets, as they leave the pipeline.',
+        epilog='Example: python -m mtl_plugins browse CONFIG --split val -n 4',
+    )
+    parser.add_argument('config', metavar='CONFIG', help='config file')
+    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train', help='default: train')
+    parser.add_argument('--out', type=folder_to_write, metavar='DIR', help='default: work_dirs/browse/<config>/<split>')
+    parser.add_argument('-n', '--number', type=positive, default=8, help='number of pictures (default: 8)')
+    add_data_root(parser)
+    return parser

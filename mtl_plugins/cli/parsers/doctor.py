@@ -1,0 +1,23 @@
+"""The options of ``doctor``; imports nothing heavy."""
+
+from __future__ import annotations
+
+from mtl_plugins.config.arguments import add_data_root, add_precision, add_tasks
+from mtl_plugins.config.cfg_options import ConfigArgumentParser
+
+
+def build_parser() -> ConfigArgumentParser:
+    """The options of ``doctor``."""
+    parser = ConfigArgumentParser(
+        prog='doctor',
+        description='Build everything that a config describes, train and validate on one batch, and report what is '
+        'there, what it costs, and the first error. Nothing is written into the work dir.',
+        epilog='exit codes: 0 no error, 1 an error, 2 wrong arguments',
+    )
+    parser.add_argument('config', help='config file, of mtl_plugins or any MMSegmentation one')
+    parser.add_argument('--method', metavar='KEY', help='swap the multi-task method; see tools/train.py --list-methods')
+    add_precision(parser)
+    parser.add_argument('--traceback', action='store_true', help='show where an error came from')
+    add_tasks(parser)
+    add_data_root(parser)
+    return parser

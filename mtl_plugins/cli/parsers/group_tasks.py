@@ -1,0 +1,72 @@
+"""The options of ``group-tasks``; imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mtl_plugins.config.arguments import (
+    add_data_root,
+    add_tasks,
+    add_trust,
+    folder_to_write,
+    names,
+    positive,
+    positive_number,
+)
+from mtl_plugins.config.cfg_options import ConfigArgumentParser
+from mtl_plugins.methods.facts import OBJECTIVES as KINDS
+
+EPILOG = (
+    'Without CHECKPOINT the config is trained, and gains are measured every N iterations beside the training, which '
+    'stays as it is; with it they are measured at its weights on a number of batches. examples: '
+    'python tools/analysis/group_tasks.py configs/rooms/gd_vit-micro_8b-2k_rooms-96.py --measure tag,ptg --groups 3; '
+    'python tools/analysis/group_tasks.py configs/rooms/gd_vit-micro_8b-2k_rooms-96.py --maps OUT/task_gains.json '
+    '--by ptg'
+)
+
+
+def build_parser() -> ConfigArgumentParser:
+    """The options of the tool."""
+    parser = ConfigArgumentParser(
+        prog='group-tasks',
+        description="Measure which tasks help each other, make groups of them that are best by TAG's or PTG's "
+        'objective, and say how to train and what it costs to serve them.',
+        epilog=EPILOG,
+    )
+    parser.add_argument('config', help='config file of a multi-task training')
+    parser.add_argument('checkpoint', nargs='?', help='measure at these weights instead of during a training')
+    parser.add_argument('--maps', type=Path, metavar='FILE', help='a task_gains.json: measure nothing')
+    parser.add_argument(
+        '--measure',
+        type=_kinds,
+        default=['tag', 'proximal'],
+        metavar='A,B',
+        help=f'some of {", ".join(KINDS)} (tag,proximal)',
+    )
+    parser.add_argument('--every', type=positive, default=10, metavar='N', help='iterations between measurements (10)')
+    parser.add_argument('--batches', type=positive, default=50, metavar='N', help='batches at a checkpoint (50)')
+    parser.add_argument('--by', choices=KINDS, help='the map to group by (the first that was measured)')
+    parser.add_argument('--groups', type=positive, metavar='M', help='at most so many groups (3, or fewer tasks)')
+    parser.add_argument('--overlap', action='store_true', help='a task may be in several groups')
+    parser.add_argument(
+        '--tolerance',
+        type=positive_number,
+        default=1e-9,
+        metavar='X',
+        help='show groupings that are worse by this (1e-9)',
+    )
+    parser.add_argument('--out', type=folder_to_write, metavar='DIR', help='results (work_dirs/group_tasks/<config>)')
+    add_tasks(parser)
+    add_data_root(parser)
+    add_trust(parser)
+    return parser
+
+
+def _kinds(value: Any) -> list[str]:
+    chosen = names(value)
+    wrong = [kind for kind in chosen if kind not in KINDS]
+    if wrong:
+        raise argparse.ArgumentTypeError(f'there is no {wrong[0]!r} to measure; there are {", ".join(KINDS)}')
+    return chosen
