@@ -27,7 +27,7 @@ from mtl_plugins.utils.json_files import read_json
 from .parsers.demo import build_parser
 from .train import claim_work_dir
 
-CONFIG = 'rooms/stgu_vit-micro_8b-demo_rooms-96.py'
+CONFIG = 'rooms/stgu_resnet-micro_8b-demo_rooms-96.py'
 UNTRAINED = 'untrained.json'
 
 

@@ -1,10 +1,16 @@
 # What `make demo` trains: a few minutes on two CPU cores.
-_base_ = ['./stgu_vit-micro_8b-2k_rooms-96.py']
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/rooms-96.py',
+    '../_base_/models/resnet-micro_rooms-96.py',
+    '../_base_/schedules/adam_2k.py',
+    '../_base_/methods/stgu.py',
+]
 
 max_iters = 500
-optimizer = dict(lr=1e-3)
+optimizer = dict(lr=2e-3)
 optim_wrapper = dict(
-    optimizer=dict(lr=1e-3),
+    optimizer=_base_.optimizer | dict(lr=2e-3),
     # The affinity must settle within a few hundred batches instead of tens of thousands.
     affinity=dict(decay=0.02),
     warmup_iters=40,
