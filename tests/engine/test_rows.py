@@ -18,6 +18,8 @@ WAYS = {
     'rows of 16 bits': dict(row_dtype='bf16'),
     'every third step': dict(interval=3),
     'features': dict(level='features', features='features'),
+    'no rows': dict(memory='gramian'),
+    'no rows, every third step': dict(memory='gramian', interval=3),
 }
 WEIGHTED = [key for key, row in ROWS.items() if row.kind == 'loss weighting' and key not in ('gradnorm', 'emtl', 'gd')]
 
@@ -76,7 +78,7 @@ def test_the_sum_is_ordinary_training_whatever_comes_late(scenario, way):
     assert_near(ends[1], ends[0], start, 0.02 if way == 'rows of 16 bits' else 1e-4)
 
 
-@pytest.mark.parametrize('way', ['rows', 'features', 'every third step'])
+@pytest.mark.parametrize('way', ['rows', 'features', 'every third step', 'no rows'])
 @pytest.mark.parametrize('scenario', ['unfreeze', 'second user', 'constant loss', 'own late'])
 def test_so_it_is_on_two_ranks_that_see_different_things(scenario, way, monkeypatch):
     """Against one process with two micro-batches; only the second rank's batch shows what is new."""
@@ -112,6 +114,7 @@ def test_settings_that_a_method_has_no_meaning_for_are_refused(key):
         'interval': (2, kind.gramian_only),
         'heads': ('weighted', kind.gives_weights),
         'level': ('features', kind.gramian_only and kind.features_level),
+        'memory': ('gramian', kind.gramian_only),
         'rescale': ('mean', False),
         'bn_stats': ('never', False),
     }

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError
-from mtl_plugins.methods.aggregation.rows import gramian, weighted_sum
+from mtl_plugins.methods.aggregation.rows import gramian, products, symmetric, weighted_sum
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
 from ..step.batch import StepBatch, sum_of
+from ..step.block_products import BlockProducts
 from ..step.feature_gradients import FeatureWatch
 from ..step.gradients import Found, SharedLayout, accumulate
 from ..step.task_rows import TaskRows
@@ -24,6 +25,7 @@ from ..step_cost import StepCost
 from .rows import TaskGradientOptimWrapper
 
 LEVELS = ('parameters', 'features')
+MEMORY = ('rows', 'gramian')
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -48,6 +50,11 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         normalise: What each row is divided by before the aggregator sees it: ``'l2'``, its length, ``'loss'``, the loss
             of its task, or ``'loss+'``, both; None for nothing. See
             :meth:`mtl_plugins.methods.aggregation.Aggregator.normalise_rows`.
+        memory: ``'rows'`` holds the K gradients. ``'gramian'``, for methods whose weights follow from the products of
+            the gradients, does not: all tasks go back through one block of the model after another, each block's
+            gradients enter the products and are dropped, and a backward of the weighted sum makes the update. It costs
+            that one backward more, and holds the graph to its end; beside ordinary training it needs memory for K
+            times the largest block's parameters and the tensors at its ends. One micro-batch per step.
         **kwargs: ``weighting`` (for IMTL, whose losses IMTL-L scales first), ``row_dtype``, and those of
             :class:`mtl_plugins.engine.optim_wrappers.base.StepOptimWrapper`.
 
@@ -76,6 +83,7 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         features: str = 'backbone',
         heads: str | None = None,
         normalise: str | None = None,
+        memory: str = 'rows',
         **kwargs: Any,
     ) -> None:
         super().__init__(optimizer, **kwargs)
@@ -93,13 +101,32 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         if level == 'features' and self._accumulative_counts != 1:
             raise UserError("level='features' needs the whole batch at once: use accumulative_counts=1")
         self.watch = FeatureWatch(features) if level == 'features' else None
+        if memory not in MEMORY:
+            raise UserError(f'memory must be one of {MEMORY}, but got {memory!r}')
+        if memory == 'gramian':
+            self._refuse_rows_or_more(name)
+        self.blocks = BlockProducts(self.reducer) if memory == 'gramian' else None
         self.interval = interval
         self.num_steps = 0
         self._look_again = False
 
+    def _refuse_rows_or_more(self, name: str) -> None:
+        if not self.aggregator.gramian_only:
+            raise UserError(f"memory='gramian': {name} needs the gradients themselves; use memory='rows'")
+        if self.watch is not None:
+            raise UserError("memory='gramian': level='features' holds no gradients of parameters; use memory='rows'")
+        if self._accumulative_counts != 1:
+            raise UserError(
+                "memory='gramian' needs the whole batch at once, because the products of summed gradients are not the "
+                "sum of products: use accumulative_counts=1 or memory='rows'"
+            )
+        if self.row_dtype != torch.float32:
+            raise UserError("memory='gramian' keeps no rows that row_dtype could halve: leave it out")
+
     def cost_per_batch(self) -> StepCost:
-        """One forward, K backwards over the shared part (on average over the interval)."""
+        """One forward, K backwards over the shared part (on average over the interval), one more without rows."""
         tasks = len(self.task_names or '?') if self.watch is None else 1
+        tasks += self.blocks is not None
         return self.cost(round(Fraction(tasks + self.interval - 1, self.interval)), weighting=self.weighting)
 
     # ------------------------------------------------------------------ the step
@@ -114,8 +141,12 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
     def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> None:
         """Solve, or weight as at the last solution."""
         if self.num_steps % self.interval == 0 or not weights.keys() <= self.combiner.weights.keys():
-            solve = self._solve if self.watch is None else self._solve_at_features
-            solve(batch, weights, losses)
+            if self.watch is not None:
+                self._solve_at_features(batch, weights, losses)
+            elif self.blocks is not None:
+                self._solve_by_blocks(batch, weights, losses)
+            else:
+                self._solve(batch, weights, losses)
         else:
             self._reuse(batch, weights)
         if self.watch is not None:
@@ -132,6 +163,35 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         self.write_shared(self.combiner.combine(rows, losses, self.split.columns))
         self._free_heads(batch.zero_rows)
         self._scale_heads()
+
+    def _solve_by_blocks(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> None:
+        """Weights from products that are taken block by block, then one backward of the weighted sum."""
+        members = list(weights)
+        for shares in batch.shares(members, backwards=len(members) + 1):
+            self.learn_parameters(members, shares)
+            scaled = {task: self.precision.scale(shares.pop(task) * weights[task]) for task in list(shares)}
+            gram, found = self.blocks.take(members, scaled, self.split, self._device)
+        self._say_memory(4 * self.blocks.held, f' (blocks: {self.blocks.num_blocks})')
+        if self.split.any_found(gram.new_zeros(1), found):
+            gram += products(self.newly_shared(members, found, torch.zeros(0, device=self._device))[1])
+        del found
+        self.reducer.sum_gradients([parameter for task in members for parameter in self.split.own(task)])
+        gram = symmetric(gram / self.precision.loss_scale**2)
+        squares = gram.diagonal()
+        finite, zero = torch.stack([self.finite_own(members, torch.isfinite(squares)), squares == 0]).tolist()
+        batch.zero_rows = [task for task, is_zero in zip(members, zero) if is_zero]
+        kept = self.finite_tasks(members, finite)
+        if not kept:
+            return
+        gram = gram[finite][:, finite]
+        self.combiner.solve(kept, gram, losses, self._device)
+        self._free_heads(batch.zero_rows)
+        self._scale_heads()
+        shared = self.split.shared.parameters
+        parts = [scaled[task] * self.combiner.weights[task] for task in kept if task in scaled]
+        if shared and parts:
+            sum_of(parts).backward(inputs=shared)
+        self.reducer.sum_gradients(shared)
 
     def _free_heads(self, tasks: Sequence[str]) -> None:
         """Tasks without a gradient at the shared parameters get no weight, which says nothing about their own ones.

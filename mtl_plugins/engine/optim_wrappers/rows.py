@@ -16,7 +16,7 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 
 from ..step.batch import StepBatch
-from ..step.gradients import ParameterSplit, SharedLayout, accumulate
+from ..step.gradients import Found, ParameterSplit, SharedLayout, accumulate
 from ..step.task_rows import TaskRows
 from ..step_cost import StepCost
 from .base import StepOptimWrapper
@@ -137,7 +137,7 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
                 if not self.settled:
                     self.learn_parameters(weights, shares)
                 rows = TaskRows.zeros(weights, self.split.shared, self._device, self.row_dtype)
-                self._say_memory(rows.matrix)
+                self._say_memory(rows.matrix.numel() * rows.matrix.element_size())
             # The last reference to a task's part of the graph moves along.
             losses = {task: self.precision.scale(shares.pop(task) * weights[task]) for task in list(shares)}
             rows.add(losses, self.split.own, self.split.others, direct=True)
@@ -151,22 +151,27 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
 
     def _lay_out_anew(self, rows: TaskRows) -> TaskRows:
         """The rows with columns for parameters that turned out to be shared; rank-averaged as those that were there."""
-        own, found = {task: set(self.split.own(task)) for task in rows.tasks}, rows.found
-        self.split.learn(found)
         columns = rows.layout.parts(rows.matrix)
-        added = SharedLayout([p for p in self.split.shared.parameters if p not in columns])
-        parts = rows.matrix.new_zeros(len(rows.tasks), added.width)
-        for row, task in zip(parts, rows.tasks):
+        added, parts = self.newly_shared(rows.tasks, rows.found, rows.matrix)
+        columns.update(added.parts(parts))
+        nothing = parts.new_zeros(len(parts), 0)  # what is new may be each task's own
+        matrix = torch.cat([nothing, *(columns[p] for p in self.split.shared.parameters)], dim=1)
+        return TaskRows(rows.tasks, matrix, self.split.shared)
+
+    def newly_shared(self, tasks: Sequence[str], found: Found, like: Tensor) -> tuple[SharedLayout, Tensor]:
+        """Take note of what was found; the parameters that are shared only from now on, and their rows over ranks."""
+        own, known = {task: set(self.split.own(task)) for task in tasks}, set(self.split.shared.parameters)
+        self.split.learn(found)
+        added = SharedLayout([p for p in self.split.shared.parameters if p not in known])
+        parts = like.new_zeros(len(tasks), added.width)
+        for row, task in zip(parts, tasks):
             gradients = found.get(task, {})
             added.add_to_row(row, [p.grad if p in own[task] else gradients.get(p) for p in added.parameters])
             mine = self.split.own(task)
             accumulate(mine, [gradients.get(p) for p in mine])
         for parameter in added.parameters:
             parameter.grad = None
-        columns.update(added.parts(self.reducer.sum(parts)))
-        nothing = parts.new_zeros(len(parts), 0)  # what is new may be each task's own
-        matrix = torch.cat([nothing, *(columns[p] for p in self.split.shared.parameters)], dim=1)
-        return TaskRows(rows.tasks, matrix, self.split.shared)
+        return added, self.reducer.sum(parts)
 
     def finite_rows(self, batch: StepBatch, rows: TaskRows) -> TaskRows:
         """The rows that are finite; the other tasks are reported and lose the gradients of their own parameters.
@@ -177,19 +182,27 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         method sees the step.
         """
         lengths = _lengths(rows.matrix)
-        flags = torch.isfinite(lengths)
-        for index, task in enumerate(rows.tasks):
+        finite, none = torch.stack([self.finite_own(rows.tasks, torch.isfinite(lengths)), lengths == 0]).tolist()
+        # The squares of small numbers vanish, so that the last word is theirs.
+        batch.zero_rows = [t for t, zero, row in zip(rows.tasks, none, rows.matrix) if zero and not bool(row.any())]
+        return rows.select(self.finite_tasks(rows.tasks, finite))
+
+    def finite_own(self, tasks: Sequence[str], finite: Tensor) -> Tensor:
+        """Flags of tasks whose gradients are finite, where those of their own parameters are so, too."""
+        flags = finite.clone()
+        for index, task in enumerate(tasks):
             for parameter in self.split.own(task):
                 if parameter.grad is not None:
                     flags[index] &= torch.isfinite(parameter.grad).all()
-        finite, none = torch.stack([flags, lengths == 0]).tolist()
-        # The squares of small numbers vanish, so that the last word is theirs.
-        batch.zero_rows = [t for t, zero, row in zip(rows.tasks, none, rows.matrix) if zero and not bool(row.any())]
+        return flags
+
+    def finite_tasks(self, tasks: Sequence[str], finite: Sequence[bool]) -> list[str]:
+        """The tasks to go on with: see :meth:`finite_rows`."""
         if self.precision.uses_scaler and not all(finite):
             for parameter in self.split.shared.parameters:
                 parameter.grad = torch.full_like(parameter, float('inf'))
-            return rows.select([])
-        return rows.select(self.without_bad(rows.tasks, finite))
+            return []
+        return self.without_bad(tasks, finite)
 
     def without_bad(self, members: Sequence[str], finite: Sequence[bool]) -> list[str]:
         """The members whose gradients are finite; the others are reported and lose those of their own parameters."""
@@ -215,14 +228,16 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         self.split.follow(self._trainable())
         self.split.update(members, shares)
 
-    def _say_memory(self, rows: Tensor) -> None:
+    def _say_memory(self, size: int, how: str = '') -> None:
+        """Log, once, how many bytes the gradients of all tasks take."""
         if self._said_memory:
             return
         self._said_memory = True
+        shared = self.split.shared.width
         own = sum(parameter.numel() for task in self.task_names for parameter in self.split.own(task))
         print_log(
-            f'{self.method_name}: {rows.shape[1]:,} shared and {own:,} task-specific parameters; '
-            f'{rows.numel() * rows.element_size() / 2**20:.1f} MiB for the gradients of {rows.shape[0]} tasks',
+            f'{self.method_name}: {shared:,} shared and {own:,} task-specific parameters; '
+            f'{size / 2**20:.1f} MiB for the gradients of {len(self.task_names)} tasks{how}',
             logger='current',
         )
 

@@ -39,6 +39,15 @@ class Reducer:
             dist.all_reduce(tensor)
         return tensor
 
+    def differs(self, number: int, device: torch.device) -> bool:
+        """Whether a whole number is another on some rank."""
+        if self.world_size == 1:
+            return False
+        ends = torch.tensor([number, -number], dtype=torch.int64, device=device)
+        dist.all_reduce(ends, op=dist.ReduceOp.MAX)
+        largest, smallest = ends.tolist()
+        return largest != -smallest
+
     def gather_objects(self, value: Any) -> list[Any]:
         """The picklable ``value`` of every rank, in rank order."""
         if self.world_size == 1:

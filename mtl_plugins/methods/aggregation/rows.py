@@ -39,7 +39,7 @@ def column_blocks(G: Tensor) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
-def gramian(G: Tensor, other: Tensor | None = None) -> Tensor:
+def products(G: Tensor, other: Tensor | None = None) -> Tensor:
     """Return the products of all pairs of rows, ``G @ other.T``.
 
     They are summed in float64: squares of float32 numbers lose no digit there, which matters because the Gramian has
@@ -47,17 +47,27 @@ def gramian(G: Tensor, other: Tensor | None = None) -> Tensor:
 
     Args:
         G: Tensor of shape (K, D).
-        other: Tensor of shape (K, D); None for ``G`` itself, whose products come out exactly symmetric.
+        other: Tensor of shape (K, D); None for ``G`` itself.
 
     Returns:
-        Float64 tensor of shape (K, K) on the CPU.
+        Float64 tensor of shape (K, K) on the device of ``G``.
     """
-    products = torch.zeros(len(G), len(G), dtype=torch.float64, device=G.device)
+    total = torch.zeros(len(G), len(G), dtype=torch.float64, device=G.device)
     for block in column_blocks(G):
         left = G[:, block].to(torch.float64)
-        products.addmm_(left, (left if other is None else other[:, block].to(torch.float64)).T)
-    products = products.cpu()
-    return products if other is not None else products.triu() + products.triu(1).T
+        total.addmm_(left, (left if other is None else other[:, block].to(torch.float64)).T)
+    return total
+
+
+def gramian(G: Tensor, other: Tensor | None = None) -> Tensor:
+    """Return :func:`products` on the CPU; those of ``G`` with itself come out exactly symmetric."""
+    found = products(G, other).cpu()
+    return found if other is not None else symmetric(found)
+
+
+def symmetric(gram: Tensor) -> Tensor:
+    """Return the matrix with what is above its diagonal below it, too."""
+    return gram.triu() + gram.triu(1).T
 
 
 def weighted_sum(G: Tensor, weights: Tensor, dtype: torch.dtype | None = None) -> Tensor:
