@@ -37,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         set_tta(cfg)
     cfg.launcher = args.launcher
     cfg.load_from, cfg.resume = args.checkpoint, False
-    hooks = [hook for hook in cfg.get('custom_hooks') or [] if not hook['type'].endswith('PredictionPanelHook')]
+    hooks = [
+        hook for hook in cfg.get('custom_hooks') or [] if not str(hook.get('type')).endswith('PredictionPanelHook')
+    ]
     if args.show_dir and draws_by_itself(cfg):
         draw_into(cfg, str(args.show_dir))
     elif args.show_dir:

@@ -154,11 +154,13 @@ def classes_named(kind: Any) -> list[type]:
     if not isinstance(kind, str):
         return []
     name = kind.rpartition('.')[2]
+    found = set()
     for root in vars(roots).values():
         if isinstance(root, Registry):
             for node in (root, *root.children.values()):
                 node.import_from_location()
-    return list({cls for known, cls in _all_classes() if known == name and inspect.isclass(cls)})
+                found.add(node.module_dict.get(name))
+    return [cls for cls in found if inspect.isclass(cls)]
 
 
 def where_in_config(cfg: Config | None, text: str, *, keys: bool = False, paths: bool = False) -> str:
@@ -181,11 +183,19 @@ def where_in_config(cfg: Config | None, text: str, *, keys: bool = False, paths:
     return _search(cfg, matches)
 
 
-def entry_in_config(cfg: Config, entry: dict[str, Any]) -> str:
-    """Where a config has a dict like ``entry``; empty if nowhere."""
+def entry_in_config(cfg: Config, entry: dict[str, Any], *, completed: bool = False) -> str:
+    """Where a config has a dict like ``entry``; empty if nowhere.
+
+    Args:
+        cfg: The config.
+        entry: What to look for.
+        completed: Whether whoever built something from it may have added arguments of its own.
+    """
 
     def matches(key: str, value: Any) -> bool:
         try:
+            if completed and isinstance(value, dict) and value:
+                return all(name in entry and bool(entry[name] == one) for name, one in value.items())
             return isinstance(value, dict) and bool(value == entry)
         except (ValueError, RuntimeError):  # arrays and tensors in it
             return False

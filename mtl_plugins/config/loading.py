@@ -20,6 +20,7 @@ from mtl_plugins.registry import OPTIMIZERS
 
 from .datasets import keep_tasks, leaf_datasets, set_data_root
 from .files import configs_root, find_config, name_classes
+from .names import check_names
 from .numbers import check_shapes, settle_numbers
 from .overrides import override
 from .plain_yaml import plain_yaml
@@ -69,6 +70,7 @@ def load_config(
         set_tasks(cfg, tasks)
     override(cfg, cfg_options or {})
     settle_numbers(cfg)
+    check_names(cfg)
     if seed is not None:
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': seed}
     if work_dir is not None:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmengine.config import Config
 
 from mtl_plugins.errors import UserError, UserKeyError
-from mtl_plugins.methods.naming import near_names
 
 from .cfg_options import OPTION, CommaList
+from .names import OF_CONFIGS, meant_by, readable, say
 from .readers import arguments_of, readers_of
-
-_NEAR = 0.75
-"""How alike two names are (``difflib``) for one to be taken as a misspelling of the other."""
-_OF_CONFIGS = {'type', '_delete_', '_scope_'}
-_OF_RUNNER = {'compile', 'runner_type', 'tta_model', 'tta_pipeline'}
 
 
 def override(cfg: Config, options: Mapping[str, Any]) -> None:
@@ -39,7 +32,7 @@ def override(cfg: Config, options: Mapping[str, Any]) -> None:
         present = _get(parent, last)
         if not known:
             new.append(name)
-        elif name.partition('.')[0] not in _readable('', {}) and value != present:
+        elif name.partition('.')[0] not in readable('', {}) and value != present:
             idle.append(name)
         new += _new_inside(cfg, name, present, value)
         if isinstance(value, CommaList):
@@ -51,12 +44,12 @@ def override(cfg: Config, options: Mapping[str, Any]) -> None:
         else:
             cfg.merge_from_dict({name: value})
     if idle:
-        _say(
+        say(
             f'{OPTION} changes {", ".join(idle)}, which no part of a run reads: variables of a config file have done '
             'their work when it has been read. Change the entries that were made of them'
         )
     if new:
-        _say(f'{OPTION} adds entries that the config did not have: {", ".join(new)}')
+        say(f'{OPTION} adds entries that the config did not have: {", ".join(new)}')
 
 
 def _new_inside(cfg: Config, name: str, present: Any, value: Any) -> list[str]:
@@ -66,17 +59,11 @@ def _new_inside(cfg: Config, name: str, present: Any, value: Any) -> list[str]:
         return []
     new = []
     for key, inner in value.items():
-        if not isinstance(key, str) or '.' in key or key in _OF_CONFIGS:
+        if not isinstance(key, str) or '.' in key or key in OF_CONFIGS:
             continue
         node, known = _find(cfg, f'{name}.{key}')
         new += _new_inside(cfg, f'{name}.{key}', _get(node, key), inner) if known else [f'{name}.{key}']
     return new
-
-
-def _say(text: str) -> None:
-    """Tell it beside the output, once: neither the processes nor the logger of the run are there yet."""
-    if os.environ.get('RANK', '0') == '0':
-        print(text, file=sys.stderr)
 
 
 def _find(cfg: Config, name: str) -> tuple[Any, bool]:
@@ -93,9 +80,9 @@ def _find(cfg: Config, name: str) -> tuple[Any, bool]:
         elif not isinstance(node, dict):
             raise UserError(f'{OPTION} {name}: {place} is {node!r}, which has no entries; set it to a dict as a whole')
         elif part not in node:
-            readable = _readable(place, node)
-            if part not in readable:
-                _refuse_misspelt(name, part, place, {*map(str, node), *readable})
+            known = readable(place, node)
+            if part not in known:
+                _refuse_misspelt(name, part, place, {*map(str, node), *known})
                 return {}, False
             if depth == len(parts) - 1:
                 return {}, True
@@ -125,15 +112,8 @@ def _get(node: Any, part: str) -> Any:
 
 
 def _refuse_misspelt(name: str, part: str, place: str, known: Iterable[str]) -> None:
-    swapped = [other for other in sorted(known) if sorted(other) == sorted(part)]
-    near = swapped or near_names(part, sorted(known), 2, _NEAR)
+    near = meant_by(part, known)
     if near:
         where = place or 'the config'
         meant = ' or '.join(f"'{place + '.' if place else ''}{match}'" for match in near)
         raise UserKeyError(f"{OPTION} {name}: {where} has no entry '{part}'; did you mean {meant}?")
-
-
-def _readable(place: str, node: Mapping[str, Any]) -> set[str]:
-    """Names of arguments that whatever is built from the dict ``node`` takes, as far as that is known."""
-    names = {name for reader in readers_of(place, node) for name in arguments_of(reader)}
-    return (names | (_OF_RUNNER if not place else set())) - {'self', 'args', 'kwargs', 'cfg'}

@@ -14,6 +14,7 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch.distributed import init_process_group
 from torch.utils.data import DataLoader
 
+from mtl_plugins.engine.parameter_settings import READ
 from mtl_plugins.errors import UserError
 from mtl_plugins.models import MultiTaskDataPreProcessor, TaskHead
 
@@ -21,11 +22,17 @@ from .hints import classes_named
 from .numbers import entries
 
 
-def _paramwise(
-    custom_keys, bias_lr_mult, bias_decay_mult, norm_decay_mult, flat_decay_mult, dwconv_decay_mult, dcn_offset_lr_mult,
-    bypass_duplicate, num_layers, layer_decay_rate, decay_rate, decay_type,
-):  # fmt: skip
-    """What the constructors of MMEngine and MMSegmentation read; they ignore all else without a word."""
+def _paramwise() -> None:
+    """What the constructors of MMEngine and MMSegmentation read."""
+
+
+_paramwise.__signature__ = inspect.Signature(
+    [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in sorted(set().union(*READ.values()))]
+)
+
+
+def _custom_key(lr_mult, decay_mult):
+    """What the constructors of MMEngine read; the rest goes to the optimizer, which takes anything."""
 
 
 def _optim_wrapper(optimizer, constructor, paramwise_cfg):
@@ -48,6 +55,7 @@ _READERS = {
     'test_dataloader': _LOADER,
     'optim_wrapper': (OptimWrapper, _optim_wrapper),
     'optim_wrapper.paramwise_cfg': (_paramwise,),
+    'optim_wrapper.paramwise_cfg.custom_keys.*': (_custom_key,),
     'auto_scale_lr': (_auto_scale,),
     'train_cfg': (EpochBasedTrainLoop, IterBasedTrainLoop),
     'randomness': (Runner.set_randomness,),

@@ -85,7 +85,11 @@ def _refuses_an_entry(error: BaseException, cfg: Config) -> bool:
         return False
     entry = frames[-1].f_locals.get('cfg')
     kind = entry.get('type') if isinstance(entry, dict) else None
-    if not isinstance(kind, str | type) or not (where_in_config(cfg, str(kind)) or entry_in_config(cfg, entry)):
+    if kind is None and frames[-1] is _frames(error)[-1]:  # an entry that names no class
+        return True
+    if not isinstance(kind, str | type) or not (
+        where_in_config(cfg, str(kind)) or entry_in_config(cfg, entry, completed=True)
+    ):
         return False
     if frames[-1] is _frames(error)[-1]:
         return True

@@ -8,9 +8,12 @@ import sys
 from mmengine.dist import get_world_size
 from mmengine.optim import OptimWrapper
 from mmengine.runner import FlexibleRunner, Runner
+from torch import nn
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.methods.weighting import Weighting
+
+from .parameter_settings import warn_of_unused_settings
 
 
 def runner_around() -> Runner | FlexibleRunner | None:
@@ -32,6 +35,22 @@ def weightings_of(wrapper: OptimWrapper) -> list[Weighting]:
     """The loss weightings of all strategies of an optimizer wrapper; none for a wrapper of MMEngine."""
     found = [getattr(strategy, 'weighting', None) for strategy in getattr(wrapper, 'strategies', ())]
     return [weighting for weighting in found if weighting is not None]
+
+
+def prepare_wrapper(wrapper: OptimWrapper, model: nn.Module) -> None:
+    """Tell an optimizer wrapper of the Runner around it, if any, and warn of its settings that change nothing.
+
+    Args:
+        wrapper: The optimizer wrapper.
+        model: The model itself, without what parallelises it.
+
+    Raises:
+        ValueError: See :func:`prepare_weightings`.
+    """
+    runner = runner_around()
+    if runner is not None:
+        prepare_weightings(wrapper, runner)
+        warn_of_unused_settings(runner.cfg.get('optim_wrapper'), model, wrapper.optimizer)
 
 
 def prepare_weightings(wrapper: OptimWrapper, runner: Runner | FlexibleRunner) -> None:

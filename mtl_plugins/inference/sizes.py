@@ -23,7 +23,7 @@ def training_size(cfg: Config) -> Size | None:
     train, test = (list(_transforms(cfg, loader)) for loader in ('train_dataloader', 'test_dataloader'))
     for transforms, ending in ((train, 'Crop'), (train, 'Resize'), (test, 'Resize')):
         for transform in transforms:
-            size = _size_of(transform) if str(transform['type']).endswith(ending) else None
+            size = _size_of(transform) if str(transform.get('type')).endswith(ending) else None
             if size is not None:
                 return size
     return _pair((cfg.model.get('backbone') or {}).get('img_size'))
@@ -32,7 +32,7 @@ def training_size(cfg: Config) -> Size | None:
 def padding_of(cfg: Config) -> dict[str, Any] | None:
     """The ``MultiTaskPad`` of the test pipeline, None if there is none."""
     for transform in _transforms(cfg, 'test_dataloader'):
-        if str(transform['type']).split('.')[-1] == 'MultiTaskPad':
+        if str(transform.get('type')).split('.')[-1] == 'MultiTaskPad':
             return {key: value for key, value in transform.items() if key != 'type'}
     return None
 

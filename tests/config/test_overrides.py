@@ -141,7 +141,7 @@ def test_a_name_that_its_reader_knows_is_taken_in_silence(name, capfd):
 
 def test_other_new_names_are_listed(capfd):
     assert loaded('model={"zzz":1}', 'notes.author=me', 'train_cfg={"max_iters":7}').notes.author == 'me'
-    loaded('optim_wrapper.optimizer={"type":"SGD","lrr":1}', 'model.backbone={"_delete_":true,"dpth":1}')  # their own
+    loaded('optim_wrapper.optimizer={"type":"SGD","zzz":1}', 'model.backbone={"_delete_":true,"dpth":1}')  # their own
     text = ''.join(capfd.readouterr())
     assert 'adds entries that the config did not have: model.zzz, notes.author' in text
     assert 'max_iters' not in text

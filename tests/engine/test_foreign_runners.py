@@ -6,7 +6,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mtl_plugins.engine import ReleasedTaskGroupOptimWrapper
+from mtl_plugins.engine import ReleasedTaskGroupOptimWrapper, parameter_settings
 from mtl_plugins.engine.optim_wrappers import released
 from mtl_plugins.engine.step.guards import bare_model
 
@@ -171,3 +171,31 @@ def test_an_older_checkpoint_of_the_released_program_says_what_it_lacks(monkeypa
     released_run(make_model()).load_state_dict(state)
     assert len(said) == 1
     assert 'did not keep which parameters have had a gradient' in said[0]
+
+
+@RUNNERS
+def test_settings_of_parameters_that_reach_none_are_told(kind, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(parameter_settings, 'print_log', lambda text, *_: said.append(text))
+    wrapper = dict(type='mtl_plugins.GradientAggregationOptimWrapper', aggregator=dict(type='Sum'))
+    for settings, words in (
+        (dict(norm_decay_mul=0.0), 'norm_decay_mul: DefaultOptimWrapperConstructor does not read it'),
+        (
+            dict(custom_keys={'backbne': dict(lr_mult=2.0)}),
+            "['backbne']: it is part of no name of a parameter; did you mean",
+        ),
+        (
+            dict(custom_keys={'backbone': dict(lr_mul=2.0)}),
+            "custom_keys['backbone']['lr_mul']: no setting of the optimizer",
+        ),
+        (
+            dict(custom_keys={'bone': {}, 'backbone': dict(lr_mult=2.0)}),
+            "['bone']: longer keys take all its parameters",
+        ),
+        (dict(custom_keys={'backbone': dict(lr_mult=2.0, momentum=0.5)}), ''),
+    ):
+        said.clear()
+        there = tmp_path / str(len(words))
+        run(kind, there, dict(wrapper, paramwise_cfg=settings), 1, cfg=dict(optim_wrapper=dict(paramwise_cfg=settings)))
+        assert len(said) == bool(words)
+        assert words in ''.join(said)

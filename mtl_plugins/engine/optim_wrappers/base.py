@@ -20,7 +20,7 @@ from mtl_plugins.methods.naming import RefusedValueError
 from mtl_plugins.methods.weighting import Weighting
 
 from ..one_task import one_task_note
-from ..running import prepare_weightings, runner_around
+from ..running import prepare_wrapper
 from ..step.batch import Closure, Measurement, StepBatch
 from ..step.batch_norm import check_policy
 from ..step.capture import ForwardCapture
@@ -95,7 +95,8 @@ class StepOptimWrapper(Priced, SavedState):
             self.precision = Precision(**entry) if isinstance(entry, Mapping) else Precision(entry)
         self.bn_stats = check_policy(bn_stats)
         self.same_noise = bool(same_noise)
-        self.guard = NonFiniteGuard(**(nonfinite or {}))
+        with refusing('nonfinite'):
+            self.guard = NonFiniteGuard(**(nonfinite or {}))
         self.silent = SilentTasks()
         #: Whether a run with one task only is still to be told what that means.
         self.notes_one_task = True
@@ -142,9 +143,7 @@ class StepOptimWrapper(Priced, SavedState):
         if self._attached is model:
             return
         core = bare_model(model)
-        runner = runner_around()
-        if runner is not None:
-            prepare_weightings(self, runner)
+        prepare_wrapper(self, core)
         if self.task_names is None and getattr(core, 'tasks', None):
             self._settle_tasks(tuple(core.tasks))
         self.policy = ForwardPolicy(
@@ -321,10 +320,9 @@ class StepOptimWrapper(Priced, SavedState):
                 self.message_hub.update_scalar(f'train/{task}.weight', weight)
         for task in batch.zero_rows:
             self.zero_rows[task] = self.zero_rows.get(task, 0) + 1
-        for task, count in self.zero_rows.items():
-            self.message_hub.update_scalar(f'train/zero_rows/{task}', count)
-        for name, count in self.guard.total.items():
-            self.message_hub.update_scalar(f'train/nonfinite/{name}', count)
+        for kind, counts in (('zero_rows', self.zero_rows), ('nonfinite', self.guard.total)):
+            for name, count in counts.items():
+                self.message_hub.update_scalar(f'train/{kind}/{name}', count)
         if self.precision.uses_scaler:
             self.message_hub.update_scalar('train/loss_scale', self.precision.loss_scale)
 

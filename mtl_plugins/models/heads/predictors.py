@@ -36,7 +36,7 @@ def build_predictor(
     from mmseg.models.decode_heads.decode_head import BaseDecodeHead  # imports all of mmseg.models
 
     cfg = dict(cfg)
-    kind = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
+    kind = MODELS.get(cfg['type']) if isinstance(cfg.get('type'), str) else cfg.get('type')
     is_decode_head = isinstance(kind, type) and issubclass(kind, BaseDecodeHead)
     for name in ('num_classes', 'out_channels') if is_decode_head else ('out_channels',):
         if cfg.setdefault(name, out_channels) != out_channels:

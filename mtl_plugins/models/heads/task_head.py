@@ -53,7 +53,7 @@ class TaskHead(BaseModule):
             backbone, ``'maps'`` all of its maps (for mmseg decode heads with ``in_index`` and ``input_transform``).
         predictor: Config of the predictor, None for one 1x1 convolution; see
             :func:`~mtl_plugins.models.heads.predictors.build_predictor`.
-        loss: Config of the loss, None for the task's default.
+        loss: Config of the loss, None for the task's default; without ``type``, settings of the default.
         loss_weight: Factor on the loss.
         init_cfg: See :class:`mmengine.model.BaseModule`.
 
@@ -85,7 +85,7 @@ class TaskHead(BaseModule):
         self.loss_weight = loss_weight
         self.out_channels = output_channels(task, num_classes, channels)
         self.predictor = build_predictor(predictor, in_channels, self.out_channels, task)
-        self.criterion = _build_loss(task, self.spec.loss if loss is None else loss)
+        self.criterion = _build_loss(task, {**({} if 'type' in (loss or {}) else self.spec.loss), **(loss or {})})
         weights = getattr(self.criterion, 'class_weight', None)
         if isinstance(weights, ClassWeights):
             weights.check(self.num_labels, f"head of task '{task}'")

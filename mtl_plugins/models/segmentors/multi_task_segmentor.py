@@ -252,7 +252,7 @@ class MultiTaskSegmentor(BaseModel):
         cfg = dict(type='mtl_plugins.ConcatDecoder') if cfg is None else dict(cfg)
         if 'in_channels' not in cfg:
             cfg['in_channels'] = map_channels(self.backbone)
-        kind = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
+        kind = MODELS.get(cfg['type']) if isinstance(cfg.get('type'), str) else cfg.get('type')
         if isinstance(kind, type) and issubclass(kind, PerTaskDecoder):
             if getattr(getattr(self.backbone, 'adapters', None), 'tasks', ()):
                 raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 from mmengine.dist import broadcast_object_list, is_main_process, master_only
 from mmengine.hooks import CheckpointHook
 
-from mtl_plugins.errors import UserError
+from mtl_plugins.errors import UserError, UserTypeError
+from mtl_plugins.methods.naming import near_matches
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.runtime.checkpoints import (
     BACKEND_NAME,
@@ -75,6 +77,9 @@ class SafeCheckpointHook(CheckpointHook):
             super().__init__(*args, **kwargs)
         except (KeyError, ValueError) as error:  # which MMEngine raises about a metric or a rule that it does not know
             raise UserError(f"CheckpointHook: {error.args[0]} ('greater' or 'less')") from error
+        for name in self.args:  # MMEngine's hook takes them, and its first save ends the run
+            known = inspect.signature(CheckpointHook).parameters
+            raise UserTypeError(f"CheckpointHook has no argument '{name}'; {near_matches(name, known)}")
         self.strict = strict
         self._missed_best: tuple[int, dict[str, Any]] | None = None
         self._unsettled = False
