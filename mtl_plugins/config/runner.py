@@ -16,7 +16,7 @@ from .foreign_hooks import save_plain_checkpoints
 from .missing_packages import refuse_missing_packages
 from .pretrained_weights import fetching
 from .refusals import refusals_of
-from .start import check_start
+from .start import check_start, keep_task_order
 from .sync_bn import refuse_sync_bn_on_cpu
 from .task_checks import TaskCheckHook
 
@@ -42,6 +42,7 @@ def build_runner(cfg: Config) -> Runner:
     refuse_sync_bn_on_cpu(cfg)
     prepare_cpu_ddp(cfg, cfg.get('launcher', 'none'))
     save_plain_checkpoints(cfg)
+    keep_task_order(cfg)
     if (cfg.get('default_hooks') or {}).get('target_check'):  # perhaps by an option alone, in any config
         cfg.default_hooks.target_check.setdefault('type', 'mtl_plugins.TargetCheckHook')
     with refusals_of(cfg), fetching(cfg):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from mmengine.config import Config
@@ -10,6 +13,7 @@ from mmengine.registry import FUNCTIONS, OPTIMIZERS, Registry
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError
 from mtl_plugins.methods.naming import near_names
+from mtl_plugins.runtime.checkpoints import safe_torch_load
 
 from .numbers import entries
 from .readers import check_kinds
@@ -35,6 +39,27 @@ def check_start(cfg: Config) -> None:
         _check_names(cfg, f'optim_wrapper{part}.optimizer.type', OPTIMIZERS, 'optimizer')
     for name in ('train', 'val', 'test'):
         _check_names(cfg, f'{name}_dataloader.collate_fn.type', FUNCTIONS, 'function')
+
+
+def keep_task_order(cfg: Config) -> None:
+    """Order the tasks as in the checkpoint that a run goes on from.
+
+    MMEngine writes the dicts of a config in alphabetical order into the folder of a run; the order of tasks is that of
+    parameters, and of all that a method keeps per task.
+    """
+    path = cfg.get('load_from')
+    if not cfg.get('resume') or not isinstance(path, str) or not Path(path).is_file():
+        return
+    saved: list[str] = []
+    # Whoever loads the file for good says what is wrong with it.
+    with suppress(UserError, OSError, LookupError, TypeError):
+        content = safe_torch_load(path, 'cpu', mmap=zipfile.is_zipfile(path))
+        saved = content['meta']['mtl']['tasks'] or []
+    for part, name in ((cfg.get('model'), 'heads'), (cfg.get('optim_wrapper'), 'tasks')):
+        entries = (part or {}).get(name)
+        if isinstance(entries, Mapping) and set(entries) == set(saved) and list(entries) != list(saved):
+            part.pop(name)  # an assignment alone would merge
+            part[name] = {task: entries[task] for task in saved}
 
 
 def check_loop(cfg: Config, name: str) -> None:

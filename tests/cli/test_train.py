@@ -102,9 +102,10 @@ def test_a_folder_whose_checkpoints_do_not_load_is_not_trained_over(tmp_path, as
     assert CheckpointLoader._schemes == before
 
 
-def test_goes_on_from_a_named_checkpoint(trained, tmp_path):
-    start = trained / 'iter_2.pth'
-    assert train.main([ROOMS, '--work-dir', str(tmp_path), '--resume-from', str(start), *options(3)]) == 0
+def test_goes_on_from_a_named_checkpoint_by_the_config_beside_it(trained, tmp_path):
+    start, (config,) = trained / 'iter_2.pth', trained.glob('*.py')
+    assert list(load_config(config).model.heads) != state(start)['meta']['mtl']['tasks']  # the file is alphabetical
+    assert train.main([str(config), '--work-dir', str(tmp_path), '--resume-from', str(start), *options(3)]) == 0
     assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['iter_3.pth']
     with pytest.raises(FileNotFoundError, match=r'--resume-from \S*gone\.pth: there is no such file'):
         train.main([ROOMS, '--work-dir', str(tmp_path), '--resume-from', str(tmp_path / 'gone.pth'), *options()])

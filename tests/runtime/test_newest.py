@@ -1,4 +1,5 @@
 import random
+import shutil
 import signal
 import time
 
@@ -53,6 +54,8 @@ class TestFindNewestLoadable:
         work_dir = tmp_path_factory.mktemp('work')
         (work_dir / 'last_checkpoint').write_text(str(folder / 'iter_3.pth'))
         assert find_newest_loadable(work_dir) == str(folder / 'iter_11.pth')
+        shutil.copy(folder / 'iter_3.pth', work_dir)  # the work dir is a copy of the folder as it was
+        assert find_newest_loadable(work_dir) == str(work_dir / 'iter_3.pth')
 
 
 def _kill_while_saving(work_dir, generator):

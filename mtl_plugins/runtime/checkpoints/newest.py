@@ -27,7 +27,8 @@ def find_newest_loadable(work_dir: str | Path) -> str | None:
     """Find the checkpoint with the most iterations that can be loaded and resumed from.
 
     The ``last_checkpoint`` pointer is only used to learn of a folder outside ``work_dir`` (``CheckpointHook``'s
-    ``out_dir``): after a crash it can name an older file, one that is gone, or nothing.
+    ``out_dir``): after a crash it can name an older file, one that is gone, or nothing. A copy of a run's folder still
+    points to the original, but holds the file that it names.
 
     Args:
         work_dir: Folder of the run.
@@ -41,7 +42,7 @@ def find_newest_loadable(work_dir: str | Path) -> str | None:
     """
     folders = [Path(work_dir)]
     named = _pointed_to(folders[0])
-    if named and Path(named).parent.resolve() != folders[0].resolve():
+    if named and Path(named).parent.resolve() != folders[0].resolve() and not (folders[0] / Path(named).name).is_file():
         folders.append(Path(named).parent)
     candidates = {path.resolve(): path for folder in folders if folder.is_dir() for path in folder.glob('*.pth')}
     refused = {}
