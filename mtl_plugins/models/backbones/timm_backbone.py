@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, get_type_hints
+from functools import partial
+from typing import Any
 
-import timm
-import torch
 from mmengine.model import BaseModule, PretrainedInit, initialize
 from timm.layers import LayerNorm2d
-from timm.models.eva import Eva
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from mtl_plugins.errors import UserError, UserRuntimeError
 from mtl_plugins.registry import MODELS
 
 from .adapters import Adapters, LowRank
+from .building import NetworkBuilder
 from .freezing import behind_maps, freeze, hold_frozen
 from .pretrained import Target, load_local_weights, load_timm_weights
 from .token_maps import fix_size, resolve_blocks, token_maps, use_checkpointing
@@ -103,18 +101,21 @@ class TimmBackbone(BaseModule):
         self.pretrained_grid = None if pretrained_grid is None else tuple(pretrained_grid)
         self.frozen = frozen
         self._split_init_cfg()
-        self.is_transformer = self._find_kind()
-        self._whole = dict(timm_kwargs)
+        builder = NetworkBuilder(model_name, self._name, blocks)
+        self.is_transformer, self.blocks = builder.is_transformer, blocks
         if self.is_transformer:
-            self._whole['img_size'] = _plain_size(384 if img_size is None else img_size)
-            self._whole['dynamic_img_size'] = dynamic_img_size
+            img_size = 384 if img_size is None else img_size
             drop_path_rate = DROP_PATH_OF_VITS if drop_path_rate is None else drop_path_rate
-        elif img_size is not None:
-            self._whole['img_size'] = _plain_size(img_size)
+            timm_kwargs['dynamic_img_size'] = dynamic_img_size
+        if img_size is not None:
+            timm_kwargs['img_size'] = img_size if isinstance(img_size, int) else tuple(img_size)
         if drop_path_rate is not None:
-            self._whole['drop_path_rate'] = drop_path_rate
-        self.blocks = blocks
-        network = self._build_transformer() if self.is_transformer else self._build_features(out_indices)
+            timm_kwargs['drop_path_rate'] = drop_path_rate
+        self._img_size = timm_kwargs.get('img_size')
+        self._build_whole = partial(builder.whole, timm_kwargs)
+        network = (
+            builder.transformer(timm_kwargs) if self.is_transformer else builder.features(timm_kwargs, out_indices)
+        )
         self._part = 'vit' if self.is_transformer else 'net'
         self.add_module(self._part, network)
         self.out_indices = (
@@ -168,9 +169,9 @@ class TimmBackbone(BaseModule):
         if self.is_transformer:
             return None if self.network.dynamic_img_size else tuple(self.network.patch_embed.img_size)
         known = getattr(self.network, 'pretrained_cfg', {})
-        if not known.get('fixed_input_size') and 'img_size' not in self._whole:
+        if not known.get('fixed_input_size') and self._img_size is None:
             return None
-        size = self._whole.get('img_size', known.get('input_size', ())[-2:])
+        size = known.get('input_size', ())[-2:] if self._img_size is None else self._img_size
         return (size, size) if isinstance(size, int) else tuple(size)
 
     def fix_size(self, size: Sequence[int]) -> None:
@@ -289,53 +290,6 @@ class TimmBackbone(BaseModule):
     def _wanted_not(self) -> str:
         return 'pretrained=False' if self.pretrained or self._loaded_init else 'pretrained, or frozen=False'
 
-    def _find_kind(self) -> bool:
-        """Whether timm's network of this name is a plain transformer."""
-        if not timm.is_model(self.model_name):
-            near = timm.list_models(f'{self.model_name.split("_patch")[0]}*')[:3]
-            hint = f'; did you mean one of {near}?' if near else "; timm.list_models('vit*') lists the names"
-            raise UserError(f'{self._name}: timm has no model named {self.model_name!r}{hint}')
-        kind = get_type_hints(timm.model_entrypoint(self.model_name)).get('return')
-        return isinstance(kind, type) and issubclass(kind, (VisionTransformer, Eva))
-
-    def _create(self, **settings: Any) -> nn.Module:
-        try:
-            return timm.create_model(self.model_name, **settings)
-        except (TypeError, AttributeError, RuntimeError) as error:
-            raise UserError(f'{self._name}: timm cannot build {self.model_name!r} with {settings} ({error})') from error
-
-    def _build_transformer(self) -> nn.Module:
-        settings = self._whole if self.blocks is None else {**self._whole, 'depth': self.blocks}
-        if self.blocks is not None and not (isinstance(self.blocks, int) and self.blocks >= 1):
-            raise UserError(f'{self._name}: blocks must be a whole number of 1 or more, but got {self.blocks!r}')
-        vit = self._create(pretrained=False, num_classes=0, **settings)
-        vit.reset_classifier(0, global_pool='')  # drops an attention pool, whose parameters would never get a gradient
-        return vit
-
-    def _build_features(self, out_indices: Sequence[int] | None) -> nn.Module:
-        if self.blocks is not None:
-            raise UserError(
-                f'{self._name}: blocks is for plain transformers; {self.model_name!r} is cut by out_indices'
-            )
-        chosen = {} if out_indices is None else dict(out_indices=tuple(out_indices))
-        try:
-            network = self._create(features_only=True, pretrained=False, **chosen, **self._whole)
-        except (AssertionError, IndexError) as error:
-            raise UserError(
-                f'{self._name}: out_indices={out_indices} does not fit {self.model_name!r} ({error}); its levels are '
-                f'{list(range(len(self._create(features_only=True, **self._whole).feature_info.info)))}'
-            ) from error
-        return network
-
-    def _build_whole(self, pretrained: bool = False) -> nn.Module:
-        """The network as timm has it: all blocks, and a classifier if it is no transformer."""
-        settings = dict(num_classes=0) if self.is_transformer else {}
-        with torch.random.fork_rng(devices=[]):
-            whole = timm.create_model(self.model_name, pretrained=pretrained, **settings, **self._whole)
-        if self.is_transformer:
-            whole.reset_classifier(0, global_pool='')
-        return whole
-
     def _freeze(self, frozen: bool | int) -> None:
         count = len(self.out_indices)
         if not isinstance(frozen, int) or not (isinstance(frozen, bool) or 1 <= frozen <= count):
@@ -362,10 +316,6 @@ class TimmBackbone(BaseModule):
         if any(key.startswith(f'{prefix}{self._part}.') for key in state_dict):
             self._awaits_weights = False
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-def _plain_size(size: int | Sequence[int]) -> int | tuple[int, ...]:
-    return size if isinstance(size, int) else tuple(size)
 
 
 def _channels_first(network: nn.Module, maps: Sequence[Tensor]) -> list[Tensor]:
