@@ -93,11 +93,6 @@ def positive(value: Any) -> int:
     return _whole(value, 1)
 
 
-def not_negative(text: str) -> int:
-    """Argument type: a whole number of 0 or more."""
-    return _whole(text, 0)
-
-
 def positive_number(value: Any) -> float:
     """Argument type: a finite number above 0, or its text."""
     try:

@@ -8,7 +8,7 @@ import pytest
 
 from mtl_plugins.config.loading import load_config
 from mtl_plugins.experiments.compare import RecordStore
-from mtl_plugins.experiments.compare.plan import comparison_header, single_task_runs
+from mtl_plugins.experiments.compare.plan import comparison_header, single_task_run
 from mtl_plugins.experiments.compare.records import fingerprint
 from mtl_plugins.experiments.report import Comparison
 from mtl_plugins.experiments.report.writing import runs_csv, summary_csv
@@ -41,7 +41,7 @@ def test_the_settings_are_those_of_the_config(path, tmp_path):
     cfg = load_config(ROOT / 'configs' / 'rooms' / content['config'])
     store = RecordStore(tmp_path / 'empty.json', comparison_header(cfg, content['config']))
     assert {key: content[key] for key in store.header} == store.header
-    now = {run.key[2]: run.settings for run in single_task_runs(cfg, [0], tmp_path, store)}
+    now = {task: single_task_run(cfg, task, 0, tmp_path, store).settings for task in store.header['tasks']}
     then = {run['task']: run['settings'] for run in content['runs'] if run['task'] and run['seed'] == 0}
     assert then == now
     (plain,) = [run for run in content['runs'] if run['variant'] == 'gd' and run['seed'] == 0]

@@ -66,11 +66,6 @@ class Scene:
     camera: Camera
     noise_key: tuple[int, ...]
 
-    @property
-    def has_person(self) -> bool:
-        """Whether a mannequin was put into the room (it may still be hidden or out of view)."""
-        return any(part.human_part for part in self.parts)
-
     def parameters(self) -> dict[str, Any]:
         """All parameters as plain containers, floats rounded to 6 digits after the point."""
         return _plain(self)

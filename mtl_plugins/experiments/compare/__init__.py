@@ -1,7 +1,7 @@
 """Comparing methods: variants, their runs, and the records that are kept of them."""
 
 from .keys import Key, describe_key
-from .plan import ComparisonRun, comparison_header, single_task_runs, variant_run
+from .plan import ComparisonRun, comparison_header, variant_run
 from .records import RecordStore, fingerprint
 from .rounds import Plan
 from .tuning import Choice, Tuning, parse_grid
@@ -26,7 +26,6 @@ __all__ = [
     'parse_grid',
     'parse_variants',
     'shared_settings',
-    'single_task_runs',
     'tuning_of',
     'variant_run',
     'view',

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +121,6 @@ def comparison_header(cfg: Config, config: str) -> dict[str, Any]:
         metric, higher_is_better = headline(cfg, task)
         entries[task] = dict(title=spec.title, metric=metric, unit=spec.unit, higher_is_better=higher_is_better)
     return dict(config=config, tasks=entries, max_iters=max_iters)
-
-
-def single_task_runs(cfg: Config, seeds: Sequence[int], root: Path, store: RecordStore) -> list[ComparisonRun]:
-    """One run per task and seed."""
-    return [single_task_run(cfg, task, seed, root, store) for seed in seeds for task in store.header['tasks']]
 
 
 def single_task_run(

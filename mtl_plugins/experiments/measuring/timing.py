@@ -11,8 +11,6 @@ import torch
 
 from .steps import TrainingStep
 
-CLOCKS = ('cpu', 'wall', 'cuda')
-
 
 @dataclass(frozen=True)
 class Spread:
