@@ -50,6 +50,7 @@ def prepare_wrapper(wrapper: OptimWrapper, model: nn.Module) -> None:
     runner = runner_around()
     if runner is not None:
         prepare_weightings(wrapper, runner)
+        wrapper.saves_are_announced = any(getattr(hook, 'gathers_state', False) for hook in runner.hooks)
         warn_of_unused_settings(runner.cfg.get('optim_wrapper'), model, wrapper.optimizer)
 
 

@@ -1,6 +1,8 @@
 """Ranks that are threads of one process, for tests of what is exchanged."""
 
 import threading
+from collections import Counter
+from types import SimpleNamespace
 
 import torch
 
@@ -14,6 +16,8 @@ class Ranks:
         self.size = size
         self.reduced = []
         self.dtypes = set()
+        #: Bytes that a rank sends, by kind of exchange, as rings do it.
+        self.sent = Counter()
         self._here = threading.local()
         self._slots = [None] * size
         self._barrier = threading.Barrier(size, timeout=60)
@@ -38,7 +42,22 @@ class Ranks:
         if self._here.rank == 0 and op == self.ReduceOp.SUM:
             self.reduced.append(tensor.numel())
             self.dtypes.add(tensor.dtype)
+        self._count('all_reduce', 2, tensor)
         tensor.copy_(stack.amax(0) if op == self.ReduceOp.MAX else stack.sum(0))
+
+    def _count(self, name, rounds, whole):
+        if self._here.rank == 0:
+            self.sent[name] += rounds * whole.numel() * whole.element_size() * (self.size - 1) / self.size
+
+    def reduce_scatter_tensor(self, part, whole, async_op=False):
+        self._count('reduce_scatter', 1, whole)
+        stack = torch.stack(self._exchange(whole.clone())).view(self.size, self.size, -1)
+        part.copy_(stack[:, self._here.rank].sum(0))
+        return SimpleNamespace(wait=lambda: None)
+
+    def all_gather_into_tensor(self, whole, part):
+        whole.copy_(torch.cat(self._exchange(part.clone())))
+        self._count('all_gather', 1, whole)
 
     def broadcast(self, tensor, src):
         tensor.copy_(self._exchange(tensor.clone())[src])

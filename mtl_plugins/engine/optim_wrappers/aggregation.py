@@ -157,7 +157,7 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
             self._look_again, self.combiner.weights = False, {}
 
     def _solve(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> None:
-        rows = self.finite_rows(batch, self.rows(batch, weights))
+        rows = self.finite_rows(batch, self.rows(batch, weights, self.combiner.takes_shards))
         if not rows.tasks:
             return
         self.write_shared(self.combiner.combine(rows, losses, self.split.columns))

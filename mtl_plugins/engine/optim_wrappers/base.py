@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -35,6 +34,7 @@ from ..step.precision import Precision, precision_entry
 from ..step.reduction import Reducer
 from ..step.silent_tasks import SilentTasks
 from ..step_cost import Priced
+from ..step_log import log_step
 from .saved_state import SavedState, other_tasks
 
 
@@ -70,6 +70,9 @@ class StepOptimWrapper(Priced, SavedState):
     """What is known about the method, if the strategy is what makes it."""
     maps_parameters = False
     """Whether the strategy finds out itself, in step with all ranks, which parameters each task uses."""
+
+    saves_are_announced = False
+    """Whether :meth:`gather_state` is called on all ranks before each save, so that state may be spread over them."""
 
     def __init__(
         self,
@@ -312,19 +315,7 @@ class StepOptimWrapper(Priced, SavedState):
 
     def _log(self, batch: StepBatch) -> None:
         """Write scalars to the message hub; called once per optimizer step."""
-        self.message_hub.update_scalar('train/forwards', batch.num_measurements)
-        self.message_hub.update_scalar('train/backwards', batch.num_backwards)
-        weights = {task: weight for task, weight in batch.weights.items() if math.isfinite(weight)}
-        if any(weight != 1 for weight in weights.values()):
-            for task, weight in weights.items():
-                self.message_hub.update_scalar(f'train/{task}.weight', weight)
-        for task in batch.zero_rows:
-            self.zero_rows[task] = self.zero_rows.get(task, 0) + 1
-        for kind, counts in (('zero_rows', self.zero_rows), ('nonfinite', self.guard.total)):
-            for name, count in counts.items():
-                self.message_hub.update_scalar(f'train/{kind}/{name}', count)
-        if self.precision.uses_scaler:
-            self.message_hub.update_scalar('train/loss_scale', self.precision.loss_scale)
+        log_step(self, batch)
 
     # ------------------------------------------------------------------ tasks and seed
     def _discover_tasks(self, closures: Sequence[Closure]) -> None:

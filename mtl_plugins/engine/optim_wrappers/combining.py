@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from mtl_plugins.errors import UserError, refusing
 from mtl_plugins.methods.aggregation import Aggregator
+from mtl_plugins.methods.aggregation.parts import Part
 from mtl_plugins.methods.aggregation.rows import gramian, weighted_sum
 from mtl_plugins.registry import AGGREGATORS
 
@@ -72,6 +74,8 @@ class RowCombiner:
         self._rescale = rescale
         self._heads = heads
         self._kept = KeptColumns(self.aggregator.buffer)
+        #: Whether somebody calls :meth:`gather_state` on all ranks before a save.
+        self.is_gathered = False
         self.weights: dict[str, float] = {}
         self.head_factors: dict[str, float] = {}
 
@@ -83,18 +87,35 @@ class RowCombiner:
             losses: ``[K]``, of all tasks.
             columns: Name and width of the rows' column blocks.
         """
-        self._kept.fit(columns)
-        matrix = rows.matrix
+        shard, matrix = rows.shard, rows.matrix
+        self._kept.fit(columns, shard)
         if self.aggregator.gramian_only:
-            weights = self.solve(rows.tasks, gramian(matrix), losses, matrix.device)
-            return weighted_sum(matrix, weights, dtype=torch.float32)
+            gram = gramian(matrix) if shard is None else shard.sum(gramian(matrix), matrix.device)
+            weights = self.solve(rows.tasks, gram, losses, matrix.device)
+            update = weighted_sum(matrix, weights, dtype=torch.float32)
+            return update if shard is None else shard.gather(update)
         # These work on the rows themselves, entry by entry, which takes a copy if the rows are of 16 bits.
         options = self._options(rows.tasks, losses)
-        update = self.aggregator(matrix.float(), **options)
-        update = self._reducer.broadcast(update, matrix.device) * self._factor()
+        if shard is None:
+            update = self._reducer.broadcast(self.aggregator(matrix.float(), **options), matrix.device)
+        else:
+            self.aggregator.part = Part(shard.start, shard.width, partial(shard.sum, device=matrix.device))
+            update = shard.gather(self.aggregator(matrix.float(), **options))
+            self.aggregator.part = Part()
+        update = update * self._factor()
         weights = self.aggregator.last_weights
         self._remember(rows.tasks, None if weights is None else weights * self._factor(), options['losses'])
         return update
+
+    @property
+    def takes_shards(self) -> bool:
+        """Whether rows may come with this rank's share of the columns only.
+
+        A method's memory of gradients is then spread as well, so that all ranks have to take part in a save.
+        """
+        if self._reducer.world_size == 1 or not (self.aggregator.gramian_only or self.aggregator.shardable):
+            return False
+        return self.aggregator.buffer is None or self.is_gathered
 
     def solve(self, tasks: Sequence[str], gram: Tensor, losses: Tensor, device: torch.device) -> Tensor:
         """The weights of these tasks' rows by a Gramian method, from their products ``[K_present, K_present]``."""
@@ -119,10 +140,16 @@ class RowCombiner:
             factors = self.aggregator.head_weights(weights, losses)
         self.head_factors = {} if factors is None else dict(zip(tasks, factors.tolist()))
 
+    def gather_state(self) -> None:
+        """Bring to rank 0 what :meth:`state_dict` takes from all ranks; a collective call after the last step."""
+        self._kept.gather()
+
     def state_dict(self) -> dict[str, Any]:
-        """States of the aggregator and its memory, and the last weights."""
+        """States of the aggregator and its memory, and the last weights; see :meth:`gather_state`."""
+        with self._kept.whole():
+            aggregator = self.aggregator.state_dict()
         return dict(
-            aggregator=self.aggregator.state_dict(),
+            aggregator=aggregator,
             kept=self._kept.state_dict(),
             last_weights=dict(self.weights),
             head_factors=dict(self.head_factors),

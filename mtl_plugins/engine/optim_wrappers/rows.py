@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError
@@ -17,6 +17,7 @@ from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 
 from ..step.batch import StepBatch
 from ..step.gradients import Found, ParameterSplit, SharedLayout, accumulate
+from ..step.row_shards import Shard, ShardedRows
 from ..step.task_rows import TaskRows
 from ..step_cost import StepCost
 from .base import StepOptimWrapper
@@ -116,7 +117,7 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
             Keyword arguments of the optimizer's step; None for none.
         """
 
-    def rows(self, batch: StepBatch, weights: Mapping[str, float]) -> TaskRows:
+    def rows(self, batch: StepBatch, weights: Mapping[str, float], sharded: bool = False) -> TaskRows:
         """Averaged gradients of the weighted losses.
 
         Where a gradient arrives at a parameter that its task was not known to reach, on any rank, the rows that come
@@ -126,6 +127,7 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         Args:
             batch: Freshly measured with a graph for these tasks.
             weights: Usable task -> factor on its loss.
+            sharded: Whether each rank needs its share of the columns only.
 
         Returns:
             Rows on the optimizer's device, without loss scale. The gradients of the tasks' own parameters are in
@@ -136,7 +138,8 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
             if rows is None:
                 if not self.settled:
                     self.learn_parameters(weights, shares)
-                rows = TaskRows.zeros(weights, self.split.shared, self._device, self.row_dtype)
+                layout = self.split.shared, self._device, self.row_dtype
+                rows = ShardedRows(weights, *layout, self.reducer) if sharded else TaskRows.zeros(weights, *layout)
                 self._say_memory(rows.matrix.numel() * rows.matrix.element_size())
             # The last reference to a task's part of the graph moves along.
             losses = {task: self.precision.scale(shares.pop(task) * weights[task]) for task in list(shares)}
@@ -151,6 +154,10 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
 
     def _lay_out_anew(self, rows: TaskRows) -> TaskRows:
         """The rows with columns for parameters that turned out to be shared; rank-averaged as those that were there."""
+        if isinstance(rows, ShardedRows):
+            anew = self._lay_out_anew(rows.whole())
+            shard = Shard(anew.layout.width, self.reducer)
+            return TaskRows(anew.tasks, shard.cut(anew.matrix), anew.layout, shard)
         columns = rows.layout.parts(rows.matrix)
         added, parts = self.newly_shared(rows.tasks, rows.found, rows.matrix)
         columns.update(added.parts(parts))
@@ -181,10 +188,20 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         With fp16 one bad gradient makes the whole step overflow, which the scaler then skips: no row is left, and no
         method sees the step.
         """
-        lengths = _lengths(rows.matrix)
-        finite, none = torch.stack([self.finite_own(rows.tasks, torch.isfinite(lengths)), lengths == 0]).tolist()
+        if rows.shard is None:
+            lengths = _lengths(rows.matrix)
+            flags = torch.isfinite(lengths), lengths == 0
+        else:
+            largest = _largest(rows.matrix) if rows.matrix.shape[1] else rows.matrix.new_zeros(len(rows.tasks))
+            seen = self.reducer.sum(torch.stack([~torch.isfinite(largest), largest != 0]).float())
+            flags = tuple(seen == 0)
+        finite, none = torch.stack([self.finite_own(rows.tasks, flags[0]), flags[1]]).tolist()
         # The squares of small numbers vanish, so that the last word is theirs.
-        batch.zero_rows = [t for t, zero, row in zip(rows.tasks, none, rows.matrix) if zero and not bool(row.any())]
+        batch.zero_rows = [
+            task
+            for task, zero, row in zip(rows.tasks, none, rows.matrix)
+            if zero and (rows.shard is not None or not bool(row.any()))
+        ]
         return rows.select(self.finite_tasks(rows.tasks, finite))
 
     def finite_own(self, tasks: Sequence[str], finite: Tensor) -> Tensor:
@@ -241,6 +258,18 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
             logger='current',
         )
 
+    def attach(self, model: nn.Module) -> None:
+        """As the base; learns whether a hook takes care of what is spread over ranks."""
+        super().attach(model)
+        if self.combiner is not None:
+            self.combiner.is_gathered = self.saves_are_announced
+
+    def gather_state(self) -> None:
+        """As the base, with the combiner's."""
+        super().gather_state()
+        if self.combiner is not None:
+            self.combiner.gather_state()
+
     def strategy_state(self) -> dict[str, Any]:
         """States of weighting and combiner, and which task uses which parameters."""
         used = self.split.export() if self.split is not None else self._saved_parameters
@@ -265,4 +294,8 @@ def _lengths(rows: Tensor) -> Tensor:
             return lengths
     # Squares of large finite numbers overflow, and those of 16 bits would be taken from a copy in 32 bits: there, and
     # for rows of 16 bits from the start, the largest magnitude decides.
+    return _largest(rows)
+
+
+def _largest(rows: Tensor) -> Tensor:
     return torch.linalg.vector_norm(rows, float('inf'), dim=1)

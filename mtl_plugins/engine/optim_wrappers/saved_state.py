@@ -45,8 +45,15 @@ class SavedState(OptimWrapper):
     def load_strategy_state(self, state: dict[str, Any]) -> None:
         """Restore :meth:`strategy_state`."""
 
+    def gather_state(self) -> None:
+        """Bring to the first process what its :meth:`state_dict` takes from all; a collective call after the last step.
+
+        Needed where state is spread over processes; :class:`mtl_plugins.runtime.hooks.RNGStateHook` calls it before
+        every save.
+        """
+
     def state_dict(self) -> dict[str, Any]:
-        """The optimizer's state, and under ``'mtl'`` the method's own."""
+        """The optimizer's state, and under ``'mtl'`` the method's own; see :meth:`gather_state`."""
         state = super().state_dict()
         state['mtl'] = dict(
             version=STATE_VERSION,

@@ -101,7 +101,10 @@ class Precision:
     @property
     def loss_scale(self) -> float:
         """The present loss scale, 1 without a scaler."""
-        return self._scaler.get_scale() if self._scaler is not None else 1.0
+        if self._scaler is not None:
+            return self._scaler.get_scale()
+        # A rank that has not had a loss yet divides what the others scaled.
+        return float((self._pending_state or {}).get('scale', self.init_scale)) if self.uses_scaler else 1.0
 
     def autocast(self, device_type: str) -> AbstractContextManager:
         """A new autocast context.
@@ -149,6 +152,8 @@ class Precision:
             self._scaler = torch.amp.GradScaler(device_type, **self._scaler_options)
             if self._pending_state:
                 self._scaler.load_state_dict(self._pending_state)
+            # It would only begin with a loss, which a rank whose batch has no labels does not have.
+            self._scaler.scale(torch.zeros((), device=device_type))
         return self._scaler
 
 

@@ -39,6 +39,16 @@ class Reducer:
             dist.all_reduce(tensor)
         return tensor
 
+    def scatter_sum(self, whole: Tensor, part: Tensor) -> dist.Work:
+        """Begin to sum ``whole`` over ranks; ``part`` becomes this rank's stretch of it, ``1 / world_size`` as long."""
+        return dist.reduce_scatter_tensor(part, whole, async_op=True)
+
+    def gather(self, part: Tensor) -> Tensor:
+        """The parts of all ranks, equally long, one after the other."""
+        whole = part.new_empty(self.world_size * len(part))
+        dist.all_gather_into_tensor(whole, part)
+        return whole
+
     def differs(self, number: int, device: torch.device) -> bool:
         """Whether a whole number is another on some rank."""
         if self.world_size == 1:

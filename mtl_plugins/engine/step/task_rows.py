@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from .gradients import Found, SharedLayout, accumulate, add_found, caught
+
+if TYPE_CHECKING:
+    from .row_shards import Shard
 
 
 class TaskRows:
@@ -17,16 +21,18 @@ class TaskRows:
         tasks: Names of the K rows.
         matrix: ``[K, D]``.
         layout: What the columns belong to.
+        shard: Which of the columns this rank has; None: all.
 
     Attributes:
         found: Gradients that arrived at parameters which the task was not known to reach.
         flat: For rows made by :meth:`zeros`: their numbers and one more, in one piece of memory.
     """
 
-    def __init__(self, tasks: Iterable[str], matrix: Tensor, layout: SharedLayout) -> None:
+    def __init__(self, tasks: Iterable[str], matrix: Tensor, layout: SharedLayout, shard: Shard | None = None) -> None:
         self.tasks = list(tasks)
         self.matrix = matrix
         self.layout = layout
+        self.shard = shard
         self.found: Found = {}
 
     @classmethod
@@ -43,7 +49,7 @@ class TaskRows:
         """The rows of these tasks, in this order."""
         if list(tasks) == self.tasks:
             return self
-        return TaskRows(tasks, self.matrix[[self.tasks.index(task) for task in tasks]], self.layout)
+        return TaskRows(tasks, self.matrix[[self.tasks.index(task) for task in tasks]], self.layout, self.shard)
 
     def add(
         self,
@@ -67,10 +73,12 @@ class TaskRows:
         present = [task for task in reversed(self.tasks) if task in losses]
         for task in present:
             retain_graph = keep or task != present[-1]
-            self._add(task, losses.pop(task), own(task), others(task), retain_graph, direct)
+            row = self.matrix[self.tasks.index(task)]
+            self._add(row, task, losses.pop(task), own(task), others(task), retain_graph, direct)
 
     def _add(
         self,
+        row: Tensor,
         task: str,
         loss: Tensor,
         own: Sequence[nn.Parameter],
@@ -78,7 +86,7 @@ class TaskRows:
         retain_graph: bool,
         direct: bool,
     ) -> None:
-        row, found = self.matrix[self.tasks.index(task)], self.found.setdefault(task, {})
+        found = self.found.setdefault(task, {})
         wanted = [*self.layout.parameters, *own, *others]
         if not wanted:
             return

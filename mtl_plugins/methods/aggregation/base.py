@@ -14,6 +14,7 @@ from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.naming import check_tasks
 
 from .buffers import TaskBuffer
+from .parts import Part
 from .rows import BY_LOSSES, FACTORS, LENGTHS, NORMALISERS, column_blocks, divisors, narrowed, within
 
 
@@ -43,6 +44,8 @@ class Aggregator(ABC):
         features_level: Whether the paper defines the method on gradients of the shared features as well.
         equivariant: Whether the update does not depend on the order of the rows.
         non_conflicting: Whether the paper promises an update u with u . g_k >= 0 for every row.
+        shardable: Whether it also works on a part of the columns, by what ``part`` says; Gramian methods need not know.
+        part: Which columns ``G`` and the state hold: all, unless somebody says otherwise.
     """
 
     facts: ClassVar[MethodFacts | None] = None
@@ -52,6 +55,8 @@ class Aggregator(ABC):
     gramian_only: ClassVar[bool] = False
     gives_weights: ClassVar[bool] = False
     features_level: bool = False
+    shardable: ClassVar[bool] = False
+    part: Part = Part()
     non_conflicting: bool = False
     needs_generator: bool = False
     per_task: bool = False
@@ -235,7 +240,7 @@ class RowAggregator(Aggregator):
         squares = torch.zeros(G.shape[0], dtype=torch.float64, device=G.device)
         for block in column_blocks(G):
             squares += G[:, block].to(torch.float64).square().sum(1)
-        squares = squares.cpu()
+        squares = self.part.sum(squares).cpu()
         refuse_nonfinite(self, squares, ' of G')
         live = squares > 0
         self.rows_used = int(live.sum())

@@ -44,6 +44,7 @@ class DBMTL(RowAggregator):
     )
     needs_losses = True
     stateful = True
+    shardable = True
 
     def __init__(
         self,
@@ -91,7 +92,7 @@ class DBMTL(RowAggregator):
             keep = self.beta / self._counts[task] ** self.beta_sigma
             data[task].mul_(keep).add_(G[row], alpha=(1 - keep) * factor)
             lengths.append(torch.linalg.vector_norm(data[task], dtype=torch.float64).cpu())
-        sizes = torch.stack(lengths)
+        sizes = self.part.lengths(torch.stack(lengths))
         stretch = torch.where(sizes > 0, sizes.max() / sizes, 0.0)
         safe = within(LENGTHS, sizes) and within(FACTORS, stretch)
         update = torch.zeros_like(data[0], dtype=data.dtype if safe else torch.float64)

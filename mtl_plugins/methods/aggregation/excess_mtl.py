@@ -41,6 +41,7 @@ class ExcessMTL(RowAggregator):
     heads = 'weighted'
     stateful = True
     gives_weights = True
+    shardable = True
 
     def __init__(self, eta: float = 0.01, tasks: Sequence[str] | int | None = None) -> None:
         if not eta >= 0:
@@ -74,7 +75,7 @@ class ExcessMTL(RowAggregator):
                 square = G[row, block].to(sums.dtype).square()
                 sums[task, block] += square
                 excess[row] += (square / (sums[task, block] + 1e-7).sqrt()).sum(dtype=torch.float64)
-        excess = excess.cpu()
+        excess = self.part.sum(excess).cpu()
         fresh = self._first[ids] == 0
         self.fallbacks += int((fresh & (excess == 0)).any())
         start = torch.where(excess > 0, excess, torch.ones_like(excess))

@@ -44,6 +44,7 @@ class GradDrop(RowAggregator):
     scale = 'sum'
     features_level = True
     needs_generator = True
+    shardable = True
 
     def __init__(
         self,
@@ -84,12 +85,20 @@ class GradDrop(RowAggregator):
             generator = torch.Generator(device=G.device).manual_seed(seed)
         leaks = torch.tensor(self._leaks(ids), device=G.device)[:, None]
         update = G.new_empty(G.shape[1])
-        for block in column_blocks(G):
-            part = G[:, block] if G.dtype == torch.float64 else G[:, block].float()
+        working = G.dtype if G.dtype == torch.float64 else torch.float32
+        start, width = self.part.start, self.part.width or G.shape[1]
+        for whole in column_blocks(G, width):
+            length = min(whole.stop, width) - whole.start
+            draws = torch.rand(length, dtype=working, generator=generator, device=G.device)
+            block = slice(max(whole.start - start, 0), max(whole.stop - start, 0))
+            part = G[:, block].to(working)
+            if not part.shape[1]:
+                continue  # the draws of other parts, so that each gets its own
             total = part.sum(0)
             size = part.abs().sum(0)
             share = torch.where(size > 0, (1 + total / size.clamp_min(torch.finfo(size.dtype).tiny)) / 2, 0.5)
-            draws = torch.rand(share.shape, dtype=share.dtype, generator=generator, device=G.device)
+            first = block.start + start - whole.start
+            draws = draws[first : first + len(share)]
             kept = torch.where(share > draws, part.clamp_min(0), part.clamp_max(0))
             update[block] = (leaks * part + (1 - leaks) * kept).sum(0) if leaks.any() else kept.sum(0)
         return update, None

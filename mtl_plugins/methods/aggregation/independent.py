@@ -34,6 +34,7 @@ class IndependentBatches(Aggregator):
     batches: ClassVar[tuple[int, ...]]
     stateful = True
     gives_weights = True
+    shardable = True
 
     def __init__(self, single_batch: bool = False, tasks: Sequence[str] | int | None = None) -> None:
         self._shares = np.zeros(0)
@@ -88,13 +89,13 @@ class IndependentBatches(Aggregator):
         return self._from_batches(G[None], losses, ids)
 
     def _from_batches(self, batches: Tensor, losses: Tensor | None, ids: Tensor) -> Tensor:
-        norms = np.sqrt(np.stack([gramian(batch).numpy().diagonal() for batch in batches]))
+        norms = np.sqrt(np.stack([self._products(batch).diagonal() for batch in batches]))
         refuse_nonfinite(self, torch.from_numpy(norms.sum(0)), ' of G')
         live = (norms > 0).all(0)
         self.rows_used = int(live.sum())
         weights = np.zeros(len(live))
         if self.rows_used:
-            products = gramian(batches[0], batches[1] if len(batches) > 1 else None).numpy()[np.ix_(live, live)]
+            products = self._products(batches[0], batches[1] if len(batches) > 1 else None)[np.ix_(live, live)]
             lengths = norms[:, live]
             divisor = self._divisors(lengths.mean(0), None if losses is None else losses.numpy()[live])
             if divisor is not None:
@@ -109,6 +110,9 @@ class IndependentBatches(Aggregator):
             weights[live] = found if divisor is None else found / divisor
         self.last_weights = torch.from_numpy(weights)
         return self._sum(batches, self.last_weights)
+
+    def _products(self, G: Tensor, other: Tensor | None = None) -> np.ndarray:
+        return self.part.sum(gramian(G, other)).numpy()
 
     @abstractmethod
     def _search(self, products: np.ndarray, length: float, shares: np.ndarray) -> np.ndarray:

@@ -46,6 +46,7 @@ class MoCo(RowAggregator):
     )
     needs_losses = True
     stateful = True
+    shardable = True
 
     def __init__(
         self,
@@ -91,7 +92,8 @@ class MoCo(RowAggregator):
         present = ids.tolist()
         for row, (task, factor) in enumerate(zip(present, (losses / norms).tolist())):
             data[task].mul_(1 - pace).add_(G[row], alpha=pace * factor)
-        products = gramian(data if present == list(range(len(data))) else data[present]).numpy()
+        held = data if present == list(range(len(data))) else data[present]
+        products = self.part.sum(gramian(held)).numpy()
         shares = self._shares[present] / self._shares[present].sum()
         gamma = self.gamma / self._count**self.gamma_sigma
         shares = shares - gamma * (products @ shares + self.rho * shares)

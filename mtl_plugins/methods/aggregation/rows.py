@@ -32,10 +32,10 @@ def divisors(by: str, norms: np.ndarray, losses: np.ndarray | None) -> np.ndarra
     return result * losses if (losses > 0).all() else None
 
 
-def column_blocks(G: Tensor) -> Iterator[slice]:
-    """Yield slices that cover the columns of ``G`` in order."""
+def column_blocks(G: Tensor, width: int | None = None) -> Iterator[slice]:
+    """Yield slices that cover the columns of ``G``, or the columns that ``G`` is a part of, in order."""
     step = _COLUMNS_CPU if G.device.type == 'cpu' else _COLUMNS_GPU
-    for start in range(0, G.shape[1], step):
+    for start in range(0, G.shape[1] if width is None else width, step):
         yield slice(start, start + step)
 
 

@@ -73,6 +73,7 @@ class RNGStateHook(Hook):
     ``runner.save_checkpoint`` on its own in a run of several processes calls :meth:`collect` on all of them first.
     """
 
+    gathers_state = True
     priority = 85  # after whatever draws numbers in after_train_iter, before CheckpointHook (90)
 
     def __init__(self) -> None:
@@ -81,13 +82,18 @@ class RNGStateHook(Hook):
         self._outside: dict | None = None
 
     def collect(self, runner: Any, iterations: int | None = None) -> None:
-        """Collect the generators' states of all processes; a collective call.
+        """Collect the generators' states of all processes, and what an optimizer wrapper of ours has spread over them.
+
+        A collective call.
 
         Args:
             runner: The runner.
             iterations: How many iterations are complete; default ``runner.iter``.
         """
         self._collected = (runner.iter if iterations is None else iterations, all_gather_object(get_rng_state()))
+        gather = getattr(getattr(runner, 'optim_wrapper', None), 'gather_state', None)
+        if gather is not None:
+            gather()
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """After a resume, put the generators back."""
