@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from mmengine.registry import Registry
@@ -27,6 +27,40 @@ _register(GROUPERS, grouping)
 AFFINITIES.register_module(module=affinity.ProximalAffinity)
 AFFINITIES.register_module(module=affinity.ReleasedAffinity)
 AFFINITIES.register_module(module=GradientCosine)
+
+
+def settings_of(kind: type, given: Mapping[str, Any], without: Container[str] = ()) -> dict[str, Any]:
+    """What something is built with, its defaults included, by dotted names: ``{'aggregator.type': 'CAGrad', ...}``.
+
+    Args:
+        kind: Its class.
+        given: The arguments that a config gives; parts of a method among them are dicts with a ``type``.
+        without: Arguments that are left out.
+    """
+    defaults = {name: each.default for name, each in inspect.signature(kind).parameters.items()}
+    settings: dict[str, Any] = {}
+    for name, value in {**defaults, **given}.items():
+        if name in without or value is inspect.Parameter.empty or _is_strategies(value):
+            continue
+        part = _part_named(value['type']) if isinstance(value, Mapping) and 'type' in value else None
+        if part is None:
+            settings[name] = value
+            continue
+        inner = settings_of(part, {key: each for key, each in value.items() if key != 'type'})
+        settings.update({f'{name}.type': part.__name__, **{f'{name}.{key}': each for key, each in inner.items()}})
+    return settings
+
+
+def _part_named(kind: str | type) -> type | None:
+    name = kind.removeprefix('mtl_plugins.') if isinstance(kind, str) else kind.__name__
+    registries = (WEIGHTINGS, AGGREGATORS, AFFINITIES, GROUPERS)
+    return next((each.module_dict[name] for each in registries if name in each.module_dict), None)
+
+
+def _is_strategies(value: Any) -> bool:
+    """Whether it is a config of a strategy, or several: each strategy tells its own settings."""
+    several = value if isinstance(value, (list, tuple)) and value else [value]
+    return all(isinstance(each, Mapping) and 'type' in each and _part_named(each['type']) is None for each in several)
 
 
 def build_part(registry: Registry, cfg: Mapping[str, Any], argument: str, **defaults: Any) -> Any:

@@ -352,9 +352,19 @@ REFUSED = {
         dict(OURS, weighting=dict(type='UncertaintyWeighting', initial=-0.5)),
         r'weighting\.initial: 0\.0 in .*, -0\.5 now',
     ),
+    'setting of a part of the method': (
+        CAGRAD,
+        dict(CAGRAD, aggregator=dict(type='CAGrad', c=0.1)),
+        r'optim_wrapper\.aggregator\.c: 0\.4 in .*, 0\.1 now',
+    ),
+    'something new around a part': (
+        CAGRAD,
+        dict(CAGRAD, normalise='l2'),
+        'optim_wrapper.normalise: None in .*, l2 now',
+    ),
 }
 NEW_FACTS = {'growth of the loss scale', 'fp16 init_scale', 'seed of the method', 'first value of the method'}
-NEW_FACTS |= {'accumulation', 'our accumulation'}
+NEW_FACTS |= {'accumulation', 'our accumulation', 'setting of a part of the method', 'something new around a part'}
 """What checkpoints without settings do not tell."""
 
 
@@ -454,6 +464,13 @@ class TestOtherRunners:
         assert 'optim_wrapper.optimizer.lr: 0.01 in the checkpoint, 0.5 now' in settings
         assert "'cagrad' begins here anew" in method
         assert 'end 2 -> 30' in schedules
+
+    def test_hear_of_other_settings_of_the_method(self, tmp_path, lines):
+        self.run(tmp_path, 4, weighting=dict(type='DWA'))
+        (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_2.pth'))
+        self.run(tmp_path, 4, True, weighting=dict(type='DWA', temperature=3.0))
+        (line,) = lines
+        assert 'other settings of the method: optim_wrapper.weighting.temperature: 2.0 in the checkpoint, 3.0' in line
 
     def test_refuse_a_state_that_the_optimizer_cannot_take(self, tmp_path, lines):
         self.run(tmp_path, 2)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from mmengine.optim import OptimWrapper
@@ -15,6 +16,7 @@ from mtl_plugins.version import __version__
 
 from ..catalogue import list_methods
 from ..method_keys import former_name, key_of_former, method_key
+from ..methods import settings_of
 from ..running import runner_around
 
 STATE_VERSION = 2
@@ -27,6 +29,23 @@ class SavedState(OptimWrapper):
     method_parts: tuple[str, ...] = ()
     """Names of the classes of :mod:`mtl_plugins.methods` that the step is made of, the loss weighting first."""
     _resumed: tuple[dict[str, Any], dict[str, Any]] | None = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Keep the arguments, for :meth:`method_settings`."""
+        wrapper = super().__new__(cls)
+        wrapper._given = (args, kwargs)
+        return wrapper
+
+    def method_settings(self) -> dict[str, Any]:
+        """The settings of the method and its parts by dotted names, without those that every wrapper has."""
+        common = next(kind for kind in type(self).__mro__ if SavedState in kind.__bases__)
+        args, kwargs = self._given
+        given = inspect.signature(type(self)).bind(*args, **kwargs).arguments
+        given = {name: value for name, value in {**given, **given.get('kwargs', {})}.items() if name != 'kwargs'}
+        for name in ('weighting', 'grouper'):  # where None stands for one
+            if given.get(name) is None and getattr(self, name, None) is not None:
+                given[name] = dict(type=type(getattr(self, name)).__name__)
+        return settings_of(type(self), given, {'kwargs', *inspect.signature(common).parameters})
 
     @property
     def method_name(self) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 _AMP = {torch.bfloat16: 'bf16', torch.float32: 'fp32'}
 _OPTIONAL = {'foreach', 'maximize', 'capturable', 'differentiable', 'fused', 'decoupled_weight_decay', 'lr'}
@@ -32,15 +31,21 @@ def wrapper_settings(wrapper: Any) -> dict[str, Any]:
     )
     if getattr(precision, 'uses_scaler', False):
         settings.update(growth_interval=precision.growth_interval, init_scale=precision.init_scale)
+    method: dict[str, Any] = {}
     strategies = getattr(wrapper, 'strategies', (wrapper,))
     for number, strategy in enumerate(strategies, start=1):
         place = f'strategy {number}.' if len(strategies) > 1 else ''
         if hasattr(strategy, 'grouper'):  # the name of the method says nothing of its parts
             settings.update({f'{place}{part}.type': type(getattr(strategy, part)).__name__ for part in PARTS})
+        if hasattr(strategy, 'method_settings'):
+            method.update({f'{place}{name}': _plain(each) for name, each in strategy.method_settings().items()})
+    if hasattr(wrapper, 'method_settings') and wrapper not in strategies:  # a schedule
+        method.update({f'strategy {number}.type': type(each).__name__ for number, each in enumerate(strategies, 1)})
+        method.update({name: _plain(each) for name, each in wrapper.method_settings().items()})
     initial = getattr(getattr(wrapper, 'weighting', None), 'initial', None)
     if initial is not None:
         settings['weighting.initial'] = initial
-    return settings
+    return {**settings, **({'method': method} if method else {})}
 
 
 def group_settings(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -63,14 +68,32 @@ def differences(saved: Mapping[str, Any], wrapper: Any) -> list[str]:
         wrapper: The wrapper of this run, into which nothing was loaded yet.
     """
     now = wrapper_settings(wrapper)
+    now.pop('method', None)
     found = [
         _difference(_NAMES.get(name, name), saved[name], value)
         for name, value in now.items()
-        if value is not None and saved.get(name) not in (None, value)
+        if value is not None and saved.get(name) not in (None, value) and name not in saved.get('method', ())
     ]
     if saved.get('optimizer', now['optimizer']) != now['optimizer']:
         return found  # whose groups have other settings throughout, which would say nothing more
     return found + _group_differences(saved['groups'], group_settings(wrapper.optimizer.param_groups))
+
+
+def method_differences(saved: Mapping[str, Any], wrapper: Any) -> list[str]:
+    """Where the settings of a method and its parts are others than those that a saved state was made with, in words.
+
+    Args:
+        saved: As for :func:`differences`.
+        wrapper: The wrapper of this run.
+    """
+    before, now = saved.get('method', {}), wrapper_settings(wrapper).get('method', {})
+    found = []
+    for name in dict.fromkeys([*now, *before]):
+        # A part may have stood for None, which has no type.
+        values = [each.get(name, each.get(name.removesuffix('.type'), each)) for each in (before, now)]
+        if values[0] != values[1] and before not in values and now not in values:
+            found.append(_difference(name, *values))
+    return found
 
 
 def impossible(state: Mapping[str, Any], wrapper: Any) -> list[str]:
@@ -134,9 +157,13 @@ def _first_value(group: Mapping[str, Any], name: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Tensor):
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if hasattr(value, 'tolist'):  # tensors and arrays
         return value.tolist()
-    return list(map(_plain, value)) if isinstance(value, (list, tuple)) else value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return list(map(_plain, value)) if isinstance(value, (list, tuple)) else repr(value)
 
 
 def _difference(name: str, before: Any, now: Any) -> str:

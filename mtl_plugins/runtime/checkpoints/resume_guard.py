@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from mtl_plugins.errors import UserError
 
-from .optimizer_settings import differences, group_settings, settings_in_state, wrapper_settings
+from .optimizer_settings import differences, group_settings, method_differences, settings_in_state, wrapper_settings
 
 _WORDS = {
     'tasks': 'tasks',
@@ -91,7 +91,7 @@ def optimizer_differences(runner: Any, checkpoint: Mapping[str, Any], saved: Map
             found.append(f'optim_wrapper.{name}: not in the checkpoint')
             continue
         known = {**settings_in_state(state), **((saved or {}).get(name) or {})}
-        words = differences(known, wrapper)
+        words = [*differences(known, wrapper), *method_differences(known, wrapper)]
         found += [f'{name}: {text}' for text in words] if name else words
     return found
 

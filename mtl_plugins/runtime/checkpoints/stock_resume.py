@@ -11,7 +11,7 @@ from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 
 from mtl_plugins.errors import UserError
 
-from .optimizer_settings import differences, impossible, settings_in_state
+from .optimizer_settings import differences, impossible, method_differences, settings_in_state
 from .schedules import FOLLOWING, schedule_settings
 from .schedules import differences as schedule_differences
 
@@ -52,6 +52,12 @@ def warn_of_settings(state: Mapping[str, Any], wrapper: Any) -> None:
         _warn(
             f'resumed with settings of the checkpoint in place of those of the config: {"; ".join(changed)}. To apply '
             'the new ones, start a new run from the weights: load_from=CHECKPOINT without resume.'
+        )
+    changed = method_differences(settings_in_state(state), wrapper)
+    if changed:
+        _warn(
+            f'resumed with other settings of the method: {"; ".join(changed)}. Those of the config apply from here on, '
+            'to what the method remembers of the former ones.'
         )
     if 'mtl' not in state and wrapper.method_name != 'gd':
         text = f"resumed from ordinary training, without a multi-task method; '{wrapper.method_name}' begins here anew."
