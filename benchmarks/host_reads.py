@@ -24,7 +24,9 @@ class HostReads(TorchFunctionMode):
 
     On a CPU everything lives in one memory, so a read is counted if the value *would* be on the device: if it was
     computed, over any number of steps, from one of ``roots``. Other values (step counters of Adam, the K x K affinity)
-    are the host's own. Reads inside compiled code and by autograd are not seen; torch has none in a training step.
+    are the host's own. What becomes a parameter's ``.grad``, which a backward writes to, is on the device, and so is the
+    memory of which it is a view. Reads inside compiled code and by autograd are not seen; torch has none in a training
+    step.
 
     Args:
         roots: What lives on the device: parameters, buffers, images, targets.
@@ -40,7 +42,11 @@ class HostReads(TorchFunctionMode):
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         """Follow one call."""
         kwargs = kwargs or {}
-        from_device = any(tensor in self._on_device for tensor in _tensors((args, kwargs)))
+        if func is Tensor.grad.__set__ and isinstance(args[1], Tensor) and args[0] in self._on_device:
+            self._on_device[args[1]] = self._on_device[_memory(args[1])] = True
+        from_device = any(
+            tensor in self._on_device or _memory(tensor) in self._on_device for tensor in _tensors((args, kwargs))
+        )
         if from_device and self._reads(func, args):
             self.count += 1
         out = func(*args, **kwargs)
@@ -68,6 +74,11 @@ def cuda_synchronisations() -> Iterator[list[str]]:
         finally:
             torch.cuda.set_sync_debug_mode('default')
             messages += [str(w.message) for w in caught if 'synchroniz' in str(w.message)]
+
+
+def _memory(tensor: Tensor) -> Tensor:
+    with torch._C.DisableTorchFunction():
+        return tensor if tensor._base is None else tensor._base
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
