@@ -24,9 +24,9 @@ class HostReads(TorchFunctionMode):
 
     On a CPU everything lives in one memory, so a read is counted if the value *would* be on the device: if it was
     computed, over any number of steps, from one of ``roots``. Other values (step counters of Adam, the K x K affinity)
-    are the host's own. What becomes a parameter's ``.grad``, which a backward writes to, is on the device, and so is the
-    memory of which it is a view. Reads inside compiled code and by autograd are not seen; torch has none in a training
-    step.
+    are the host's own. What becomes a parameter's ``.grad``, which a backward writes to, is on the device, and so is
+    the memory of which a device value is a view. Reads inside compiled code and by autograd are not seen; torch has
+    none in a training step.
 
     Args:
         roots: What lives on the device: parameters, buffers, images, targets.
@@ -43,17 +43,25 @@ class HostReads(TorchFunctionMode):
         """Follow one call."""
         kwargs = kwargs or {}
         if func is Tensor.grad.__set__ and isinstance(args[1], Tensor) and args[0] in self._on_device:
-            self._on_device[args[1]] = self._on_device[_memory(args[1])] = True
+            self._note(args[1])
         from_device = any(
             tensor in self._on_device or _memory(tensor) in self._on_device for tensor in _tensors((args, kwargs))
         )
-        if from_device and self._reads(func, args):
-            self.count += 1
+        read = from_device and self._reads(func, args)
+        self.count += read
         out = func(*args, **kwargs)
+        if func is Tensor.cpu and read:
+            with torch._C.DisableTorchFunction():
+                return out.clone()  # the host's own, which on a CPU would be the same tensor
         if from_device:
-            for tensor in _tensors(out):
-                self._on_device[tensor] = True
+            name = getattr(func, '__name__', '')
+            written = args[:1] if name.endswith('_') and not name.endswith('__') else ()
+            for tensor in _tensors((out, written, kwargs.get('out'))):
+                self._note(tensor)
         return out
+
+    def _note(self, tensor: Tensor) -> None:
+        self._on_device[tensor] = self._on_device[_memory(tensor)] = True
 
     @staticmethod
     def _reads(func: Callable, args: tuple) -> bool:

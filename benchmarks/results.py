@@ -13,7 +13,7 @@ from mtl_plugins.experiments.measuring.timing import Spread
 from .counting import Counts
 from .equality import TOLERANCE
 
-READS_PER_STEP = 2
+READS_PER_STEP = 1
 TIME_LIMIT = 1.05
 MEMORY_LIMIT = 0.90
 MEMORY_LIMIT_FROM_TASKS = 11

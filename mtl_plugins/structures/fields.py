@@ -11,6 +11,9 @@ import torch
 from mtl_plugins.errors import UserError
 from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec
 
+LABEL_RANGE = 'label_range'
+"""Meta information of a sample: ``{task: (lowest, highest label)}`` of the pixels that have a class."""
+
 
 def as_array(value: Any) -> np.ndarray:
     """Return a dense field as an array ``(C, H, W)``.

@@ -1,6 +1,7 @@
 """Strategies with one gradient per task, on the toy model."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,6 @@ from mtl_plugins.engine.optim_wrappers import (
     SAMOOptimWrapper,
     SharpnessAwareOptimWrapper,
 )
-from mtl_plugins.engine.optim_wrappers.rows import _lengths
 from mtl_plugins.engine.optimizers import AdaTask
 from mtl_plugins.engine.step.gradients import SharedLayout
 from mtl_plugins.engine.step.task_rows import TaskRows
@@ -358,7 +358,15 @@ def test_rows_of_16_bits_are_combined_without_a_wider_copy():
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 def test_rows_are_called_finite_if_they_are(dtype):
-    rows = torch.ones(5, 7, dtype=dtype)
-    rows[1, 3], rows[2, 0], rows[3, 6], rows[4] = float('nan'), float('inf'), -float('inf'), 3e38
-    assert torch.isfinite(_lengths(rows)).tolist() == [True, False, False, False, True]
-    assert torch.isfinite(_lengths(rows[::4])).all()
+    model, batch = make_model(), toy_batch(0)
+    wrapper = build('PCGrad', model, tasks=TASKS)
+    model.train_step(batch, wrapper)
+
+    def finite(rows):
+        return wrapper.finite_rows(SimpleNamespace(), TaskRows(TASKS, rows, SharedLayout([]))).tasks
+
+    rows = torch.ones(3, 7, dtype=dtype)
+    for bad in (float('nan'), float('inf'), -float('inf')):
+        rows[1, 3], rows[2] = bad, 3e38
+        assert finite(rows) == ['a', 'c']
+    assert finite(rows[::2].repeat(2, 1)[:3]) == ['a', 'b', 'c']

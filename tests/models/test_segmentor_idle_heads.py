@@ -93,7 +93,7 @@ def every_loss_and_kind():
 
 
 def test_training_reads_nothing_back(monkeypatch):
-    monkeypatch.setattr(TaskHead, '_check_labels', lambda self, target: None)  # done on the CPU alone
+    monkeypatch.setattr(TaskHead, 'check_labels', lambda self, *args: None)  # done on the CPU alone
     model = every_loss_and_kind()
     inputs, samples = batch(sample([*HEADS, 'sal'], seed=1), sample(['depth'], seed=2))
     model.set_active_tasks(['depth', 'semseg', 'sal'])

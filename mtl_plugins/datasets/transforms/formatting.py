@@ -12,6 +12,8 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from mtl_plugins.registry import TRANSFORMS
+from mtl_plugins.structures.fields import LABEL_RANGE
+from mtl_plugins.task_specs import IGNORE_INDEX
 
 from .fields import iter_targets
 
@@ -33,7 +35,8 @@ class PackMultiTaskInputs(BaseTransform):
     """Pack a sample as ``dict(inputs=Tensor, data_samples=SegDataSample)``.
 
     ``inputs`` is the ``(3, H, W)`` image in its own type and channel order. The data sample gets one ``PixelData`` per
-    target with ``data`` of shape ``(C, H, W)``: ``uint8`` for classes and binary maps, ``float32`` otherwise.
+    target with ``data`` of shape ``(C, H, W)``: ``uint8`` for classes and binary maps, ``float32`` otherwise. Its meta
+    information notes the lowest and highest label of each task of classes, so that training need not look again.
 
     Args:
         meta_keys: Entries of the sample that are kept as meta information where present.
@@ -45,9 +48,14 @@ class PackMultiTaskInputs(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Pack one sample."""
         sample = SegDataSample(metainfo={key: results[key] for key in self.meta_keys if key in results})
+        ranges = {}
         for key, spec in iter_targets(results):
-            dtype = np.uint8 if spec.is_categorical else np.float32
-            sample.set_data({key: PixelData(data=_to_tensor(results[key].astype(dtype, copy=False)))})
+            target = results[key].astype(np.uint8 if spec.is_categorical else np.float32, copy=False)
+            if spec.is_categorical:
+                labels = target[target != IGNORE_INDEX]
+                ranges[spec.key] = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+            sample.set_data({key: PixelData(data=_to_tensor(target))})
+        sample.set_metainfo({LABEL_RANGE: ranges})
         return dict(inputs=_to_tensor(results['img']), data_samples=sample)
 
     def __repr__(self) -> str:

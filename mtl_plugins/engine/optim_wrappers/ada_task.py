@@ -53,6 +53,11 @@ class AdaTaskOptimWrapper(TaskGradientOptimWrapper):
             raise UserError("AdaTaskOptimWrapper: clip_grad must be of type 'norm'")
         super().__init__(optimizer, **kwargs)
 
+    @property
+    def begins_with_rows(self) -> bool:
+        """Always."""
+        return True
+
     def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> dict[str, Any]:
         """The sum as gradient, and the rows as arguments of the optimizer's step."""
         rows = self.finite_rows(batch, self.rows(batch, weights))

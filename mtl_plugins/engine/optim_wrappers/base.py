@@ -27,6 +27,7 @@ from ..step.clipping import check_clipping
 from ..step.closure import ForwardPolicy, TaskClosure
 from ..step.gradients import refuse_complex
 from ..step.guards import bare_model, refuse_compiled
+from ..step.logged import LoggedScalar, read_together
 from ..step.losses import LossTable
 from ..step.nonfinite import NonFiniteGuard, all_finite
 from ..step.parameters import ParameterTable
@@ -35,6 +36,7 @@ from ..step.reduction import Reducer
 from ..step.silent_tasks import SilentTasks
 from ..step_cost import Priced
 from ..step_log import log_step
+from .late_read import LateRead
 from .saved_state import SavedState, other_tasks
 
 
@@ -101,6 +103,7 @@ class StepOptimWrapper(Priced, SavedState):
         with refusing('nonfinite'):
             self.guard = NonFiniteGuard(**(nonfinite or {}))
         self.silent = SilentTasks()
+        self.late = LateRead()
         #: Whether a run with one task only is still to be told what that means.
         self.notes_one_task = True
         self.reducer = Reducer()
@@ -196,6 +199,8 @@ class StepOptimWrapper(Priced, SavedState):
         if step_kwargs or zero_kwargs:
             raise UserError('multi-task optimizer wrappers take no step_kwargs and zero_kwargs in update_params()')
         grad = self._accumulative_counts == 1
+        if isinstance(loss, LoggedScalar):
+            self._capture.logged.append(loss)
         # No local variable for what was captured: it would pin the graph of the first forward during the whole step.
         self.step_tasks(TaskClosure(self.policy, self._capture.take(), self._request, grad))
 
@@ -213,6 +218,7 @@ class StepOptimWrapper(Priced, SavedState):
         self._pending.append(closure)
         self._inner_count += 1
         if not self.should_update():
+            read_together(self._capture.logged)
             return
         closures, self._pending = self._pending, []
         if self.task_names is None:
@@ -226,6 +232,7 @@ class StepOptimWrapper(Priced, SavedState):
             self._device,
             None if self.maps_parameters or self.policy is None else self.policy.parameters,
             self.silent,
+            self._capture.logged,
         )
         if self.notes_one_task and len(self.task_names) == 1:
             print_log(self.one_task_note(), logger='current', level=logging.WARNING)
@@ -279,10 +286,11 @@ class StepOptimWrapper(Priced, SavedState):
             False if the step was skipped: no gradient at all, or one that was not finite.
         """
         gradients = [p.grad for p in self._trainable() if p.grad is not None]
+        finite, self.late.finite = self.late.finite, None
         if not gradients:
             return False
         self.precision.unscale_(self.optimizer)
-        if not self.precision.uses_scaler and self.guard.check_grads and not all_finite(gradients):
+        if not self.precision.uses_scaler and self.guard.check_grads and not all_finite(gradients, finite):
             self.guard.report(self.guard.GRADIENT)
             return False
         if self.clip_grad_kwargs:
@@ -336,6 +344,4 @@ class StepOptimWrapper(Priced, SavedState):
         self._load_strategy()
 
     def _settle_seed(self, seed: int | None) -> int:
-        if seed is None:
-            seed = self.reducer.gather_objects(torch.initial_seed())[0]
-        return int(seed) % 2**63
+        return int(self.reducer.gather_objects(torch.initial_seed())[0] if seed is None else seed) % 2**63

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -15,13 +16,14 @@ from torch.optim import Optimizer
 from mtl_plugins.errors import UserError
 from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 
-from ..step.batch import StepBatch
+from ..step.batch import Measurement, StepBatch
 from ..step.gradients import Found, ParameterSplit, SharedLayout, accumulate
 from ..step.row_shards import Shard, ShardedRows
 from ..step.task_rows import TaskRows
 from ..step_cost import StepCost
 from .base import StepOptimWrapper
 from .combining import RowCombiner
+from .late_read import UnexpectedBatchError
 from .weighted_sum import build_weighting, task_weights
 
 ROW_DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
@@ -58,6 +60,8 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         self.row_dtype = ROW_DTYPES[row_dtype]
         self.split: ParameterSplit | None = None
         self.settled = False
+        #: Task -> length of its row in the last step.
+        self.lengths: dict[str, float] = {}
         self._said_memory = False
         self._saved_parameters: dict[str, list[str]] = {}
 
@@ -74,18 +78,38 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
 
     def _step_tasks(self, batch: StepBatch) -> None:
         self.weighting.begin_step(self.generator)
-        measured = batch.measure()
-        members = self.usable_tasks(measured)
-        if not members:
+        if self.begins_with_rows and self.late.begins(batch, self.weighting):
+            try:
+                if batch.expected:
+                    return self._take_step(batch, self.late.weights(batch, self.weighting), None)
+                measured, _ = self.late.read(batch, batch.tasks, None)
+            except UnexpectedBatchError as unexpected:
+                self.zero_grad()
+                batch.weights.clear()
+                batch.release()
+                measured = unexpected.args[0]
+        else:
+            measured = batch.measure()
+        if not self.usable_tasks(measured):
             batch.release()
-            return
-        weights = task_weights(self.weighting, measured, self.task_names)
-        losses = measured.losses * torch.tensor(list(weights.values()), dtype=torch.float64)
-        weights = {task: weights[task] for task in members}
+            return None
+        return self._take_step(batch, task_weights(self.weighting, measured, self.task_names), measured)
+
+    def _take_step(self, batch: StepBatch, factors: dict[str, float], measured: Measurement | None) -> None:
+        """Step along the gradients of ``factors`` times the losses; without a measurement, rows come before a read."""
+        self._measured = measured
+        losses = torch.tensor(list(factors.values()), dtype=torch.float64)
+        self._losses = losses if measured is None else losses.mul_(measured.losses)
+        weights = {t: factors[t] for t in (batch.expected if measured is None else self.usable_tasks(measured))}
         batch.weights.update(weights)
         moved = self.step(**(self.set_gradients(batch, weights, losses) or {}))
         self.zero_grad()
-        self.advance(self.weighting, batch, measured, moved)
+        self.advance(self.weighting, batch, self._measured, moved)
+
+    @property
+    def begins_with_rows(self) -> bool:
+        """Whether :meth:`set_gradients` begins with :meth:`finite_rows` next, and looks at no loss before."""
+        return False
 
     def make_combiner(
         self,
@@ -111,7 +135,7 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         Args:
             batch: Freshly measured with a graph for the usable tasks.
             weights: Usable task -> factor on its loss; at least one.
-            losses: ``[K]`` float64: the losses of all tasks times their factors.
+            losses: ``[K]`` float64: the losses of all tasks times their factors; known after :meth:`finite_rows`.
 
         Returns:
             Keyword arguments of the optimizer's step; None for none.
@@ -189,13 +213,13 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         method sees the step.
         """
         if rows.shard is None:
-            lengths = _lengths(rows.matrix)
-            flags = torch.isfinite(lengths), lengths == 0
+            lengths, finite = self._read_rows(batch, rows)
+            none = [length == 0 for length in lengths]
+            self.lengths = dict(zip(rows.tasks, lengths))
         else:
             largest = _largest(rows.matrix) if rows.matrix.shape[1] else rows.matrix.new_zeros(len(rows.tasks))
             seen = self.reducer.sum(torch.stack([~torch.isfinite(largest), largest != 0]).float())
-            flags = tuple(seen == 0)
-        finite, none = torch.stack([self.finite_own(rows.tasks, flags[0]), flags[1]]).tolist()
+            finite, none = torch.stack([self.finite_own(rows.tasks, seen[0] == 0), seen[1] == 0]).tolist()
         # The squares of small numbers vanish, so that the last word is theirs.
         batch.zero_rows = [
             task
@@ -220,6 +244,29 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
                 parameter.grad = torch.full_like(parameter, float('inf'))
             return []
         return self.without_bad(tasks, finite)
+
+    def _read_rows(self, batch: StepBatch, rows: TaskRows) -> tuple[list[float], list[bool]]:
+        """Length of each row, and whether it and its task's own gradients are finite; one read, of losses too if due.
+
+        A length is finite where the row is; the Euclidean one needs neither a mask nor a copy as large as the rows.
+        Squares of large finite numbers overflow, and those of 16 bits would be taken from a copy in 32 bits: there, and
+        for rows of 16 bits from the start, the largest magnitude decides.
+        """
+        plain = rows.matrix.dtype == torch.float32 or not rows.matrix.shape[1]
+        flags = self.finite_own(rows.tasks, torch.ones(len(rows.tasks), dtype=torch.bool, device=rows.matrix.device))
+        for order in (2.0, float('inf')) if plain else (float('inf'),):
+            lengths = torch.linalg.vector_norm(rows.matrix, order, dim=1).double()
+            found = torch.cat([lengths, flags.double()])
+            if self._measured is None:
+                self._measured, numbers = self.late.read(batch, batch.tasks, found)
+                self._losses.mul_(self._measured.losses)
+            else:
+                numbers = found.tolist()
+            lengths, own = numbers[: len(rows.tasks)], numbers[len(rows.tasks) :]
+            finite = [math.isfinite(length) for length in lengths]
+            if all(finite):
+                break
+        return lengths, [each and bool(mine) for each, mine in zip(finite, own)]
 
     def without_bad(self, members: Sequence[str], finite: Sequence[bool]) -> list[str]:
         """The members whose gradients are finite; the others are reported and lose those of their own parameters."""
@@ -284,17 +331,6 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         # Without it the first batch after a resume would have to show all tasks, or rows would change their length.
         self._saved_parameters = {task: list(names) for task, names in state['parameters'].items()}
         self.split = None
-
-
-def _lengths(rows: Tensor) -> Tensor:
-    """A length per row that is finite where the row is, without a mask or a copy as large as the rows."""
-    if rows.dtype == torch.float32 or not rows.shape[1]:
-        lengths = torch.linalg.vector_norm(rows, dim=1)
-        if bool(torch.isfinite(lengths).all()):
-            return lengths
-    # Squares of large finite numbers overflow, and those of 16 bits would be taken from a copy in 32 bits: there, and
-    # for rows of 16 bits from the start, the largest magnitude decides.
-    return _largest(rows)
 
 
 def _largest(rows: Tensor) -> Tensor:

@@ -242,7 +242,9 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
 
     def _step_group(self, batch: StepBatch, group: list[int]) -> Tensor | None:
         """Step one group; returns the losses ``[K]`` of its forward, or None if the step was skipped."""
-        measured = batch.measure(self._names(group + self._idle))
+        names = self._names(group + self._idle)
+        late = not (self._takes_gradients or self._idle) and self.late.begins(batch, self.weighting, names)
+        measured = self.late.backward(self, batch, self.weighting, names) if late else batch.measure(names)
         usable = measured.usable.tolist()
         members, idle = ([task for task in tasks if usable[task]] for tasks in (group, self._idle))
         self.affinity.measure(measured.losses, members, measured.usable)
@@ -261,7 +263,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
                 probes=self._probes(),
                 apart=self._takes_gradients,
             )
-        else:
+        elif not late:
             batch.backward(self._names(members), weights)
         loss_scale = self.precision.loss_scale
         if not self.finish_step():

@@ -87,6 +87,10 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
     def _step_tasks(self, batch: StepBatch) -> None:
         for _ in range(self.passes):
             self.weighting.begin_step(self.generator)
+            if not self.weighting.needs_grad_norms and self.late.begins(batch, self.weighting):
+                measured = self.late.backward(self, batch, self.weighting, self.task_names)
+                self.advance(self.weighting, batch, measured, self.finish_step())
+                continue
             measured = batch.measure()
             members = self.usable_tasks(measured)
             if not members:

@@ -12,6 +12,7 @@ from torch import Tensor
 from mtl_plugins.errors import UserError
 
 from .closure import TaskClosure
+from .logged import LoggedScalar
 from .losses import TaskLosses
 from .noise import NoiseState
 from .nonfinite import NonFiniteGuard
@@ -59,8 +60,10 @@ class StepBatch:
         device: Where the vectors for the all-reduce live.
         parameters: Looks once at each task's graph; None skips that.
         silent: Looks at losses of exactly zero; None skips that.
+        logged: Scalars for the log that come to the host with the first read.
 
     Attributes:
+        expected: After a measurement that is still to be read: the tasks that it takes to be present and finite.
         device: As given.
         weights: For the log: the weight with which each task's gradient entered the shared update, NaN
             where a method has no such number.
@@ -78,6 +81,7 @@ class StepBatch:
         device: torch.device,
         parameters: ParameterTable | None = None,
         silent: SilentTasks | None = None,
+        logged: Sequence[LoggedScalar] = (),
     ) -> None:
         self._closures = list(closures)
         self.tasks = tuple(tasks)
@@ -87,6 +91,10 @@ class StepBatch:
         self.device = device
         self._parameters = parameters
         self._silent = silent
+        self._logged = list(logged)
+        self._unread: Tensor | None = None
+        self._before: list[float] = []
+        self.expected: list[str] = []
         self._excluded: set[str] = set()
         self._was_finite: set[str] = set()
         self._constant: list[set[str]] = [set() for _ in self._closures]
@@ -115,13 +123,76 @@ class StepBatch:
             active: Tasks that :meth:`backward` will be called for (None: all).
             grad: False for a mere probe.
         """
+        self._forward(active, grad)
+        return self.read()[0]
+
+    def measure_later(self, active: Sequence[str] | None = None) -> bool:
+        """As :meth:`measure`, with the transfer left to :meth:`read`, which may follow the backward of ``expected``.
+
+        So the numbers can be read together with what the gradients are found to be.
+
+        Returns:
+            False, and nothing has been done, where the backward needs them: with several micro-batches or ranks.
+        """
+        if len(self._closures) > 1 or self._reducer.world_size > 1:
+            return False
+        self._forward(active, True, repeatable=True)
+        losses = self._held
+        self.expected = [task for task in self.tasks if task in losses and task not in losses.constant]
+        ones = [float(task in self.expected) for task in self.tasks]
+        self._local_counts, self._zero, self._totals = [ones], [[0.0] * len(ones)], ones
+        return True
+
+    def read(self, also: Tensor | None = None) -> tuple[Measurement, list[float]]:
+        """Bring what :meth:`measure_later` measured to the host, and with it the numbers ``also`` ``[n]``.
+
+        Returns:
+            The measurement, and the numbers.
+        """
+        numbers, self._unread = self._unread, None
+        size, shape = len(self._closures), len(self.tasks)
+        waiting, self._logged = self._logged, []
+        parts = [
+            numbers.flatten(),
+            *([] if also is None else [also.to(numbers)]),
+            *(self._number(scalar.as_subclass(Tensor)) for scalar in waiting),
+        ]
+        found = torch.cat([part.reshape(-1) for part in parts]).tolist()
+        split = len(found) - len(waiting)
+        for scalar, number in zip(waiting, found[split:]):
+            scalar.number = number
+        rows = [found[row * shape : (row + 1) * shape] for row in range(len(numbers))]
+        self._local_counts, self._zero = rows[:size], rows[size : 2 * size]
+        self._totals, loss_sums, silent = rows[2 * size :]
+        self._check_counts()
+        for task, ranks in zip(self.tasks, silent):
+            if ranks and self._silent is not None:
+                self._silent.warn(task)
+        self.recounted.update(task for task, old, new in zip(self.tasks, self._before, self._totals) if old != new)
+        self._before = self._totals
+        return self._judge(loss_sums), found[numbers.numel() : split]
+
+    def as_expected(self, measured: Measurement, members: Collection[str]) -> bool:
+        """Whether what was differentiated before :meth:`read` was right: these tasks and no others take part.
+
+        A loss of zero that is still to be looked at needs its graph, which is gone.
+        """
+        for k, (task, usable) in enumerate(zip(self.tasks, measured.usable.tolist())):
+            if task in members and usable != (task in self.expected):
+                return False
+            if usable and task in members and self._zero[0][k] and self._silent and self._silent.wants(task):
+                return False
+        return True
+
+    def _forward(self, active: Sequence[str] | None, grad: bool, repeatable: bool = False) -> None:
+        """Run a forward of every micro-batch; what is to be read stays on the device."""
         self.num_measurements += 1
         single = len(self._closures) == 1
         vectors = []
         for index, closure in enumerate(self._closures):
             # Captured forwards know which losses have no graph; other closures tell in a forward with graph.
             looks = self.num_measurements == 1 and not isinstance(closure, TaskClosure)
-            begun = None if single else NoiseState(self.device)
+            begun = None if single and not repeatable else NoiseState(self.device)
             losses = self._run(index, active, grad and (single or looks))
             self._noise[index] = getattr(closure, 'noise', begun)
             vectors.append(self._vector(losses))
@@ -131,17 +202,7 @@ class StepBatch:
         counts = torch.stack([vector[0] for vector in vectors])
         zero = torch.stack([(vector[0] > 0) & (vector[1] == 0) for vector in vectors]).double()
         summed = self._reducer.sum(torch.stack(vectors).sum(0))
-        numbers = torch.cat([counts, zero, summed]).tolist()
-        before = self._totals
-        size = len(self._closures)
-        self._local_counts, self._zero = numbers[:size], numbers[size : 2 * size]
-        self._totals, loss_sums, silent = numbers[2 * size :]
-        self._check_counts()
-        for task, ranks in zip(self.tasks, silent):
-            if ranks and self._silent is not None:
-                self._silent.warn(task)
-        self.recounted.update(task for task, old, new in zip(self.tasks, before, self._totals) if old != new)
-        return self._judge(loss_sums)
+        self._unread = torch.cat([counts, zero, summed])
 
     def backward(self, members: Collection[str], weights: Mapping[str, float] | None = None) -> None:
         """Add the gradient of ``sum_k weights[k] * loss_k`` over ``members`` to ``.grad`` (this rank's share).

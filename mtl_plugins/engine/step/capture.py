@@ -12,6 +12,7 @@ from torch import nn
 from mtl_plugins.errors import UserRuntimeError, UserTypeError
 
 from .closure import CapturedForward
+from .logged import LoggedScalar
 from .losses import LossTable
 from .noise import NoiseState
 
@@ -72,6 +73,8 @@ class ForwardCapture:
         self._losses = losses
         self._noise: NoiseState | None = None
         self._captured: CapturedForward | None = None
+        #: What the log will ask for of the last forward.
+        self.logged: list[LoggedScalar] = []
 
     @contextmanager
     def watch(self, model: nn.Module, device: torch.device) -> Iterator[None]:
@@ -93,7 +96,9 @@ class ForwardCapture:
                     f'{type(output).__name__}'
                 )
             self._captured = CapturedForward(args, kwargs, output, self._noise)
-            return self._losses.detached(output)
+            detached = self._losses.detached(output)
+            self.logged = [value for value in detached.values() if isinstance(value, LoggedScalar)]
+            return detached
 
         with watching_losses(model, after, before):
             yield

@@ -12,6 +12,8 @@ from torch import Tensor
 from mtl_plugins.errors import UserError, UserTypeError
 from mtl_plugins.methods.naming import near_names
 
+from .logged import LoggedScalar
+
 NUM_VALID_SUFFIX = '.num_valid'
 COUNTERS = (NUM_VALID_SUFFIX, '_mask_size')
 """Ends of the keys that count labels: ours, and that of mmpretrain's ``MultiTaskHead``."""
@@ -163,7 +165,7 @@ class LossTable:
                 parts = [_for_average(key, part) for part in value if part is not None]
                 out.update({key: parts} if parts else {})
             elif value is not None and not (is_loss_key(key) and isinstance(value, Tensor) and not value.numel()):
-                out[key] = _for_average(key, value)
+                out[key] = LoggedScalar.of(_for_average(key, value))
         return out
 
     # ------------------------------------------------------------------ counters

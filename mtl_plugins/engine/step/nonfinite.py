@@ -107,13 +107,19 @@ class NonFiniteGuard:
         self._kinds = dict(state.get('kinds', {}))
 
 
-def all_finite(gradients: Sequence[Tensor]) -> bool:
-    """Whether no gradient holds NaN or infinity; one transfer to the host."""
+def all_finite(gradients: Sequence[Tensor], known: bool | None = None) -> bool:
+    """Whether no gradient holds NaN or infinity; one transfer to the host, or two.
+
+    Args:
+        gradients: The gradients.
+        known: What :func:`finite_norms` has told, where that was read before.
+    """
     # The Euclidean norm propagates inf and NaN and is many times faster on a CPU, but the squares of large finite
     # numbers overflow; so it has the first word, and the largest magnitude the last.
-    return _finite_norms(gradients, 2.0) or _finite_norms(gradients, float('inf'))
+    known = bool(finite_norms(gradients)) if known is None else known
+    return known or bool(finite_norms(gradients, float('inf')))
 
 
-def _finite_norms(gradients: Sequence[Tensor], order: float) -> bool:
-    norms = torch._foreach_norm(list(gradients), ord=order)
-    return bool(torch.isfinite(torch.stack(norms)).all())
+def finite_norms(gradients: Sequence[Tensor], order: float = 2.0) -> Tensor:
+    """Whether all gradients have a finite norm, as a 0-dim tensor on their device."""
+    return torch.isfinite(torch.stack(torch._foreach_norm(list(gradients), ord=order))).all()

@@ -134,15 +134,20 @@ class TaskHead(BaseModule):
                 return logits
             return F.interpolate(logits, size=tuple(size), mode='bilinear', align_corners=False)
 
-    def loss(self, logits: Tensor, target: Tensor) -> TaskLoss:
+    def loss(self, logits: Tensor, target: Tensor, checked: bool = False) -> TaskLoss:
         """Compare the output of :meth:`forward` with targets ``(N, c, H, W)`` of the same size.
+
+        Args:
+            logits: The output.
+            target: The targets.
+            checked: Whether :meth:`check_labels` has seen the labels.
 
         Raises:
             ValueError: If a target on the CPU names a class that the head does not have. (On a GPU that check would
                 stall the device; the pipeline's ``CheckTargets`` finds such labels before.)
         """
-        if self.spec.is_categorical and target.device.type == 'cpu':
-            self._check_labels(target)
+        if not checked:
+            self.check_labels(target)
         valid = valid_mask(self.spec, target)
         loss = self.criterion(logits, target, valid)
         return TaskLoss(loss if self.loss_weight == 1 else loss * self.loss_weight, valid.sum().to(loss.dtype))
@@ -154,8 +159,19 @@ class TaskHead(BaseModule):
         """
         return decode_views(self.spec, views)
 
-    def _check_labels(self, target: Tensor) -> None:
+    def check_labels(self, target: Tensor, found: Sequence[tuple[int, int]] | None = None) -> None:
+        """Raise a UserError if a target names a class that the head does not have.
+
+        Args:
+            target: Targets ``(N, c, H, W)``; on another device than the CPU nothing is looked at.
+            found: Lowest and highest label of each sample, where the pipeline has noted it: then only a wrong one is
+                looked for in the target.
+        """
         num_labels = self.num_labels
+        if not self.spec.is_categorical or (found is None and target.device.type != 'cpu'):
+            return
+        if found is not None and all(low >= 0 and high < num_labels for low, high in found):
+            return
         wrong = ((target < 0) | (target >= num_labels)) & (target != IGNORE_INDEX)
         if wrong.any():
             raise UserError(

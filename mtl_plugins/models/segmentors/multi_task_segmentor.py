@@ -18,6 +18,7 @@ from mtl_plugins.models.backbones import TimmBackbone, map_channels
 from mtl_plugins.models.decoders import PerTaskDecoder, TaskFeatures
 from mtl_plugins.models.heads import TaskHead, output_channels
 from mtl_plugins.registry import MODELS
+from mtl_plugins.structures.fields import LABEL_RANGE
 from mtl_plugins.utils.init_files import init_files_fit
 
 from .inference import InferenceSettings, check_tasks, predictions
@@ -170,6 +171,7 @@ class MultiTaskSegmentor(BaseModel):
                 head.spec, data_samples, tuple(inputs.shape[-2:]), inputs.device, head.target_channels
             )
             if target is not None:
+                self._check_labels(head, target, data_samples)
                 losses.update(self._task_losses(head, features, target))
         if not losses:
             self._warn_without_targets(data_samples)
@@ -225,13 +227,25 @@ class MultiTaskSegmentor(BaseModel):
         task, size = head.task, tuple(target.shape[-2:])
         active = self._active is None or task in self._active
         with torch.set_grad_enabled(active and torch.is_grad_enabled()):
-            final = head.loss(head(self._choose(features, head), size), target)
+            final = head.loss(head(self._choose(features, head), size), target, checked=True)
             losses = {f'{task}.loss': final.loss, f'{task}.num_valid': final.num_valid}
             auxiliary = self._auxiliary(features, head)
             for name, weight in self.decoder.aux_weights(auxiliary).items() if auxiliary else ():
-                loss = head.loss(head.resize(auxiliary[name][task], size), target).loss
+                loss = head.loss(head.resize(auxiliary[name][task], size), target, checked=True).loss
                 losses[f'{task}.loss_{name}'] = loss * weight
         return losses
+
+    def _check_labels(self, head: TaskHead, target: Tensor, samples: Sequence[SegDataSample]) -> None:
+        """Once per batch, however many forwards it takes."""
+        fields = [sample.get(f'gt_{head.task}') for sample in samples]
+        first = next(field for field in fields if field is not None).data
+        mark = (head.num_labels, first._version) if head.spec.is_categorical else None
+        if getattr(first, 'labels_checked_for', None) == mark:
+            return
+        notes = [sample.metainfo.get(LABEL_RANGE, {}) for sample, field in zip(samples, fields) if field is not None]
+        known = all(head.task in note for note in notes)
+        head.check_labels(target, [note[head.task] for note in notes] if known else None)
+        first.labels_checked_for = mark
 
     def _choose(self, features: Features, head: TaskHead) -> Tensor | tuple[Tensor, ...]:
         maps, decoded = features
