@@ -13,6 +13,7 @@ from torch import nn
 from mtl_plugins.errors import UserError
 from mtl_plugins.methods.weighting import Weighting
 
+from .optimizers.spread_state import is_spread
 from .parameter_settings import warn_of_unused_settings
 
 
@@ -45,12 +46,17 @@ def prepare_wrapper(wrapper: OptimWrapper, model: nn.Module) -> None:
         model: The model itself, without what parallelises it.
 
     Raises:
-        ValueError: See :func:`prepare_weightings`.
+        ValueError: See :func:`prepare_weightings`; if no hook gathers an optimizer state that is spread over ranks.
     """
     runner = runner_around()
     if runner is not None:
         prepare_weightings(wrapper, runner)
         wrapper.saves_are_announced = any(getattr(hook, 'gathers_state', False) for hook in runner.hooks)
+        if is_spread(wrapper.optimizer) and get_world_size() > 1 and not wrapper.saves_are_announced:
+            raise UserError(
+                f'the state of {type(wrapper.optimizer).__name__} is spread over the processes, and nobody gathers it '
+                "before a checkpoint is saved: add dict(type='mtl_plugins.RNGStateHook') to custom_hooks"
+            )
         warn_of_unused_settings(runner.cfg.get('optim_wrapper'), model, wrapper.optimizer)
 
 

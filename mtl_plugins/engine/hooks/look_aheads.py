@@ -17,6 +17,7 @@ from mtl_plugins.errors import UserError, UserTypeError
 from mtl_plugins.methods.facts import OBJECTIVES
 
 from ..optimizers import AdaTask
+from ..optimizers.spread_state import is_spread
 from ..step.batch import StepBatch
 from ..step.batch_norm import batch_norms, frozen_statistics
 from ..step.capture import call_for_losses
@@ -62,7 +63,8 @@ class LookAheads(GramProbe):
     def __init__(self, model: nn.Module, wrapper: OptimWrapper, kinds: Sequence[str]) -> None:
         if not kinds or not set(kinds) <= set(KINDS):
             raise UserError(f'kinds must be some of {KINDS}, but got {kinds!r}')
-        if not isinstance(getattr(wrapper, 'optimizer', None), Optimizer) or isinstance(wrapper.optimizer, AdaTask):
+        optimizer = getattr(wrapper, 'optimizer', None)
+        if not isinstance(optimizer, Optimizer) or isinstance(optimizer, AdaTask) or is_spread(optimizer):
             name = type(getattr(wrapper, 'optimizer', wrapper)).__name__
             raise UserTypeError(
                 f'looking ahead takes steps of the optimizer for single tasks, which {name} does not offer: use one '

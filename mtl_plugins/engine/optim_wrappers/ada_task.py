@@ -14,6 +14,7 @@ from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
 from ..optimizers import AdaTask
+from ..optimizers.spread_state import is_spread
 from ..step.batch import StepBatch
 from ..step.clipping import check_clipping
 from .rows import TaskGradientOptimWrapper
@@ -44,6 +45,11 @@ class AdaTaskOptimWrapper(TaskGradientOptimWrapper):
     method_name = 'ada_task'
 
     def __init__(self, optimizer: Optimizer, **kwargs: Any) -> None:
+        if is_spread(optimizer):
+            raise UserTypeError(
+                f'AdaTask steps with one gradient per task, which {type(optimizer).__name__} does not hand on: use '
+                'optimizer=dict(type="mtl_plugins.AdaTask", base="Adam"), whose state every process holds in full'
+            )
         if not isinstance(optimizer, AdaTask):
             raise UserTypeError(
                 'AdaTaskOptimWrapper needs optimizer=dict(type="mtl_plugins.AdaTask", base="Adam"), '

@@ -221,6 +221,7 @@ class StepOptimWrapper(Priced, SavedState):
             read_together(self._capture.logged)
             return
         closures, self._pending = self._pending, []
+        self._optimizer_state = None
         if self.task_names is None:
             self._discover_tasks(closures)
         batch = StepBatch(

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.optim import OptimWrapper
 
-from mtl_plugins.errors import UserError, refusing
+from mtl_plugins.errors import UserError, UserRuntimeError, refusing
 from mtl_plugins.runtime.checkpoints.optimizer_settings import wrapper_settings
 from mtl_plugins.runtime.checkpoints.stock_resume import describe_plan, warn_of_plan, warn_of_settings
 from mtl_plugins.version import __version__
@@ -17,6 +18,7 @@ from mtl_plugins.version import __version__
 from ..catalogue import list_methods
 from ..method_keys import former_name, key_of_former, method_key
 from ..methods import settings_of
+from ..optimizers.spread_state import is_spread, state_on_first
 from ..running import runner_around
 
 STATE_VERSION = 2
@@ -28,6 +30,8 @@ class SavedState(OptimWrapper):
 
     method_parts: tuple[str, ...] = ()
     """Names of the classes of :mod:`mtl_plugins.methods` that the step is made of, the loss weighting first."""
+    _optimizer_state: dict[str, Any] | None = None
+    """What :meth:`gather_state` brought of the optimizer's state, until the next step."""
     _resumed: tuple[dict[str, Any], dict[str, Any]] | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -70,10 +74,26 @@ class SavedState(OptimWrapper):
         Needed where state is spread over processes; :class:`mtl_plugins.runtime.hooks.RNGStateHook` calls it before
         every save.
         """
+        if is_spread(self.optimizer):
+            self._optimizer_state = state_on_first(self.optimizer)
+
+    def _whole_optimizer_state(self) -> dict[str, Any]:
+        if not is_spread(self.optimizer):
+            return super().state_dict()
+        if self._optimizer_state is None and get_world_size() == 1:
+            self.gather_state()
+        if self._optimizer_state is None:
+            raise UserRuntimeError(
+                f'the state of {type(self.optimizer).__name__} is spread over the processes: call gather_state() of '
+                'the optimizer wrapper on all of them after the last step, then state_dict() on the first; '
+                'RNGStateHook does it before every save'
+            )
+        settings = getattr(self, 'base_param_settings', None)
+        return {**self._optimizer_state, **({} if settings is None else dict(base_param_settings=settings))}
 
     def state_dict(self) -> dict[str, Any]:
         """The optimizer's state, and under ``'mtl'`` the method's own; see :meth:`gather_state`."""
-        state = super().state_dict()
+        state = self._whole_optimizer_state()
         state['mtl'] = dict(
             version=STATE_VERSION,
             written_by=__version__,
@@ -106,7 +126,8 @@ class SavedState(OptimWrapper):
         if mtl is None:
             super().load_state_dict(state_dict)
             return
-        super().load_state_dict(state_dict)
+        # An optimizer that is spread strikes out what other ranks hold.
+        super().load_state_dict({**state_dict, 'state': dict(state_dict['state'])})
         # The Runner maps checkpoints to the training device; generator states live on the CPU.
         self.generator.set_state(mtl['generator'].cpu().to(torch.uint8))
         self.seed = mtl.get('settings', {}).get('seed', self.seed)  # its stream goes on, so that it is what counts
