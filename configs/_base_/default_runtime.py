@@ -17,6 +17,7 @@ custom_hooks = [
     dict(type='mtl_plugins.RankSyncCheckHook', interval=500),
     dict(type='mtl_plugins.EpochLengthHook'),
     dict(type='mtl_plugins.CostHook'),
+    dict(type='mtl_plugins.HistoriesHook'),
     dict(type='mtl_plugins.MetricsFileHook'),
     dict(type='mtl_plugins.AffinityHook', interval=10),
     dict(type='mtl_plugins.DominanceHook', interval=50),

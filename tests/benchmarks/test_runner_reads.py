@@ -11,7 +11,7 @@ from tests.support.tiny import ROOMS, shrink
 
 SOLVERS = {'db_mtl': 8, 'excess_mtl': 4, 'graddrop': 3, 'imtl': 3, 'moco': 4, 'modo': 4, 'nash_mtl': 3, 'sdmgrad': 4}
 """Row methods that ask for more on the CPU than one Gramian."""
-SEVERAL_FORWARDS = {'famo': 3, 'f_mtl': 11, 'samo': 20}
+SEVERAL_FORWARDS = {'famo': 3, 'f_mtl': 11, 'samo': 20, 'phases': 10}
 NORMS = {'gradnorm': 3, 'emtl': 3}
 
 

@@ -2,6 +2,7 @@
 
 from .due_validation import DueValidationHook
 from .environment import EnvironmentStampHook
+from .histories import HistoriesHook
 from .load_report import LoadReportHook
 from .metrics_file import MetricsFileHook
 from .outputs import OutputsHook
@@ -18,6 +19,7 @@ __all__ = [
     'EXIT_PREEMPTED',
     'DueValidationHook',
     'EnvironmentStampHook',
+    'HistoriesHook',
     'LoadReportHook',
     'MetricsFileHook',
     'OutputsHook',
