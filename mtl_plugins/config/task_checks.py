@@ -10,11 +10,11 @@ from mmengine.dataset import pseudo_collate
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop
 
 from mtl_plugins.engine.optim_wrappers import StepOptimWrapper
 from mtl_plugins.engine.parameter_settings import warn_of_unused_settings
+from mtl_plugins.engine.step.guards import refuse_several_wrappers
 from mtl_plugins.errors import UserError
 from mtl_plugins.evaluation.metrics.base import DenseMetric
 from mtl_plugins.runtime.hooks.rng_state import get_rng_state, set_rng_state
@@ -144,7 +144,8 @@ class TaskCheckHook(Hook):
             for note in check_tasks(model, loop.evaluator, place):
                 runner.logger.log(logging.WARNING, note)
             check_hooks(model, runner.hooks, getattr(loop.dataloader.dataset, 'metainfo', None))
-        if isinstance(runner.optim_wrapper, OptimWrapper) and not isinstance(runner.optim_wrapper, StepOptimWrapper):
+        refuse_several_wrappers(runner.optim_wrapper, runner.model)
+        if hasattr(runner.optim_wrapper, 'optimizer') and not isinstance(runner.optim_wrapper, StepOptimWrapper):
             warn_of_unused_settings(runner.cfg.get('optim_wrapper'), model, runner.optim_wrapper.optimizer)
         if isinstance(runner._val_loop, BaseLoop) and hasattr(runner._val_loop, 'evaluator'):
             names = metric_names(runner._val_loop.evaluator)

@@ -6,15 +6,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import OptimWrapperDict
 from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 
 from mtl_plugins.__main__ import run
 from mtl_plugins.config.hints import hint_for
-from mtl_plugins.config.task_checks import check_first_size, check_hooks, check_tasks
+from mtl_plugins.config.task_checks import TaskCheckHook, check_first_size, check_hooks, check_tasks
+from mtl_plugins.engine import MultiTaskOptimWrapper
 from mtl_plugins.errors import UserError
 from mtl_plugins.evaluation import MultiTaskEvaluator
 from mtl_plugins.models import TimmBackbone
+from tests.engine.toy import make_model
 from tests.support.tiny import ROOMS, options
 
 TWO = ['--tasks', 'semseg,depth']
@@ -149,3 +152,19 @@ def test_the_first_image_of_the_validation_is_tried():
     check_first_size(model, images)
     model.data_preprocessor, model.test_cfg = SegDataPreProcessor(size=(48, 48), test_cfg=dict(size_divisor=16)), None
     check_first_size(model, images)
+
+
+def test_one_wrapper_per_part_needs_a_train_step_that_steps_them():
+    class Own(type(make_model())):
+        def train_step(self, data, optim_wrapper):
+            """Steps each by itself."""
+
+    for model in (make_model(), Own()):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        wrapper = OptimWrapperDict(backbone=MultiTaskOptimWrapper(optimizer), heads=MultiTaskOptimWrapper(optimizer))
+        runner = SimpleNamespace(model=model, optim_wrapper=wrapper, _val_loop=None, _test_loop=None, cfg=Config())
+        if isinstance(model, Own):
+            TaskCheckHook().before_run(runner)
+            continue
+        with pytest.raises(UserError, match='one wrapper each for backbone, heads, but the train_step of ToyModel'):
+            TaskCheckHook().before_run(runner)

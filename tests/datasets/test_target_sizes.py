@@ -243,6 +243,7 @@ def test_transforms_refuse_what_does_not_fit_whoever_has_loaded_it(transform):
     ('task', 'values', 'bad'),
     [
         ('semseg', np.full(SIZE, 255, np.uint8), None),
+        ('semseg', np.array([[0, 255]] * SIZE[0], np.uint8).repeat(SIZE[1] // 2, 1), None),
         ('depth', np.full(SIZE, np.nan), None),
         ('depth', np.full(SIZE, 1e30), '1e+30'),
         ('depth', np.full(SIZE, 65504.0), '65504'),
@@ -264,7 +265,9 @@ def test_a_task_without_labels_or_with_absurd_values_gets_a_word(tmp_path, monke
     if bad is None:
         dataset[0]
         assert len(lines) == 1
-        assert f'not one pixel is labelled for {task} in the 1 of 1 samples' in lines[0]
+        plain = task == 'semseg' and 0 in values
+        said = f'{task}: nothing but 0 and 255 in' if plain else f'not one pixel is labelled for {task} in'
+        assert f'{said} the 1 of 1 samples' in lines[0]
     else:
         with pytest.raises(UserError, match=f"task 'depth' .*found value {re.escape(bad)} in"):
             dataset[0]

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
 from mtl_plugins.methods.naming import near_names
-from mtl_plugins.task_specs import get_task_spec
+from mtl_plugins.task_specs import IGNORE_INDEX, get_task_spec
 
 from ..transforms.fields import target_key
 from ..transforms.resizing import has_labels
@@ -190,30 +191,36 @@ class FilesDataset(BaseDataset):
 
     def _warn_of_unlabelled_tasks(self) -> None:
         """Read samples, evenly spaced, until each task has shown a label; nearly always one sample is enough."""
-        unlabelled = list(self.tasks)
+        waiting, labelled = list(self.tasks), set()
         looked_at = range(0, len(self), max(1, -(-len(self) // _LOOKED_AT)))
         for index in looked_at:
-            if not unlabelled:
+            if not waiting:
                 return
             info = self.get_data_info(index)
-            info['files'] = {task: files for task, files in info['files'].items() if task in unlabelled}
+            info['files'] = {task: files for task, files in info['files'].items() if task in waiting}
             try:
                 sample = LoadSampleFiles().transform(info)
             except Exception:  # loading this sample for training says what is wrong with it
                 return
-            unlabelled = [
-                task
-                for task in unlabelled
-                if target_key(task) not in sample or not has_labels(get_task_spec(task), sample[target_key(task)])
-            ]
-        if unlabelled:
-            print_log(
-                f'{self._title}: not one pixel is labelled for {", ".join(unlabelled)} in the {len(looked_at)} of '
-                f'{len(self)} samples that were looked at. Such a task is not trained and has no score; leave it '
-                f'out of tasks, or repair its files.{self._verify}',
-                logger='current',
-                level=30,
-            )
+            targets = {task: sample[target_key(task)] for task in waiting if target_key(task) in sample}
+            labelled |= {task for task, target in targets.items() if has_labels(get_task_spec(task), target)}
+            shown = {task for task in labelled & {*targets} if self._tells_apart(task, targets[task])}
+            waiting = [task for task in waiting if task not in shown]
+        where = f'in the {len(looked_at)} of {len(self)} samples that were looked at'
+        none, one = ([task for task in waiting if (task in labelled) is known] for known in (False, True))
+        texts = {
+            f'not one pixel is labelled for {", ".join(none)} {where}. Such a task is not trained and has no score; '
+            f'leave it out of tasks, or repair its files.{self._verify}': none,
+            f'{", ".join(one)}: nothing but 0 and {IGNORE_INDEX} {where}. {IGNORE_INDEX} means "not labelled", so that '
+            f'maps of 0 and 255 must be returned as 0 and 1 by their reader.{self._verify}': one,
+        }
+        for text in [text for text, tasks in texts.items() if tasks]:
+            print_log(f'{self._title}: {text}', logger='current', level=30)
+
+    def _tells_apart(self, task: str, target: np.ndarray) -> bool:
+        """Whether a labelled target has anything else than its first class, if there are others."""
+        several = get_task_spec(task).is_categorical and len(self.CLASSES.get(task, (0, 1))) > 1
+        return not several or bool(((target > 0) & (target != IGNORE_INDEX)).any())
 
     @property
     def _title(self) -> str:

@@ -19,13 +19,12 @@ from ..files import (
     read_mat,
     read_npy,
 )
+from ..files.binary import THRESHOLD, marked, mixed_codes
 from ..files.normals import unit_or_zero
 from ..files.reading import fail
 from ..files.source import OUT_OF_RANGE, WRONG_FORMAT
 from .layout import MAT_KEYS, Packaging
 
-EDGE_THRESHOLD = 127
-"""8-bit edge maps hold 0 and 255; anything above this is an edge."""
 FARTHEST = 20.0
 """Metres. The camera sees about 10 m far; more means another unit."""
 NORMAL_TOLERANCE = 0.1
@@ -102,9 +101,7 @@ def decode(task: str, stored: np.ndarray, path: str | os.PathLike = '') -> np.nd
     if task == 'semseg':
         return _bytes(path, stored) - np.uint8(1)  # 0, not labelled, wraps around to 255
     if task == 'edge':
-        # 8-bit maps of 0 and 1 would lose all their edges to the threshold of those of 0 and 255.
-        is_bytes = stored.dtype == np.uint8 and stored.max() > 1
-        return (stored > (EDGE_THRESHOLD if is_bytes else 0.5)).astype(np.uint8)
+        return marked(stored) if stored.dtype == np.uint8 else (stored > 0.5).astype(np.uint8)
     if task == 'depth':
         return np.asarray(stored, np.float32)
     return normals_from_bytes(stored) if stored.dtype == np.uint8 else unit_or_zero(stored)
@@ -113,10 +110,9 @@ def decode(task: str, stored: np.ndarray, path: str | os.PathLike = '') -> np.nd
 def _other_values(task: str, stored: np.ndarray) -> tuple[str, str] | None:
     """What was expected and found, if values are those of another format or unit, which decoding would hide."""
     if task == 'edge' and stored.dtype == np.uint8:
-        if 1 < stored.max() <= EDGE_THRESHOLD:
-            return 'edges of 0 and 255 (or 0 and 1)', f'at most {stored.max()}'
-        if (stored == 1).any() and (stored == 255).any() and not ((stored > 1) & (stored < 255)).any():
-            return 'edges of 0 and 255 (or 0 and 1)', '0, 1 and 255 (edges have no code for what is not labelled)'
+        found = f'at most {stored.max()}' if 1 < stored.max() <= THRESHOLD else mixed_codes(stored)
+        if found:
+            return 'edges of 0 and 255 (or 0 and 1)', found
     elif task == 'edge':
         if not ((stored == 0) | (stored == 1)).all():
             return 'edges of 0 and 1', f'{stored.min():g}..{stored.max():g}'

@@ -89,8 +89,3 @@ def mask_normals(normals: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     normals[~_HAS_NORMALS.take(labels)] = 0
     return normals
-
-
-def saliency_from_bytes(values: np.ndarray) -> np.ndarray:
-    """``x / 255 > 0.5`` as 0 or 1, ``(H, W)`` uint8."""
-    return (values > 127).astype(np.uint8)

@@ -11,13 +11,14 @@ import numpy as np
 from mtl_plugins.task_specs import IGNORE_INDEX
 
 from ..cache import DerivedCache
+from ..files.binary import marked, mixed_codes
 from ..files.normals import normals_from_bytes
 from ..files.reader import SampleReader
 from ..files.reading import fail, read_colours, read_indices
 from ..files.sizes import check_aspect
 from ..files.source import OUT_OF_RANGE
 from .classes import SEMSEG
-from .decoding import EDGE_RULES, mask_normals, read_label_map, saliency_from_bytes
+from .decoding import EDGE_RULES, mask_normals, read_label_map
 from .parts import ignore_without_parts, read_part_map
 
 
@@ -84,8 +85,12 @@ def read_edges(label_map: str | os.PathLike, rule: str = 'laplacian') -> np.ndar
 
 
 def read_saliency(path: str | os.PathLike) -> np.ndarray:
-    """Saliency, ``(H, W)`` uint8, 0 or 1."""
-    return saliency_from_bytes(read_indices(path))
+    """Saliency, ``(H, W)`` uint8, 0 or 1: where more than half of 255 is stored, or 1 in a map of 0 and 1."""
+    values = read_indices(path)
+    found = mixed_codes(values)
+    if found:
+        fail(path, 'saliency of 0 to 255 (or 0 and 1)', found, OUT_OF_RANGE)
+    return marked(values)
 
 
 _READ = {'semseg': read_semseg, 'normals': read_normals, 'sal': read_saliency}

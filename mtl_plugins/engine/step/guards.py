@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import chain
 
+from mmengine.model import BaseModel, MMDistributedDataParallel
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -51,6 +53,22 @@ def bare_model(model: nn.Module) -> nn.Module:
         )
     refuse_compiled(model)
     return core
+
+
+def refuse_several_wrappers(wrapper: OptimWrapper | OptimWrapperDict, model: nn.Module) -> None:
+    """Refuse one optimizer wrapper per part of a model whose ``train_step`` is MMEngine's, which steps only one.
+
+    Raises:
+        UserTypeError: See above.
+    """
+    stock = (BaseModel.train_step, MMDistributedDataParallel.train_step)
+    if isinstance(wrapper, OptimWrapperDict) and getattr(type(model), 'train_step', None) in stock:
+        raise UserTypeError(
+            f'optim_wrapper has one wrapper each for {", ".join(wrapper.keys())}, but the train_step of '
+            f'{type(model).__name__} is that of MMEngine, which steps a single one. Override train_step so that it '
+            'calls optim_context and update_params of each, or write optim_wrapper=dict(optimizer=dict(...)), with '
+            'paramwise_cfg=dict(custom_keys=dict(...)) where parts of the model need rates of their own'
+        )
 
 
 def refuse_compiled(model: nn.Module) -> None:

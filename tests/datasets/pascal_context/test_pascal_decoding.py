@@ -12,9 +12,8 @@ from mtl_plugins.datasets.pascal_context.decoding import (
     label_edges,
     mask_normals,
     read_label_map,
-    saliency_from_bytes,
 )
-from mtl_plugins.datasets.pascal_context.reader import read_normals, read_semseg
+from mtl_plugins.datasets.pascal_context.reader import read_normals, read_saliency, read_semseg
 
 from . import slow
 
@@ -123,12 +122,19 @@ def test_class_tables():
     assert palette[255] == [224, 224, 192]
 
 
-def test_saliency_is_cut_at_one_half_and_comes_back():
+def test_saliency_is_cut_at_one_half_and_comes_back(tmp_path):
+    def saliency_from_bytes(values):
+        Image.fromarray(values).save(tmp_path / 'a.png')
+        return read_saliency(tmp_path / 'a.png')
+
     values = np.arange(256, dtype=np.uint8).reshape(16, 16)
     expected = [[1 if value / 255 > 0.5 else 0 for value in row] for row in values]
     np.testing.assert_array_equal(saliency_from_bytes(values), expected)
     target = np.random.default_rng(0).integers(0, 2, (5, 6)).astype(np.uint8)
     np.testing.assert_array_equal(saliency_from_bytes(target * np.uint8(255)), target)
+    np.testing.assert_array_equal(saliency_from_bytes(target), target)
+    with pytest.raises(UnreadableFileError, match='0, 1 and 255'):
+        saliency_from_bytes(np.array([[0, 1], [255, 1]], np.uint8))
 
 
 def test_a_palette_is_no_colour(tmp_path):
