@@ -13,6 +13,12 @@ from mtl_plugins.methods.facts import MethodFacts
 from .gramian import GramianAggregator, Products
 from .pcgrad import partner_orders
 
+_SHORT = 1e-6  # of a square that was 1: what is left of it is computed anew, for its digits have cancelled
+
+
+def _between(low: float, numbers: np.ndarray, high: float) -> np.ndarray:
+    return np.minimum(np.maximum(numbers, low), high)  # np.clip takes several times as long for few numbers
+
 
 class GradVac(GramianAggregator):
     """Raises the cosine of every pair of gradients to its running mean.
@@ -59,19 +65,27 @@ class GradVac(GramianAggregator):
 
     def _weights(self, rows: Products) -> np.ndarray:
         limit = 1 - 1e-8
-        every = np.arange(len(rows))
+        starts = len(rows) * np.arange(len(rows))
         parts = np.eye(len(rows))  # row i holds p / |g_i| in coefficients of the unit rows
+        squares = np.ones(len(rows))  # of the lengths of p / |g_i|
+        tasks = np.ix_(rows.ids, rows.ids)
+        targets = self._targets[tasks]
         for partner in partner_orders(len(rows), rows.generator if self.needs_generator else None).T:
             product = np.einsum('ik,ik->i', parts, rows.unit[partner])
-            length = np.sqrt(np.maximum(np.sum(parts @ rows.unit * parts, axis=1), 0))
+            if (short := squares < _SHORT).any():
+                squares[short] = np.sum(parts[short] @ rows.unit * parts[short], axis=1)
+            length = np.sqrt(np.maximum(squares, 0))
             alive = length > 1e-12
-            cosine = np.clip(product / np.where(alive, length, 1), -limit, limit)
-            where = rows.ids, rows.ids[partner]
-            target = np.clip(self._targets[where], -limit, limit)
+            cosine = _between(-limit, product / np.where(alive, length, 1), limit)
+            pairs = starts + partner  # places in the flat matrices
+            before = targets.ravel()[pairs]
+            target = _between(-limit, before, limit)
             change = length * (target * np.sqrt((1 - cosine**2) / (1 - target**2)) - cosine)
-            parts[every, partner] += np.where(alive & (cosine < target), change, 0)
-            moved = (1 - self.beta) * self._targets[where] + self.beta * cosine
-            self._targets[where] = np.where(alive, moved, self._targets[where])
+            change[~(alive & (cosine < target))] = 0
+            parts.ravel()[pairs] += change
+            squares += change * (2 * product + change)
+            targets.ravel()[pairs] = np.where(alive, (1 - self.beta) * before + self.beta * cosine, before)
+        self._targets[tasks] = targets
         return rows.norms @ parts / rows.norms
 
     def state_dict(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mtl_plugins.methods.facts import MethodFacts
-from mtl_plugins.methods.solvers import dual_cone_weights, root
+from mtl_plugins.methods.solvers import cone_projections, dual_cone_weights, root
 
 from .gramian import Products
 from .preferences import PreferenceAggregator
@@ -37,11 +37,7 @@ class UPGrad(PreferenceAggregator):
     non_conflicting = True
 
     def _weights(self, rows: Products) -> np.ndarray:
-        columns = root(rows.unit)
-        parts = np.eye(len(rows))
-        for part, conflict in zip(parts, np.any(rows.unit < 0, axis=1)):
-            if conflict:
-                part += dual_cone_weights(columns, part)
+        parts = np.eye(len(rows)) + cone_projections(rows.unit)
         return self.preferences(rows, 1 / len(rows)) * rows.norms @ parts / rows.norms
 
 
