@@ -23,7 +23,7 @@ from mtl_plugins.runtime.hooks import DueValidationHook, PreemptionHook, RichPro
 
 from .report import Report, Step
 
-_MESSENGERS = (__name__, 'logging', 'mmengine.logging')
+_MESSENGERS = (__name__, 'logging', 'mmengine.logging', 'mtl_plugins.compat')
 _OF_A_RUN_THAT_GOES_ON = (PreemptionHook, RichProgressHook, DueValidationHook)
 
 
