@@ -79,6 +79,13 @@ class AdaTaskOptimWrapper(TaskGradientOptimWrapper):
             former_owners={p: self.task_names.index(task) for p, task in self.split.former_owners.items()},
         )
 
+    def step(self, **kwargs: Any) -> bool:
+        """As the base; afterwards the rows are let go, so that the next batch's do not lie beside them."""
+        try:
+            return super().step(**kwargs)
+        finally:
+            self._views = {}
+
     def _clip_grad(self) -> None:
         before = _norm(self._views)
         super()._clip_grad()

@@ -110,28 +110,33 @@ class AdaTask(Optimizer):
                 loss = closure()
         task_grads, owners = task_grads or {}, former_owners or {}
         self.update_squares = {}
-        ids = torch.as_tensor(list(task_ids), dtype=torch.long)
+        # Accumulators of all tasks are advanced where they lie; those of some are taken out and put back.
+        everyone = list(task_ids) == list(range(num_tasks))
+        some = torch.as_tensor(list(task_ids), dtype=torch.long)
         for group in self.param_groups:
             for parameter in group['params']:
                 if parameter in task_grads:
                     if parameter in owners and len(self.state[parameter].get('step', ())) == 1 < num_tasks:
                         self._hand_over(parameter, owners[parameter], num_tasks, group)
-                    self._step(parameter, task_grads[parameter], ids.to(parameter.device), num_tasks, group)
+                    ids = slice(None) if everyone else some.to(parameter.device)
+                    self._step(parameter, task_grads[parameter], ids, num_tasks, group)
                 elif parameter.grad is not None:
-                    only = torch.zeros(1, dtype=torch.long, device=parameter.device)
-                    self._step(parameter, parameter.grad[None], only, 1, group)
+                    self._step(parameter, parameter.grad[None], slice(None), 1, group)
         return loss
 
-    def _step(self, parameter: Tensor, grads: Tensor, ids: Tensor, num_tasks: int, group: dict[str, Any]) -> None:
+    def _step(
+        self, parameter: Tensor, grads: Tensor, ids: Tensor | slice, num_tasks: int, group: dict[str, Any]
+    ) -> None:
         state = self.state[parameter]
         if not state or len(state['step']) != num_tasks:
             state.clear()
             state.update(self._new_state(parameter, num_tasks, group))
         if group['weight_decay']:
-            grads = grads + parameter * (group['weight_decay'] / len(ids))
+            grads = grads + parameter * (group['weight_decay'] / len(grads))
         steps = self._steps(state, grads, ids, group)
         if self.record_updates and num_tasks > 1:
-            self.update_squares[parameter] = ids, (group['lr'] * steps).square().flatten(1).sum(1)
+            numbers = torch.arange(num_tasks, device=parameter.device)[ids]
+            self.update_squares[parameter] = numbers, (group['lr'] * steps).square().flatten(1).sum(1)
         parameter.sub_(steps.sum(0), alpha=group['lr'])
 
     def _hand_over(self, parameter: Tensor, owner: int, num_tasks: int, group: dict[str, Any]) -> None:
@@ -152,27 +157,32 @@ class AdaTask(Optimizer):
         return state
 
     @staticmethod
-    def _steps(state: dict[str, Tensor], grads: Tensor, ids: Tensor, group: dict[str, Any]) -> Tensor:
+    def _steps(state: dict[str, Tensor], grads: Tensor, ids: Tensor | slice, group: dict[str, Any]) -> Tensor:
         """Advance the accumulators of the tasks ``ids`` and return their steps ``s_k``."""
         square = state['exp_avg_sq'][ids]
         if group['base'] == 'Adagrad':
-            square = square.addcmul(grads, grads)
+            square.addcmul_(grads, grads)
         else:
             decay = group['betas'][1] if group['base'] == 'Adam' else group['alpha']
-            square = square.mul(decay).addcmul(grads, grads, value=1 - decay)
-        state['exp_avg_sq'][ids] = square
+            square.mul_(decay).addcmul_(grads, grads, value=1 - decay)
+        _put(state['exp_avg_sq'], ids, square)
         if group['base'] != 'Adam':
             return grads / square.sqrt().add_(group['eps'])
 
-        where = ids.cpu()
+        where = ids if isinstance(ids, slice) else ids.cpu()
         state['step'][where] += 1
         beta1, beta2 = group['betas']
         count = state['step'][where].view(-1, *[1] * (grads.dim() - 1))
-        mean = state['exp_avg'][ids].mul(beta1).add(grads, alpha=1 - beta1)
-        state['exp_avg'][ids] = mean
+        mean = state['exp_avg'][ids].mul_(beta1).add_(grads, alpha=1 - beta1)
+        _put(state['exp_avg'], ids, mean)
         if group['amsgrad']:
             square = torch.maximum(state['max_exp_avg_sq'][ids], square)
             state['max_exp_avg_sq'][ids] = square
         correction1 = (1 - beta1**count).to(grads)
         correction2 = (1 - beta2**count).to(grads)
-        return mean / correction1 / (square.sqrt() / correction2.sqrt() + group['eps'])
+        return (mean / correction1).div_(square.sqrt().div_(correction2.sqrt()).add_(group['eps']))
+
+
+def _put(values: Tensor, ids: Tensor | slice, changed: Tensor) -> None:
+    if not isinstance(ids, slice):  # of a slice, what was changed are the values themselves
+        values[ids] = changed
