@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.logging import print_log
+from mmengine.structures import BaseDataElement
 from rich.table import Table
 
 from mtl_plugins.errors import UserError, UserTypeError
@@ -82,6 +85,7 @@ class MultiTaskEvaluator(Evaluator):
         self.specs: tuple[TaskSpec, ...] = ()
         self.table: Table | None = None
         self.table_text = ''
+        self._seconds: dict[str, float] = {}
         self._auto = metrics == 'auto' if isinstance(metrics, str) else False
         super().__init__([] if self._auto else metrics)
         if tasks is None and not self._auto:
@@ -113,8 +117,40 @@ class MultiTaskEvaluator(Evaluator):
         for metric in self.metrics:
             metric.dataset_meta = dataset_meta
 
+    def process(self, data_samples: Sequence[BaseDataElement], data_batch: Any = None) -> None:
+        """Hand the samples to all metrics; see :class:`mmengine.evaluator.Evaluator`."""
+        samples = [s.to_dict() if isinstance(s, BaseDataElement) else s for s in data_samples]
+        for metric in self.metrics:
+            with self._timed(metric):
+                metric.process(data_batch, samples)
+
+    @contextmanager
+    def _timed(self, metric: BaseMetric) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        name = metric.prefix or type(metric).__name__
+        self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - begin
+
+    def _compute(self, size: int) -> dict[str, float]:
+        """The values of all metrics."""
+        results: dict[str, float] = {}
+        for metric in self.metrics:
+            with self._timed(metric):
+                found = metric.evaluate(size)
+            twice = results.keys() & found.keys()
+            if twice:
+                raise UserError(f'two metrics are called {sorted(twice)[0]}; give them different prefixes')
+            results |= found
+        return results
+
+    def _shares(self) -> str:
+        """How long each metric has taken since the last time, slowest first."""
+        seconds, self._seconds = self._seconds, {}
+        parts = ', '.join(f'{name} {took:.1f}' for name, took in sorted(seconds.items(), key=lambda each: -each[1]))
+        return f'seconds for the metrics: {sum(seconds.values()):.1f} ({parts})'
+
     def evaluate(self, size: int) -> dict[str, float]:
-        """Compute all metrics, add ``delta_m`` if there are baselines, and print the table on rank 0.
+        """Compute all metrics, add ``delta_m`` if there are baselines; print the table and times on rank 0.
 
         Args:
             size: Number of samples of the dataset; entries beyond it (padding of the last batch of ranks) are dropped.
@@ -122,7 +158,7 @@ class MultiTaskEvaluator(Evaluator):
         Returns:
             Metric name -> value, equal on all ranks.
         """
-        results = super().evaluate(size)
+        results = self._compute(size)
         headlines = {spec.key: results.get(self._headline(spec)['metric'], float('nan')) for spec in self.specs}
         values, directions = self._baseline_values(), self._directions()
         overall = None
@@ -133,8 +169,9 @@ class MultiTaskEvaluator(Evaluator):
         changes = relative_changes(headlines, values, directions)
         self.table = build_table(self._rows(results, headlines, values, changes), overall)
         self.table_text = render_text(self.table)
+        shares = self._shares()
         if is_main_process():
-            print_log(f'\n{self.table_text}', logger='current')
+            print_log(f'\n{self.table_text}\n{shares}', logger='current')
         return results
 
     def _set_tasks(self, tasks: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 import logging
 import math
+import re
 
 import numpy as np
 import pytest
@@ -68,6 +69,9 @@ def test_auto_takes_the_tasks_of_the_data_set_and_adds_delta_m(messages):
     levels = [record.levelno for record in messages.records if record.levelno > logging.DEBUG]
     assert levels == [logging.INFO], 'one message: the table'
     assert evaluator.table_text in messages.text
+    assert re.search(
+        r'seconds for the metrics: \d+\.\d \((semseg \d+\.\d, depth|depth \d+\.\d, semseg) \d+\.\d\)', messages.text
+    )
 
 
 def test_results_equal_those_of_the_metrics_alone():

@@ -21,7 +21,7 @@ _SHARDED = (
 
 _COMPILED = (
     '{} compiles {}, which makes several forwards and backwards here, watched by hooks. Remove it and compile the '
-    'backbone instead (torch.compile(model.backbone))'
+    'backbone instead (custom_hooks=[dict(type="mtl_plugins.CompileHook")], or model.backbone.compile())'
 )
 
 

@@ -227,6 +227,11 @@ class TimmBackbone(BaseModule):
                 f'init_weights() on the model (the Runner does), load a checkpoint, or set {self._wanted_not()}'
             )
         self.check_size(x.shape[-2:])
+        if self.is_transformer and getattr(self.network, '_compiled_call_impl', None) is not None:
+            raise UserError(
+                f'{self._name}: {self._part}.compile() changes nothing, since its blocks are called one by one; '
+                f'compile the whole backbone, or each of {self._part}.blocks (mtl_plugins.CompileHook does)'
+            )
         if not self.is_transformer:
             return self._normed(_channels_first(self.network, self.network(x)))
         if self.adapters is None or not self.adapters.tasks:

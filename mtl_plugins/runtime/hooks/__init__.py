@@ -1,5 +1,6 @@
 """What keeps a run alive and tells how it goes; no hook knows a method."""
 
+from .compiling import CompileHook
 from .due_validation import DueValidationHook
 from .environment import EnvironmentStampHook
 from .histories import HistoriesHook
@@ -17,6 +18,7 @@ from .target_check import TargetCheckHook
 
 __all__ = [
     'EXIT_PREEMPTED',
+    'CompileHook',
     'DueValidationHook',
     'EnvironmentStampHook',
     'HistoriesHook',
