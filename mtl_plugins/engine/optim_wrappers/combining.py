@@ -102,7 +102,7 @@ class RowCombiner:
             self.aggregator.part = Part(shard.start, shard.width, partial(shard.sum, device=matrix.device))
             update = shard.gather(self.aggregator(matrix.float(), **options))
             self.aggregator.part = Part()
-        update = update * self._factor()
+        update = update if self._factor() == 1 else update * self._factor()
         weights = self.aggregator.last_weights
         self._remember(rows.tasks, None if weights is None else weights * self._factor(), options['losses'])
         return update

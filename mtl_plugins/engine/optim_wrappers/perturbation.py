@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -73,17 +73,17 @@ class PerturbedOptimWrapper(TaskGradientOptimWrapper):
         self,
         batch: StepBatch,
         members: Sequence[str],
-        directions: Sequence[Sequence[Tensor]],
+        directions: Iterable[Sequence[Tensor]],
         weights: dict[str, float],
     ) -> TaskRows:
         """Each task's gradient with the shared and its own parameters moved; the others' heads stay where they are.
 
         Tasks whose loss or gradient is not finite there are left out.
 
-        The own parameters' gradients are left in ``.grad``.
+        The own parameters' gradients are left in ``.grad``. Each direction is asked for once the task before is done.
         """
         taken: list[str] = []
-        rows: list[Tensor] = []
+        matrix = torch.empty(len(members), self.split.shared.width, dtype=self.row_dtype, device=self._device)
         self.settled = True
         try:
             for task, direction in zip(members, directions):
@@ -92,9 +92,8 @@ class PerturbedOptimWrapper(TaskGradientOptimWrapper):
                     if not usable:
                         batch.release()
                         continue
-                    rows.append(self.rows(batch, {task: weights[task]}).matrix)
+                    matrix[len(taken)] = self.rows(batch, {task: weights[task]}).matrix[0]
                     taken.append(task)
         finally:
             self.settled = False
-        matrix = torch.cat(rows) if rows else torch.empty(0, self.split.shared.width, device=self._device)
-        return self.finite_rows(batch, TaskRows(taken, matrix, self.split.shared))
+        return self.finite_rows(batch, TaskRows(taken, matrix[: len(taken)], self.split.shared))

@@ -95,17 +95,17 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
             return
         own = self.take_own_gradients(rows.tasks)
         shared = self.split.shared
-        directions = [
+        directions = (
             [
                 *self.ascent(shared.parameters, [part.view_as(p).float() for p, part in shared.parts(row).items()]),
                 *self.ascent(self.split.own(task), own[task]),
             ]
             for task, row in zip(rows.tasks, rows.matrix)
-        ]
+        )
         moved = self.perturbed_rows(batch, rows.tasks, directions, weights)
         if moved.tasks:
             rows = rows.select(moved.tasks)
-            flat = TaskRows(rows.tasks, moved.matrix - rows.matrix, shared)
+            flat = TaskRows(rows.tasks, moved.matrix.sub_(rows.matrix), shared)
             update = self.combiner.combine(rows, losses, self.split.columns)
             self.write_shared(update + self.flat.combine(flat, losses, self.split.columns))
 
