@@ -21,18 +21,23 @@ from mtl_plugins.runtime.work_folder import claim
 from mtl_plugins.visualization.task_gains import draw_gain_maps, draw_task_groups
 
 from .parsers.group_tasks import build_parser
+from .train import resume_newest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse ``argv``, measure, solve, print and write; returns the exit code."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    if args.resume and (args.maps or args.checkpoint):
+        parser.error(f'--resume goes on with a training, but {"--maps" if args.maps else "CHECKPOINT"} asks for none')
     console = Console(soft_wrap=True, highlight=False)
     out = args.out or Path('work_dirs', 'group_tasks', Path(args.config).stem)
     cfg = load_config(args.config, args.cfg_options, work_dir=str(out), data_root=args.data_root, tasks=args.tasks)
     path = args.maps
     if path is None:
         with safe_loading(args.trust_checkpoint), claim(out):
+            if args.resume:
+                resume_newest(cfg)
             path = measure(cfg.copy(), args.measure, args.every, args.checkpoint, args.batches)
     gains = Gains.read(path)
     kind = args.by or next(iter(gains.maps))

@@ -138,7 +138,7 @@ def measure(cfg: Config, kinds: Sequence[str], interval: int, checkpoint: str | 
     with suppress(_Measured):
         run(runner)
     path = Path(runner.work_dir) / 'task_gains.json'
-    if not path.is_file():
+    if not hook.measured:  # a file may be there of another run
         raise UserRuntimeError('nothing was measured: no batch had labels of two tasks that share parameters')
     return path
 

@@ -69,10 +69,24 @@ def test_what_is_wrong_with_a_file_is_told(config, tmp_path, changes, options, m
         main([config, '--maps', gains(tmp_path, **changes), '--out', str(tmp_path / 'out'), *options])
 
 
+def test_a_resume_goes_on_with_a_training(config, capsys):
+    for more in (['there.pth'], ['--maps', 'gains.json']):
+        with pytest.raises(SystemExit):
+            main([config, *more, '--resume'])
+        assert '--resume goes on with a training' in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_gains_of_a_training_and_of_its_checkpoint(config, tmp_path, capsys):
     main([config, '--measure', 'tag,ptg,proximal,cosine', '--every', '2', '--out', str(tmp_path / 'a')])
     assert json.loads((tmp_path / 'a' / 'task_gains.json').read_text())['settings']['measured'] == 2
+    whole = (tmp_path / 'a' / 'task_gains.json').read_text()
+    options = ['--measure', 'tag,ptg,proximal,cosine', '--every', '2', '--out', str(tmp_path / 'c')]
+    main([config, *options, '--cfg-options', 'train_cfg.max_iters=2'])
+    with pytest.raises(UserError, match=r'LookAheadHook.interval: 2 in the checkpoint, 1 now'):
+        main([config, *options, '--every', '1', '--resume'])
+    main([config, *options, '--resume'])
+    assert (tmp_path / 'c' / 'task_gains.json').read_text() == whole
     checkpoint = str(tmp_path / 'a' / 'iter_4.pth')
     main([config, checkpoint, '--measure', 'proximal', '--batches', '3', '--out', str(tmp_path / 'b')])
     written = json.loads((tmp_path / 'b' / 'task_gains.json').read_text())

@@ -47,6 +47,9 @@ def build_parser() -> ConfigArgumentParser:
     )
     parser.add_argument('--every', type=positive, default=10, metavar='N', help='iterations between measurements (10)')
     parser.add_argument('--batches', type=positive, default=50, metavar='N', help='batches at a checkpoint (50)')
+    parser.add_argument(
+        '--resume', action='store_true', help='go on with a measuring training that was stopped in --out, if any was'
+    )
     parser.add_argument('--by', choices=KINDS, help='the map to group by (the first that was measured)')
     parser.add_argument('--groups', type=positive, metavar='M', help='at most so many groups (3, or fewer tasks)')
     parser.add_argument('--overlap', action='store_true', help='a task may be in several groups')

@@ -60,6 +60,9 @@ class LookAheadHook(Hook):
         kinds: What to measure: some of ``'proximal'``, ``'tag'``, ``'ptg'`` and ``'cosine'``.
         interval: Iterations between two measurements.
 
+    Attributes:
+        measured: Number of batches that were measured so far.
+
     Raises:
         UserError: If an argument is out of range, or the optimizer cannot step for one task.
     """
@@ -75,7 +78,7 @@ class LookAheadHook(Hook):
         self._probe: LookAheads | None = None
         self._maps = MeanMaps()
         self._tasks: list[str] = []
-        self._measured = 0
+        self.measured = 0
 
     def before_train(self, runner: Any) -> None:
         """Set up, and say what it costs.
@@ -99,21 +102,36 @@ class LookAheadHook(Hook):
             return
         self._tasks = list(self._probe.tasks)
         self._maps.add(maps)
-        self._measured += 1
+        self.measured += 1
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Keep what was measured, and write it down."""
         checkpoint[CHECKPOINT_KEY] = dict(
-            tasks=self._tasks, measured=self._measured, sums=self._maps.sums, counts=self._maps.counts
+            tasks=self._tasks,
+            measured=self.measured,
+            sums=self._maps.sums,
+            counts=self._maps.counts,
+            kinds=list(self.kinds),
+            interval=self.interval,
         )
         self._write(runner)
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """When resuming, go on from what was measured."""
+        """When resuming, go on from what was measured.
+
+        Raises:
+            UserError: If something else was measured, or at other iterations.
+        """
         saved = checkpoint.get(CHECKPOINT_KEY)
         if not runner._resume or saved is None:
             return
-        self._tasks, self._measured = list(saved['tasks']), int(saved['measured'])
+        for name, value in (('kinds', list(self.kinds)), ('interval', self.interval)):
+            if saved.get(name, value) != value:
+                raise UserError(
+                    f'LookAheadHook.{name}: {saved[name]} in the checkpoint, {value} now; the means would mix both. '
+                    'Resume with the same, or start anew in another folder'
+                )
+        self._tasks, self.measured = list(saved['tasks']), int(saved['measured'])
         self._maps.sums = {kind: total.cpu() for kind, total in saved['sums'].items() if kind in self.kinds}
         self._maps.counts = {kind: count.cpu() for kind, count in saved['counts'].items() if kind in self.kinds}
 
@@ -126,11 +144,11 @@ class LookAheadHook(Hook):
             )
 
     def _write(self, runner: Any) -> Path | None:
-        if not self._measured or not is_main_process():
+        if not self.measured or not is_main_process():
             return None
         path = Path(runner.work_dir) / 'task_gains.json'
         with going_on_without(runner, path):
-            path.write_text(gains_as_json(self._tasks, self._maps, describe(runner, self._measured, self.interval)))
+            path.write_text(gains_as_json(self._tasks, self._maps, describe(runner, self.measured, self.interval)))
         return path
 
 
