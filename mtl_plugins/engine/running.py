@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 
 from mmengine.dist import get_world_size
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
@@ -58,6 +60,20 @@ def prepare_wrapper(wrapper: OptimWrapper, model: nn.Module) -> None:
                 "before a checkpoint is saved: add dict(type='mtl_plugins.RNGStateHook') to custom_hooks"
             )
         warn_of_unused_settings(runner.cfg.get('optim_wrapper'), model, wrapper.optimizer)
+
+
+def warn_of_lost_batches(iteration: int, counts: int) -> None:
+    """Say that a resumed run begins between two micro-batches, since what came before them is in no checkpoint."""
+    lost = iteration % counts
+    if lost:
+        batches = 'batch before it is' if lost == 1 else f'{lost} batches before it are'
+        print_log(
+            f'resumed at iteration {iteration}, between two steps of accumulative_counts={counts}: the {batches} lost, '
+            f'and the next step is made of {counts - lost} alone. Save at multiples of {counts} iterations to resume '
+            'exactly',
+            'current',
+            logging.WARNING,
+        )
 
 
 def prepare_weightings(wrapper: OptimWrapper, runner: Runner | FlexibleRunner) -> None:

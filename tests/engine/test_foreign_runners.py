@@ -6,10 +6,11 @@ from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mtl_plugins.engine import ReleasedTaskGroupOptimWrapper, parameter_settings
+from mtl_plugins.engine import ReleasedTaskGroupOptimWrapper, parameter_settings, running
 from mtl_plugins.engine.optim_wrappers import released
 from mtl_plugins.engine.step.guards import bare_model
 
+from .all_methods import build
 from .toy import TASKS, flat, make_model, toy_batch
 
 IMAGES, BATCH = 10, 4  # three batches per epoch
@@ -199,3 +200,16 @@ def test_settings_of_parameters_that_reach_none_are_told(kind, tmp_path, monkeyp
         run(kind, there, dict(wrapper, paramwise_cfg=settings), 1, cfg=dict(optim_wrapper=dict(paramwise_cfg=settings)))
         assert len(said) == bool(words)
         assert words in ''.join(said)
+
+
+@pytest.mark.parametrize('key', ['gd', 'pcgrad', 'stgu', 'stgu_released', 'son_goku', 'phases'])
+def test_a_resume_between_two_micro_batches_is_told(key, monkeypatch):
+    """MMEngine's own hook saves there, and counts on from there; what was accumulated is in no checkpoint."""
+    said = []
+    monkeypatch.setattr(running, 'print_log', lambda text, *_: said.append(text))
+    for iteration, lost in ((0, ''), (6, ''), (4, 'the batch before it is lost'), (5, 'the 2 batches before it are')):
+        model = make_model()
+        build(key, model, accumulative_counts=3).initialize_count_status(model, iteration, 9)
+        assert len(said) == bool(lost)
+        assert lost in ''.join(said)
+        said.clear()

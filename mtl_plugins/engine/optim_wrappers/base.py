@@ -19,7 +19,7 @@ from mtl_plugins.methods.naming import RefusedValueError
 from mtl_plugins.methods.weighting import Weighting
 
 from ..one_task import one_task_note
-from ..running import prepare_wrapper
+from ..running import prepare_wrapper, warn_of_lost_batches
 from ..step.batch import Closure, Measurement, StepBatch
 from ..step.batch_norm import check_policy
 from ..step.capture import ForwardCapture
@@ -163,6 +163,7 @@ class StepOptimWrapper(Priced, SavedState):
         """Called by the Runner before training; see :class:`mmengine.optim.OptimWrapper`."""
         self.attach(model)
         super().initialize_count_status(model, init_counts, max_counts)
+        warn_of_lost_batches(init_counts, self._accumulative_counts)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
@@ -198,11 +199,10 @@ class StepOptimWrapper(Priced, SavedState):
         """
         if step_kwargs or zero_kwargs:
             raise UserError('multi-task optimizer wrappers take no step_kwargs and zero_kwargs in update_params()')
-        grad = self._accumulative_counts == 1
         if isinstance(loss, LoggedScalar):
             self._capture.logged.append(loss)
         # No local variable for what was captured: it would pin the graph of the first forward during the whole step.
-        self.step_tasks(TaskClosure(self.policy, self._capture.take(), self._request, grad))
+        self.step_tasks(TaskClosure(self.policy, self._capture.take(), self._request, self._accumulative_counts == 1))
 
     def step_tasks(self, closure: Closure) -> None:
         """Take the training step of one batch; every ``accumulative_counts``-th call moves the weights.
