@@ -20,6 +20,7 @@ from mtl_plugins.registry import OPTIMIZERS
 
 from .datasets import keep_tasks, leaf_datasets, set_data_root
 from .files import configs_root, find_config, name_classes
+from .hints import classes_named
 from .names import check_names
 from .numbers import check_shapes, settle_numbers
 from .overrides import override
@@ -204,6 +205,12 @@ def set_tta(cfg: Config) -> None:
         raise UserError(
             f'--tta: the config has no {" and no ".join(missing)}; inherit them from MMSegmentation '
             "(tta_model=dict(type='SegTTAModel') and the tta_pipeline of its dataset), or leave --tta out"
+        )
+    bases = {base.__name__ for kind in classes_named(cfg.model.get('type')) for base in kind.__mro__}
+    if one_task and 'DepthEstimator' in bases:
+        raise UserError(
+            f'--tta: {wrapper.type} averages scores of classes, and {cfg.model.type} predicts depth. Set tta_model to '
+            'a class that averages depth, or leave --tta out'
         )
     for place, dataset in leaf_datasets(cfg):
         if place.startswith('test_dataloader'):

@@ -10,6 +10,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop
 
 from mtl_plugins.engine.optim_wrappers import StepOptimWrapper
@@ -145,8 +146,10 @@ class TaskCheckHook(Hook):
                 runner.logger.log(logging.WARNING, note)
             check_hooks(model, runner.hooks, getattr(loop.dataloader.dataset, 'metainfo', None))
         refuse_several_wrappers(runner.optim_wrapper, runner.model)
-        if hasattr(runner.optim_wrapper, 'optimizer') and not isinstance(runner.optim_wrapper, StepOptimWrapper):
-            warn_of_unused_settings(runner.cfg.get('optim_wrapper'), model, runner.optim_wrapper.optimizer)
+        wrapper = runner.optim_wrapper  # a test builds none, and of several each has an optimizer
+        optimizer = getattr(wrapper, 'optimizer', None) if isinstance(wrapper, OptimWrapper) else None
+        if optimizer is not None and not isinstance(wrapper, StepOptimWrapper):
+            warn_of_unused_settings(runner.cfg.get('optim_wrapper'), model, optimizer)
         if isinstance(runner._val_loop, BaseLoop) and hasattr(runner._val_loop, 'evaluator'):
             names = metric_names(runner._val_loop.evaluator)
             if names is not None:

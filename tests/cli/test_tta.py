@@ -65,3 +65,17 @@ def test_the_options_are_taken():
 def test_the_config_shows_what_amp_does(capsys):
     assert print_config.main([ROOMS, '--amp']) == 0
     assert "precision='fp16'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', ['fcn_r18-d8', 'segformer_mit-b0', 'upernet_swin-tiny', 'depth_r18'])
+def test_the_configs_for_models_of_mmseg_average_views_or_say_why_not(name):
+    cfg = load_config(f'mtl_plugins::mmseg/{name}_1xb8-2k_rooms-96x96.py')
+    if name.startswith('depth'):
+        with pytest.raises(
+            UserError, match='SegTTAModel averages scores of classes, and DepthEstimator predicts depth'
+        ):
+            set_tta(cfg)
+        return
+    set_tta(cfg)
+    assert cfg.model.type == 'SegTTAModel'
+    assert [step.type for step in cfg.test_dataloader.dataset.pipeline][-1] == 'TestTimeAug'

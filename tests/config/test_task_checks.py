@@ -159,6 +159,10 @@ def test_one_wrapper_per_part_needs_a_train_step_that_steps_them():
         def train_step(self, data, optim_wrapper):
             """Steps each by itself."""
 
+    untrained = dict(optim_wrapper=Config(dict(optimizer=dict(lr=1), paramwise_cfg=dict(custom_keys=dict(a={})))))
+    TaskCheckHook().before_run(
+        SimpleNamespace(model=make_model(), _val_loop=None, _test_loop=None, cfg=Config(untrained), **untrained)
+    )
     for model in (make_model(), Own()):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         wrapper = OptimWrapperDict(backbone=MultiTaskOptimWrapper(optimizer), heads=MultiTaskOptimWrapper(optimizer))
