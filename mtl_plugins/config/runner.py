@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -34,7 +35,7 @@ def build_runner(cfg: Config) -> Runner:
     if cfg.get('compile'):
         raise UserError(
             'cfg.compile compiles the whole train_step, which makes several forwards and backwards in multi-task '
-            'training. Remove it, and compile the backbone instead (torch.compile(model.backbone))'
+            'training. Remove it, and compile the backbone instead (mtl_plugins.CompileHook)'
         )
     check_start(cfg)
     register_safe_loaders()
@@ -43,6 +44,7 @@ def build_runner(cfg: Config) -> Runner:
     prepare_cpu_ddp(cfg, cfg.get('launcher', 'none'))
     save_plain_checkpoints(cfg)
     keep_task_order(cfg)
+    _collate_in_workers(cfg)
     if (cfg.get('default_hooks') or {}).get('target_check'):  # perhaps by an option alone, in any config
         cfg.default_hooks.target_check.setdefault('type', 'mtl_plugins.TargetCheckHook')
     with refusals_of(cfg), fetching(cfg):
@@ -51,6 +53,19 @@ def build_runner(cfg: Config) -> Runner:
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())
     return runner
+
+
+def _collate_in_workers(cfg: Config) -> None:
+    """Let training batches for our preprocessor be stacked and pinned before they are copied to a GPU."""
+    loader, model = cfg.get('train_dataloader'), cfg.get('model') or {}
+    preprocessor = (model.get('data_preprocessor') or {}).get('type')
+    if (
+        torch.cuda.is_available()
+        and isinstance(loader, dict)
+        and preprocessor == 'mtl_plugins.MultiTaskDataPreProcessor'
+    ):
+        loader.setdefault('pin_memory', True)
+        loader.setdefault('collate_fn', dict(type='mtl_plugins.collate_targets'))
 
 
 def run(runner: Runner) -> None:

@@ -6,6 +6,7 @@ __getattr__, __all__ = on_demand(
     __name__,
     {
         'cache': 'CacheError SampleCache',
+        'collate': 'collate_targets',
         'concat': 'MultiTaskConcatDataset',
         'files': 'DerivedCache FilesDataset LoadSampleFiles UnreadableFileError',
         'hold_out': 'HoldOut',

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from mmseg.structures import SegDataSample
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import MODELS
+from mtl_plugins.structures.batches import TARGETS, alike_targets, stacked
 from mtl_plugins.task_specs import get_task_spec
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -37,7 +38,8 @@ class MultiTaskDataPreProcessor(BaseDataPreprocessor):
         bgr_to_rgb: Whether ``inputs`` are BGR, as the pipeline loads them, and the model wants RGB.
         size_divisor: Pad to the next multiple of this.
         size: Pad to this (height, width); a larger image is an error. At most one of the two may be given.
-        non_blocking: Copy to the device without waiting.
+        non_blocking: Copy to the device without waiting; from pinned memory (``pin_memory=True`` and
+            ``collate_fn=dict(type='mtl_plugins.collate_targets')`` of a data loader) that is always done.
 
     Raises:
         ValueError: If ``mean`` and ``std`` have not three values each, a ``std`` is not positive, or both sizes are
@@ -88,16 +90,62 @@ class MultiTaskDataPreProcessor(BaseDataPreprocessor):
             ValueError: If images do not fit into ``size``, or in training without data samples or with a target that
                 is not as large as its image.
         """
-        data = self.cast_data(data)
-        images, samples = list(data['inputs']), data.get('data_samples')
+        data = dict(data)
+        targets, samples = data.pop(TARGETS, None), data.get('data_samples')
         if training and samples is None:
             raise UserError('MultiTaskDataPreProcessor: training needs data_samples, but the batch has only inputs')
+        if training:
+            targets, data['data_samples'] = self._take_out(samples, targets)
+        if isinstance(data['inputs'], torch.Tensor):
+            data['inputs'] = self._copied(data['inputs'])
+        data = self.cast_data(data)
+        images, samples = list(data['inputs']), data.get('data_samples')
         shape = self._batch_shape(images)
         batch = torch.stack([self._prepare(image, shape) for image in images])
         if samples is not None:
             for image, sample in zip(images, samples):
                 self._complete(sample, tuple(image.shape[1:]), shape, training)
+        if training:
+            self._put_back(samples, targets, images, shape)
         return dict(inputs=batch, data_samples=samples)
+
+    def _copied(self, tensor: torch.Tensor) -> torch.Tensor:
+        """On the device; from pinned memory without waiting."""
+        return tensor.to(self.device, non_blocking=self._non_blocking or tensor.is_pinned())
+
+    @staticmethod
+    def _take_out(
+        samples: Sequence[SegDataSample], collated: Mapping[str, torch.Tensor] | None
+    ) -> tuple[dict[str, torch.Tensor], list[SegDataSample]]:
+        """Targets that are alike in all samples, in one tensor each, and copies of the samples without them."""
+        targets = {key: (collated or {}).get(key) for key in alike_targets(samples)}
+        targets = {
+            key: stacked([sample.get(key).data for sample in samples]) if whole is None else whole
+            for key, whole in targets.items()
+        }
+        rest = [sample.new() for sample in samples]
+        for sample in rest:
+            for key in targets:
+                del sample[key]
+        return targets, rest
+
+    def _put_back(
+        self,
+        samples: Sequence[SegDataSample],
+        targets: Mapping[str, torch.Tensor],
+        images: Sequence[torch.Tensor],
+        shape: tuple[int, int],
+    ) -> None:
+        """Copy the targets to the device, one tensor each, and give every sample its row of it."""
+        for key, whole in targets.items():
+            for sample, image in zip(samples, images):
+                _check_size(sample, key, whole, tuple(image.shape[1:]))
+            padding = _right_bottom(whole, shape)
+            whole = self._copied(whole)
+            if any(padding):
+                whole = F.pad(whole, padding, value=get_task_spec(key[len('gt_') :]).fill)
+            for sample, target in zip(samples, whole):
+                sample.set_data({key: PixelData(data=target)})
 
     def _batch_shape(self, images: Sequence[torch.Tensor]) -> tuple[int, int]:
         height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
@@ -128,16 +176,20 @@ class MultiTaskDataPreProcessor(BaseDataPreprocessor):
             return
         for key in [key for key in sample.keys() if key.startswith('gt_')]:  # noqa: SIM118 - it is no mapping
             target = sample.get(key).data
-            if tuple(target.shape[1:]) != image_shape:
-                raise UserError(
-                    f"sample '{sample.metainfo.get('img_path', '?')}': {key} is {tuple(target.shape[1:])}, but its "
-                    f'image is {image_shape}; in training both must go through the same transforms '
-                    '(MultiTaskPad(pad_targets=True))'
-                )
+            _check_size(sample, key, target, image_shape)
             padding = _right_bottom(target, shape)
             if any(padding):
                 fill = get_task_spec(key[len('gt_') :]).fill
                 sample.set_data({key: PixelData(data=F.pad(target, padding, value=fill))})
+
+
+def _check_size(sample: SegDataSample, key: str, target: torch.Tensor, image_shape: tuple[int, int]) -> None:
+    if tuple(target.shape[-2:]) != image_shape:
+        raise UserError(
+            f"sample '{sample.metainfo.get('img_path', '?')}': {key} is {tuple(target.shape[-2:])}, but its "
+            f'image is {image_shape}; in training both must go through the same transforms '
+            '(MultiTaskPad(pad_targets=True))'
+        )
 
 
 def _right_bottom(tensor: torch.Tensor, shape: tuple[int, int]) -> tuple[int, int, int, int]:

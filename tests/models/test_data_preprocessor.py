@@ -1,11 +1,17 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.structures import PixelData
+from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
+from torch.utils.data import DataLoader
 
+from mtl_plugins.datasets import collate_targets
 from mtl_plugins.models.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD, MultiTaskDataPreProcessor
+from mtl_plugins.models.segmentors.targets import stack_targets
 from mtl_plugins.registry import MODELS
 from mtl_plugins.task_specs import get_task_spec
 
@@ -55,6 +61,57 @@ def test_training_batch_equals_the_obvious_one(swap, kwargs, shape):
             assert data.dtype == original.dtype
             torch.testing.assert_close(data, expected, rtol=0, atol=0, equal_nan=True)
             assert torch.equal(item['data_samples'].get(key).data, original)  # the input is untouched
+
+
+class AsTheyAre(list):
+    """A dataset for a data loader."""
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize('kwargs', [{}, dict(size=(16, 20))])
+@pytest.mark.parametrize(
+    'items',
+    [
+        [packed(9, 7, seed=seed) for seed in range(3)],
+        [packed(9, 7, seed=0), packed(9, 7, ('depth',), seed=1)],
+        [packed(9, 7, seed=0), packed(8, 7, seed=1)],
+    ],
+    ids=['alike', 'one task in all', 'two sizes'],
+)
+def test_collated_in_the_worker_or_not_the_batch_is_the_same(items, kwargs, workers):
+    batches = []
+    for collate in (pseudo_collate, collate_targets):
+        loader = DataLoader(AsTheyAre(items), len(items), num_workers=workers, collate_fn=collate)
+        batches.append(MultiTaskDataPreProcessor(**kwargs)(next(iter(loader)), training=True))
+    plain, collated = batches
+    assert torch.equal(plain['inputs'], collated['inputs'])
+    for one, other in zip(plain['data_samples'], collated['data_samples']):
+        assert one.metainfo == other.metainfo
+        assert sorted(one.keys()) == sorted(other.keys())
+        for key in one.keys():  # noqa: SIM118
+            torch.testing.assert_close(one.get(key).data, other.get(key).data, rtol=0, atol=0, equal_nan=True)
+    for task in CHANNELS:
+        spec, size = get_task_spec(task), tuple(plain['inputs'].shape[-2:])
+        found = [stack_targets(spec, b['data_samples'], size, torch.device('cpu'), CHANNELS[task]) for b in batches]
+        torch.testing.assert_close(*found, rtol=0, atol=0, equal_nan=True)
+        samples = collated['data_samples']
+        if all(f'gt_{task}' in sample for sample in samples) and len({i['inputs'].shape for i in items}) == 1:
+            again = stack_targets(spec, samples, size, torch.device('cpu'), CHANNELS[task])
+            assert again.data_ptr() == found[1].data_ptr() == samples[0].get(f'gt_{task}').data.data_ptr()
+
+
+def test_models_of_mmsegmentation_take_a_collated_batch():
+    items = [packed(9, 7, ('depth',), seed=seed) for seed in range(2)]
+    for item in items:
+        item['data_samples'].gt_sem_seg = PixelData(data=torch.ones(1, 9, 7, dtype=torch.uint8))
+    out = [
+        SegDataPreProcessor(size=(12, 12), pad_val=0, seg_pad_val=255)(collate(copy.deepcopy(items)), training=True)
+        for collate in (pseudo_collate, collate_targets)
+    ]
+    assert torch.equal(out[0]['inputs'], out[1]['inputs'])
+    for one, other in zip(*(batch['data_samples'] for batch in out)):
+        assert torch.equal(one.gt_sem_seg.data, other.gt_sem_seg.data)
+        assert torch.equal(one.gt_depth.data, other.gt_depth.data)
 
 
 def test_fill_values_mean_not_labelled():

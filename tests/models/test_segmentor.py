@@ -9,9 +9,11 @@ from mmengine.optim import OptimWrapper
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
+from mtl_plugins.config import load_config
 from mtl_plugins.models import LinearHead, MultiTaskSegmentor
 from mtl_plugins.registry import MODELS
 from mtl_plugins.task_specs import get_task_spec
+from tests.support.tiny import ROOMS, shrink
 
 from .segmentor_cases import HEADS, SIZE, batch, build, losses_of, sample
 
@@ -234,3 +236,16 @@ def test_train_and_val_step_with_the_data_preprocessor():
         out = model.val_step(data)
     assert [s.pred_depth.data.shape[-2:] for s in out] == [(30, 41), (27, 48)]
     assert [s.gt_depth.data.shape[-2:] for s in out] == [(30, 41), (27, 48)]
+
+
+def test_images_are_laid_out_in_memory_as_the_weights_are():
+    cfg = shrink(load_config(ROOMS))
+    model = MODELS.build(cfg.model).eval()
+    images, seen = torch.rand(2, 3, 96, 96), []
+    model.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with torch.no_grad():
+        plain = model(images)
+        found = model.to(memory_format=torch.channels_last)(images)
+    assert [each.is_contiguous(memory_format=torch.channels_last) for each in seen] == [False, True]
+    for task, output in plain.items():
+        torch.testing.assert_close(found[task], output, rtol=1e-4, atol=1e-4)

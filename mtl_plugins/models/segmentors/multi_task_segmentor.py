@@ -152,6 +152,9 @@ class MultiTaskSegmentor(BaseModel):
 
     def extract_features(self, inputs: Tensor) -> Features:
         """Maps of the backbone and, if some head wants it, the output of the decoder."""
+        weight = next((p for p in self.backbone.parameters() if p.ndim == 4 and min(p.shape) > 1), None)
+        if weight is not None and weight.is_contiguous(memory_format=torch.channels_last) > weight.is_contiguous():
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
         maps = self.backbone(inputs)
         if isinstance(maps, Mapping):
             return Features(dict(maps), None)

@@ -9,6 +9,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.structures.batches import stacked
 from mtl_plugins.task_specs import TaskSpec
 
 
@@ -36,7 +37,7 @@ def stack_targets(
         channels: Channels that every target must have, by default those of the task.
 
     Returns:
-        Targets ``(N, c, H, W)``, or None if no sample has any.
+        Targets ``(N, c, H, W)``, or None if no sample has any. They may be the memory of the samples' own.
 
     Raises:
         ValueError: If a target has the wrong shape or type; the message names the sample and the task.
@@ -50,7 +51,7 @@ def stack_targets(
         return None
     some = next(iter(found.values()))
     blank = None if len(found) == len(samples) else torch.full_like(some, spec.fill)
-    return torch.stack([found.get(index, blank) for index in range(len(samples))]).to(device, non_blocking=True)
+    return stacked([found.get(index, blank) for index in range(len(samples))]).to(device, non_blocking=True)
 
 
 def _checked(spec: TaskSpec, sample: BaseDataElement, index: int, size: tuple[int, int], channels: int) -> Tensor:
