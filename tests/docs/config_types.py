@@ -49,7 +49,8 @@ def _arguments(kind: Any) -> set[str]:
         names.update(parameters)
         if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
             return names
-        if inspect.isclass(base) and issubclass(base, nn.Module):  # TimmViT, for example, hands them on to timm
+        # TimmViT, for example, hands them on to timm, ZeroRedundancyOptimizer to the optimizer that it is given.
+        if (inspect.isclass(base) and issubclass(base, nn.Module)) or 'optimizer_class' in parameters:
             return set()
     return set()
 

@@ -164,7 +164,7 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
                     self.learn_parameters(weights, shares)
                 layout = self.split.shared, self._device, self.row_dtype
                 rows = ShardedRows(weights, *layout, self.reducer) if sharded else TaskRows.zeros(weights, *layout)
-                self._say_memory(rows.matrix.numel() * rows.matrix.element_size())
+                self._say_memory(rows.held)
             # The last reference to a task's part of the graph moves along.
             losses = {task: self.precision.scale(shares.pop(task) * weights[task]) for task in list(shares)}
             rows.add(losses, self.split.own, self.split.others, direct=True)

@@ -74,6 +74,12 @@ class ShardedRows(TaskRows):
         self._free: list[Tensor] = []
         self._sent: list[tuple[str, Tensor, Tensor, Any]] = []
 
+    @property
+    def held(self) -> int:
+        """Bytes that this rank holds for them: its shard, and the two buffers."""
+        buffers = 2 * self.shard.size * self._reducer.world_size
+        return (self._padded.numel() + buffers) * self._padded.element_size()
+
     def add(
         self,
         losses: dict[str, Tensor],

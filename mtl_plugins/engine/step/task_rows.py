@@ -35,6 +35,11 @@ class TaskRows:
         self.shard = shard
         self.found: Found = {}
 
+    @property
+    def held(self) -> int:
+        """Bytes that this rank holds for them."""
+        return self.matrix.numel() * self.matrix.element_size()
+
     @classmethod
     def zeros(
         cls, tasks: Collection[str], layout: SharedLayout, device: torch.device, dtype: torch.dtype = torch.float32
