@@ -17,12 +17,13 @@ custom_hooks = [
     dict(type='mtl_plugins.RankSyncCheckHook', interval=500),
     dict(type='mtl_plugins.EpochLengthHook'),
     dict(type='mtl_plugins.CostHook'),
-    dict(type='mtl_plugins.HistoriesHook'),
     dict(type='mtl_plugins.MetricsFileHook'),
     dict(type='mtl_plugins.AffinityHook', interval=10),
     dict(type='mtl_plugins.DominanceHook', interval=50),
     dict(type='mtl_plugins.PredictionPanelHook', num_panels=6),
     dict(type='mtl_plugins.RichProgressHook'),
+    # New ones come last: options such as custom_hooks.9.num_panels=1 count from the beginning.
+    dict(type='mtl_plugins.HistoriesHook'),
 ]
 
 env_cfg = dict(

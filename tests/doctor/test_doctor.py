@@ -1,6 +1,7 @@
 import json
 import re
 
+import mmengine.logging
 import numpy as np
 import pytest
 import torch
@@ -8,6 +9,7 @@ from mmengine.registry import MODELS
 from PIL import Image
 
 from mtl_plugins.cli import doctor
+from mtl_plugins.compat import repair_stack
 from mtl_plugins.config import load_config
 from mtl_plugins.config.hints import hint_for, where_in_config
 from mtl_plugins.datasets import RoomsDataset
@@ -35,9 +37,14 @@ def test_as_a_user_runs_it(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_numbers_are_right(capsys):
+def test_numbers_are_right(capsys, monkeypatch):
+    # A command repairs MMEngine before importing it, which then tells of its own deprecations through the repair.
+    monkeypatch.setattr(mmengine.logging, 'print_log', mmengine.logging.print_log)
+    repair_stack()
+    monkeypatch.setattr('mmengine.fileio.file_client.print_log', mmengine.logging.print_log)
     code, text = examine(capsys, *options(), ROOMS)
-    assert code == 0
+    assert code == 0, text
+    assert '(!)' not in text
     cfg = shrink(load_config(ROOMS))
     model = MODELS.build(cfg.model)
     sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.heads.items()}
