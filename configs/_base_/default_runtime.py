@@ -9,6 +9,7 @@ default_hooks = dict(
     checkpoint=dict(type='mtl_plugins.SafeCheckpointHook', by_epoch=False, interval=500, max_keep_ckpts=2),
     load_report=dict(type='mtl_plugins.LoadReportHook', mismatch='raise'),
     target_check=dict(type='mtl_plugins.TargetCheckHook', differing='raise'),
+    histories=dict(type='mtl_plugins.HistoriesHook'),
 )
 custom_hooks = [
     dict(type='mtl_plugins.EnvironmentStampHook'),

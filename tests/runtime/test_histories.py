@@ -66,4 +66,4 @@ def test_the_hook_takes_over_what_there_is():
     )
     assert hub.get_scalar('old').data[0].tolist() == [1.0, 2.0, 0.0, 1.0, 2.0]
     assert {type(history) for history in hub.state_dict()['log_scalars'].values()} == {HistoryBuffer}
-    assert 'mtl_plugins.HistoriesHook' in [hook.type for hook in load_config(ROOMS).custom_hooks]
+    assert load_config(ROOMS).default_hooks.histories.type == 'mtl_plugins.HistoriesHook'
