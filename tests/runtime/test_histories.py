@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mmengine.logging import HistoryBuffer, MessageHub
 
@@ -23,6 +23,7 @@ def equal(ours, theirs):
         np.testing.assert_array_equal(mine, other)
 
 
+@settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])  # no clock decides
 @given(
     st.lists(NUMBERS, max_size=5), st.lists(st.tuples(NUMBERS, st.integers(1, 9)), max_size=200), st.integers(1, 150)
 )
