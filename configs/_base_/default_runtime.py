@@ -23,8 +23,6 @@ custom_hooks = [
     dict(type='mtl_plugins.DominanceHook', interval=50),
     dict(type='mtl_plugins.PredictionPanelHook', num_panels=6),
     dict(type='mtl_plugins.RichProgressHook'),
-    # New ones come last: options such as custom_hooks.9.num_panels=1 count from the beginning.
-    dict(type='mtl_plugins.HistoriesHook'),
 ]
 
 env_cfg = dict(
