@@ -179,7 +179,7 @@ def test_settings_of_parameters_that_reach_none_are_told(kind, tmp_path, monkeyp
     said = []
     monkeypatch.setattr(parameter_settings, 'print_log', lambda text, *_: said.append(text))
     wrapper = dict(type='mtl_plugins.GradientAggregationOptimWrapper', aggregator=dict(type='Sum'))
-    for settings, words in (
+    cases = (
         (dict(norm_decay_mul=0.0), 'norm_decay_mul: DefaultOptimWrapperConstructor does not read it'),
         (
             dict(custom_keys={'backbne': dict(lr_mult=2.0)}),
@@ -194,9 +194,10 @@ def test_settings_of_parameters_that_reach_none_are_told(kind, tmp_path, monkeyp
             "['bone']: longer keys take all its parameters",
         ),
         (dict(custom_keys={'backbone': dict(lr_mult=2.0, momentum=0.5)}), ''),
-    ):
+    )
+    for number, (settings, words) in enumerate(cases):
         said.clear()
-        there = tmp_path / str(len(words))
+        there = tmp_path / str(number)  # a run is named by its folder and the second
         run(kind, there, dict(wrapper, paramwise_cfg=settings), 1, cfg=dict(optim_wrapper=dict(paramwise_cfg=settings)))
         assert len(said) == bool(words)
         assert words in ''.join(said)

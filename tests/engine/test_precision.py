@@ -92,9 +92,10 @@ def test_autocast_and_scaling_go_by_the_name(name, dtype):
         assert torch.is_autocast_enabled('cpu') == (name != 'fp32')
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
     assert precision.uses_scaler == (name == 'fp16')
-    assert precision.loss_scale == 1.0, 'nothing was scaled yet'
-    assert precision.scale(torch.tensor(3.0)).item() == 3.0 * (2.0**10 if name == 'fp16' else 1)
-    assert precision.loss_scale == (2.0**10 if name == 'fp16' else 1.0)
+    scale = 2.0**10 if name == 'fp16' else 1.0
+    assert precision.loss_scale == scale
+    assert precision.scale(torch.tensor(3.0)).item() == 3.0 * scale
+    assert precision.loss_scale == scale
 
 
 def stepped(precision, gradient):

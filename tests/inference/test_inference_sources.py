@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from mtl_plugins.cli import infer
+from mtl_plugins.cli.parsers.infer import EPILOG
 from mtl_plugins.datasets.photo_files import UnreadablePhotoError, find_photos
 from mtl_plugins.errors import UserError
 from mtl_plugins.inference.sources import Inputs
@@ -160,4 +161,4 @@ def test_the_exit_code_tells_whether_all_inputs_were_read(monkeypatch, capsys, s
     monkeypatch.setattr(infer, 'MultiTaskInferencer', Fake)
     assert infer.main(['config.py', 'model.pth', 'photos', '--out', 'out']) == code
     assert ('a.png: damaged' in capsys.readouterr().err) == bool(code)
-    assert 'Exit code' in infer.EPILOG
+    assert 'Exit code' in EPILOG

@@ -11,6 +11,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from mtl_plugins.datasets import collate_targets
 from mtl_plugins.errors import UserTypeError
 from mtl_plugins.task_specs import get_task_spec
 
@@ -41,7 +42,7 @@ def random_batch(
     device: torch.device | str,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Random images with what ``labels`` gives for each: field of the sample -> ``(c, H, W)``."""
+    """Random images with what ``labels`` gives for each: field of the sample -> ``(c, H, W)``. Collated."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, (batch_size, 3, *size), generator=generator, dtype=torch.uint8)
     samples = []
@@ -50,7 +51,9 @@ def random_batch(
         for field, target in labels(generator).items():
             sample.set_data({field: PixelData(data=target)})
         samples.append(sample.to(device))
-    return dict(inputs=list(images.to(device)), data_samples=samples)
+    return collate_targets(
+        [dict(inputs=image, data_samples=sample) for image, sample in zip(images.to(device), samples)]
+    )
 
 
 def synthetic_target(

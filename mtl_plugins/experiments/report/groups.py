@@ -50,6 +50,6 @@ def agreement_table(comparison: Comparison) -> tables.Table:
 
 def _agreement(vectors: Sequence[np.ndarray]) -> float:
     """Mean rank correlation of every two; not a number if fewer than two of them vary."""
-    vectors = [vector for vector in vectors if np.isfinite(vector).all() and np.ptp(vector) > 0]
+    vectors = [vector for vector in vectors if vector.size and np.isfinite(vector).all() and np.ptp(vector)]
     found = [stats.spearmanr(one, other).statistic for one, other in itertools.combinations(vectors, 2)]
     return float(np.mean(found)) if found else NAN
