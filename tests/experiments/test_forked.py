@@ -15,6 +15,7 @@ import torch
 from mtl_plugins.cli import compare
 from mtl_plugins.config import load_config
 from mtl_plugins.experiments.runs import TrainingRun
+from mtl_plugins.experiments.runs.executor import terminating_like_ctrl_c, uninterrupted
 from mtl_plugins.experiments.runs.forked import can_fork
 from tests.support.tiny import ROOMS, ROOT, options, shrink
 
@@ -135,6 +136,19 @@ def test_a_small_comparison_stopped_and_resumed(tmp_path, monkeypatch):
     thread.join()
     assert compare.main(arguments) == 0
     check_both(tmp_path, before)
+
+
+def test_a_start_is_finished_before_a_signal_ends_the_rest():
+    done = []
+
+    def start():
+        with terminating_like_ctrl_c(), uninterrupted():
+            signal.raise_signal(signal.SIGTERM)
+            done.append('the start')
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert done == ['the start']
 
 
 @pytest.mark.slow

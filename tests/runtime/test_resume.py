@@ -59,12 +59,15 @@ def test_seed_matters(tmp_path, cache_dir):
     assert differences(state_of(runs[0][0])['weights'], state_of(runs[1][0])['weights'])
 
 
+FEWER = ['depth', 'semseg']
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
         (dict(method='gd'), 'method'),
         ({'train_dataloader.batch_size': 3}, 'batch size'),
-        ({'tasks': ['depth', 'semseg', 'normals']}, 'task'),
+        ({'tasks': FEWER, 'val_evaluator.tasks': FEWER, 'test_evaluator.tasks': FEWER}, 'task'),
     ],
 )
 def test_resuming_another_kind_of_run_is_refused(tmp_path, cache_dir, change, message):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -41,11 +42,13 @@ def execute(runs: Sequence[TrainingRun], jobs: int, console: Console) -> None:
             while waiting or running:
                 while waiting and len(running) < jobs:
                     running.append(waiting.popleft())
-                    running[-1].start(environment)
+                    with uninterrupted():
+                        running[-1].start(environment)
                     other = running[-1].waits_for()
                     if other:
                         console.print(f'{running[-1].name}: waits for {other}', markup=False)
-                ended = [run for run in running if run.poll()]
+                with uninterrupted():
+                    ended = [run for run in running if run.poll()]
                 for run in ended:
                     running.remove(run)
                     outcome = f'failed: {run.error}' if run.error else run.outcome()
@@ -75,3 +78,20 @@ def terminating_like_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, former)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait for the end of the block: a training that is being started would go on by itself."""
+    came: list[int] = []
+    former = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            former[number] = signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
