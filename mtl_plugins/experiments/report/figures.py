@@ -23,6 +23,7 @@ from mtl_plugins.visualization.figure import FAINT, INK, MUTED, shorten
 
 from ..compare.variants import file_name
 from .comparison import Comparison, number
+from .groups import records_with
 
 MOST_COLOURS = 8
 _ORDINARY, _FRONT, _GREY = '#0072B2', '#D55E00', '#c4c4c4'
@@ -212,8 +213,9 @@ def _draw_curves(
 
 def _groups(comparison: Comparison) -> Iterator[tuple[str, str, Figure]]:
     curves = {}
-    for name, records in _records(comparison, 'groups').items():
-        steps = [pd.Series({number(x): number(y) for x, y in r['curve']}) for r in records if r['curve']]
+    for name, records in records_with(comparison, 'groups').items():
+        found = [record['groups']['curve'] for record in records]
+        steps = [pd.Series({number(x): number(y) for x, y in curve}) for curve in found if curve]
         if steps:
             mean = pd.concat(steps, axis=1).sort_index().ffill().bfill().mean(axis=1)
             curves[name] = mean.rolling(max(1, len(mean) // 10), center=True, min_periods=1).mean()
@@ -225,21 +227,13 @@ def _groups(comparison: Comparison) -> Iterator[tuple[str, str, Figure]]:
 
 
 def _affinities(comparison: Comparison) -> Iterator[tuple[str, str, Figure]]:
-    for name, maps in _records(comparison, 'affinity').items():
+    for name, records in records_with(comparison, 'affinity').items():
+        maps = [record['affinity'] for record in records]
         maps = [entry for entry in maps if entry['tasks'] == maps[0]['tasks']]
         mean = np.mean([[[number(value) for value in row] for row in entry['matrix']] for entry in maps], axis=0)
         title = f'{shorten(name, 24)}: affinity, iteration {maps[0]["iter"]:,}'
         caption = f'Affinity under {name}, mean over runs: {len(maps)}; rows: the task that stepped'
         yield f'affinity_{_file(name)}', caption, draw_affinity(mean, maps[0]['tasks'], title=title)
-
-
-def _records(comparison: Comparison, part: str) -> dict[str, list[Any]]:
-    """Variant -> what its runs have of ``part``, where they have it."""
-    found: dict[str, list[Any]] = {}
-    for record in comparison.records:
-        if record.get(part) and record['task'] is None:
-            found.setdefault(record['variant'], []).append(record[part])
-    return found
 
 
 def _looks(comparison: Comparison) -> dict[str, tuple[str, str]]:

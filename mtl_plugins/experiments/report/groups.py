@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -16,18 +17,23 @@ _SHOWN = 3
 """Pairs of tasks that are named."""
 
 
+def records_with(comparison: Comparison, part: str) -> dict[str, list[dict[str, Any]]]:
+    """Variant -> the records of its runs that have ``part``; single-task models are left out."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for record in comparison.records:
+        if record.get(part) and record['task'] is None:
+            found.setdefault(record['variant'], []).append(record)
+    return found
+
+
 def agreement_table(comparison: Comparison) -> tables.Table:
     """One row per variant with groups: what its seeds agree on, and the pairs of tasks that most often shared a group.
 
     Agreement is the mean over every two seeds of Spearman's correlation, of the affinities off the diagonal and of how
     often each pair of tasks shared a group.
     """
-    records: dict[str, list] = {}
-    for record in comparison.records:
-        if record.get('affinity') and record['task'] is None:
-            records.setdefault(record['variant'], []).append(record)
     rows = []
-    for name, runs in records.items():
+    for name, runs in records_with(comparison, 'affinity').items():
         tasks = runs[0]['affinity']['tasks']
         runs = [run for run in runs if run['affinity']['tasks'] == tasks]
         off = ~np.eye(len(tasks), dtype=bool)
