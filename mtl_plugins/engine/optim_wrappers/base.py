@@ -26,8 +26,8 @@ from ..step.capture import ForwardCapture
 from ..step.clipping import check_clipping
 from ..step.closure import ForwardPolicy, TaskClosure
 from ..step.gradients import refuse_complex
-from ..step.guards import bare_model, refuse_compiled
-from ..step.logged import LoggedScalar, read_together
+from ..step.guards import bare_model, refuse_backward, refuse_compiled
+from ..step.logged import read_together
 from ..step.losses import LossTable
 from ..step.nonfinite import NonFiniteGuard, all_finite
 from ..step.parameters import ParameterTable
@@ -73,6 +73,7 @@ class StepOptimWrapper(Priced, SavedState):
     maps_parameters = False
     """Whether the strategy finds out itself, in step with all ranks, which parameters each task uses."""
 
+    backward = refuse_backward
     saves_are_announced = False
     """Whether :meth:`gather_state` is called on all ranks before each save, so that state may be spread over them."""
 
@@ -191,18 +192,18 @@ class StepOptimWrapper(Priced, SavedState):
         step_kwargs: dict[str, Any] | None = None,
         zero_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        """Run the strategy on the captured forward; ``loss``, the detached sum, is only what ``train_step`` logs.
+        """Run the strategy on the captured forward; ``loss`` must be the detached sum of its losses.
 
         Raises:
-            RuntimeError: If no forward was captured.
+            RuntimeError: If no forward was captured, or its losses were changed since.
             ValueError: If ``step_kwargs`` or ``zero_kwargs`` are given: a step may consist of several optimizer steps.
         """
         if step_kwargs or zero_kwargs:
             raise UserError('multi-task optimizer wrappers take no step_kwargs and zero_kwargs in update_params()')
-        if isinstance(loss, LoggedScalar):
-            self._capture.logged.append(loss)
+        self._capture.add_total(loss)
         # No local variable for what was captured: it would pin the graph of the first forward during the whole step.
         self.step_tasks(TaskClosure(self.policy, self._capture.take(), self._request, self._accumulative_counts == 1))
+        self._capture.check_total()
 
     def step_tasks(self, closure: Closure) -> None:
         """Take the training step of one batch; every ``accumulative_counts``-th call moves the weights.

@@ -7,19 +7,22 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
 
 from mtl_plugins.errors import UserRuntimeError, UserTypeError
 
 from .closure import CapturedForward
 from .logged import LoggedScalar
-from .losses import LossTable
+from .losses import LossTable, is_loss_key
 from .noise import NoiseState
 
 
 @contextmanager
 def watching_losses(
-    model: nn.Module, after: Callable[[tuple, dict[str, Any], Any], Any], before: Callable[[], None] | None = None
+    model: nn.Module,
+    after: Callable[[tuple, dict[str, Any], Any], Any],
+    before: Callable[[tuple, dict[str, Any]], None] | None = None,
 ) -> Iterator[None]:
     """Inside the context, ``after(args, kwargs, output)`` sees every ``model(..., mode='loss')`` call.
 
@@ -28,12 +31,12 @@ def watching_losses(
     Args:
         model: The bare model.
         after: What it returns takes the place of the output, unless it is None.
-        before: Called before each of these forwards.
+        before: Called before each of these forwards, with its arguments.
     """
 
     def begin(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         if before is not None and kwargs.get('mode') == 'loss':
-            before()
+            before(args, kwargs)
 
     def end(module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
         return after(args, kwargs, output) if kwargs.get('mode') == 'loss' else None
@@ -73,6 +76,10 @@ class ForwardCapture:
         self._losses = losses
         self._noise: NoiseState | None = None
         self._captured: CapturedForward | None = None
+        self._versions: list[int] = []
+        #: The losses that train_step was given, and what it made of them.
+        self._parts: list[Tensor] = []
+        self._total = torch.zeros(())
         #: What the log will ask for of the last forward.
         self.logged: list[LoggedScalar] = []
 
@@ -81,8 +88,9 @@ class ForwardCapture:
         """Capture inside the context."""
         self._captured = self._noise = None
 
-        def before() -> None:
+        def before(args: tuple, kwargs: dict[str, Any]) -> None:
             self._noise = NoiseState(device)
+            self._versions = _versions([args, kwargs])
 
         def after(args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
             if self._captured is not None:
@@ -95,8 +103,11 @@ class ForwardCapture:
                     f'model(mode="loss") must return a dict of losses for multi-task training, but got '
                     f'{type(output).__name__}'
                 )
-            self._captured = CapturedForward(args, kwargs, output, self._noise)
+            changed = _versions([args, kwargs]) != self._versions
+            self._captured = CapturedForward(args, kwargs, output, self._noise, changed)
             detached = self._losses.detached(output)
+            losses = [value for key, value in detached.items() if is_loss_key(key)]
+            self._parts = [part for value in losses for part in (value if isinstance(value, list) else [value])]
             self.logged = [value for value in detached.values() if isinstance(value, LoggedScalar)]
             return detached
 
@@ -117,3 +128,49 @@ class ForwardCapture:
                 'optim_wrapper.step_tasks(closure) instead'
             )
         return captured
+
+    def add_total(self, total: Tensor) -> None:
+        """Take what ``train_step`` made of the losses: it comes to the host with them.
+
+        Raises:
+            UserRuntimeError: If a part of it has a graph of its own, which no step differentiates.
+        """
+        self._total = total
+        if total.requires_grad:
+            raise UserRuntimeError(f'the loss given to update_params() has a graph of its own: {_ELSEWHERE}')
+        if isinstance(total, LoggedScalar):
+            self.logged.append(total)
+
+    def check_total(self) -> None:
+        """Compare what ``train_step`` made of the losses with their sum, once both are on the host.
+
+        Raises:
+            UserRuntimeError: If they differ: the step has then followed other losses than those that it was to follow.
+        """
+        numbers = [float(part.mean()) for part in self._parts]
+        error, scale = abs(float(self._total) - sum(numbers)), sum(map(abs, numbers))
+        # Losses in 16 bits are added in 16 bits.
+        if error > 0.02 * scale and error > 1e-6:
+            raise UserRuntimeError(
+                f'the losses that the model returned add up to {sum(numbers):.6g}, but update_params() was given '
+                f'{float(self._total):.6g}: {_ELSEWHERE}'
+            )
+
+
+_ELSEWHERE = (
+    "the model's train_step or parse_losses changes or adds to the losses after the forward, and a multi-task step "
+    'differentiates only what model(..., mode="loss") returns. Weight, add and leave out losses in there'
+)
+
+
+def _versions(value: Any) -> list[int]:
+    """How often each tensor in nested arguments was changed in place."""
+    if isinstance(value, Tensor):
+        return [] if value.is_inference() else [value._version]
+    if isinstance(value, BaseDataElement):
+        value = value.all_values()
+    elif isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return []
+    return [version for each in value for version in _versions(each)]

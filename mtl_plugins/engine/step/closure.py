@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mtl_plugins.errors import UserRuntimeError
+
 from .batch_norm import batch_norms, frozen_statistics
 from .losses import LossTable, TaskLosses
 from .noise import NoiseState
@@ -96,12 +98,13 @@ class ForwardPolicy:
 
 @dataclass
 class CapturedForward:
-    """The forward that ``train_step`` made: its arguments, its losses and the noise it saw."""
+    """The forward that ``train_step`` made: its arguments, whether it changed them, its losses and the noise it saw."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     loss_dict: Mapping[str, Tensor | Sequence[Tensor]]
     noise: NoiseState
+    changed: bool = False
 
 
 class TaskClosure:
@@ -125,7 +128,7 @@ class TaskClosure:
         self, policy: ForwardPolicy, captured: CapturedForward, request: Sequence[str] | None, grad: bool
     ) -> None:
         self._policy = policy
-        self._args, self._kwargs = captured.args, captured.kwargs
+        self._args, self._kwargs, self._changed = captured.args, captured.kwargs, captured.changed
         self.noise = self._noise = captured.noise
         self._constant: set[str] = set()
         losses = policy.losses.collect(captured.loss_dict)
@@ -155,6 +158,11 @@ class TaskClosure:
     def _run(self, active: Sequence[str] | None, grad: bool, replay: bool) -> TaskLosses:
         self.num_forwards += 1
         policy = self._policy
+        if self._changed:
+            raise UserRuntimeError(
+                f'the forward of {type(policy.model).__name__} changes its batch in place, so that the further '
+                'forwards that this method makes of the batch would see another one: write x = x * 2, not x *= 2'
+            )
         with ExitStack() as stack:
             if replay:
                 stack.enter_context(self._noise.replay())

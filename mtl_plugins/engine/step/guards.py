@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from itertools import chain
+from typing import Any
 
 from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mtl_plugins.errors import UserTypeError
+from mtl_plugins.errors import UserRuntimeError, UserTypeError
 
 _SHARDED = (
     'FullyShardedDataParallel',
@@ -80,3 +81,15 @@ def refuse_compiled(model: nn.Module) -> None:
                 raise UserTypeError(_COMPILED.format('cfg.compile', f'the whole {what}'))
         if getattr(each, '_compiled_call_impl', None) is not None:
             raise UserTypeError(_COMPILED.format('model.compile()', 'the whole model'))
+
+
+def refuse_backward(wrapper: OptimWrapper, loss: Tensor, **kwargs: Any) -> None:
+    """What a multi-task wrapper has in place of ``backward``: there is not one loss that its step differentiates.
+
+    Raises:
+        UserRuntimeError: Always.
+    """
+    raise UserRuntimeError(
+        f'{type(wrapper).__name__} differentiates the losses of the tasks by itself: a train_step must call '
+        'update_params(loss) in place of backward(), step() and zero_grad()'
+    )
