@@ -21,7 +21,7 @@ from mtl_plugins.methods.weighting import Weighting
 from ..one_task import one_task_note
 from ..running import prepare_wrapper, warn_of_lost_batches
 from ..step.batch import Closure, Measurement, StepBatch
-from ..step.batch_norm import check_policy
+from ..step.batch_norm import check_policy, synchronises
 from ..step.capture import ForwardCapture
 from ..step.clipping import check_clipping
 from ..step.closure import ForwardPolicy, TaskClosure
@@ -156,6 +156,8 @@ class StepOptimWrapper(Priced, SavedState):
         self.policy = ForwardPolicy(
             core, self.losses, self.precision, ParameterTable(core), self.bn_stats, self.same_noise
         )
+        for strategy in (self, *self.strategies):
+            strategy.reducer.graph_communicates = synchronises(core)
         if any(strategy.maps_parameters for strategy in self.strategies):
             refuse_complex(self._trainable())
         self._attached = model

@@ -26,7 +26,8 @@ _OF_THE_RUN = (
     'tasks', 'num_valid', 'precision', 'accumulative_counts', 'clip_grad', 'nonfinite', 'seed', 'loss_scale', 'dtype',
 )  # fmt: skip
 _PER_STRATEGY = ('bn_stats', 'same_noise')
-_LENT = ('precision', 'guard', 'silent', 'policy', 'zero_rows', 'step')  # MMEngine's schedulers count calls of `step`
+# MMEngine's schedulers count calls of `step`.
+_LENT = ('precision', 'guard', 'silent', 'policy', 'reducer', 'zero_rows', 'step')
 
 
 class ScheduledOptimWrapper(StepOptimWrapper):

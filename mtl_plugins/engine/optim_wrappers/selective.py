@@ -264,7 +264,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
                 apart=self._takes_gradients,
             )
         elif not late:
-            batch.backward(self._names(members), weights)
+            batch.backward(self._names(members), weights, self._trainable())
         loss_scale = self.precision.loss_scale
         if not self.finish_step():
             self.affinity.step_skipped()

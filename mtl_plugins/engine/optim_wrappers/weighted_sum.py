@@ -98,7 +98,7 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
                 continue
             if self.weighting.needs_grad_norms:
                 self._tell_grad_norms(batch, members, measured)
-            batch.backward(members, task_weights(self.weighting, measured, self.task_names))
+            batch.backward(members, task_weights(self.weighting, measured, self.task_names), self._trainable())
             self.advance(self.weighting, batch, measured, self.finish_step())
 
     def _tell_grad_norms(self, batch: StepBatch, members: list[str], measured: Measurement) -> None:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtl_plugins.errors import UserError
 
@@ -204,19 +204,28 @@ class StepBatch:
         summed = self._reducer.sum(torch.stack(vectors).sum(0))
         self._unread = torch.cat([counts, zero, summed])
 
-    def backward(self, members: Collection[str], weights: Mapping[str, float] | None = None) -> None:
+    def backward(
+        self,
+        members: Collection[str],
+        weights: Mapping[str, float] | None = None,
+        parameters: Sequence[nn.Parameter] = (),
+    ) -> None:
         """Add the gradient of ``sum_k weights[k] * loss_k`` over ``members`` to ``.grad`` (this rank's share).
 
         Args:
             members: Usable tasks, all within the ``active`` of the last :meth:`measure`.
             weights: Task weights; None stands for ones.
+            parameters: Those that :meth:`.reduction.Reducer.sum_gradients` is called for next: their gradients are
+                sent to the other ranks while the last micro-batch is differentiated.
         """
-        for shares in self.shares(members):
+        for number, shares in enumerate(self.shares(members), 1):
             if weights is not None:
                 self.weights.update({task: weights[task] for task in members})
                 shares = {t: loss if weights[t] == 1 else loss * weights[t] for t, loss in shares.items()}
-            if shares:
-                self._precision.scale(sum_of(shares.values())).backward()
+            sends = parameters and number == len(self._closures)
+            with self._reducer.during_backward(parameters, members, shares) if sends else nullcontext():
+                if shares:
+                    self._precision.scale(sum_of(shares.values())).backward()
 
     def shares(
         self, members: Collection[str], *, keep: bool = False, backwards: int = 1

@@ -29,6 +29,11 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
 
 
+def synchronises(model: nn.Module) -> bool:
+    """Whether a layer of ``model`` normalises over ranks; torch's, mmcv's and others have the word in their name."""
+    return any('SyncBatchNorm' in base.__name__ for layer in model.modules() for base in type(layer).__mro__)
+
+
 @contextmanager
 def frozen_statistics(layers: Iterable[_BatchNorm]) -> Iterator[None]:
     """Keep ``running_mean``, ``running_var`` and ``num_batches_tracked`` of layers in train mode.

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+
+from .gradient_sums import Bucket, GradientSums, laid_out_as
+
+__all__ = ['Reducer', 'laid_out_as']
 
 
 class Reducer:
@@ -21,7 +26,10 @@ class Reducer:
     """
 
     def __init__(self, bucket_mb: float = 32.0) -> None:
-        self._bucket_elements = max(1, int(bucket_mb * 2**20 / 4))
+        self._gradients = GradientSums(max(1, int(bucket_mb * 2**20 / 4)), self._begin, self._largest, self._sum_bucket)
+        #: Whether the model's backward exchanges something itself, as SyncBatchNorm does: then nothing else is sent
+        #: while it runs, since ranks with different graphs would send in different orders.
+        self.graph_communicates = False
 
     @property
     def world_size(self) -> int:
@@ -88,7 +96,25 @@ class Reducer:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
 
-    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter], news: bool = False) -> bool:
+    def during_backward(
+        self, parameters: Iterable[nn.Parameter], tasks: Iterable[str], here: Iterable[str]
+    ) -> AbstractContextManager[None]:
+        """A context for one backward whose gradients are sent while it goes on; :meth:`sum_gradients` has to follow.
+
+        What lies in ``.grad`` already is sent as well. Between the two calls ``.grad`` is incomplete.
+
+        Args:
+            parameters: As for :meth:`sum_gradients`.
+            tasks: Tasks that are differentiated on some rank; the same on all ranks.
+            here: Those that are differentiated on this one.
+        """
+        return self._gradients.during(parameters, tasks, here) if self._overlaps else nullcontext()
+
+    @property
+    def _overlaps(self) -> bool:
+        return self.world_size > 1 and not self.graph_communicates
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter], news: bool = False) -> bool:
         """Replace ``.grad`` by its sum over ranks, for parameters that have one on any rank.
 
         A rank without a gradient contributes zeros. Parameters without a gradient on all ranks keep ``None``, so that
@@ -104,54 +130,18 @@ class Reducer:
         parameters = list(parameters)
         if self.world_size == 1 or not parameters:
             return news
-        has_grad = torch.tensor(
-            [*(p.grad is not None for p in parameters), news], dtype=torch.int32, device=parameters[0].device
-        )
-        dist.all_reduce(has_grad, op=dist.ReduceOp.MAX)
-        *flags, any_news = has_grad.tolist()
-        stepped = [p for p, flag in zip(parameters, flags) if flag]
-        bucket: list[torch.nn.Parameter] = []
-        size = 0
-        for parameter in stepped:
-            if bucket and size + parameter.numel() > self._bucket_elements:
-                self._sum_bucket(bucket)
-                bucket, size = [], 0
-            bucket.append(parameter)
-            size += parameter.numel()
-        if bucket:
-            self._sum_bucket(bucket)
-        return bool(any_news)
+        return self._gradients.finish(parameters, news)
 
     @staticmethod
-    def _sum_bucket(bucket: list[torch.nn.Parameter]) -> None:
-        parts = [_flat(torch.zeros_like(p) if p.grad is None else p.grad) for p in bucket]
-        flat = torch.cat(parts)
-        dist.all_reduce(flat)
-        for parameter, part in zip(bucket, flat.split([len(part) for part in parts])):
-            if parameter.is_complex():
-                part = torch.view_as_complex(part.view(*parameter.shape, 2).clone())
-            summed = part.view_as(parameter).to(parameter.dtype)
-            if parameter.grad is None:
-                parameter.grad = laid_out_as(parameter, summed.clone())
-            else:
-                parameter.grad.copy_(summed)
+    def _begin(tensor: Tensor) -> dist.Work:
+        return dist.all_reduce(tensor, async_op=True)
 
+    @staticmethod
+    def _largest(tensor: Tensor) -> None:
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
 
-def _flat(gradient: Tensor) -> Tensor:
-    return (torch.view_as_real(gradient) if gradient.is_complex() else gradient).reshape(-1).float()
-
-
-def laid_out_as(parameter: Tensor, values: Tensor) -> Tensor:
-    """``values`` in the shape, dtype and strides of ``parameter``, without a copy where they are so already.
-
-    A fused optimizer reads weights and gradients in the order of memory: with other strides, as the channels_last
-    format has them, it would step every weight by the gradient of another.
-    """
-    if values.is_sparse:
-        return values
-    values = values.view(parameter.shape)
-    if values.dtype == parameter.dtype and values.stride() == parameter.stride():
-        return values
-    # Has the parameter's strides, unless it is itself a view with holes.
-    like = torch.empty_like(parameter)
-    return values if values.dtype == like.dtype and values.stride() == like.stride() else like.copy_(values)
+    @staticmethod
+    def _sum_bucket(parameters: Sequence[nn.Parameter]) -> None:
+        bucket = Bucket(parameters)
+        dist.all_reduce(bucket.flat)
+        bucket.write()
