@@ -33,10 +33,11 @@ class PluginRegistry(Registry):
 
     def import_from_location(self) -> None:
         """Import what registers names of this kind, also of a package that imports its modules on demand."""
+        if not self._imported:
+            for package in map(import_module, self._locations):
+                for name in getattr(package, '__all__', ()):
+                    getattr(package, name)
         super().import_from_location()
-        for package in map(import_module, self._locations):
-            for name in getattr(package, '__all__', ()):
-                getattr(package, name)
 
     def get(self, key: str) -> Any:
         """Return the class registered as ``key``; see :class:`mmengine.registry.Registry`."""

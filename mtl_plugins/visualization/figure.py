@@ -12,6 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.transforms import IdentityTransform
 from PIL import Image
 
 from mtl_plugins.utils.files import replacing
@@ -66,20 +68,24 @@ def new_chart(width: float, height: float, title: str, note: str = '', **options
     return figure, axes
 
 
-def pixel_axes(figure: Figure, left: float, top: float, width: float, height: float, **options) -> Axes:
-    """Return axes at a place given in pixels from the upper left corner of the figure."""
-    total_width, total_height = figure.get_size_inches() * DPI
-    box = (left / total_width, 1 - (top + height) / total_height, width / total_width, height / total_height)
-    return figure.add_axes(box, **options)
+def pixel_image(figure: Figure, left: int, top: int, rgb: np.ndarray) -> None:
+    """Show a picture, a pixel as a pixel, at a place given in pixels from the upper left corner of the figure."""
+    figure.figimage(rgb, left, round(figure.bbox.height) - top - len(rgb), origin='upper')
+
+
+def pixel_box(figure: Figure, left: float, top: float, width: float, height: float, **options) -> None:
+    """Draw a rectangle, likewise; ``options`` are those of the patch."""
+    corner = (left, figure.bbox.height - top - height)
+    options = dict(transform=IdentityTransform(), linewidth=0.8, **options)
+    figure.add_artist(Rectangle(corner, width, height, **options))
 
 
 def pixel_text(figure: Figure, left: float, top: float, text: str, **options) -> None:
     """Write text at a place given in pixels from the upper left corner of the figure."""
-    total_width, total_height = figure.get_size_inches() * DPI
     options = {'fontsize': LABEL_SIZE, 'color': INK, 'ha': 'left', 'va': 'center', **options}
     # Names of files and classes may hold anything: bytes that are no text, and dollars, which are no formulas.
     text = text.encode('utf-8', 'replace').decode()
-    figure.text(left / total_width, 1 - top / total_height, text, parse_math=False, **options)
+    figure.text(left / figure.bbox.width, 1 - top / figure.bbox.height, text, parse_math=False, **options)
 
 
 def shorten(text: str, letters: int = 28) -> str:

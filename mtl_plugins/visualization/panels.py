@@ -16,7 +16,7 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.structures.fields import as_array, read_field, valid_pixels, without_padding
 from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec, get_task_specs
 
-from .figure import DPI, FAINT, INK, LABEL_SIZE, MUTED, figure_to_rgb, new_figure, pixel_axes, pixel_text
+from .figure import DPI, FAINT, INK, LABEL_SIZE, MUTED, figure_to_rgb, new_figure, pixel_box, pixel_image, pixel_text
 from .painters import COLOUR_MAPS, HATCH_PERIOD, class_palette, paint, painted_range, painter_of
 
 MIN_CELL, MAX_CELL, LONGEST_CELL = 160, 360, 720
@@ -153,7 +153,7 @@ def _bands(specs: Sequence[TaskSpec], columns: int) -> list[Sequence[TaskSpec]]:
 
 def _draw_band(
     figure: Figure,
-    top: float,
+    top: int,
     specs: Sequence[TaskSpec],
     fields: Mapping[str, tuple[np.ndarray | None, np.ndarray | None]],
     legends: Mapping[str, _Legend],
@@ -166,8 +166,7 @@ def _draw_band(
     tops = {row: top + _HEAD + place * (cell.height + _GAP) for place, row in enumerate(rows)}
     if image is not None:
         pixel_text(figure, left + cell.width / 2, top + _HEAD / 2, 'Input', ha='center')
-        rgb = _fit(image, cell)
-        _show(figure, rgb, left, top + _HEAD, cell)
+        _show(figure, image, left, top + _HEAD, cell)
         left += cell.width + _SPACE
     for row, y in tops.items():
         name, _, hatched = _ROWS[row]
@@ -217,18 +216,15 @@ def _fit(image: np.ndarray, cell: _Cell) -> np.ndarray:
     return image[rows.astype(np.intp)[:, None], columns.astype(np.intp)]
 
 
-def _show(figure: Figure, rgb: np.ndarray, left: float, top: float, cell: _Cell) -> None:
-    height, width = _room(rgb.shape, cell)
-    left, top = left + (cell.width - width) // 2, top + (cell.height - height) // 2
-    axes = pixel_axes(figure, left, top, width, height)
-    axes.imshow(rgb, interpolation='nearest', aspect='auto')
-    axes.set_axis_off()
+def _show(figure: Figure, rgb: np.ndarray, left: int, top: int, cell: _Cell) -> None:
+    rgb = _fit(rgb, cell)
+    height, width = rgb.shape[:2]
+    pixel_image(figure, left + (cell.width - width) // 2, top + (cell.height - height) // 2, rgb)
 
 
-def _show_absent(figure: Figure, text: str, left: float, top: float, cell: _Cell) -> None:
-    axes = pixel_axes(figure, left, top, cell.width, cell.height, xticks=[], yticks=[], facecolor='#f4f4f4')
-    axes.spines[:].set_color(FAINT)
-    axes.text(0.5, 0.5, text, ha='center', va='center', color=MUTED, fontsize=LABEL_SIZE, transform=axes.transAxes)
+def _show_absent(figure: Figure, text: str, left: int, top: int, cell: _Cell) -> None:
+    pixel_box(figure, left, top, cell.width, cell.height, facecolor='#f4f4f4', edgecolor=FAINT)
+    pixel_text(figure, left + cell.width / 2, top + cell.height / 2, text, ha='center', color=MUTED)
 
 
 def _draw_foot(
@@ -238,19 +234,18 @@ def _draw_foot(
     legend: _Legend | None,
     span: tuple[float, float] | None,
     meta: Mapping[str, Any],
-    left: float,
-    top: float,
-    width: float,
+    left: int,
+    top: int,
+    width: int,
 ) -> None:
     """Explain the colours: a legend of classes, a colour bar with its values, or a note."""
     painter = painter_of(spec, next(array for array in pair if array is not None).shape[0])
     if legend is not None:
         _draw_legend(figure, spec, legend, meta, left, top, width)
     elif painter in COLOUR_MAPS and span is not None:
-        axes = pixel_axes(figure, left, top + 2, width, 7, xticks=[], yticks=[])
-        ramp = matplotlib.colormaps[COLOUR_MAPS[painter]](np.linspace(0, 1, 256))[None, :, :3]
-        axes.imshow(ramp, aspect='auto', interpolation='bilinear')
-        axes.spines[:].set_color('#bbbbbb')
+        ramp = matplotlib.colormaps[COLOUR_MAPS[painter]](np.linspace(0, 1, width), bytes=True)[:, :3]
+        pixel_image(figure, left, top + 2, np.tile(ramp, (7, 1, 1)))
+        pixel_box(figure, left, top + 2, width, 7, fill=False, edgecolor='#bbbbbb')
         for x, text, side in zip((left, left + width), _ends(spec, pair, span), ('left', 'right')):
             pixel_text(figure, x, top + 18, text, fontsize=_SMALL + 0.5, ha=side, color=INK)
         if painter == 'depth' and spec.kind != 'depth':
@@ -287,9 +282,9 @@ def _draw_legend(
     spec: TaskSpec,
     legend: _Legend,
     meta: Mapping[str, Any],
-    left: float,
-    top: float,
-    width: float,
+    left: int,
+    top: int,
+    width: int,
 ) -> None:
     """Name the classes that occur, those of the target first."""
     shown, more, rows = legend
@@ -303,8 +298,7 @@ def _draw_legend(
         x, y = left + (place // rows) * width / 2, top + 6 + (place % rows) * _LEGEND_LINE
         name = str(names[index]) if index < len(names) else f'class {index}'
         name = name if len(name) <= letters else name[: letters - 1] + '…'
-        swatch = pixel_axes(figure, x, y - 4, 8, 8, xticks=[], yticks=[], facecolor=palette[index] / 255)
-        swatch.spines[:].set_color('#9a9a9a')
+        pixel_box(figure, x, y - 4, 8, 8, facecolor=palette[index] / 255, edgecolor='#9a9a9a')
         pixel_text(figure, x + 12, y, name, fontsize=_SMALL)
     if more:
         x, y = left + width / 2, top + 6 + (rows - 1) * _LEGEND_LINE

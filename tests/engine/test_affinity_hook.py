@@ -105,12 +105,18 @@ def test_pictures_come_with_validations_and_are_named_at_the_end(tmp_path, caplo
     assert not (tmp_path / 'affinity.png').exists()
     hook, runner = run(tmp_path, stop=2)
     hook.before_val(runner)
-    assert (tmp_path / 'affinity.png').stat().st_size > 1000
-    (tmp_path / 'groups.png').unlink()
+    pictures = [tmp_path / 'affinity.png', tmp_path / 'groups.png']
+    assert all(picture.stat().st_size > 1000 for picture in pictures)
+    drawn = [picture.stat().st_ino for picture in pictures]
     with caplog.at_level(logging.INFO, logger=runner.logger.name):
         hook.after_train(runner)
-    assert caplog.messages == [f'affinity and groups: {tmp_path}/affinity.png, {tmp_path}/groups.png']
-    assert (tmp_path / 'groups.png').stat().st_size > 1000
+    assert caplog.messages == [f'affinity and groups: {pictures[0]}, {pictures[1]}']
+    assert [picture.stat().st_ino for picture in pictures] == drawn, 'nothing is new since the validation'
+    for number in (2, 3):
+        runner.iter = number
+        hook.after_train_iter(runner, number)
+    hook.after_train(runner)
+    assert all(picture.stat().st_ino != former for picture, former in zip(pictures, drawn))
 
 
 @pytest.mark.parametrize('interval', [0, -1])

@@ -1,14 +1,20 @@
 """What MMEngine does in every run, takes longer than a tiny training, and is not what the tests are about."""
 
 import functools
+import types
 
 
 def take(put=setattr):
-    """Leave the Python text of configs unformatted, and look at the machine and for a base of MMSegmentation once."""
+    """Leave Python text of configs unformatted, look at the machine and for bases of MMSegmentation once.
+
+    And collect no garbage for every dataset that is made, through all that a process with tests holds.
+    """
     from mmengine.config import utils
+    from mmengine.dataset import base_dataset
     from mmengine.runner import runner
     from yapf.yapflib import yapf_api
 
     put(yapf_api, 'FormatCode', lambda text, **_style: (text, True))
     put(runner, 'collect_env', functools.cache(runner.collect_env))
     put(utils, 'load', functools.cache(utils.load))
+    put(base_dataset, 'gc', types.SimpleNamespace(collect=lambda: 0))

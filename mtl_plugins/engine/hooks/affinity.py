@@ -73,6 +73,7 @@ class AffinityHook(Hook):
         self._strategy: SelectiveTaskGroupOptimWrapper | None = None
         self._log: Path | None = None
         self._entries: list[dict[str, Any]] = []
+        self._drawn: dict[str, Any] | None = None
 
     def before_train(self, runner: Any) -> None:
         """Open the log; after a resume, with the entries up to the checkpoint."""
@@ -156,6 +157,8 @@ class AffinityHook(Hook):
         from mtl_plugins.visualization.backends import picture_services
 
         last = self._entries[-1]
+        if last is self._drawn:  # the end of a run may be a validation, too
+            return True
         work_dir = Path(runner.work_dir)
         heat_map = draw_affinity(
             last['affinity'], last['tasks'], f'Affinity after {last["iter"]} iterations', work_dir / 'affinity.png'
@@ -169,6 +172,7 @@ class AffinityHook(Hook):
         for service in picture_services(runner.visualizer):
             service.add_image('affinity', figure_to_rgb(heat_map), step=last['iter'])
             service.add_image('groups', figure_to_rgb(timeline), step=last['iter'])
+        self._drawn = last
         return True
 
     @staticmethod
