@@ -9,8 +9,10 @@ from mtl_plugins.engine.optim_wrappers import SelectiveTaskGroupOptimWrapper
 from mtl_plugins.registry import OPTIM_WRAPPERS
 from tests.support.tiny import ROOMS, shrink
 
-SOLVERS = {'db_mtl': 8, 'excess_mtl': 4, 'graddrop': 3, 'imtl': 3, 'moco': 4, 'modo': 4, 'nash_mtl': 3, 'sdmgrad': 4}
+SOLVERS = {'db_mtl': 8, 'excess_mtl': 4, 'graddrop': 3, 'moco': 4, 'modo': 4, 'nash_mtl': 3, 'sdmgrad': 4}
 """Row methods that ask for more on the CPU than one Gramian."""
+BEFORE_LOSSES = ('gd', 'uw', 'dwa', 'dtp', 'rlw', 'imtl_l')
+"""Methods whose weights are known before the losses of the batch."""
 SEVERAL_FORWARDS = {'famo': 3, 'f_mtl': 11, 'samo': 20, 'phases': 10}
 NORMS = {'gradnorm': 3, 'emtl': 3}
 
@@ -58,7 +60,7 @@ def count_in_turn(work_dir, methods):
 
 
 def limit(row):
-    if row.key == 'gd':
+    if row.key in BEFORE_LOSSES:
         return 1
     if issubclass(OPTIM_WRAPPERS.get(row.wrapper), SelectiveTaskGroupOptimWrapper):
         return 5 + 1  # one group per task, and a probe

@@ -42,7 +42,12 @@ def large(batch):
 WRAPPERS = {
     'gd': lambda p: MultiTaskOptimWrapper(Adam(p, 0.01)),
     'stgu': lambda p: SelectiveTaskGroupOptimWrapper(Adam(p, 0.01), warmup_iters=2, regroup_interval=1, seed=0),
+    'weighted': lambda p: MultiTaskOptimWrapper(Adam(p, 0.01), weighting=dict(type='RLW'), seed=0),
+    'learned': lambda p: MultiTaskOptimWrapper(Adam(p, 0.01), weighting=dict(type='UncertaintyWeighting')),
     'rows': lambda p: GradientAggregationOptimWrapper(Adam(p, 0.01), dict(type='PCGrad'), seed=0),
+    'weighted rows': lambda p: GradientAggregationOptimWrapper(
+        Adam(p, 0.01), dict(type='IMTLG'), weighting=dict(type='IMTLL')
+    ),
     'interval': lambda p: GradientAggregationOptimWrapper(Adam(p, 0.01), dict(type='MGDA'), interval=2, seed=0),
     'ada_task': lambda p: AdaTaskOptimWrapper(AdaTask(p, lr=0.01)),
 }  # fmt: skip

@@ -156,8 +156,7 @@ class StepOptimWrapper(Priced, SavedState):
         self.policy = ForwardPolicy(
             core, self.losses, self.precision, ParameterTable(core), self.bn_stats, self.same_noise
         )
-        for strategy in (self, *self.strategies):
-            strategy.reducer.graph_communicates = synchronises(core)
+        self.reducer.graph_communicates = synchronises(core)
         if any(strategy.maps_parameters for strategy in self.strategies):
             refuse_complex(self._trainable())
         self._attached = model

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mtl_plugins.methods.weighting import EqualWeighting, Weighting
+from mtl_plugins.methods.weighting import Weighting
 
 from ..step.batch import Measurement, StepBatch
 from ..step.nonfinite import finite_norms
@@ -27,7 +27,8 @@ class UnexpectedBatchError(Exception):
 class LateRead:
     """Takes all tasks whose losses have a graph to be present and finite, which the read then confirms or not.
 
-    That is done on one process, without accumulation, with constant weights, and while no batch is different.
+    That is done on one process, without accumulation, with weights that do not depend on the losses of the batch, and
+    while no batch is different.
 
     Attributes:
         finite: Whether the norms of the gradients that are to be stepped are finite, if the host knows.
@@ -40,7 +41,7 @@ class LateRead:
     def begins(self, batch: StepBatch, weighting: Weighting, active: Sequence[str] | None = None) -> bool:
         """Measure without a read where that may be; False, and nothing is measured, where it may not."""
         self._wait, first = max(self._wait - 1, 0), self._wait > 0
-        return not first and isinstance(weighting, EqualWeighting) and batch.measure_later(active)
+        return not first and not weighting.looks_at_losses and batch.measure_later(active)
 
     @staticmethod
     def weights(batch: StepBatch, weighting: Weighting) -> dict[str, float]:
@@ -79,7 +80,13 @@ class LateRead:
             measured, numbers = unexpected.args[0], []
             members = [t for t, usable in zip(batch.tasks, measured.usable.tolist()) if usable and t in group]
             if members:
-                batch.backward(members, weights)
+                batch.backward(members, task_weights(weighting, measured, batch.tasks))
         batch.release()
         self.finite = bool(numbers[0]) if numbers else None
         return measured
+
+
+def task_weights(weighting: Weighting, measured: Measurement, tasks: tuple[str, ...]) -> dict[str, float]:
+    """The weights of the usable tasks as ``{task: weight}``."""
+    losses = torch.nan_to_num(measured.losses, nan=0.0)
+    return dict(zip(tasks, weighting.weights(losses, measured.usable).tolist()))

@@ -23,8 +23,8 @@ from ..step.task_rows import TaskRows
 from ..step_cost import StepCost
 from .base import StepOptimWrapper
 from .combining import RowCombiner
-from .late_read import UnexpectedBatchError
-from .weighted_sum import build_weighting, task_weights
+from .late_read import UnexpectedBatchError, task_weights
+from .weighted_sum import build_weighting
 
 ROW_DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
 

@@ -26,7 +26,8 @@ from ..step.group_gradients import GroupGradients
 from ..step.kept_columns import KeptColumns
 from ..step_cost import StepCost
 from .base import StepOptimWrapper
-from .weighted_sum import build_weighting, task_weights
+from .late_read import task_weights
+from .weighted_sum import build_weighting
 
 IDLE_HEADS = ('hold', 'step')
 

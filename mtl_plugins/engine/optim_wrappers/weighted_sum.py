@@ -18,6 +18,7 @@ from ..step.grad_norms import gradient_norms
 from ..step.gradients import ParameterSplit
 from ..step_cost import StepCost
 from .base import StepOptimWrapper
+from .late_read import task_weights
 
 EQUAL = dict(type='EqualWeighting')
 
@@ -140,9 +141,3 @@ def build_weighting(cfg: dict[str, Any] | None, wrapper: str) -> Weighting:
             'another weighting'
         )
     return weighting
-
-
-def task_weights(weighting: Weighting, measured: Measurement, tasks: tuple[str, ...]) -> dict[str, float]:
-    """The weights of the usable tasks as ``{task: weight}``."""
-    losses = torch.nan_to_num(measured.losses, nan=0.0)
-    return dict(zip(tasks, weighting.weights(losses, measured.usable).tolist()))

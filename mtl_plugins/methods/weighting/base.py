@@ -34,6 +34,8 @@ class Weighting(ABC):
         facts: What is known about the method; None for what is no method by itself.
         accumulates_exactly: Whether gradient accumulation gives the update of the large batch, given the joint losses
             in :meth:`weights` and :meth:`after_step`; a training step refuses to accumulate otherwise.
+        looks_at_losses: Whether :meth:`weights` depends on the losses of the batch; if not, a training step may
+            differentiate before it knows them.
         needs_after_step: Whether :meth:`after_step` wants the losses after the step, which costs one more forward.
         needs_grad_norms: Whether :meth:`observe_grad_norms` has to be called before :meth:`weights`.
         needs_kpis: Whether :meth:`update_kpis` has to be called from time to time.
@@ -43,6 +45,7 @@ class Weighting(ABC):
 
     facts: ClassVar[MethodFacts | None] = None
     accumulates_exactly: bool = True
+    looks_at_losses: bool = True
     needs_after_step: bool = False
     needs_grad_norms: bool = False
     needs_kpis: bool = False

@@ -51,6 +51,7 @@ class DTP(Weighting):
         paper='Guo et al., ECCV 2018',
         verified='formula only; there is no official program. The key uses the proxy by losses',
     )
+    looks_at_losses = False
     _shown = ('kpi', 'gamma', 'alpha', 'limits', 'normalise')
 
     def __init__(

@@ -65,6 +65,7 @@ class DWA(Weighting):
         self.window = window
         self.window_start = window_start
         self.accumulates_exactly = window is None
+        self.looks_at_losses = window is not None
         super().__init__(tasks)
 
     def _start(self, num_tasks: int) -> State:

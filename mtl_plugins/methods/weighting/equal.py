@@ -29,6 +29,8 @@ class EqualWeighting(Weighting):
         verified="step: bit-equal to MMEngine's OptimWrapper; two ranks: to the joint batch, relative error <= 1e-5",
     )
 
+    looks_at_losses = False
+
     def __init__(self, weights: Mapping[str, float] | None = None, tasks: Sequence[str] | int | None = None) -> None:
         self.constants = {str(task): float(weight) for task, weight in (weights or {}).items()}
         for task, weight in self.constants.items():

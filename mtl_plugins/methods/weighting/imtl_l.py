@@ -43,6 +43,7 @@ class IMTLL(Weighting):
         one_task='its learned factor scales the one loss as it scales any other',
     )
     scale = 'raw'
+    looks_at_losses = False
     _shown = ('lr', 'optimizer')
 
     def __init__(self, lr: float = 0.025, optimizer: str = 'adam', tasks: Sequence[str] | int | None = None) -> None:

@@ -31,6 +31,7 @@ class RLW(Weighting):
         'Random loss weighting', paper='Lin et al., TMLR 2022', arxiv='2111.10603', verified='definition'
     )
     scale = 'mean'
+    looks_at_losses = False
 
     def __init__(self, tasks: Sequence[str] | int | None = None) -> None:
         super().__init__(tasks)

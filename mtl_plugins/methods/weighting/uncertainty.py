@@ -56,6 +56,7 @@ class UncertaintyWeighting(Weighting):
         one_task='its learned variance scales the one loss as it scales any other, and starts at one half',
     )
     scale = 'raw'
+    looks_at_losses = False
     _shown = ('form', 'lr', 'initial', 'optimizer')
 
     def __init__(

@@ -31,6 +31,17 @@ def test_shape_dtype_and_no_graph(case):
         assert bool((weights > 0).any(dim=1).all())
 
 
+@EACH
+def test_weights_that_do_not_look_at_losses_are_known_before_them(case):
+    weighting = build(case, 4)
+    run(weighting, Script(2 * EPOCH + 1, 4))
+    weighting.begin_step(torch.Generator().manual_seed(0))
+    if not weighting.looks_at_losses:
+        present = torch.tensor([True, True, False, True])
+        nothing, something = torch.zeros(4).double(), torch.tensor([3.0, 1e-3, 5.0, 1e6]).double()
+        assert torch.equal(weighting.weights(nothing, present), weighting.weights(something, present))
+
+
 def extreme_script(num_steps, num_tasks, generator, dtype):
     """Losses and norms from 1e-10 to 1e15, some exactly zero, some steps with all of them equal."""
     script = Script(num_steps, num_tasks, dtype=dtype)
