@@ -64,27 +64,35 @@ class GradVac(GramianAggregator):
         self._targets = np.zeros((len(self.tasks), len(self.tasks)))
 
     def _weights(self, rows: Products) -> np.ndarray:
-        limit = 1 - 1e-8
-        starts = len(rows) * np.arange(len(rows))
-        parts = np.eye(len(rows))  # row i holds p / |g_i| in coefficients of the unit rows
-        squares = np.ones(len(rows))  # of the lengths of p / |g_i|
+        size, limit = len(rows), 1 - 1e-8
+        parts = np.eye(size)  # row i holds p / |g_i| in coefficients of the unit rows
+        squares = np.ones(size)  # of the lengths of p / |g_i|
         tasks = np.ix_(rows.ids, rows.ids)
         targets = self._targets[tasks]
-        for partner in partner_orders(len(rows), rows.generator if self.needs_generator else None).T:
-            product = np.einsum('ik,ik->i', parts, rows.unit[partner])
-            if (short := squares < _SHORT).any():
+        # Each pair meets once, so that what concerns the targets is done for all of them together.
+        partners = partner_orders(size, rows.generator if self.needs_generator else None).T.copy()
+        pairs = size * np.arange(size) + partners  # places in the flat matrices
+        before = targets.ravel()[pairs]
+        limited = _between(-limit, before, limit)
+        room = 1 - limited**2
+        cosines, alive = np.empty_like(before), np.ones(before.shape, dtype=bool)
+        met = np.empty_like(parts)
+        for place, (partner, pair, target, rest) in enumerate(zip(partners, pairs, limited, room)):
+            product = np.einsum('ik,ik->i', parts, rows.unit.take(partner, 0, met, 'clip'))
+            if squares.min() < _SHORT:
+                short = squares < _SHORT
                 squares[short] = np.sum(parts[short] @ rows.unit * parts[short], axis=1)
-            length = np.sqrt(np.maximum(squares, 0))
-            alive = length > 1e-12
-            cosine = _between(-limit, product / np.where(alive, length, 1), limit)
-            pairs = starts + partner  # places in the flat matrices
-            before = targets.ravel()[pairs]
-            target = _between(-limit, before, limit)
-            change = length * (target * np.sqrt((1 - cosine**2) / (1 - target**2)) - cosine)
-            change[~(alive & (cosine < target))] = 0
-            parts.ravel()[pairs] += change
+                length = np.sqrt(np.maximum(squares, 0))
+                alive[place] = length > 1e-12
+                divisor = np.where(alive[place], length, 1)
+            else:
+                length = divisor = np.sqrt(squares)
+            cosines[place] = cosine = _between(-limit, product / divisor, limit)
+            change = length * (target * np.sqrt((1 - cosine**2) / rest) - cosine)
+            change *= alive[place] & (cosine < target)
+            parts.ravel()[pair] += change
             squares += change * (2 * product + change)
-            targets.ravel()[pairs] = np.where(alive, (1 - self.beta) * before + self.beta * cosine, before)
+        targets.ravel()[pairs] = np.where(alive, (1 - self.beta) * before + self.beta * cosines, before)
         self._targets[tasks] = targets
         return rows.norms @ parts / rows.norms
 

@@ -14,8 +14,8 @@ from .gramian import GramianAggregator, Products
 
 def partner_orders(num_rows: int, generator: torch.Generator | None) -> np.ndarray:
     """Return for every row the order in which it meets the others, shape (K, K-1); ascending without a generator."""
-    others = np.array([[j for j in range(num_rows) if j != i] for i in range(num_rows)], dtype=np.int64)
-    others = others.reshape(num_rows, max(num_rows - 1, 0))
+    others = np.arange(num_rows - 1)
+    others = others + (others >= np.arange(num_rows)[:, None])
     if generator is None or num_rows == 1:
         return others
     keys = torch.rand(num_rows, num_rows - 1, dtype=torch.float64, generator=generator, device=generator.device)
@@ -61,7 +61,8 @@ class PCGrad(GramianAggregator):
         every = np.arange(len(rows))
         parts = np.eye(len(rows))  # row i holds p / |g_i| in coefficients of the unit rows
         orders = partner_orders(len(rows), rows.generator if self.needs_generator else None)
+        met = np.empty_like(parts)
         for partner in orders.T:
-            product = np.einsum('ik,ik->i', parts, rows.unit[partner])
+            product = np.einsum('ik,ik->i', parts, rows.unit.take(partner, 0, met, 'clip'))
             parts[every, partner] -= np.minimum(product, 0)
         return rows.norms @ parts / rows.norms
