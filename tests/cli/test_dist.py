@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from torch.distributed.run import get_args_parser
 
 from tests.support.tiny import ROOMS, ROOT, options, run_tool
 from tests.support.two_ranks import run_ranks
@@ -19,11 +20,28 @@ def run_script(name, *args, cwd, **env):
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
 
-def test_two_processes_train_and_evaluate_like_one(tmp_path):
+def words_for_python(name, *args, cwd):
+    """What a script calls python with."""
+    python = cwd / 'python'
+    python.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    return run_script(name, *args, cwd=cwd, PYTHON=str(python)).stdout.splitlines()
+
+
+@pytest.mark.parametrize('torchrun', [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_two_processes_train_and_evaluate_like_one(tmp_path, torchrun):
     """The rank check compares the weights of both ranks after every iteration and stops at a difference of one bit."""
     small = options(4, 'custom_hooks.3.interval=1')
-    done = run_script('dist_train.sh', ROOMS, 2, '--work-dir', tmp_path / 'run', *small, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
+    asked = ['dist_train.sh', ROOMS, 2, '--work-dir', tmp_path / 'run', *small]
+    if torchrun:
+        done = run_script(*asked, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr[-3000:]
+    else:
+        module, name, *words = words_for_python(*asked, cwd=tmp_path)
+        assert (module, name) == ('-m', 'torch.distributed.run')
+        told = get_args_parser().parse_args(words)
+        assert (told.nnodes, told.nproc_per_node) == ('1', '2')
+        run_ranks(told.training_script, *told.training_script_args)
     used = Config.fromfile(tmp_path / 'run' / Path(ROOMS).name)
     assert used.custom_hooks[3] == dict(type='mtl_plugins.RankSyncCheckHook', interval=1)
     stamp = next((tmp_path / 'run').glob('*/environment.json'))
@@ -41,12 +59,9 @@ def test_two_processes_train_and_evaluate_like_one(tmp_path):
 
 
 def test_testing_is_started_as_training_is(tmp_path):
-    python = tmp_path / 'python'
-    python.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
-    python.chmod(0o755)
     told = []
     for name, arguments in (('dist_train.sh', ['c.py']), ('dist_test.sh', ['c.py', 'c.pth'])):
-        words = run_script(name, *arguments, 3, '--seed', 'a b', cwd=tmp_path, PYTHON=str(python)).stdout.splitlines()
+        words = words_for_python(name, *arguments, 3, '--seed', 'a b', cwd=tmp_path)
         place = words.index(str(ROOT / 'tools' / name.replace('dist_', '').replace('.sh', '.py')))
         assert words[place + 1 :] == [*arguments, '--launcher', 'pytorch', '--seed', 'a b']
         told.append([word for word in words[:place] if not word.startswith('--master-port=')])
