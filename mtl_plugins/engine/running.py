@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import sys
@@ -48,10 +49,13 @@ def prepare_wrapper(wrapper: OptimWrapper, model: nn.Module) -> None:
         model: The model itself, without what parallelises it.
 
     Raises:
-        ValueError: See :func:`prepare_weightings`; if no hook gathers an optimizer state that is spread over ranks.
+        ValueError: See :func:`prepare_weightings`; if no hook gathers an optimizer state that is spread over ranks; for
+            an optimizer that needs a closure, and for data that give no batch.
     """
+    _check_optimizer(wrapper, model)
     runner = runner_around()
     if runner is not None:
+        _check_data(runner)
         prepare_weightings(wrapper, runner)
         wrapper.saves_are_announced = any(getattr(hook, 'gathers_state', False) for hook in runner.hooks)
         if is_spread(wrapper.optimizer) and get_world_size() > 1 and not wrapper.saves_are_announced:
@@ -60,6 +64,37 @@ def prepare_wrapper(wrapper: OptimWrapper, model: nn.Module) -> None:
                 "before a checkpoint is saved: add dict(type='mtl_plugins.RNGStateHook') to custom_hooks"
             )
         warn_of_unused_settings(runner.cfg.get('optim_wrapper'), model, wrapper.optimizer)
+
+
+def _check_optimizer(wrapper: OptimWrapper, model: nn.Module) -> None:
+    optimizer = wrapper.optimizer
+    closure = inspect.signature(optimizer.step).parameters.get('closure')
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise UserError(
+            f'{type(optimizer).__name__} evaluates the loss several times within its step, which no multi-task step '
+            'can offer: use another optimizer'
+        )
+    trainable = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    if not any(id(parameter) in trainable for group in optimizer.param_groups for parameter in group['params']):
+        print_log(
+            f'no parameter of the optimizer is a trainable parameter of {type(model).__name__}, so that training '
+            'leaves the model as it is: is all of it frozen, or was the optimizer made for another model?',
+            'current',
+            logging.WARNING,
+        )
+
+
+def _check_data(runner: Runner | FlexibleRunner) -> None:
+    loader = runner.train_dataloader
+    try:
+        images, batches = len(loader.dataset), len(loader)
+    except TypeError:  # a stream
+        return
+    if not images or not batches:
+        raise UserError(
+            f'train_dataloader gives no batch: its data set has {images} images, at a batch size of '
+            f'{loader.batch_size} with drop_last={loader.drop_last}'
+        )
 
 
 def warn_of_lost_batches(iteration: int, counts: int) -> None:

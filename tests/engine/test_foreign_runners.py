@@ -6,9 +6,10 @@ from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mtl_plugins.engine import ReleasedTaskGroupOptimWrapper, parameter_settings, running
+from mtl_plugins.engine import MultiTaskOptimWrapper, ReleasedTaskGroupOptimWrapper, parameter_settings, running
 from mtl_plugins.engine.optim_wrappers import released
 from mtl_plugins.engine.step.guards import bare_model
+from mtl_plugins.errors import UserError
 
 from .all_methods import build
 from .toy import TASKS, flat, make_model, toy_batch
@@ -27,15 +28,16 @@ class Samples(list):
         )
 
 
-def run(kind, work_dir, optim_wrapper, max_iters=7, by_epoch=False, **kwargs):
+def run(kind, work_dir, optim_wrapper, max_iters=7, by_epoch=False, images=IMAGES, drop_last=False, **kwargs):
     loops = dict(by_epoch=True, max_epochs=2) if by_epoch else dict(by_epoch=False, max_iters=max_iters)
     model = kwargs.pop('model', None) or make_model()
     runner = kind(
         model=model,
         work_dir=str(work_dir),
         train_dataloader=dict(
-            dataset=Samples(),
+            dataset=Samples(images),
             batch_size=BATCH,
+            drop_last=drop_last,
             sampler=dict(type='InfiniteSampler' if not by_epoch else 'DefaultSampler', shuffle=False),
             collate_fn=dict(type='default_collate'),
         ),
@@ -50,6 +52,7 @@ def run(kind, work_dir, optim_wrapper, max_iters=7, by_epoch=False, **kwargs):
     return runner
 
 
+ORDINARY = dict(type='mtl_plugins.MultiTaskOptimWrapper')
 RUNNERS = pytest.mark.parametrize('kind', [Runner, FlexibleRunner])
 
 
@@ -214,3 +217,25 @@ def test_a_resume_between_two_micro_batches_is_told(key, monkeypatch):
         assert len(said) == bool(lost)
         assert lost in ''.join(said)
         said.clear()
+
+
+@pytest.mark.parametrize(('images', 'by_epoch', 'drop'), [(0, False, False), (0, True, True), (3, True, True)])
+def test_data_that_give_no_batch_are_refused(images, by_epoch, drop, tmp_path):
+    """An endless sampler would look for one forever, and a run by epochs would be over at once."""
+    with pytest.raises(UserError, match=f'train_dataloader gives no batch: its data set has {images} images'):
+        run(Runner, tmp_path, ORDINARY, by_epoch=by_epoch, images=images, drop_last=drop)
+
+
+def test_optimizers_that_cannot_train_the_model_are_told(monkeypatch):
+    said = []
+    monkeypatch.setattr(running, 'print_log', lambda text, *_: said.append(text))
+    model = make_model()
+    with pytest.raises(UserError, match='LBFGS evaluates the loss several times within its step'):
+        MultiTaskOptimWrapper(torch.optim.LBFGS(model.parameters())).attach(model)
+    for change, words in (('frozen', 1), ('another', 1), ('', 0)):
+        said.clear()
+        wrapper = build('pcgrad', make_model() if change == 'another' else model)
+        model.requires_grad_(change != 'frozen')
+        wrapper.attach(model)
+        assert len(said) == words
+        assert all('no parameter of the optimizer is a trainable parameter of ToyModel' in text for text in said)

@@ -9,7 +9,7 @@ from mtl_plugins.engine.step.reduction import Reducer, laid_out_as
 from mtl_plugins.errors import UserError
 
 from .all_methods import ROWS, build
-from .toy import flat, make_model, toy_batch
+from .toy import ToyModel, flat, make_model, toy_batch
 
 
 def strides_seen(wrapper):
@@ -122,3 +122,38 @@ def test_the_sum_over_ranks_keeps_the_imaginary_part(monkeypatch):
         Reducer._sum_bucket([other, parameter])
         assert torch.equal(parameter.grad, 2 * gradient if present else 0 * gradient)
         assert torch.equal(other.grad, torch.full((5,), 2.0))
+
+
+class Looked(ToyModel):
+    """Adds something that is looked up to the error of one task."""
+
+    def __init__(self, sparse):
+        super().__init__()
+        self.lookup = nn.Embedding(5, 1, sparse=sparse)
+
+    def forward(self, inputs, targets, mode='tensor'):
+        out = super().forward(inputs, targets, mode)
+        return {**out, 'a.loss': out['a.loss'] + (1 - self.lookup(torch.tensor([1, 3]))).square().sum()}
+
+
+def test_sparse_gradients_are_right_or_refused_before_training():
+    for key in ROWS:
+        models = []
+        for sparse in (True, False):
+            torch.manual_seed(0)
+            models.append(Looked(sparse))
+        if key in COMPARING:
+            with pytest.raises(UserError, match='the gradients of lookup are sparse'):
+                build(key, models[0]).attach(models[0])
+            continue
+        for model in models:
+            model.train_step(toy_batch(0), build(key, model))
+        torch.testing.assert_close(*(model.lookup.weight for model in models))
+
+
+def test_the_sum_over_ranks_takes_sparse_gradients(monkeypatch):
+    lookup, other = nn.Embedding(5, 1, sparse=True), nn.Parameter(torch.zeros(2))
+    lookup(torch.tensor([1, 3])).sum().backward()
+    monkeypatch.setattr(torch.distributed, 'all_reduce', lambda flat: flat.mul_(2))
+    Reducer._sum_bucket([other, lookup.weight])
+    assert lookup.weight.grad.flatten().tolist() == [0, 2, 0, 2, 0]

@@ -26,7 +26,7 @@ from ..step.capture import ForwardCapture
 from ..step.clipping import check_clipping
 from ..step.closure import ForwardPolicy, TaskClosure
 from ..step.gradients import refuse_complex
-from ..step.guards import bare_model, refuse_backward, refuse_compiled
+from ..step.guards import bare_model, refuse_backward, refuse_compiled, refuse_sparse
 from ..step.logged import read_together
 from ..step.losses import LossTable
 from ..step.nonfinite import NonFiniteGuard, all_finite
@@ -142,7 +142,7 @@ class StepOptimWrapper(Priced, SavedState):
 
         Raises:
             TypeError: See :func:`mtl_plugins.engine.step.guards.bare_model`.
-            UserError: See :func:`mtl_plugins.engine.step.gradients.refuse_complex`, for methods that compare gradients.
+            UserError: For complex and sparse gradients, by methods that compare gradients.
         """
         # The Runner compiles train_step after the wrapper has met the model.
         refuse_compiled(model)
@@ -159,6 +159,7 @@ class StepOptimWrapper(Priced, SavedState):
         self.reducer.graph_communicates = synchronises(core)
         if any(strategy.maps_parameters for strategy in self.strategies):
             refuse_complex(self._trainable())
+            refuse_sparse(core)
         self._attached = model
 
     def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:

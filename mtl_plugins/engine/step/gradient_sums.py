@@ -45,7 +45,7 @@ class Bucket:
     def write(self) -> None:
         """Make the numbers, once they are summed, the gradients."""
         for parameter, summed in self._parts():
-            if parameter.grad is None:
+            if parameter.grad is None or parameter.grad.is_sparse:
                 parameter.grad = laid_out_as(parameter, summed.clone())
             else:
                 parameter.grad.copy_(summed)
@@ -220,6 +220,7 @@ def _cut(numbers: Iterable[int], parameters: Sequence[nn.Parameter], room: int) 
 
 
 def _flat(gradient: Tensor) -> Tensor:
+    gradient = gradient.to_dense()
     return (torch.view_as_real(gradient) if gradient.is_complex() else gradient).reshape(-1).float()
 
 

@@ -72,6 +72,16 @@ def refuse_several_wrappers(wrapper: OptimWrapper | OptimWrapperDict, model: nn.
         )
 
 
+def refuse_sparse(model: nn.Module) -> None:
+    """Raise a UserTypeError for layers with sparse gradients, which have no place in a row of gradients."""
+    for place, module in model.named_modules():
+        if getattr(module, 'sparse', None) is True and isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            raise UserTypeError(
+                f'the gradients of {place} are sparse, and methods that compare the gradients of tasks work on dense '
+                'ones: build it with sparse=False, or use a method that weights losses'
+            )
+
+
 def refuse_compiled(model: nn.Module) -> None:
     """Raise a TypeError if the whole step or the whole model is compiled; parts of the model may be."""
     core = model.module if isinstance(model, DistributedDataParallel) else model
