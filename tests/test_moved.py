@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from mtl_plugins import moved
+from mtl_plugins.engine.catalogue import MethodRow, StepCost
 
 FORMER = {
     'apis': ('MultiTaskInferencer', 'build_runner', 'load_config', 'set_method', 'set_tasks'),
@@ -50,3 +51,16 @@ def test_what_never_was_is_not_there():
         importlib.import_module('mtl_plugins.apis.nowhere')
     with pytest.raises(AttributeError, match=r'engine\.hooks'):
         importlib.import_module('mtl_plugins.engine.hooks').Nothing  # noqa: B018
+
+
+def test_rows_of_methods_as_earlier_versions_wrote_them():
+    said = dict(title='Weights of my own', paper='none', arxiv='', verified='definition')
+    cost = dict(cost='1 forward', cost_formula=lambda *counts: StepCost(1, 1, 1), accumulates_exactly=True)
+    plain = dict(key='own', kind='loss weighting', wrapper='MultiTaskOptimWrapper', parts=('EqualWeighting',))
+    with pytest.warns(FutureWarning, match=r"MethodRow\('own', ...\) no longer takes title, .*facts = MethodFacts"):
+        row = MethodRow(**plain, **said, **cost)
+    assert {name: getattr(row, name) for name in said} == said
+    assert row.accumulates_exactly
+    assert row.step_cost(3) == MethodRow(**plain).step_cost(3)
+    with pytest.raises(TypeError, match='titel'):
+        MethodRow(**plain, titel='Weights of my own')

@@ -6,9 +6,11 @@ A row names the classes that make a method; what is known about it is theirs, an
 from __future__ import annotations
 
 import shutil
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from textwrap import TextWrapper
+from typing import Any
 
 from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.naming import near_matches
@@ -20,9 +22,11 @@ from .step_cost import StepCost, in_words
 
 _INDENT = ' ' * 18
 _PARTS = (AGGREGATORS, WEIGHTINGS, GROUPERS, AFFINITIES)
+_OF_THE_STRATEGY = {'cost', 'cost_formula', 'accumulates_exactly'}
+"""What rows stated of earlier versions."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class MethodRow:
     """A method: a step strategy and the classes that plug into it.
 
@@ -32,6 +36,11 @@ class MethodRow:
         wrapper: Step strategy, a name of the ``OPTIM_WRAPPERS`` registry.
         parts: Classes of :mod:`mtl_plugins.methods` that it is made of; empty if the step strategy is all there is.
         stated: What is known about it; None for what its strategy, or else its first part, says.
+        **former: What earlier versions took in its place: the fields of
+            :class:`mtl_plugins.methods.facts.MethodFacts`, and the cost, which the strategy states now.
+
+    Raises:
+        TypeError: For any other argument.
     """
 
     key: str
@@ -39,6 +48,25 @@ class MethodRow:
     wrapper: str
     parts: tuple[str, ...]
     stated: MethodFacts | None = None
+
+    def __init__(
+        self,
+        key: str,
+        kind: str,
+        wrapper: str,
+        parts: tuple[str, ...],
+        stated: MethodFacts | None = None,
+        **former: Any,
+    ) -> None:
+        if former:
+            stated = MethodFacts(**{name: former[name] for name in former.keys() - _OF_THE_STRATEGY})
+            warnings.warn(
+                f"MethodRow('{key}', ...) no longer takes {', '.join(former)}: give its class "
+                "facts = MethodFacts('TITLE', ...); the cost is that of its step strategy",
+                FutureWarning,
+                stacklevel=2,
+            )
+        vars(self).update(key=key, kind=kind, wrapper=wrapper, parts=parts, stated=stated)
 
     @property
     def facts(self) -> MethodFacts:

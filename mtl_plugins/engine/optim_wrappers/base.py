@@ -53,8 +53,7 @@ class StepOptimWrapper(Priced, SavedState):
             None: the model's ``tasks`` if it has some, else the loss keys of the first batch.
         num_valid: Entries of the model's output that count the labels behind the losses, where they have names of
             their own; see :class:`mtl_plugins.engine.step.losses.LossTable`.
-        precision: ``'fp32'`` (the default), ``'bf16'`` or ``'fp16'``, or a dict of
-            :class:`mtl_plugins.engine.step.precision.Precision`.
+        precision: ``'fp32'`` (the default), ``'bf16'``, ``'fp16'``, or a dict of :class:`.precision.Precision`.
         accumulative_counts: Batches per optimizer step; exact for every strategy (see
             :class:`mtl_plugins.engine.step.batch.StepBatch`), at the price of one more forward without graph each.
         clip_grad: As in MMEngine; acts on the averaged gradient that is stepped.
