@@ -80,6 +80,22 @@ def test_every_method_takes_the_step_of_rows_held_in_full(size, monkeypatch):
                 torch.testing.assert_close(value, there[name], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize('key', ['f_mtl', 'samo'])
+def test_rows_at_moved_weights_are_spread_as_well(key, monkeypatch):
+    found, ranks = run(3, [key], monkeypatch)
+    expected, _ = run(3, [key], monkeypatch, sharded=False)
+    (steps, state), (wanted, whole) = found[0][key], expected[0][key]
+    assert all(torch.equal(steps[-1], found[rank][key][0][-1]) for rank in range(3))
+    assert share(steps[0], wanted[0]) <= 1e-5
+    assert share(steps[2], wanted[2]) <= 1e-3  # from weights that differ by rounding
+    assert state.keys() == whole.keys()
+    # Three steps; per row once at the weights and once at the moved ones (F-MTL), and as often whole for a direction.
+    parts = 2 if key == 'f_mtl' else 1
+    step = 4 * 210 * 2 / 3
+    assert ranks.sent['reduce_scatter'] == 3 * parts * len(TASKS) * step
+    assert ranks.sent['all_gather'] == 3 * (parts + (len(TASKS) if key == 'f_mtl' else 0)) * step
+
+
 @pytest.mark.parametrize('name', [name for name in SETTINGS if name != 'plain'])
 def test_so_it_is_whatever_is_set(name, monkeypatch):
     keys = ('cagrad', 'db_mtl', 'graddrop')

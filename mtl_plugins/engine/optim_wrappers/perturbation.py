@@ -14,6 +14,7 @@ from mtl_plugins.errors import UserError
 
 from ..step.batch import StepBatch
 from ..step.restored import restored
+from ..step.row_shards import Shard
 from ..step.task_rows import TaskRows
 from .rows import TaskGradientOptimWrapper
 
@@ -42,6 +43,11 @@ class PerturbedOptimWrapper(TaskGradientOptimWrapper):
         super().__init__(optimizer, **kwargs)
         self.rho = float(rho)
         self.combiner = self.make_combiner(aggregator or dict(type='Sum'), rescale, normalise=normalise)
+
+    @property
+    def takes_shards(self) -> bool:
+        """Whether each rank holds its share of the rows' columns only."""
+        return self.combiner.takes_shards
 
     @contextmanager
     def moved(self, parameters: Sequence[nn.Parameter], directions: Sequence[Tensor]) -> Iterator[None]:
@@ -83,17 +89,20 @@ class PerturbedOptimWrapper(TaskGradientOptimWrapper):
         The own parameters' gradients are left in ``.grad``. Each direction is asked for once the task before is done.
         """
         taken: list[str] = []
-        matrix = torch.empty(len(members), self.split.shared.width, dtype=self.row_dtype, device=self._device)
+        shared = self.split.shared
+        shard = Shard(shared.width, self.reducer) if self.takes_shards else None
+        width = shared.width if shard is None else shard.stop - shard.start
+        matrix = torch.empty(len(members), width, dtype=self.row_dtype, device=self._device)
         self.settled = True
         try:
             for task, direction in zip(members, directions):
-                with self.moved([*self.split.shared.parameters, *self.split.own(task)], direction):
+                with self.moved([*shared.parameters, *self.split.own(task)], direction):
                     usable = task in self.usable_tasks(batch.measure([task]))
                     if not usable:
                         batch.release()
                         continue
-                    matrix[len(taken)] = self.rows(batch, {task: weights[task]}).matrix[0]
+                    matrix[len(taken)] = self.rows(batch, {task: weights[task]}, shard is not None).matrix[0]
                     taken.append(task)
         finally:
             self.settled = False
-        return self.finite_rows(batch, TaskRows(taken, matrix[: len(taken)], self.split.shared))
+        return self.finite_rows(batch, TaskRows(taken, matrix[: len(taken)], shared, shard))

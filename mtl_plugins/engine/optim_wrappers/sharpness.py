@@ -80,6 +80,11 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
         """1 + K forwards, 2 K backwards."""
         return replace(super().cost(num_tasks, weighting=weighting), forwards=1 + num_tasks, backwards=2 * num_tasks)
 
+    @property
+    def takes_shards(self) -> bool:
+        """As the base, for both parts."""
+        return super().takes_shards and self.flat.takes_shards
+
     def ascent(self, parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> list[Tensor]:
         """As the base, or scaled by the weights."""
         if not self.adaptive or not gradients:
@@ -90,22 +95,23 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
 
     def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> None:
         """The loss part and the flat part, each combined by its own aggregator."""
-        rows = self.finite_rows(batch, self.rows(batch, weights))
+        rows = self.finite_rows(batch, self.rows(batch, weights, self.takes_shards))
         if not rows.tasks:
             return
         own = self.take_own_gradients(rows.tasks)
         shared = self.split.shared
+        wholes = rows.matrix if rows.shard is None else map(rows.shard.gather, rows.matrix)
         directions = (
             [
                 *self.ascent(shared.parameters, [part.view_as(p).float() for p, part in shared.parts(row).items()]),
                 *self.ascent(self.split.own(task), own[task]),
             ]
-            for task, row in zip(rows.tasks, rows.matrix)
+            for task, row in zip(rows.tasks, wholes)
         )
         moved = self.perturbed_rows(batch, rows.tasks, directions, weights)
         if moved.tasks:
             rows = rows.select(moved.tasks)
-            flat = TaskRows(rows.tasks, moved.matrix.sub_(rows.matrix), shared)
+            flat = TaskRows(rows.tasks, moved.matrix.sub_(rows.matrix), shared, rows.shard)
             update = self.combiner.combine(rows, losses, self.split.columns)
             self.write_shared(update + self.flat.combine(flat, losses, self.split.columns))
 

@@ -79,7 +79,7 @@ class ForwardCapture:
         self._versions: list[int] = []
         #: The losses that train_step was given, and what it made of them.
         self._parts: list[Tensor] = []
-        self._total = torch.zeros(())
+        self._total: Tensor | float = torch.zeros(())
         #: What the log will ask for of the last forward.
         self.logged: list[LoggedScalar] = []
 
@@ -129,14 +129,15 @@ class ForwardCapture:
             )
         return captured
 
-    def add_total(self, total: Tensor) -> None:
+    def add_total(self, total: Tensor | float) -> None:
         """Take what ``train_step`` made of the losses: it comes to the host with them.
 
         Raises:
             UserRuntimeError: If a part of it has a graph of its own, which no step differentiates.
         """
         self._total = total
-        if total.requires_grad:
+        # Of a batch without any loss, MMEngine's sum is the number 0.
+        if isinstance(total, Tensor) and total.requires_grad:
             raise UserRuntimeError(f'the loss given to update_params() has a graph of its own: {_ELSEWHERE}')
         if isinstance(total, LoggedScalar):
             self.logged.append(total)
