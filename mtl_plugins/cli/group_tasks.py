@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shlex
+import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ from typing import Any
 from mmengine.config import Config
 from rich.console import Console
 
+from mtl_plugins.config.cfg_options import OPTION, raw_options
 from mtl_plugins.config.loading import load_config, set_method
+from mtl_plugins.errors import UserError
 from mtl_plugins.experiments.task_groups import Gains, measure, parameters_of, serving_line
 from mtl_plugins.methods.facts import OBJECTIVES
 from mtl_plugins.methods.task_groups import TaskGrouping
 from mtl_plugins.runtime.checkpoints import safe_loading
+from mtl_plugins.runtime.console import keep_console_short
 from mtl_plugins.runtime.work_folder import claim
 from mtl_plugins.visualization.task_gains import draw_gain_maps, draw_task_groups
 
@@ -26,39 +30,77 @@ from .train import resume_newest
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse ``argv``, measure, solve, print and write; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
     parser = build_parser()
     args = parser.parse_args(argv)
-    if args.resume and (args.maps or args.checkpoint):
-        parser.error(f'--resume goes on with a training, but {"--maps" if args.maps else "CHECKPOINT"} asks for none')
+    _check(parser, args)
+    keep_console_short()
     console = Console(soft_wrap=True, highlight=False)
     out = args.out or Path('work_dirs', 'group_tasks', Path(args.config).stem)
     cfg = load_config(args.config, args.cfg_options, work_dir=str(out), data_root=args.data_root, tasks=args.tasks)
     path = args.maps
     if path is None:
         with safe_loading(args.trust_checkpoint), claim(out):
+            training = cfg.copy()
             if args.resume:
-                resume_newest(cfg)
-            path = measure(cfg.copy(), args.measure, args.every, args.checkpoint, args.batches)
+                resume_newest(training)
+            path = measure(training, args.measure, args.every, args.checkpoint, args.batches)
     gains = Gains.read(path)
+    if args.maps and args.tasks:
+        gains = gains.of(args.tasks)
+    heads = list(cfg.model.get('heads') or gains.tasks)
+    if set(heads) != set(gains.tasks):
+        raise UserError(
+            f'{path} holds gains of {", ".join(gains.tasks)}, but {args.config} trains {", ".join(heads)}: give the '
+            'config that was measured, or --tasks with what both have'
+        )
+    correlations = gains.correlations()
+    out.mkdir(parents=True, exist_ok=True)
+    maps = {name: each.numpy() for name, each in gains.maps.items()}
+    draw_gain_maps(maps, gains.tasks, correlations, out / 'gains.png')
+    for (one, other), value in correlations.items():
+        console.print(f'rank correlation of {one} and {other}: {value:+.2f}')
+    console.print(str(out / 'gains.png'), markup=False)
     kind = args.by or next(iter(gains.maps))
     found = gains.solve(
         kind,
+        num_groups=args.exactly,
         max_groups=min(args.groups or 3, len(gains.tasks)),
         overlap=args.overlap,
+        single=args.alone,
         tolerance=args.tolerance,
     )
-    _report(cfg, args, gains, kind, found, out, console)
+    same = shlex.join([*(['--data-root', args.data_root] if args.data_root else []), *_options(argv)])
+    _report(cfg, args, gains, kind, found, out, console, f' {same}' if same else '')
     return 0
+
+
+def _check(parser: ArgumentParser, args: Namespace) -> None:
+    """Refuse what would be refused after the measuring."""
+    if args.resume and (args.maps or args.checkpoint):
+        parser.error(f'--resume goes on with a training, but {"--maps" if args.maps else "CHECKPOINT"} asks for none')
+    if args.by and not args.maps and args.by not in args.measure:
+        parser.error(f'--by {args.by} needs --measure {",".join([*args.measure, args.by])}')
+    if args.tasks and len(args.tasks) < 2:
+        parser.error(f'--tasks {args.tasks[0]}: one task alone makes no groups; name two or more')
+    if args.exactly and args.overlap and OBJECTIVES[args.by or args.measure[0]] == 'TAG' and not args.maps:
+        parser.error('--exactly and --overlap go together for PTG only; TAG has a budget, --groups')
+
+
+def _options(argv: Sequence[str]) -> list[str]:
+    words = raw_options(argv)
+    return [OPTION, *words] if words else []
 
 
 def _report(
     cfg: Config,
-    args: argparse.Namespace,
+    args: Namespace,
     gains: Gains,
     kind: str,
     found: list[TaskGrouping],
     out: Path,
     console: Console,
+    same: str,
 ) -> None:
     groupings = [[[gains.tasks[task] for task in group] for group in each.groups] for each in found]
     console.print(f'groups by {OBJECTIVES[kind]} on the map {kind!r} of {gains.settings.get("measured", "?")} batches:')
@@ -67,38 +109,34 @@ def _report(
     if len(found) > 1:
         console.print(f'  ({len(found)} groupings within {args.tolerance:g}; what follows is about the first)')
     groups = groupings[0]
-    correlations = gains.correlations()
-    for (one, other), value in correlations.items():
-        console.print(f'rank correlation of {one} and {other}: {value:+.2f}')
-    console.print(
-        serving_line(groups, parameters_of(cfg) if set(gains.tasks) <= set(cfg.model.get('heads') or ()) else None)
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    written = [out / 'groups.json', out / 'groups.png', out / 'gains.png']
+    console.print(serving_line(groups, parameters_of(cfg)))
+    written = [out / 'groups.json', out / 'groups.png']
     entry: dict[str, Any] = dict(
         tasks=list(gains.tasks),
         by=kind,
         objective=OBJECTIVES[kind],
         overlap=args.overlap,
         groupings=[dict(groups=names_of, score=each.score) for names_of, each in zip(groupings, found)],
-        rank_correlations={f'{one}|{other}': value for (one, other), value in correlations.items()},
+        rank_correlations={f'{one}|{other}': value for (one, other), value in gains.correlations().items()},
         settings=gains.settings,
     )
     written[0].write_text(json.dumps(entry, indent=1) + '\n', encoding='utf-8')
     draw_task_groups(
         groups, gains.maps[kind].numpy(), gains.tasks, f'Groups by {OBJECTIVES[kind]} ({kind})', written[1]
     )
-    draw_gain_maps({name: each.numpy() for name, each in gains.maps.items()}, gains.tasks, correlations, written[2])
     if sorted(task for group in groups for task in group) == sorted(gains.tasks):
         written.append(_write_stgu(cfg, groups, out))
         console.print(
-            f'one network, the groups taking turns (STGU): python tools/train.py {shlex.quote(str(written[-1]))}'
+            f'one network, the groups taking turns (STGU): python tools/train.py {shlex.quote(str(written[-1]))}',
+            markup=False,
         )
+    else:
+        console.print('one network whose groups take turns (STGU) is left out: there each task is in one group only')
     console.print('one network per group:')
     for number, group in enumerate(groups, start=1):
         folder = shlex.quote(str(out / f'group{number}'))
         console.print(
-            f'  python tools/train.py {shlex.quote(args.config)} --tasks {",".join(group)} --work-dir {folder}',
+            f'  python tools/train.py {shlex.quote(args.config)} --tasks {",".join(group)} --work-dir {folder}{same}',
             markup=False,
         )
     for each in written:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mtl_plugins.config.cfg_options import raw_options
 from mtl_plugins.config.loading import configs_root
 from mtl_plugins.datasets.files.provenance import read_provenance
 from mtl_plugins.errors import UserFileNotFoundError
@@ -77,24 +78,9 @@ def _options(args: argparse.Namespace, argv: Sequence[str]) -> RunOptions:
         data_root=args.data_root,
         backbone=args.backbone,
         gpus=args.gpus,
-        cfg_options=_raw_options(argv),
+        cfg_options=raw_options(argv),
         root=args.work_dir,
     )
-
-
-def _raw_options(argv: Sequence[str]) -> tuple[str, ...]:
-    """The ``KEY=VALUE`` words as they were typed, to be handed on to the trainings."""
-    words, inside = [], False
-    for word in argv:
-        if word == '--cfg-options':
-            inside = True
-        elif word.startswith('--cfg-options='):
-            words.append(word.split('=', 1)[1])
-        elif inside and '=' in word and not word.startswith('-'):
-            words.append(word)
-        else:
-            inside = False
-    return tuple(words)
 
 
 def _print_commands(console: Console, planned: Sequence[RowRuns]) -> None:

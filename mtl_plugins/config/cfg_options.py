@@ -161,3 +161,18 @@ class ConfigArgumentParser(argparse.ArgumentParser):
 
     def _refuse(self, found: str) -> None:
         self.error(f'argument {OPTION}: expected KEY=VALUE, but got {found}')
+
+
+def raw_options(argv: Sequence[str]) -> tuple[str, ...]:
+    """The ``KEY=VALUE`` words as they were typed, to be handed on to the trainings."""
+    words, inside = [], False
+    for word in argv:
+        if word == OPTION:
+            inside = True
+        elif word.startswith(f'{OPTION}='):
+            words.append(word.split('=', 1)[1])
+        elif inside and '=' in word and not word.startswith('-'):
+            words.append(word)
+        else:
+            inside = False
+    return tuple(words)

@@ -13,6 +13,8 @@ from mtl_plugins.methods import GradientCosine, affinity, aggregation, grouping,
 from mtl_plugins.methods.naming import near_names
 from mtl_plugins.registry import AFFINITIES, AGGREGATORS, GROUPERS, WEIGHTINGS
 
+from .argument_types import check_arguments
+
 
 def _register(registry: Registry, module: Any) -> None:
     for name in module.__all__:
@@ -92,4 +94,5 @@ def build_part(registry: Registry, cfg: Mapping[str, Any], argument: str, **defa
             raise UserKeyError(f"{argument}: there is no {registry.name} '{kind}'; {hint}")
         kind = registry.module_dict[name]
     with refusing(f'{argument}=dict(type="{kind.__name__}", ...)'):
+        check_arguments(kind, arguments)
         return kind(**arguments)

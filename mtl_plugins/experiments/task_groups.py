@@ -21,7 +21,7 @@ from mtl_plugins.config.runner import build_runner, run
 from mtl_plugins.engine.hooks import LookAheadHook
 from mtl_plugins.errors import UserError, UserRuntimeError, refusing
 from mtl_plugins.methods.facts import OBJECTIVES
-from mtl_plugins.methods.task_groups import TaskGrouping, solve_ptg, solve_tag
+from mtl_plugins.methods.task_groups import LARGEST, TaskGrouping, solve_ptg, solve_tag
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,18 @@ class Gains:
             raise UserError(f'{path}: gains.{(wrong or ["*"])[0]} must hold {len(tasks)} rows of {len(tasks)} numbers')
         return cls(tasks, maps, settings)
 
+    def of(self, tasks: Sequence[str]) -> Gains:
+        """The same of some tasks only.
+
+        Raises:
+            UserError: If one of them was not measured.
+        """
+        unknown = [task for task in tasks if task not in self.tasks]
+        if unknown:
+            raise UserError(f'the maps hold no task {unknown[0]!r}, but {", ".join(self.tasks)}')
+        rows = torch.tensor([self.tasks.index(task) for task in tasks])
+        return Gains(tuple(tasks), {kind: gains[rows][:, rows] for kind, gains in self.maps.items()}, self.settings)
+
     def correlations(self) -> dict[tuple[str, str], float]:
         """Spearman's rank correlation of every two maps over the entries off the diagonal that both have."""
         from scipy.stats import spearmanr
@@ -83,6 +95,11 @@ class Gains:
         """
         if kind not in self.maps:
             raise UserError(f'--by {kind}: that was not measured; there are {", ".join(self.maps)}')
+        if not 2 <= len(self.tasks) <= LARGEST:
+            raise UserError(
+                f'groups are made of 2 to {LARGEST} tasks, but there are {len(self.tasks)}: choose some with --tasks, '
+                'or make groups by hand with the maps as a guide'
+            )
         missing = (~torch.isfinite(self.maps[kind])).nonzero().tolist()
         if missing:
             source, target = (self.tasks[place] for place in missing[0])
@@ -90,7 +107,9 @@ class Gains:
                 f"{kind}: what a step for '{source}' does to '{target}' was never measured, as they had no labels in "
                 'one batch: measure more batches, or leave a task out with --tasks'
             )
-        with refusing('--groups'):
+        if OBJECTIVES[kind] == 'PTG':
+            options.pop('single', None)
+        with refusing('--exactly'):
             return (solve_ptg if OBJECTIVES[kind] == 'PTG' else solve_tag)(self.maps[kind], **options)
 
 
@@ -163,7 +182,8 @@ def parameters_of(cfg: Config) -> tuple[int, dict[str, int]] | None:
 
 def serving_line(groups: Sequence[Sequence[str]], parameters: tuple[int, Mapping[str, int]] | None) -> str:
     """What it costs to serve one network per group, beside one network for all."""
-    line = f'to serve all tasks: {len(groups)} forwards per image, one per group, in place of 1'
+    forwards = '1 forward' if len(groups) == 1 else f'{len(groups)} forwards'
+    line = f'to serve all tasks: {forwards} per image, one per group, in place of 1'
     if parameters is None:
         return line
     shared, heads = parameters

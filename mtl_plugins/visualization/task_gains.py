@@ -36,7 +36,7 @@ def draw_gain_maps(
         width=len(maps) * (side + 60) + 110,
         height=side + 170,
         title='What a step for the row task does to the column task',
-        note=f'rank correlations: {agree}' if agree else 'violet: it harms, orange: it helps',
+        note='orange: it helps, violet: it harms' + (f'; rank correlations: {agree}' if agree else ''),
         ncols=len(maps),
         squeeze=False,
     )
@@ -45,7 +45,7 @@ def draw_gain_maps(
         limit = colour_limit(matrix)
         clean(axes)
         axes.imshow(matrix, cmap=COLOUR_MAP, vmin=-limit, vmax=limit)
-        axes.set_title(f'{name} (±{limit:.1e})', loc='left', fontsize=LABEL_SIZE, weight='bold', color=INK)
+        axes.set_title(f'{name} (±{limit:.2g})', loc='left', fontsize=LABEL_SIZE, weight='bold', color=INK)
         axes.set_xticks(range(count), tasks, rotation=90, fontsize=TICK_SIZE, color=MUTED)
         axes.set_yticks(range(count), tasks if axes is grid[0][0] else [''] * count, fontsize=TICK_SIZE, color=MUTED)
         axes.grid(visible=False)

@@ -1,9 +1,11 @@
 """From gains to groups on the command line."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from mtl_plugins.cli import group_tasks
 from mtl_plugins.cli.group_tasks import main
 from mtl_plugins.config import load_config
 from mtl_plugins.errors import UserError
@@ -51,7 +53,7 @@ def test_overlapping_groups_are_no_groups_of_stgu(config, tmp_path, capsys):
     options = ['--by', 'ptg', '--groups', '3', '--overlap', '--out', str(tmp_path / 'out')]
     help_all = [[1.0, 0.5, 0.5], [0.5, 1.0, 0.5], [0.5, 0.5, 1.0]]
     main([config, '--maps', gains(tmp_path, gains=dict(ptg=help_all)), *options])
-    assert 'STGU' not in capsys.readouterr().out
+    assert '(STGU) is left out: there each task is in one group only' in capsys.readouterr().out
     assert not (tmp_path / 'out' / 'stgu_fixed.py').exists()
 
 
@@ -59,6 +61,12 @@ def test_overlapping_groups_are_no_groups_of_stgu(config, tmp_path, capsys):
     ('changes', 'options', 'message'),
     [
         (dict(), ['--by', 'cosine'], '--by cosine: that was not measured; there are tag, ptg, proximal'),
+        (dict(tasks=['depth', 'normals', 'edge']), [], 'holds gains of depth, normals, edge, but .* trains'),
+        (
+            dict(),
+            ['--tasks', 'depth,semseg', '--by', 'tag', '--exactly', '3'],
+            '--exactly: 2 tasks do not make 3 groups',
+        ),
         (dict(tasks=3), [], 'is no task_gains.json as LookAheadHook writes it'),
         (dict(gains=dict(tag=[[1.0]])), [], 'gains.tag must hold 3 rows of 3 numbers'),
         (dict(gains=dict(tag=[[1.0, None, 1.0], *HELP[1:]])), [], "for 'depth' does to 'normals' was never measured"),
@@ -74,6 +82,70 @@ def test_a_resume_goes_on_with_a_training(config, capsys):
         with pytest.raises(SystemExit):
             main([config, *more, '--resume'])
         assert '--resume goes on with a training' in capsys.readouterr().err
+
+
+def test_what_was_set_for_the_measuring_is_set_in_what_comes_of_it(config, tmp_path, capsys):
+    options = ['--cfg-options', 'optim_wrapper.optimizer.lr=0.5', 'work_dir=a b']
+    main([config, '--maps', gains(tmp_path), '--out', str(tmp_path / 'out'), *options])
+    assert "--cfg-options optim_wrapper.optimizer.lr=0.5 'work_dir=a b'\n" in capsys.readouterr().out
+    assert load_config(str(tmp_path / 'out' / 'stgu_fixed.py')).optim_wrapper.optimizer.lr == 0.5
+
+
+@pytest.mark.parametrize(
+    ('options', 'groups'),
+    [
+        (['--by', 'tag', '--exactly', '3'], 'depth | normals | semseg'),
+        (['--by', 'tag', '--exactly', '1'], 'depth + normals + semseg'),
+        (['--by', 'ptg', '--exactly', '1'], 'depth + normals + semseg'),
+        (
+            ['--by', 'ptg', '--exactly', '4', '--overlap'],
+            'depth | depth + normals | normals | semseg',
+        ),
+        (['--by', 'tag', '--alone', '0'], 'depth + normals | semseg'),
+        (['--by', 'tag', '--tasks', 'semseg,depth'], 'semseg + depth'),
+    ],
+)
+def test_so_many_groups_of_so_many_tasks(config, tmp_path, capsys, options, groups):
+    main([config, '--maps', gains(tmp_path), '--out', str(tmp_path / 'out'), *options])
+    told = capsys.readouterr().out
+    assert f'  {groups}\n' in told
+    assert f'to serve all tasks: {groups.count("|") + 1} forward{"s" * ("|" in groups)} per image' in told
+
+
+def test_a_resumed_measuring_leaves_no_trace_in_what_comes_of_it(config, tmp_path, monkeypatch):
+    """The config with the groups begins anew."""
+    monkeypatch.setattr(group_tasks, 'resume_newest', lambda cfg: cfg.update(resume=True, load_from='old.pth'))
+    monkeypatch.setattr(group_tasks, 'measure', lambda cfg, *_: cfg.load_from == 'old.pth' and Path(gains(tmp_path)))
+    main([config, '--resume', '--out', str(tmp_path / 'out')])
+    written = load_config(str(tmp_path / 'out' / 'stgu_fixed.py'))
+    assert (written.get('resume', False), written.get('load_from')) == (False, None)
+
+
+def test_many_tasks_are_drawn_and_not_grouped(config, tmp_path, monkeypatch):
+    names = [f't{number}' for number in range(13)]
+    whole = load_config(config)
+    whole.model.heads = dict.fromkeys(names, whole.model.heads.semseg)
+    monkeypatch.setattr(group_tasks, 'load_config', lambda *_, **__: whole)
+    maps = gains(tmp_path, tasks=names, gains=dict(tag=[[0.1] * 13] * 13))
+    with pytest.raises(UserError, match='groups are made of 2 to 12 tasks, but there are 13'):
+        main([config, '--maps', maps, '--out', str(tmp_path / 'out')])
+    assert (tmp_path / 'out' / 'gains.png').is_file()
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--measure', 'tag', '--by', 'ptg'], '--by ptg needs --measure tag,ptg'),
+        (['--tasks', 'depth'], '--tasks depth: one task alone makes no groups'),
+        (['--exactly', '2', '--overlap'], '--exactly and --overlap go together for PTG only'),
+        (['--exactly', '2', '--groups', '2'], 'not allowed with argument'),
+        (['--alone', 'nan'], "argument --alone: expected a number, but got 'nan'"),
+    ],
+)
+def test_what_cannot_be_grouped_is_not_measured(config, capsys, options, message):
+    with pytest.raises(SystemExit):
+        main([config, *options])
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow

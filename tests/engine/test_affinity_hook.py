@@ -5,6 +5,7 @@ import logging
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from mtl_plugins.config import build_runner
 from mtl_plugins.engine.hooks import AffinityHook, affinity
@@ -121,7 +122,7 @@ def test_pictures_come_with_validations_and_are_named_at_the_end(tmp_path, caplo
 
 @pytest.mark.parametrize('interval', [0, -1])
 def test_bad_interval_is_refused(interval):
-    with pytest.raises(ValueError, match=f'AffinityHook.interval must be >= 1, but got {interval}'):
+    with pytest.raises(ValueError, match=f'AffinityHook.interval must be an integer >= 1, but got {interval}'):
         AffinityHook(interval=interval)
 
 
@@ -150,6 +151,31 @@ def test_the_affinity_is_tracked_beside_any_method(tmp_path):
     assert any(value != 0 for row in logs[0][-1]['affinity'] for value in row)
     assert sorted(task for group in logs[0][-1]['groups'] for task in group) == ['depth', 'normals', 'semseg']
     assert (tmp_path / 'whole' / 'affinity.png').is_file()
+
+
+def test_the_same_is_measured_under_every_method_that_does_not_measure_it_itself(tmp_path, caplog):
+    logs = {}
+    for key in ('gd', 'son_goku', 'phases', 'stgu'):
+        model = make_model()
+        runner = SimpleNamespace(
+            optim_wrapper=build(key, model),
+            model=model,
+            iter=0,
+            log_dir=str(tmp_path / key),
+            work_dir=str(tmp_path / key),
+            logger=logging.getLogger('test_affinity_hook'),
+            visualizer=Backends(),
+        )
+        hook = AffinityHook(interval=1, probe_interval=1)
+        with caplog.at_level(logging.INFO, logger=runner.logger.name):
+            hook.before_train(runner)
+        torch.manual_seed(0)
+        hook.before_train_iter(runner, 0, toy_batch(0))
+        model.train_step(toy_batch(0), runner.optim_wrapper)
+        hook.after_train_iter(runner, 0)
+        (logs[key],) = entries(tmp_path, key)
+    assert logs['gd'] == logs['son_goku'] == logs['phases'] != logs['stgu']
+    assert caplog.messages[-1].startswith('AffinityHook.probe_interval is without effect')
 
 
 def test_what_cannot_be_tracked_is_refused():

@@ -1,5 +1,8 @@
 """Parts of a method from their configs: names, defaults, and what is said of wrong ones."""
 
+from types import UnionType
+from typing import get_args, get_type_hints
+
 import pytest
 
 from mtl_plugins.engine.methods import build_part
@@ -49,3 +52,28 @@ def test_no_base_class_can_be_named():
         for name in names:
             with pytest.raises(KeyError, match='there is no'):
                 build_part(registry, dict(type=name), 'part')
+
+
+REGISTRIES = [AFFINITIES, AGGREGATORS, GROUPERS, WEIGHTINGS]
+OTHER_KINDS = {
+    float: ['x', None, True, [1.0], float('nan')],
+    int: ['x', 1.5, True, []],
+    bool: ['x', 2],
+    str: [3, ['x']],
+}
+
+
+@pytest.mark.parametrize(
+    ('registry', 'name'), [(registry, name) for registry in REGISTRIES for name in registry.module_dict]
+)
+def test_arguments_of_another_kind_are_refused_by_name(registry, name):
+    """Rather than by what Python says of comparing them."""
+    for argument, hint in get_type_hints(registry.module_dict[name].__init__).items():
+        members = set(get_args(hint)) if isinstance(hint, UnionType) else {hint}
+        if members - {*OTHER_KINDS, type(None)} or members == {type(None)}:
+            continue  # a class, a list or a dict
+        for value in (value for kind in members & {*OTHER_KINDS} for value in OTHER_KINDS[kind]):
+            if type(value) in members and value == value:
+                continue
+            with pytest.raises(TypeError, match=rf'{name}", \.\.\.\): {argument} must be .* but got'):
+                build_part(registry, dict(type=name, **{argument: value}), 'part')

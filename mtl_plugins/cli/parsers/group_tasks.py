@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +53,39 @@ def build_parser() -> ConfigArgumentParser:
         '--resume', action='store_true', help='go on with a measuring training that was stopped in --out, if any was'
     )
     parser.add_argument('--by', choices=KINDS, help='the map to group by (the first that was measured)')
-    parser.add_argument('--groups', type=positive, metavar='M', help='at most so many groups (3, or fewer tasks)')
+    number = parser.add_mutually_exclusive_group()
+    number.add_argument('--groups', type=positive, metavar='M', help='at most so many groups (3, or fewer tasks)')
+    number.add_argument(
+        '--exactly', type=positive, metavar='M', help='so many groups; for TAG without --overlap only, for PTG always'
+    )
     parser.add_argument('--overlap', action='store_true', help='a task may be in several groups')
+    parser.add_argument(
+        '--alone',
+        type=_score,
+        default=-1e6,
+        metavar='X',
+        help="TAG's score of a task that is alone in its group (-1e6: nothing is worse; 0: better than companions that "
+        'harm it)',
+    )
     parser.add_argument(
         '--tolerance',
         type=positive_number,
         default=1e-9,
         metavar='X',
-        help='show groupings that are worse by this (1e-9)',
+        help='show groupings that are worse by up to this, too (1e-9)',
     )
     parser.add_argument('--out', type=folder_to_write, metavar='DIR', help='results (work_dirs/group_tasks/<config>)')
-    add_tasks(parser)
+    add_tasks(parser, 'only these tasks of the config, or of --maps (all)')
     add_data_root(parser)
     add_trust(parser)
     return parser
+
+
+def _score(text: str) -> float:
+    with suppress(ValueError):
+        if math.isfinite(float(text)):
+            return float(text)
+    raise argparse.ArgumentTypeError(f'expected a number, but got {text!r}')
 
 
 def _kinds(value: Any) -> list[str]:

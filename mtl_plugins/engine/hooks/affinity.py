@@ -11,11 +11,12 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from mtl_plugins.errors import UserError, refusing
+from mtl_plugins.errors import UserError
 from mtl_plugins.methods import PositiveAffinity, ProximalAffinity
-from mtl_plugins.registry import HOOKS
+from mtl_plugins.registry import AFFINITIES, HOOKS
 from mtl_plugins.runtime.hooks.outputs import append_line, going_on_without
 
+from ..methods import build_part
 from ..optim_wrappers.selective import SelectiveTaskGroupOptimWrapper, group_strategy
 from ..step.guards import bare_model
 from .look_ahead import price_line
@@ -26,21 +27,22 @@ CHECKPOINT_KEY = 'mtl_affinity_probe'
 
 @HOOKS.register_module()
 class AffinityHook(Hook):
-    """Logs affinity and groups of STGU; with ``probe_interval``, the affinity under any other method.
+    """Logs affinity and groups of group turns; with ``probe_interval``, the proximal affinity under any method.
 
     Each entry goes as one line to ``<work_dir>/<timestamp>/affinity.jsonl``, and the matrix as scalars
     ``affinity/<source>-><target>`` to the visualizer's backends (never to the console). The pictures
     ``<work_dir>/affinity.png`` (heat map) and ``<work_dir>/groups.png`` (who shared a group when, and how many groups
     there were) are redrawn at every validation and at the end. A resumed run takes the earlier entries over.
 
-    Under a method that has no affinity of its own, a measurement tries a step for each task by itself and takes it back
-    bit by bit (see :class:`~mtl_plugins.engine.hooks.look_aheads.LookAheads`, kind ``'proximal'``; its price is told
-    before training), and the groups are those that :class:`~mtl_plugins.methods.PositiveAffinity` would make.
+    With ``probe_interval`` a measurement tries a step for each task by itself and takes it back bit by bit (see
+    :class:`~mtl_plugins.engine.hooks.look_aheads.LookAheads`, kind ``'proximal'``; its price is told before training).
+    The map is then this one, and the groups are those that :class:`~mtl_plugins.methods.PositiveAffinity` would make of
+    it. STGU, whose groups follow the affinity that it measures itself, is logged as it is: nothing is tried there.
 
     Args:
         interval: Iterations between two entries.
-        probe_interval: Iterations between two measurements under other methods than STGU; 0 for none.
-        decay: Share of a new measurement in the affinity under other methods.
+        probe_interval: Iterations between two measurements; 0 for none.
+        decay: Share of a new measurement in that affinity.
 
     Raises:
         ValueError: If a number is out of range.
@@ -55,12 +57,10 @@ class AffinityHook(Hook):
     priority = 'NORMAL'
 
     def __init__(self, interval: int = 50, probe_interval: int = 0, decay: float = 1e-2) -> None:
-        if interval < 1:
-            raise UserError(f'AffinityHook.interval must be >= 1, but got {interval}')
-        if not isinstance(probe_interval, int) or probe_interval < 0:
-            raise UserError(f'AffinityHook.probe_interval must be an integer >= 0, but got {probe_interval!r}')
-        with refusing('AffinityHook'):
-            ProximalAffinity(1, decay)
+        for name, value, least in (('interval', interval, 1), ('probe_interval', probe_interval, 0)):
+            if not isinstance(value, int) or value < least:
+                raise UserError(f'AffinityHook.{name} must be an integer >= {least}, but got {value!r}')
+        build_part(AFFINITIES, dict(type='ProximalAffinity', num_tasks=1, decay=decay), 'AffinityHook')
         if probe_interval:
             # Just before the step: what comes earlier may set the iteration up, its random numbers included.
             self.priority = 'LOWEST'
@@ -78,7 +78,10 @@ class AffinityHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Open the log; after a resume, with the entries up to the checkpoint."""
         self._strategy = group_strategy(runner.optim_wrapper)
-        if self._strategy is None and self.probe_interval:
+        if self.probe_interval and self._strategy is runner.optim_wrapper and self._strategy.follows_losses:
+            runner.logger.info('AffinityHook.probe_interval is without effect: the method measures the affinity itself')
+        elif self.probe_interval:
+            self._strategy = None  # its map may be another one, or measured in a part of the training only
             self._probe = LookAheads(bare_model(runner.model), runner.optim_wrapper, ['proximal'])
             self._probe.expect(self._saved['tasks'] if self._saved else ())
             runner.logger.info(price_line(['proximal'], self.probe_interval, len(self._probe.tasks)))

@@ -17,7 +17,7 @@ from mtl_plugins.registry import HOOKS
 from mtl_plugins.runtime.hooks.outputs import going_on_without
 
 from ..step.guards import bare_model
-from .look_aheads import LookAheads, count_steps
+from .look_aheads import LookAheads, check_kinds, count_steps
 
 CHECKPOINT_KEY = 'mtl_look_ahead'
 
@@ -73,7 +73,7 @@ class LookAheadHook(Hook):
     def __init__(self, kinds: Sequence[str] = ('tag',), interval: int = 10) -> None:
         if not isinstance(interval, int) or interval < 1:
             raise UserError(f'LookAheadHook.interval must be an integer >= 1, but got {interval!r}')
-        self.kinds = [kinds] if isinstance(kinds, str) else list(kinds)
+        self.kinds = check_kinds([kinds] if isinstance(kinds, str) else kinds)
         self.interval = interval
         self._probe: LookAheads | None = None
         self._maps = MeanMaps()

@@ -61,8 +61,6 @@ class LookAheads(GramProbe):
     """
 
     def __init__(self, model: nn.Module, wrapper: OptimWrapper, kinds: Sequence[str]) -> None:
-        if not kinds or not set(kinds) <= set(KINDS):
-            raise UserError(f'kinds must be some of {KINDS}, but got {kinds!r}')
         optimizer = getattr(wrapper, 'optimizer', None)
         if not isinstance(optimizer, Optimizer) or isinstance(optimizer, AdaTask) or is_spread(optimizer):
             name = type(getattr(wrapper, 'optimizer', wrapper)).__name__
@@ -71,7 +69,7 @@ class LookAheads(GramProbe):
                 'optimizer of torch for the whole model'
             )
         super().__init__(model, wrapper)
-        self.kinds = tuple(kinds)
+        self.kinds = tuple(check_kinds(kinds))
 
     def expect(self, tasks: Sequence[str]) -> None:
         """Take these tasks first, in this order, as measured before a resume.
@@ -213,6 +211,17 @@ class LookAheads(GramProbe):
 
     def _nothing(self) -> Tensor:
         return torch.full((len(self.tasks),) * 2, float('nan'), dtype=torch.float64)
+
+
+def check_kinds(kinds: Any) -> list[str]:
+    """Kinds of gains as a list.
+
+    Raises:
+        UserError: If they are none, or not all known.
+    """
+    if not isinstance(kinds, (list, tuple)) or not kinds or not all(kind in KINDS for kind in kinds):
+        raise UserError(f'kinds must be some of {KINDS}, but got {kinds!r}')
+    return list(kinds)
 
 
 def count_steps(kinds: Collection[str], num_tasks: int) -> int:

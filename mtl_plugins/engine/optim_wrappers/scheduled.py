@@ -59,7 +59,7 @@ class ScheduledOptimWrapper(StepOptimWrapper):
             self.when_tasks_are_known(strategy._settle_tasks)
 
     def _build(self, number: int, cfg: Mapping[str, Any], given: Mapping[str, Any]) -> StepOptimWrapper:
-        wrong = [name for name in _OF_THE_RUN if name in cfg]
+        wrong = [name for name in _OF_THE_RUN if isinstance(cfg, Mapping) and name in cfg]
         if wrong:
             raise UserError(
                 f'strategy {number + 1}: {wrong[0]} is set for all strategies together: write it beside them, as '
@@ -176,9 +176,13 @@ class SwitchOptimWrapper(ScheduledOptimWrapper):
     def __init__(
         self, optimizer: Optimizer, strategies: Sequence[Mapping[str, Any]], at: int | Sequence[int], **kwargs: Any
     ) -> None:
-        numbers = [at] if isinstance(at, int) else list(at)
+        numbers = list(at) if isinstance(at, (list, tuple)) else [at]
         if not all(isinstance(n, int) and n > before for before, n in zip([0, *numbers], numbers)):
             raise UserError(f'at must be iterations from 1 on that rise, but got {at!r}')
+        if not isinstance(strategies, (list, tuple)) or not strategies:
+            raise UserTypeError(
+                f'strategies must be a list of configs, one for each optimizer wrapper, but got {strategies!r}'
+            )
         if len(numbers) != len(strategies) - 1:
             raise UserError(
                 f'at must name an iteration for each strategy but the first, that is {len(strategies) - 1}, but got '

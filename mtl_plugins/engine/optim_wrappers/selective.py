@@ -141,6 +141,11 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         """The present groups by task name."""
         return [[self.task_names[task] for task in group] for group in self.groups]
 
+    @property
+    def follows_losses(self) -> bool:
+        """Whether the groups follow what the steps do to the losses, which is then measured all the time."""
+        return self.grouper.follows_affinity and not self._takes_gradients
+
     @classmethod
     def cost(
         cls,
@@ -301,7 +306,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         )
 
     def _needs_probe(self) -> bool:
-        return self.grouper.follows_affinity and not self._takes_gradients
+        return self.follows_losses
 
     def _log(self, batch: StepBatch) -> None:
         super()._log(batch)

@@ -38,7 +38,7 @@ class MGDA(GramianAggregator):
     """
 
     facts = MethodFacts(
-        'Multiple-gradient descent',
+        'Multiple-gradient descent; with interval=n: PSMGD',
         paper='Sener and Koltun, NeurIPS 2018',
         arxiv='1810.04650',
         verified='exact solutions to 1e-8; vectors of TorchJD, LibMTL, nash-mtl, SamsungLabs where their solvers '

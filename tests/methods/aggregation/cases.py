@@ -116,7 +116,7 @@ def size(aggregator, G, update, kind=''):
     """The length against which rounding of ``update`` is to be judged: that of its summands."""
     norms = G.double().norm(dim=1)
     weights = aggregator.last_weights
-    floor = 1e-7 if 'opposite' in kind else 1e-15  # what is left of rows that cancel is rounding
+    floor = 1e-7 if 'opposite' in kind or kind == 'rank_one' else 1e-15  # what is left of rows that cancel is rounding
     summands = norms.sum() if weights is None else (weights.abs() * norms).sum()
     if type(aggregator).__name__ in ('CAGrad', 'ConicGrad'):  # a sum of the mean row and a correction as long as it
         summands = summands + G.double().mean(0).norm()

@@ -75,6 +75,16 @@ def test_properties_on_ten_thousand_matrices(make):
         check(make, kind, number, generator, (torch.float64, torch.float32)[number // len(KINDS) % 2])
 
 
+@pytest.mark.parametrize('count', [200, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_properties_of_every_method_on_normalised_rows(count):
+    generator, plain = seeded(31), [make for _, make in MAKERS if make().normalised_by == 'none']
+    for number in range(count):
+        make, by = plain[number % len(plain)], ('l2', 'loss', 'loss+')[number // len(plain) % 3]
+        kind = KINDS[torch.randint(len(KINDS), (), generator=generator)]
+        dtype = (torch.float64, torch.float32)[number // 2 % 2]
+        check(lambda make=make, by=by: make().normalise_rows(by), kind, number, generator, dtype)
+
+
 @every
 @pytest.mark.parametrize('num_rows', [1, 2, LARGEST])
 def test_every_number_of_tasks(make, num_rows):
