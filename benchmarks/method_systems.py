@@ -27,7 +27,8 @@ class MethodSystem:
 
     Attributes:
         label: Name in tables.
-        family: What it costs at least: ``'sum'``, ``'probe'`` (one more forward), ``'features'`` or ``'rows'``.
+        family: What it costs at least: ``'sum'``, ``'probe'`` (one more forward), ``'features'``, ``'rows'`` or
+            ``'gramian'`` (their products alone are kept; one more backward).
         model: The model.
         optimizer: Its optimizer.
         step: Trains on the batch once.
@@ -87,6 +88,10 @@ OURS: dict[str, tuple[str, type, dict[str, Any]]] = {
     ),
     'mgda': ('rows', GradientAggregationOptimWrapper, dict(aggregator=dict(type='MGDA'), rescale=None)),
     'upgrad': ('rows', GradientAggregationOptimWrapper, dict(aggregator=dict(type='UPGrad'), rescale=None)),
+    'upgrad gramian': (
+        'gramian', GradientAggregationOptimWrapper,
+        dict(aggregator=dict(type='UPGrad'), rescale=None, memory='gramian'),
+    ),
     'pcgrad': ('rows', GradientAggregationOptimWrapper, dict(aggregator=dict(type='PCGrad'))),
     'mean': ('rows', GradientAggregationOptimWrapper, dict(aggregator=dict(type='Mean'), rescale=None)),
 }  # fmt: skip

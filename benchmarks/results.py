@@ -14,7 +14,7 @@ from .counting import Counts
 from .equality import TOLERANCE
 
 READS_PER_STEP = 1
-TIME_LIMIT = 1.05
+TIME_LIMIT = 1.03
 MEMORY_LIMIT = 0.90
 MEMORY_LIMIT_FROM_TASKS = 11
 MEMORY_GROWTH = 0.05
