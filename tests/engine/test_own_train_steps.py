@@ -1,9 +1,14 @@
 """Models with a train_step, parse_losses or forward of their own: what a multi-task step would not see is refused."""
 
+import copy
+import io
+
 import pytest
 import torch
 from mmengine.structures import BaseDataElement
 
+from mtl_plugins.engine.step import silent_tasks
+from mtl_plugins.engine.step.losses import TaskLosses
 from mtl_plugins.errors import UserError
 
 from .all_methods import build
@@ -126,3 +131,72 @@ def test_batches_that_the_forward_changes_are_refused_where_they_are_seen_again(
             [model.train_step(batch, wrapper) for batch in batches]
     else:
         [model.train_step(batch, wrapper) for batch in batches]
+
+
+# ---------------------------------------------------------------- loops of one's own
+def one_step(key, change):
+    """The weights after a step with the losses that ``change`` makes of two scalars."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(2, 2)
+    wrapper = build(key, layer, tasks=['a', 'b'])
+
+    def closure(active=None, *, grad=True):
+        a, b = layer(torch.tensor([[1.0, 2.0]])).square()[0]
+        return change(a, b)
+
+    wrapper.step_tasks(closure)
+    return flat(layer)
+
+
+SAME = {
+    'a vector': (lambda a, b: {'a': a * torch.tensor([0.5, 1.5]), 'b': b}, lambda a, b: {'a': a, 'b': b}),
+    'a list': (lambda a, b: {'a': [a, None, 0.5 * a], 'b': b}, lambda a, b: {'a': 1.5 * a, 'b': b}),
+    'a number': (lambda a, b: {'a': 1.0, 'b': b}, lambda a, b: {'b': b}),
+    'None': (lambda a, b: {'a': None, 'b': b}, lambda a, b: {'b': b}),
+    'nothing': (lambda a, b: {'a': a[None][:0], 'b': b}, lambda a, b: {'b': b}),
+}
+WRONG = {
+    'a tuple': (lambda a, b: (a, b), r'a closure must return a dict \{task: loss\}, but returned a tuple'),
+    'another task': (lambda a, b: {'a': a, 'b': b, 'c': a}, "returned something for 'c', but the tasks are a, b"),
+    'another count': (lambda a, b: TaskLosses({'a': a, 'b': b}, {'A': 3}), "returned something for 'A'"),
+    'a complex loss': (lambda a, b: {'a': a + 0j, 'b': b}, "the loss 'a' of the model is complex"),
+    'an array': (lambda a, b: {'a': a.detach().numpy(), 'b': b}, "the loss 'a' of the model must be a tensor"),
+}
+
+
+@pytest.mark.parametrize('key', ['gd', 'pcgrad', 'stgu'])
+def test_losses_of_closures_are_taken_as_those_of_models(key):
+    for given, same in SAME.values():
+        torch.testing.assert_close(one_step(key, given), one_step(key, same))
+    for given, words in WRONG.values():
+        with pytest.raises(UserError, match=words):
+            one_step(key, given)
+
+
+@pytest.mark.parametrize('key', ['gd', 'pcgrad'])
+@pytest.mark.parametrize('why', ['no_grad', 'no loss', 'labels'])
+def test_batches_that_train_nothing_are_told_once(key, why, monkeypatch):
+    said = []
+    monkeypatch.setattr(silent_tasks, 'print_log', lambda text, **kwargs: said.append(text))
+    torch.manual_seed(0)
+    model = ToyModel()
+    wrapper, before = build(key, model), flat(model)
+    for number in range(2):
+        batch = toy_batch(number, tasks=() if why == 'no loss' else ('a', 'b', 'c'), invalid=float(why == 'labels'))
+        with torch.set_grad_enabled(why != 'no_grad'):
+            model.train_step(batch, wrapper)
+    assert torch.equal(before, flat(model))
+    assert len(said) == 1
+    assert said[0].startswith('no task has a loss with a graph and with labels in this batch')
+
+
+def test_a_wrapper_and_what_it_logs_can_be_copied_and_saved():
+    model = ToyModel()
+    wrapper = build('gd', model)
+    log = model.train_step(toy_batch(0), wrapper)
+    copy.deepcopy(wrapper)
+    file = io.BytesIO()
+    torch.save(log, file)
+    file.seek(0)
+    for again in (copy.deepcopy(log), torch.load(file, weights_only=True)):
+        assert {name: value.item() for name, value in again.items()} == {n: v.item() for n, v in log.items()}

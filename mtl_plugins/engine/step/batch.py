@@ -13,7 +13,7 @@ from mtl_plugins.errors import UserError
 
 from .closure import TaskClosure
 from .logged import LoggedScalar
-from .losses import TaskLosses
+from .losses import TaskLosses, losses_of_closure
 from .noise import NoiseState
 from .nonfinite import NonFiniteGuard
 from .parameters import ParameterTable
@@ -274,9 +274,10 @@ class StepBatch:
 
     def _run(self, index: int, active: Sequence[str] | None, grad: bool) -> TaskLosses:
         """Losses of one micro-batch, with what its forwards showed to be constant."""
-        losses = self._closures[index](active, grad=grad)
-        if not isinstance(losses, TaskLosses):
-            losses = TaskLosses(losses)
+        closure = self._closures[index]
+        losses = closure(active, grad=grad)
+        if not isinstance(closure, TaskClosure):
+            losses = losses_of_closure(losses, self.tasks)
         constant = self._constant[index]
         constant |= losses.constant
         if grad:
@@ -316,6 +317,8 @@ class StepBatch:
         totals = torch.tensor(self._totals, dtype=torch.float64)
         losses = torch.tensor(loss_sums, dtype=torch.float64) / totals.where(totals > 0, torch.ones(()).double())
         present = totals > 0
+        if self._silent is not None and not present.any():
+            self._silent.warn_of_nothing()
         finite = torch.isfinite(losses)
         for task, is_present, is_finite in zip(self.tasks, present.tolist(), finite.tolist()):
             if is_present and not is_finite:

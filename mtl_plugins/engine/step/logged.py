@@ -51,3 +51,9 @@ class LoggedScalar(Tensor):
 
     def __float__(self) -> float:
         return float(self.item())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return self.as_subclass(Tensor).clone()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.as_subclass(Tensor).__reduce_ex__(protocol)

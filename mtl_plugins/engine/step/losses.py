@@ -51,6 +51,25 @@ class TaskLosses(dict):
         return self.num_valid.get(task, 1.0) if task in self and task not in self.constant else 0.0
 
 
+def losses_of_closure(losses: Any, tasks: Sequence[str]) -> TaskLosses:
+    """What a closure of one's own returned, each loss as :meth:`LossTable.collect` takes it from a model.
+
+    Raises:
+        UserError: For a task that there is not.
+        UserTypeError: For what is no dict, and for a loss of a type that is none.
+    """
+    if not isinstance(losses, Mapping):
+        raise UserTypeError(f'a closure must return a dict {{task: loss}}, but returned a {type(losses).__name__}')
+    num_valid, constant = getattr(losses, 'num_valid', {}), getattr(losses, 'constant', ())
+    for task in [*losses, *num_valid]:
+        if task not in tasks:
+            raise UserError(
+                f"a closure returned something for '{task}', but the tasks are {', '.join(map(str, tasks))}"
+            )
+    scalars = {task: _scalar(task, value) for task, value in losses.items()}
+    return TaskLosses({task: each for task, each in scalars.items() if each is not None}, num_valid, constant)
+
+
 def is_loss_key(key: str) -> bool:
     """Whether MMEngine's ``parse_losses`` would add this entry to the loss."""
     return 'loss' in key

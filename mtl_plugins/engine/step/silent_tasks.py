@@ -21,6 +21,7 @@ class SilentTasks:
     def __init__(self) -> None:
         self._settled: dict[str, int] = {}
         self._found: set[str] = set()
+        self._said_nothing = False
 
     def wants(self, task: str) -> bool:
         """Whether a loss of zero of this task is still to be looked at."""
@@ -50,6 +51,18 @@ class SilentTasks:
             'has no label for the task, let the model say so: methods that look at losses (famo, gls, ...) otherwise '
             f"follow a task that is not there. Name the entry of the model's output that counts its labels in "
             f"optim_wrapper.num_valid=dict({task}='KEY'), or return '{task}.num_valid'",
+            logger='current',
+            level=logging.WARNING,
+        )
+
+    def warn_of_nothing(self) -> None:
+        """Say, once, that a batch trains nothing."""
+        if self._said_nothing:
+            return
+        self._said_nothing = True
+        print_log(
+            'no task has a loss with a graph and with labels in this batch, so that it moves nothing. If that is so in '
+            'all batches: is everything below the losses frozen, or does the training run within torch.no_grad()?',
             logger='current',
             level=logging.WARNING,
         )
