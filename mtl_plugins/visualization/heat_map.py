@@ -102,10 +102,11 @@ def minus(text: str) -> str:
 
 
 def _write_cells(axes: Axes, picture: AxesImage, values: np.ndarray, cell: Callable[[float], str], size: float) -> None:
+    # Inside the axes, hence no matter of the layout, which would measure each text several times.
+    look = dict(ha='center', va='center', fontsize=size, in_layout=False)
     for (row, column), value in np.ndenumerate(values):
         if not np.isfinite(value):
-            axes.text(column, row, '–', ha='center', va='center', fontsize=size, color=MUTED)
+            axes.text(column, row, '–', color=MUTED, **look)
             continue
         lightness = np.dot(picture.to_rgba(value)[:3], _LUMA)
-        colour = 'white' if lightness < 0.5 else INK
-        axes.text(column, row, minus(cell(value)), ha='center', va='center', fontsize=size, color=colour)
+        axes.text(column, row, minus(cell(value)), color='white' if lightness < 0.5 else INK, **look)

@@ -61,6 +61,9 @@ def shrink(cfg, iterations=2):
     for head in cfg.model.heads.values():
         if head.get('predictor', {}).get('channels'):
             head.predictor.channels = 8
+    for metric in cfg.val_evaluator.get('metrics', ()):
+        if isinstance(metric, dict) and 'thresholds' in metric:
+            metric['thresholds'] = [0.3, 0.6]
     if 'warmup_iters' in cfg.optim_wrapper:
         cfg.optim_wrapper.update(warmup_iters=1, regroup_interval=1)
     for hook in cfg.custom_hooks:

@@ -10,7 +10,6 @@ from mtl_plugins.visualization import (
     draw_layer_conflicts,
     draw_mean_cosines,
     draw_pair_conflicts,
-    figure_to_rgb,
     read_conflicts,
 )
 from mtl_plugins.visualization.conflicts import common_prefix
@@ -93,8 +92,7 @@ def test_figures_are_readable(tmp_path, count):
         if (count, name) != (2, 'pairs'):
             looks_drawn(tmp_path / 'figures' / f'{name}.png')
         assert overlaps(figure) == []
-        width = figure_to_rgb(figure).shape[1]
-        assert all(text.get_window_extent().x1 < width for text in figure.texts)
+        assert all(text.get_window_extent().x1 < figure.bbox.width for text in figure.texts)
 
 
 def test_rates(tmp_path):

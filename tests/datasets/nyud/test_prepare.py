@@ -15,6 +15,7 @@ from mtl_plugins.datasets import NYUDv2Dataset
 from mtl_plugins.datasets.nyud import layout
 from mtl_plugins.datasets.nyud.geometry import KINECT, fit_normals, label_borders
 from mtl_plugins.datasets.nyud.sources import official_tables
+from tests.support.tiny import MODEL
 
 SIZE = (120, 160)
 NUMBERS = (1, 2, 3, 4, 5, 1449)  # 1, 2 and 1449 belong to the test set
@@ -286,7 +287,9 @@ def test_real_images_from_the_source_to_metrics(real_data, tmp_path, capsys):
     options = [
         'model.backbone.pretrained=False',
         'model.backbone.model_name=vit_tiny_patch16_224',
+        *(f'model.backbone.{name}={value}'.replace(' ', '') for name, value in MODEL.items()),
         *(f'{split}_dataloader.{key}' for split in ('train', 'val', 'test') for key in loading),
+        *(f'{split}_evaluator.metrics.3.thresholds=[0.3,0.6]' for split in ('val', 'test')),
         'train_cfg.max_iters=2',
         'train_cfg.val_interval=2',
     ]
