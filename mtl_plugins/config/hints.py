@@ -51,11 +51,10 @@ def _unregistered(error: BaseException, text: str, cfg: Config | None) -> str:
 
 
 def _registered(kind: str) -> Iterator[str]:
-    for root in vars(roots).values():
-        if isinstance(root, Registry) and root.name == kind:
-            for node in (root, *root.children.values()):
-                prefix = '' if node is root else f'{node.scope}.'
-                yield from (prefix + name for name in node.module_dict)
+    for node in _registries():
+        if (node.parent or node).name == kind:
+            prefix = f'{node.scope}.' if node.parent else ''
+            yield from (prefix + name for name in node.module_dict)
 
 
 def _unexpected_argument(error: BaseException, text: str, cfg: Config | None) -> str:
@@ -63,7 +62,7 @@ def _unexpected_argument(error: BaseException, text: str, cfg: Config | None) ->
     if not found:
         return ''
     owner = found['owner']
-    cls = next((c for name, c in _all_classes() if name == owner), None)
+    cls = next((node.module_dict[owner] for node in _registries() if owner in node.module_dict), None)
     advice = f"{owner or 'the class'} has no argument '{found['name']}'"
     place = where_in_config(cfg, found['name'], keys=True)
     advice += f' ({place})' if place else ''
@@ -76,11 +75,11 @@ def _unexpected_argument(error: BaseException, text: str, cfg: Config | None) ->
     return f'{advice}; it has {", ".join(arguments)}'
 
 
-def _all_classes() -> Iterator[tuple[str, Any]]:
+def _registries() -> Iterator[Registry]:
+    """The roots of MMEngine, each before its children."""
     for root in vars(roots).values():
         if isinstance(root, Registry):
-            for node in (root, *root.children.values()):
-                yield from node.module_dict.items()
+            yield from (root, *root.children.values())
 
 
 def _no_network(error: BaseException, text: str, cfg: Config | None) -> str:
@@ -155,11 +154,9 @@ def classes_named(kind: Any) -> list[type]:
         return []
     name = kind.rpartition('.')[2]
     found = set()
-    for root in vars(roots).values():
-        if isinstance(root, Registry):
-            for node in (root, *root.children.values()):
-                node.import_from_location()
-                found.add(node.module_dict.get(name))
+    for node in _registries():
+        node.import_from_location()
+        found.add(node.module_dict.get(name))
     return [cls for cls in found if inspect.isclass(cls)]
 
 

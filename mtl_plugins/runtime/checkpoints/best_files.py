@@ -82,3 +82,15 @@ def forget_best(runner: Any, checkpoint: dict[str, Any]) -> None:
     runner.logger.warning(
         'save_best or its rule has changed: the best of before is left out of account, and its file stays'
     )
+
+
+class DeferredRemoval:
+    """A file backend that hands removals to ``remove_later`` and everything else to ``backend``."""
+
+    def __init__(self, backend: Any, remove_later: Any) -> None:
+        self._backend = backend
+        self.remove = remove_later
+        self.rmtree = remove_later
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)

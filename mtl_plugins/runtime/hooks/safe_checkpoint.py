@@ -22,7 +22,7 @@ from mtl_plugins.runtime.checkpoints import (
     from_plain,
     write_atomically,
 )
-from mtl_plugins.runtime.checkpoints.best_files import forget_best, settle_best
+from mtl_plugins.runtime.checkpoints.best_files import DeferredRemoval, forget_best, settle_best
 from mtl_plugins.runtime.checkpoints.newest import POINTER, refuse_fresh_start
 from mtl_plugins.runtime.checkpoints.resume_guard import describe_settings, optimizer_differences
 from mtl_plugins.runtime.checkpoints.resume_schedules import (
@@ -241,7 +241,7 @@ class SafeCheckpointHook(CheckpointHook):
         lost = outputs_of(runner).lost
         missed, reason = self._missed_best, lost.get(BEST)
         with self._reporting(runner, BEST) as remove_later:
-            backend, self.file_backend = self.file_backend, _DeferredRemoval(self.file_backend, remove_later)
+            backend, self.file_backend = self.file_backend, DeferredRemoval(self.file_backend, remove_later)
             try:
                 super()._save_best_checkpoint(runner, metrics)
             finally:
@@ -278,9 +278,7 @@ class SafeCheckpointHook(CheckpointHook):
         own = {name: value for name, value in vars(self).items() if name in _BOOKKEEPING}
         own = {name: value.copy() if hasattr(value, 'copy') else value for name, value in own.items()}
         info = runner.message_hub.runtime_info
-        infos = {
-            key: value for key, value in info.items() if key in _INFOS or key.startswith(('best_ckpt', 'best_score'))
-        }
+        infos = _of_checkpoints(info)
         lost = outputs_of(runner).lost
         failure: list[OSError | None] = [None]
         try:
@@ -296,11 +294,9 @@ class SafeCheckpointHook(CheckpointHook):
                 lost.pop(what, None)
                 return
             vars(self).update(own)
-            for key in [key for key in info if key in _INFOS or key.startswith(('best_ckpt', 'best_score'))]:
-                if key in infos:
-                    info[key] = infos[key]
-                else:
-                    del info[key]
+            for key in _of_checkpoints(info):
+                del info[key]
+            info.update(infos)
             lost[what] = error
             if self.strict:
                 raise error
@@ -337,16 +333,8 @@ def _is_built(runner: Any) -> bool:
 
 
 _BOOKKEEPING = ('keep_ckpt_ids', 'last_ckpt', 'best_ckpt_path', 'best_ckpt_path_dict')
-_INFOS = ('keep_ckpt_ids', 'last_ckpt')
 
 
-class _DeferredRemoval:
-    """A file backend that hands removals to ``remove_later`` and everything else to ``backend``."""
-
-    def __init__(self, backend: Any, remove_later: Any) -> None:
-        self._backend = backend
-        self.remove = remove_later
-        self.rmtree = remove_later
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
+def _of_checkpoints(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What a message hub holds of the bookkeeping."""
+    return {k: v for k, v in info.items() if k.startswith(('keep_ckpt_ids', 'last_ckpt', 'best_ckpt', 'best_score'))}
