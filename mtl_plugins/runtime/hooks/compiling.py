@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch._functorch.config
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from torch import nn
@@ -43,6 +44,8 @@ class CompileHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Compile."""
+        # A graph that one method goes back through once may serve another, or a measurement, that goes back again.
+        torch._functorch.config.donated_buffer = False
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         for name, module in self._chosen(model):
             with refusing('CompileHook'):
