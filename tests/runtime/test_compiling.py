@@ -5,6 +5,7 @@ import torch
 
 from mtl_plugins.config import build_runner, load_config
 from mtl_plugins.errors import UserError
+from mtl_plugins.runtime.hooks.compiling import CompileHook
 from tests.support.tiny import ROOMS, shrink
 
 
@@ -50,6 +51,34 @@ def test_compiled_parts_train_the_same(method, hook, plain, tmp_path):
     assert list(ours) == list(theirs)
     for name, value in theirs.items():
         torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_code_that_torch_has_cached_for_one_backward_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', str(tmp_path / 'cache'))
+    monkeypatch.setattr(torch._functorch.config, 'donated_buffer', True)  # torch's own default
+    monkeypatch.setattr(torch.compiler.config, 'cache_key_tag', '')
+    cfg = shrink(load_config(ROOMS, seed=0, work_dir=str(tmp_path / 'run')))
+    runner = build_runner(cfg)
+    model, batch = runner.model.train(), next(iter(runner.build_dataloader(cfg.train_dataloader)))
+    parameters = list(model.backbone.parameters())
+
+    def rows(tasks):
+        torch.manual_seed(0)
+        out = model(**model.data_preprocessor(batch, True), mode='loss')
+        losses = [out[f'{task}.loss'] for task in tasks]
+        keep = {loss: loss is not losses[-1] for loss in losses}
+        return [torch.autograd.grad(loss, parameters, retain_graph=k, allow_unused=True) for loss, k in keep.items()]
+
+    expected = rows(model.tasks)
+    model.backbone.compile()
+    rows(model.tasks[:1])  # what torch keeps on disk may overwrite what it was given
+    torch._dynamo.reset()
+    CompileHook(backend='inductor').before_train(runner)
+    for found, plain_row in zip(rows(model.tasks), expected):
+        for ours, theirs in zip(found, plain_row):
+            if theirs is not None:
+                torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5 * float(theirs.abs().max()) + 1e-6)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch._functorch.config
+import torch.compiler.config
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from torch import nn
@@ -16,6 +17,8 @@ from mtl_plugins.registry import HOOKS
 
 EACH = '.*'
 """End of a name that stands for every part below it."""
+KEEPS_BUFFERS = ' mtl_plugins: several backwards'
+"""Tag of code in the caches of torch.compile."""
 
 
 @HOOKS.register_module()
@@ -46,6 +49,10 @@ class CompileHook(Hook):
         """Compile."""
         # A graph that one method goes back through once may serve another, or a measurement, that goes back again.
         torch._functorch.config.donated_buffer = False
+        # Inductor's cache on disk does not ask for that setting: without a tag, code that overwrites what a second
+        # backward needs would be taken from it.
+        if KEEPS_BUFFERS not in torch.compiler.config.cache_key_tag:
+            torch.compiler.config.cache_key_tag += KEEPS_BUFFERS
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         for name, module in self._chosen(model):
             with refusing('CompileHook'):
