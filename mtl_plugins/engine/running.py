@@ -87,8 +87,8 @@ def _check_optimizer(wrapper: OptimWrapper, model: nn.Module) -> None:
 def _check_data(runner: Runner | FlexibleRunner) -> None:
     loader = runner.train_dataloader
     try:
-        images, batches = len(loader.dataset), len(loader)
-    except TypeError:  # a stream
+        images, batches = len(getattr(loader, 'dataset', None)), len(loader)
+    except TypeError:  # a stream, or a loader of another kind
         return
     if not images or not batches:
         raise UserError(
@@ -133,9 +133,11 @@ def _prepare(weighting: Weighting, runner: Runner | FlexibleRunner, counts: int)
             "custom_hooks, or use weighting.kpi='loss'"
         )
     loader = runner.train_dataloader
-    size = loader.batch_size or getattr(getattr(loader, 'batch_sampler', None), 'batch_size', None) or 1
+    size = (
+        getattr(loader, 'batch_size', None) or getattr(getattr(loader, 'batch_sampler', None), 'batch_size', None) or 1
+    )
     try:
-        images = len(loader.dataset)
-    except TypeError:  # a stream without an end; a weighting that needs the number says so at its first step
+        images = len(getattr(loader, 'dataset', None))
+    except TypeError:  # a stream without an end, or a loader of another kind; a weighting that needs the number says so at its first step
         return
     weighting.set_epoch_length(max(1, math.ceil(math.ceil(images / (size * get_world_size())) / counts)))

@@ -1,6 +1,8 @@
 import json
 from inspect import isabstract
 
+import pytest
+
 from benchmarks import aggregators
 from mtl_plugins.methods import aggregation
 
@@ -8,6 +10,7 @@ from mtl_plugins.methods import aggregation
 GENEROUS = 20
 
 
+@pytest.mark.slow
 def test_no_method_is_slower_than_a_generous_bound():
     figures = aggregators.measure([4, 16], calls=15)
     for name, row in figures.items():
