@@ -138,6 +138,6 @@ def _prepare(weighting: Weighting, runner: Runner | FlexibleRunner, counts: int)
     )
     try:
         images = len(getattr(loader, 'dataset', None))
-    except TypeError:  # a stream without an end, or a loader of another kind; a weighting that needs the number says so at its first step
+    except TypeError:  # a stream, or a loader of another kind; a weighting that needs the number says so itself
         return
     weighting.set_epoch_length(max(1, math.ceil(math.ceil(images / (size * get_world_size())) / counts)))
