@@ -10,6 +10,7 @@ from mtl_plugins.engine.optim_wrappers import (
     GradientAggregationOptimWrapper,
     MultiTaskOptimWrapper,
     SelectiveTaskGroupOptimWrapper,
+    late_read,
 )
 from mtl_plugins.engine.optim_wrappers.late_read import LateRead
 from mtl_plugins.engine.optimizers import AdaTask
@@ -22,21 +23,36 @@ class ReadsFirst(LateRead):
         return False
 
 
-def absent(batch):
+class Watched(LateRead):
+    def __init__(self):
+        super().__init__()
+        self.begun = []
+
+    def begins(self, *args):
+        self.begun.append(super().begins(*args))
+        return self.begun[-1]
+
+
+def absent(batch, model):
     batch['targets']['b'].fill_(float('nan'))
 
 
-def infinite(batch):
+def infinite(batch, model):
     batch['targets']['b'].fill_(float('inf'))
 
 
-def nothing_left(batch):
+def nothing_left(batch, model):
     for target in batch['targets'].values():
         target.fill_(float('nan'))
 
 
-def large(batch):
+def large(batch, model):
     batch['targets']['b'].mul_(1e15)  # the loss is finite, the squares of its gradient are not
+
+
+def steep(batch, model):
+    """The loss is finite, its gradient is not."""
+    handle = model.heads['b'][0].weight.register_hook(lambda gradient: handle.remove() or gradient * float('nan'))
 
 
 WRAPPERS = {
@@ -44,36 +60,57 @@ WRAPPERS = {
     'stgu': lambda p: SelectiveTaskGroupOptimWrapper(Adam(p, 0.01), warmup_iters=2, regroup_interval=1, seed=0),
     'weighted': lambda p: MultiTaskOptimWrapper(Adam(p, 0.01), weighting=dict(type='RLW'), seed=0),
     'learned': lambda p: MultiTaskOptimWrapper(Adam(p, 0.01), weighting=dict(type='UncertaintyWeighting')),
+    'follows the losses': lambda p: MultiTaskOptimWrapper(Adam(p, 0.01), weighting=dict(type='GLS')),
     'rows': lambda p: GradientAggregationOptimWrapper(Adam(p, 0.01), dict(type='PCGrad'), seed=0),
     'weighted rows': lambda p: GradientAggregationOptimWrapper(
         Adam(p, 0.01), dict(type='IMTLG'), weighting=dict(type='IMTLL')
+    ),
+    'rows that follow the losses': lambda p: GradientAggregationOptimWrapper(
+        Adam(p, 0.01), dict(type='Sum'), weighting=dict(type='GLS')
     ),
     'interval': lambda p: GradientAggregationOptimWrapper(Adam(p, 0.01), dict(type='MGDA'), interval=2, seed=0),
     'ada_task': lambda p: AdaTaskOptimWrapper(AdaTask(p, lr=0.01)),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize('spoil', [None, absent, infinite, nothing_left, large])
+SPOILT = [None, None, absent, infinite, nothing_left, steep, None, large, None]
+
+
 @pytest.mark.parametrize('kind', WRAPPERS)
-def test_equal_to_reading_first(kind, spoil):
+def test_equal_to_reading_first(kind, monkeypatch):
+    monkeypatch.setattr(late_read, 'PATIENCE', 0)  # every batch but the first is differentiated before the read
     found = []
-    for late in (LateRead(), ReadsFirst()):
+    for late in (watched := Watched(), ReadsFirst()):
         model = make_model(dropout=0.3, batch_norm=True)
         wrapper = WRAPPERS[kind](model.parameters())
         wrapper.late = late
-        logs = []
-        for step in range(6):
+        steps = []
+        for step, spoil in enumerate(SPOILT):
             batch = toy_batch(step)
-            if step == 3 and spoil is not None:
-                spoil(batch)
-            logs.append({name: float(value) for name, value in model.train_step(batch, wrapper).items()})
-        found.append((flat(model), list(model.buffers()), wrapper.guard.total, repr(logs), wrapper.state_dict()['mtl']))
-    (weights, buffers, total, logs, state), (weights_first, buffers_first, total_first, logs_first, state_first) = found
-    assert torch.equal(weights, weights_first)
-    assert all(map(torch.equal, buffers, buffers_first))
-    assert total == total_first == ({} if spoil in (None, absent, nothing_left, large) else {'b': 1})
-    assert logs == logs_first
-    assert repr(state) == repr(state_first)
+            if spoil is not None:
+                spoil(batch, model)
+            log = {name: float(value) for name, value in model.train_step(batch, wrapper).items()}
+            steps.append((repr(log), torch.cat([flat(model), *(b.reshape(-1) for b in model.buffers())])))
+        found.append((steps, wrapper.guard.total, wrapper.state_dict()['mtl']))
+        assert sum(wrapper.guard.total.values()) == 2
+    for (log, weights), (log_first, weights_first) in zip(found[0][0], found[1][0], strict=True):
+        assert log == log_first
+        assert torch.equal(weights, weights_first)
+    assert repr(found[0][1:]) == repr(found[1][1:])
+    assert any(watched.begun) == ('follow' not in kind)
+
+
+def test_after_a_wrong_guess_some_batches_are_read_first(monkeypatch):
+    monkeypatch.setattr(late_read, 'PATIENCE', 2)
+    model = make_model()
+    wrapper = WRAPPERS['gd'](model.parameters())
+    wrapper.late = Watched()
+    for step in range(7):
+        batch = toy_batch(step)
+        if step == 2:
+            absent(batch, model)
+        model.train_step(batch, wrapper)
+    assert wrapper.late.begun == [False, True, True, False, False, True, True]
 
 
 def test_what_the_log_is_given_is_the_loss():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mtl_plugins.engine import MultiTaskOptimWrapper
-from mtl_plugins.engine.step.losses import LossTable
+from mtl_plugins.engine.step.losses import LossTable, TaskLosses, losses_of_closure
 
 from .toy import make_model, toy_batch
 
@@ -36,6 +36,28 @@ def test_longest_prefix_wins_and_losses_of_a_task_add_up():
 def test_counts_are_kept_apart():
     losses = LossTable().collect({'a.loss': one(), 'a.num_valid': torch.tensor(7.0), 'b.loss': one()})
     assert [float(losses.count(task)) for task in 'abc'] == [7.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ('tasks', 'key', 'counter'),
+    [
+        (None, 'seg.loss_ce', 'seg.num_valid'),
+        (dict(seg='decode'), 'decode.loss_ce', 'decode.num_valid'),
+        (dict(seg='decode'), 'decode.loss_ce', 'seg.num_valid'),
+        (dict(seg='decode.loss_ce'), 'decode.loss_ce', 'decode.num_valid'),
+        (dict(seg='decode'), 'decode_loss', 'decode_loss.num_valid'),
+    ],
+)
+def test_a_count_goes_by_the_task_the_prefix_the_start_or_the_key(tasks, key, counter):
+    losses = LossTable(tasks).collect({key: one(), counter: 7, 'other.num_valid': 3})
+    assert losses.count('seg') == 7
+
+
+def test_what_a_closure_counts_stays_with_its_losses():
+    given = TaskLosses({'a': one(2), 'b': one(), 'c': None}, {'a': 3.0, 'b': 5.0}, ['b'])
+    losses = losses_of_closure(given, 'abc')
+    assert {task: loss.item() for task, loss in losses.items()} == {'a': 2.0, 'b': 1.0}
+    assert [losses.count(task) for task in 'abc'] == [3.0, 0.0, 0.0]
 
 
 def test_unclaimed_loss_is_an_error_with_near_matches():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mtl_plugins.engine import MultiTaskOptimWrapper, NonFiniteError
+from mtl_plugins.engine.optim_wrappers import GradientAggregationOptimWrapper
 from mtl_plugins.engine.step.nonfinite import NonFiniteGuard, all_finite
 
 from .toy import flat, make_model, toy_batch
@@ -95,3 +96,16 @@ def test_the_check_of_gradients_can_be_left_out(precision):
         model.train_step(toy_batch(0), wrapper)
         assert torch.isfinite(flat(model)).all() == check
         assert wrapper.guard.total == ({'gradient': 1} if check else {})
+
+
+@pytest.mark.parametrize(
+    'wrap', [MultiTaskOptimWrapper, lambda p: GradientAggregationOptimWrapper(p, dict(type='Sum'))]
+)
+def test_a_sum_that_overflows_is_found_in_every_batch(wrap):
+    """Each task's gradient is finite, and so is its loss; what they add up to is not."""
+    weight = torch.nn.Parameter(torch.tensor([1e-30, 1e-30]))
+    wrapper = wrap(torch.optim.SGD([weight], lr=1e-38))
+    for _ in range(3):
+        wrapper.step_tasks(lambda active=None, *, grad=True: dict.fromkeys('ab', 2e38 * weight.sum()))
+    assert wrapper.guard.total == dict(gradient=3)
+    assert weight.tolist() == torch.tensor([1e-30, 1e-30]).tolist()

@@ -19,10 +19,14 @@ class Own(ToyModel):
     """Its ``train_step`` is MMEngine's but for ``change``, which gets the losses within or behind the context."""
 
     where = 'within'
+    unit = 1.0
 
     def __init__(self, change):
         super().__init__()
         self.change = change
+
+    def forward(self, *args, **kwargs):
+        return {key: value * self.unit for key, value in super().forward(*args, **kwargs).items()}
 
     def train_step(self, data, optim_wrapper):
         with optim_wrapper.optim_context(self):
@@ -48,6 +52,8 @@ CHANGES = {
     'a factor on the sum': (lambda model, total: total * 0.1, 'behind'),
     'a loss left out': (lambda model, losses: {k: v for k, v in losses.items() if k[0] != 'b'}, 'within'),
     'a constant': (lambda model, losses: losses.update(loss_more=torch.tensor(2.0)), 'within'),
+    'a twentieth': (lambda model, total: total * 1.05, 'behind'),
+    'half of next to nothing': (lambda model, total: total * 0.5, 'behind'),
 }
 
 
@@ -57,8 +63,19 @@ def test_losses_that_change_after_the_forward_are_refused(change, options):
     torch.manual_seed(0)
     model = Own(CHANGES[change][0])
     model.where = CHANGES[change][1]
+    model.unit = 1e-4 if 'next to nothing' in change else 1.0
     with pytest.raises(UserError, match=r'train_step or parse_losses changes or adds to the losses after the forward'):
         model.train_step(toy_batch(0), build('gd', model, **options))
+
+
+def test_a_batch_may_be_made_in_inference_mode():
+    model = ToyModel()
+    batch = toy_batch(0)
+    with torch.inference_mode():
+        batch['targets'] = {task: target.clone() for task, target in batch['targets'].items()}
+    before = flat(model)
+    model.train_step(batch, build('gd', model))
+    assert not torch.equal(before, flat(model))
 
 
 def test_so_they_are_in_a_later_step_and_by_parse_losses():
