@@ -15,7 +15,7 @@ from .changing_graphs import Changing
 from .toy import TASKS, flat, make_model, toy_batch
 
 KEYS = [key for key, row in ROWS.items() if row.kind in ('loss weighting', 'task groups')]
-STEPS = 6
+STEPS = 7
 
 
 class Watched(Ranks):
@@ -40,11 +40,11 @@ def small_buckets(monkeypatch):
 
 
 def batch_of(number, rank):
-    """Something is new on one rank in almost every step."""
+    """Something is new on one rank in almost every step; in the last one nobody reaches what is expected."""
     tasks = {1: () if rank == 1 else TASKS, 2: ('a', 'c') if rank == 0 else TASKS, 4: ('b', 'c')}.get(number, TASKS)
     return dict(
         toy_batch(10 * number + rank, size=2, tasks=tasks, invalid=0.3 * rank),
-        skip=number == 0 or (number == 5 and rank == 1),
+        skip=number in (0, 6) or (number == 5 and rank == 1),
         second=number >= 3 and rank == 0,
     )
 
@@ -61,6 +61,8 @@ def run(monkeypatch, key, size, overlaps=True, make=Changing, batch=batch_of, **
     world = Watched(size)
     monkeypatch.setattr(reduction, 'dist', world)
     wrappers = [build(key, model, lr=0.02, tasks=TASKS, **settings) for model in models]
+    for group in (group for wrapper in wrappers for group in wrapper.optimizer.param_groups):
+        group.update(momentum=0.5, weight_decay=0.1)  # by which a gradient of zero moves what none leaves alone
 
     def job(rank):
         model, seen = models[rank], []
