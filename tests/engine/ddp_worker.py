@@ -56,6 +56,7 @@ def one_step(method, case, rank):
 def long_run(rank, **kwargs):
     """60 batches with groups that follow the affinity."""
     model = wrap(make_model(dropout=0.2))
+    torch.manual_seed(100 + rank)
     wrapper = SelectiveTaskGroupOptimWrapper(
         torch.optim.Adam(model.parameters(), lr=1e-2),
         affinity=dict(type='ProximalAffinity', decay=0.2),
@@ -63,7 +64,6 @@ def long_run(rank, **kwargs):
         **kwargs,
     )
     groups = []
-    torch.manual_seed(100 + rank)
     for i in range(60):
         tasks = ('a', 'b') if (i + rank) % 5 == 0 else TASKS
         model.train_step(toy_batch(2 * i + rank, invalid=0.3 * rank, tasks=tasks), wrapper)

@@ -40,7 +40,7 @@ def test_joint_batch(ranks, method, case):
 @pytest.mark.parametrize('run', ['long', 'no seed', 'in turns'])
 def test_ranks_agree_at_every_iteration(ranks, run):
     first, second = (rank[run] for rank in ranks)
-    assert first['seed'] == second['seed']
+    assert first['seed'] == second['seed'] == (3 if run == 'long' else 100)
     assert first['groups'] == second['groups']
     assert len({str(groups) for groups in first['groups']}) > 1, 'the groups never changed, so the test shows nothing'
     assert torch.equal(first['affinity'], second['affinity'])

@@ -132,6 +132,18 @@ def test_replayed_noise_is_the_same_and_the_outer_stream_goes_on():
     assert torch.equal(torch.rand(4), first)
 
 
+def test_so_is_that_of_the_device(monkeypatch):
+    streams = {'cuda:1': 7}
+    monkeypatch.setattr(torch.cuda, 'get_rng_state', lambda device: streams[str(device)])
+    monkeypatch.setattr(torch.cuda, 'set_rng_state', lambda stream, device: streams.update({str(device): stream}))
+    state = NoiseState(torch.device('cuda:1'))
+    streams['cuda:1'] = 9
+    with state.replay():
+        assert streams['cuda:1'] == 7
+        streams['cuda:1'] = 8
+    assert streams['cuda:1'] == 9
+
+
 @pytest.mark.parametrize('same_noise', [True, False])
 def test_only_a_policy_of_the_same_noise_replays_it(same_noise):
     model = make_model(dropout=0.5)

@@ -14,7 +14,7 @@ from tests.support.runs import differences
 from tests.support.thread_ranks import Ranks
 
 from .all_methods import ROWS, build, record_gradients
-from .toy import TASKS, make_model, toy_batch
+from .toy import TASKS, ToyModel, flat, make_model, toy_batch
 
 KEYS = [key for key, row in ROWS.items() if row.kind == 'gradient aggregation']
 BATCHES = [dict(), dict(tasks=('a', 'c'), invalid=0.3), dict(tasks=()), dict(invalid=0.6)]
@@ -103,6 +103,54 @@ def test_so_it_is_whatever_is_set(name, monkeypatch):
     expected, _ = run(3, keys, monkeypatch, sharded=False, **SETTINGS[name])
     for key in keys:
         assert share(found[0][key][0][0], expected[0][key][0][0]) <= (0.05 if name == '16 bits' else 1e-5), key
+
+
+class Apart(ToyModel):
+    """Of the shared parameters ``b`` uses the last bias alone, and ``c`` none; some give a gradient that is NaN."""
+
+    bad = ()
+
+    def forward(self, inputs, targets, mode='tensor'):
+        out = super().forward(inputs, targets, mode)
+        kept = self.backbone(inputs).detach()
+        bias = self.backbone[4].bias
+        for task, features in (('b', kept + bias[:, None, None]), ('c', kept)):
+            if f'{task}.loss' in out:
+                out[f'{task}.loss'] = self.heads[task](features).square().mean()
+        for task in self.bad:
+            out[f'{task}.loss'] = out[f'{task}.loss'] + (0 * bias[-1]).sqrt()
+        return out
+
+
+@pytest.mark.parametrize('bad', ['', 'a', 'b'])
+@pytest.mark.parametrize('key', ['nash_mtl', 'cagrad', 'graddrop'])
+def test_what_one_rank_alone_can_see_of_a_row_counts_for_all(key, bad, monkeypatch):
+    """That it is not zero, and that it is not finite: here in the last column, and on the last rank."""
+    found = []
+    for sharded in (True, False):
+        ranks = Ranks(3)
+        monkeypatch.setattr(reduction, 'dist', ranks)
+        if not sharded:
+            monkeypatch.setattr(RowCombiner, 'takes_shards', False)
+        torch.manual_seed(0)
+        models = [Apart() for _ in range(3)]
+        for model in models:
+            model.load_state_dict(models[0].state_dict())
+        models[1].bad = tuple(bad)
+
+        def job(rank, models=models):
+            wrapper = build(key, models[rank], tasks=TASKS)
+            for number in range(2):
+                models[rank].train_step(toy_batch(rank + 10 * number), wrapper)
+            return flat(models[rank]), wrapper.zero_rows, wrapper.guard.total
+
+        ends = ranks.run(job)
+        monkeypatch.undo()
+        assert [end[1:] for end in ends] == [({'c': 2}, dict.fromkeys(bad, 2))] * 3
+        assert all(torch.equal(ends[0][0], end[0]) for end in ends)
+        found.append(ends[0][0])
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
+    assert torch.isfinite(found[0]).all()
 
 
 def test_what_is_sent_and_held_is_as_little_as_promised(monkeypatch):
