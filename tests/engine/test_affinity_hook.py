@@ -9,6 +9,7 @@ import torch
 
 from mtl_plugins.config import build_runner
 from mtl_plugins.engine.hooks import AffinityHook, affinity
+from mtl_plugins.engine.hooks.look_aheads import LookAheads
 from mtl_plugins.visualization import read_affinity_log
 from tests.support.runs import differences, state_of, tiny_config
 
@@ -166,7 +167,7 @@ def test_the_same_is_measured_under_every_method_that_does_not_measure_it_itself
             logger=logging.getLogger('test_affinity_hook'),
             visualizer=Backends(),
         )
-        hook = AffinityHook(interval=1, probe_interval=1)
+        hook = AffinityHook(interval=1, probe_interval=1, decay=1.0)
         with caplog.at_level(logging.INFO, logger=runner.logger.name):
             hook.before_train(runner)
         torch.manual_seed(0)
@@ -175,6 +176,10 @@ def test_the_same_is_measured_under_every_method_that_does_not_measure_it_itself
         hook.after_train_iter(runner, 0)
         (logs[key],) = entries(tmp_path, key)
     assert logs['gd'] == logs['son_goku'] == logs['phases'] != logs['stgu']
+    model = make_model()
+    torch.manual_seed(0)
+    gains = LookAheads(model, build('gd', model), ['proximal']).measure(toy_batch(0))['proximal']
+    torch.testing.assert_close(torch.tensor(logs['gd']['affinity']).double(), gains, rtol=1e-5, atol=1e-7)
     assert caplog.messages[-1].startswith('AffinityHook.probe_interval is without effect')
 
 

@@ -1,5 +1,7 @@
 """Gradients that enter their products block by block: the updates of rows, in the memory that is promised."""
 
+import itertools
+import random
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +11,7 @@ from torch import nn
 
 from benchmarks.networks import BenchmarkConvEncoder
 from mtl_plugins.engine.step import reduction
+from mtl_plugins.engine.step.graph_blocks import BlockPlanner
 from mtl_plugins.experiments.measuring.memory import peak_memory
 from mtl_plugins.models.backbones import TimmViT
 from tests.support.thread_ranks import Ranks
@@ -105,6 +108,28 @@ def test_no_more_is_held_than_the_largest_block_and_what_crosses_its_ends():
     in_float64 = 8 * 3 * (64 * 64 + 64)
     assert peaks['gramian'] <= peaks['gd'] + 4 * wrapper.blocks.held + in_float64
     assert peaks['rows'] >= peaks['gd'] + 4 * (rows - rows // 6)
+
+
+def test_the_largest_block_is_as_small_as_it_can_be():
+    """Of chains of layers of all widths, against all ways to cut them."""
+    draw, planner = random.Random(0), BlockPlanner()
+    for _ in range(30):
+        size, widths = draw.randint(1, 12), [draw.randint(1, 12) for _ in range(6)]
+        weights = [nn.Parameter(torch.ones(pair)) for pair in itertools.pairwise(widths)]
+        maps = torch.ones(size, widths[0])
+        for weight in weights:
+            maps = (maps @ weight).tanh()
+        blocks = planner.blocks([maps.sum()], weights)
+        assert [id(p) for block in blocks for p in block.parameters] == list(map(id, weights))
+        ends = [0, *(size * width for width in widths[1:-1]), 0]
+        ways = itertools.chain.from_iterable(itertools.combinations(range(1, 5), n) for n in range(5))
+        least = min(
+            max(sum(w.numel() for w in weights[a:b]) + ends[a] + ends[b] for a, b in itertools.pairwise((0, *way, 5)))
+            for way in ways
+        )
+        assert max(sum(p.numel() for p in block.parameters) + sum(block.live) for block in blocks) == least
+        assert [block.live[0] for block in blocks[1:]] == [block.live[1] for block in blocks[:-1]]
+        assert {block.live[0] for block in blocks[1:]} <= set(ends)
 
 
 def test_on_several_ranks_each_block_is_averaged_before_its_products(monkeypatch):

@@ -84,6 +84,18 @@ def test_the_gains_are_those_of_steps_on_copies(optimizer, clip_grad):
     assert found['ptg'].diagonal().tolist() == [0, 0, 0]
 
 
+def test_the_rate_is_that_of_the_shared_parameters():
+    found = []
+    for groups in (
+        lambda model: model.parameters(),
+        lambda model: [dict(params=model.heads.parameters(), lr=3.0), dict(params=model.backbone.parameters())],
+    ):
+        model = make_model()
+        wrapper = OptimWrapper(torch.optim.SGD(groups(model), lr=0.1))
+        found.append(LookAheads(model, wrapper, ['tag']).measure(toy_batch(7))['tag'])
+    torch.testing.assert_close(*found)
+
+
 def slow_in_evaluation(model, wrapper, batch, tasks):
     """As :func:`slow`, in evaluation mode, with the running statistics of before the step."""
     model = copy.deepcopy(model)

@@ -118,6 +118,15 @@ def test_phases_in_units_of_an_epoch_resume():
     assert isinstance(first.weighting, RLW)
 
 
+def test_what_concerns_the_whole_run_is_one_thing_for_all_strategies():
+    model = make_model()
+    wrapper = switch(model, (GD, PCGRAD), 1)
+    train(model, wrapper, range(2))
+    for strategy in wrapper.strategies:
+        for name in ('precision', 'guard', 'silent', 'policy', 'reducer', 'zero_rows', 'optimizer', 'task_names'):
+            assert getattr(strategy, name) is getattr(wrapper, name), name
+
+
 def test_what_hooks_look_for_is_found_behind_a_schedule():
     model = make_model()
     assert group_strategy(switch(model)) is not None
