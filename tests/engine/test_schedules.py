@@ -7,8 +7,10 @@ import torch
 
 from mtl_plugins.engine.optim_wrappers import PhasesOptimWrapper, SwitchOptimWrapper
 from mtl_plugins.engine.optim_wrappers.selective import group_strategy
+from mtl_plugins.engine.optimizers import AdaTask
 from mtl_plugins.errors import UserError
 from mtl_plugins.methods.weighting import RLW
+from mtl_plugins.registry import OPTIM_WRAPPERS
 
 from .all_methods import build
 from .toy import TASKS, flat, make_model, toy_batch
@@ -44,6 +46,28 @@ def test_each_part_of_a_switched_run_is_the_strategy_by_itself():
         train(apart, wrapper, range(3 * number, 3 * number + 3))
     assert torch.equal(flat(ours), flat(apart))
     assert all(torch.equal(a, b) for a, b in zip(ours.buffers(), apart.buffers()))
+
+
+APART = {
+    'a clip of its own': (
+        dict(type='AdaTaskOptimWrapper'),
+        lambda p: AdaTask(p, base='Adagrad', lr=0.01),
+        dict(max_norm=1e-3),
+    ),
+    'features': (dict(PCGRAD, aggregator=dict(type='MGDA'), level='features'), lambda p: torch.optim.SGD(p, 0.1), None),
+    'zeros': (dict(type='ReleasedTaskGroupOptimWrapper', warmup_iters=1), lambda p: torch.optim.Adam(p, 0.01), None),
+}
+
+
+@pytest.mark.parametrize('kind', APART)
+def test_so_it_is_for_strategies_that_step_and_look_in_their_own_way(kind):
+    strategy, make, clip = APART[kind]
+    found = []
+    for cfg in (dict(strategy, seed=1), dict(type='SwitchOptimWrapper', strategies=[strategy, GD], at=9, seed=0)):
+        model = make_model()
+        train(model, OPTIM_WRAPPERS.build(dict(cfg, optimizer=make(model.parameters()), clip_grad=clip)), range(3))
+        found.append(flat(model))
+    assert torch.equal(*found)
 
 
 @pytest.mark.parametrize('stop', [2, 5, 7])

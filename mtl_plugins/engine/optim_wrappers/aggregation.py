@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from typing import Any
 
@@ -132,13 +132,9 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         return self.cost(round(Fraction(tasks + self.interval - 1, self.interval)), weighting=self.weighting)
 
     # ------------------------------------------------------------------ the step
-    @contextmanager
-    def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """As the base; with ``level='features'`` the representation of this forward is remembered."""
-        self.attach(model)
-        watching = nullcontext() if self.watch is None else self.watch.watch(self.policy.model)
-        with watching, super().optim_context(model):
-            yield
+    def watching(self) -> AbstractContextManager[None]:
+        """With ``level='features'``, what remembers the representation of this forward."""
+        return super().watching() if self.watch is None else self.watch.watch(self.policy.model)
 
     @property
     def begins_with_rows(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -108,7 +108,8 @@ class StepOptimWrapper(Priced, SavedState):
         self.notes_one_task = True
         self.reducer = Reducer()
         self.seed = seed
-        self.generator = torch.Generator().manual_seed(self._settle_seed(seed))
+        first = self.reducer.gather_objects(torch.initial_seed())[0] if seed is None else seed
+        self.generator = torch.Generator().manual_seed(int(first) % 2**63)
         self.policy: ForwardPolicy | None = None
         self._attached: nn.Module | None = None
         self._table: ParameterTable | None = None
@@ -176,22 +177,18 @@ class StepOptimWrapper(Priced, SavedState):
         # graph tells which losses have one, and is dropped at the end of this forward.
         measures_only = self._accumulative_counts > 1
         self._request = None if measures_only or self.task_names is None else self.first_request()
-        no_sync = model.no_sync() if hasattr(model, 'no_sync') else nullcontext()
         if getattr(model, 'broadcast_buffers', False):
-            # DDP leaves that out under no_sync.
-            self.reducer.broadcast_all(self.policy.model.buffers())
+            self.reducer.broadcast_all(self.policy.model.buffers())  # which DDP leaves out under no_sync
         with (
-            no_sync,
+            model.no_sync() if hasattr(model, 'no_sync') else nullcontext(),
+            self.watching(),
             self.policy.forward_context(self._request, grad=True, first=True),
             self._capture.watch(self.policy.model, self.policy.device),
         ):
             yield
 
     def update_params(
-        self,
-        loss: Tensor,
-        step_kwargs: dict[str, Any] | None = None,
-        zero_kwargs: dict[str, Any] | None = None,
+        self, loss: Tensor, step_kwargs: dict[str, Any] | None = None, zero_kwargs: dict[str, Any] | None = None
     ) -> None:
         """Run the strategy on the captured forward; ``loss`` must be the detached sum of its losses.
 
@@ -258,6 +255,10 @@ class StepOptimWrapper(Priced, SavedState):
     def first_request(self) -> Sequence[str] | None:
         """Tasks whose losses the forward of ``train_step`` must have a graph for (None: all)."""
         return None
+
+    def watching(self) -> AbstractContextManager[None]:
+        """A context around the forward of ``train_step``, for what a strategy wants to see of it."""
+        return nullcontext()
 
     # ------------------------------------------------------------------ services for strategies
     def when_tasks_are_known(self, use: Callable[[tuple[str, ...]], None]) -> None:
@@ -345,6 +346,3 @@ class StepOptimWrapper(Priced, SavedState):
         for use in waiting:
             self.when_tasks_are_known(use)
         self._load_strategy()
-
-    def _settle_seed(self, seed: int | None) -> int:
-        return int(self.reducer.gather_objects(torch.initial_seed())[0] if seed is None else seed) % 2**63

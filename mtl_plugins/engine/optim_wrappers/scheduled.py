@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ _OF_THE_RUN = (
     'tasks', 'num_valid', 'precision', 'accumulative_counts', 'clip_grad', 'nonfinite', 'seed', 'loss_scale', 'dtype',
 )  # fmt: skip
 _PER_STRATEGY = ('bn_stats', 'same_noise')
-# MMEngine's schedulers count calls of `step`.
+# MMEngine's schedulers count calls of the `step` of the schedule, which comes back to that of the strategy's class.
 _LENT = ('precision', 'guard', 'silent', 'policy', 'reducer', 'zero_rows', 'step')
 
 
@@ -124,6 +124,15 @@ class ScheduledOptimWrapper(StepOptimWrapper):
     def first_request(self) -> Sequence[str] | None:
         """What the strategy of this step asks for."""
         return self._current().first_request()
+
+    def watching(self) -> AbstractContextManager[None]:
+        """What the strategy of this step watches."""
+        return self._current().watching()
+
+    def step(self, **kwargs: Any) -> bool:
+        """As the strategy of this step does it, which may clip in its own way."""
+        strategy = self._strategies[self._last]
+        return type(strategy).step(strategy, **kwargs)
 
     def _step_tasks(self, batch: StepBatch) -> None:
         self._current()._step_tasks(batch)
