@@ -18,6 +18,8 @@ from .similarity import check_affinity
 
 LARGEST = 12
 """Most tasks: there are 2^K - 1 groups to choose from."""
+MOST = 20
+"""Most groupings that are returned by default."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def solve_ptg(
     max_groups: int | None = None,
     overlap: bool = True,
     tolerance: float = 1e-9,
-    most: int = 20,
+    most: int = MOST,
 ) -> list[TaskGrouping]:
     r"""Groupings that are best by PTG's objective.
 
@@ -75,7 +77,7 @@ def solve_tag(
     overlap: bool = True,
     single: float = -1e6,
     tolerance: float = 1e-9,
-    most: int = 20,
+    most: int = MOST,
 ) -> list[TaskGrouping]:
     r"""Groupings that are best by TAG's objective.
 
@@ -179,40 +181,55 @@ def _best(
 ) -> list[tuple[list[int], float]]:
     """Sets of rows with the greatest sum of values that hold every task, once or (``overlap``) at least once.
 
-    A mixed-integer program gives the best one; forbidding it gives the next, until the sum falls too low.
+    A mixed-integer program gives the best one; forbidding it gives the next, until the sum falls too low. Groups that
+    cannot be part of so good a set are left out of all programs but the first.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
-    count = len(values)
+    groups = np.arange(len(values))
     scale = 1e4 / max(float(np.abs(values).max()), 1e-300)  # HiGHS stops at an absolute gap of 1e-6
-    rows = [np.ones(count), *members.T]
-    low: list[float] = [span[0], *([1] * members.shape[1])]
-    high: list[float] = [span[1], *([np.inf if overlap else 1] * members.shape[1])]
+    scaled = values * scale
+    rows = np.vstack([np.ones(len(values)), members.T])
+    low = np.array([span[0], *([1.0] * members.shape[1])])
+    high = np.array([span[1], *([np.inf if overlap else 1.0] * members.shape[1])])
     found: list[tuple[list[int], float]] = []
     while len(found) < most:
         result = milp(
-            -values * scale,
-            integrality=np.ones(count),
+            -scaled[groups],
+            integrality=np.ones(len(groups)),
             bounds=Bounds(0, 1),
-            constraints=LinearConstraint(np.array(rows), low, high),
+            constraints=LinearConstraint(rows[:, groups], low, high),
             options=dict(mip_rel_gap=0.0),
         )
         if result.x is None:
             break
-        chosen = np.flatnonzero(result.x > 0.5)
+        chosen = groups[result.x > 0.5]
         value = float(values[chosen].sum())
         if not found:
             # The last digits of the solver's sums are not certain: a little further, to be sorted out afterwards.
-            rows.append(values * scale)
-            low.append((value - tolerance) * scale - 1e-3)
-            high.append(np.inf)
+            least = (value - tolerance) * scale - 1e-3
+            groups = _good_enough(scaled, least, rows, low, high)
+            rows, low, high = np.vstack([rows, scaled]), np.r_[low, least], np.r_[high, np.inf]
         found.append((chosen.tolist(), value))
-        rows.append(np.where(np.isin(np.arange(count), chosen), 1.0, -1.0))
-        low.append(-np.inf)
-        high.append(len(chosen) - 1)
+        rows = np.vstack([rows, np.where(np.isin(np.arange(len(values)), chosen), 1.0, -1.0)])
+        low, high = np.r_[low, -np.inf], np.r_[high, len(chosen) - 1]
     if not found:
         raise ValueError(f'no grouping of {members.shape[1]} tasks has {span[0]} to {span[1]} groups')
     return found
+
+
+def _good_enough(values: np.ndarray, least: float, rows: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The groups that may be part of a set with a sum of at least ``least``, by their reduced costs.
+
+    Where fractions of groups may be taken, the best sum is an upper bound, and falls by the reduced cost of a group
+    that the bound does without as soon as that is taken.
+    """
+    from scipy.optimize import linprog
+
+    limits = np.r_[high, -low]
+    finite = np.isfinite(limits)
+    relaxed = linprog(-values, np.vstack([rows, -rows])[finite], limits[finite], bounds=(0, 1))
+    return np.flatnonzero(relaxed.fun + relaxed.lower.marginals <= 1e-3 - least)
 
 
 def _ranked(

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
 
 from mtl_plugins.methods import solve_ptg, solve_tag
@@ -102,6 +103,25 @@ def test_ties_are_cut_off_at_the_number_that_is_wanted():
     found = solve_tag(torch.zeros(5, 5), most=7)
     assert len(found) == 7
     assert {grouping.score for grouping in found} == {0.0}
+
+
+def camps(*sizes):
+    """Tasks of one camp help each other as much as they harm the others."""
+    return 2 * torch.block_diag(*(torch.ones(size, size) for size in sizes)).double() - 1
+
+
+@pytest.mark.parametrize(
+    ('sizes', 'count'), [((4, 4), 16), pytest.param((4, 4, 3), 16, marks=pytest.mark.slow)], ids=['eight', 'eleven']
+)
+def test_all_that_tie_are_found_by_small_programs(sizes, count, monkeypatch):
+    """A camp of four stays whole or falls into one of three pairs of pairs, at the same mean gain."""
+    seen, milp = [], scipy.optimize.milp
+    monkeypatch.setattr(scipy.optimize, 'milp', lambda c, **rest: (seen.append(len(c)), milp(c, **rest))[1])
+    found = solve_tag(camps(*sizes), overlap=False)
+    assert {grouping.score for grouping in found} == {1.0}
+    assert len({str(grouping.groups) for grouping in found}) == len(found) == count
+    assert seen[0] == 2 ** sum(sizes) - 1
+    assert max(seen[1:]) < 40, 'after the first, only groups that can be part of a solution'
 
 
 @pytest.mark.slow
