@@ -96,9 +96,8 @@ def cost_line(wrapper: StepOptimWrapper) -> str:
         f"method '{wrapper.method_name}' on {len(tasks) if tasks else '?'} tasks: {cost.forwards} forward, "
         f'{cost.backwards} backward{probes} per batch, about {cost.relative:.2g} x GD'
     )
-    combiner = getattr(wrapper, 'combiner', None)
-    if combiner is not None and combiner.aggregator.note:
-        line += f'; {combiner.aggregator.note}'
+    for combiner in filter(None, (getattr(strategy, 'combiner', None) for strategy in wrapper.strategies)):
+        line += f'; {combiner.aggregator.note}' if combiner.aggregator.note else ''
     groups = group_strategy(wrapper)
     line += '' if groups is None else groups.cost_note()
     if wrapper._accumulative_counts > 1:

@@ -75,13 +75,19 @@ class CRMOGM(GramianAggregator):
         """Names of the classes that it is made of."""
         return (*super().parts, *self.aggregator.parts)
 
+    @property
+    def note(self) -> str:
+        """What the method inside has to say, too."""
+        return ', '.join(filter(None, [self.aggregator.note, super().note]))
+
     def _only_weight(self, rows: Products) -> np.ndarray:
         return self.aggregator._only_weight(rows)
 
     def _weights(self, rows: Products) -> np.ndarray:
         losses = None if rows.losses is None else torch.from_numpy(rows.losses)
+        counted = self.aggregator.fallbacks
         now = self.aggregator.weights(torch.from_numpy(rows.gram), losses, rows.generator, torch.from_numpy(rows.ids))
-        self.fallbacks = self.aggregator.fallbacks
+        self.fallbacks += self.aggregator.fallbacks - counted
         last = self._average[rows.ids]
         weights = np.where(np.isnan(last), now, self.alpha * last + (1 - self.alpha) * now.numpy())
         self._average[rows.ids] = weights

@@ -93,6 +93,25 @@ def test_the_average_of_equal_weights_is_the_method_inside():
     assert aggregator.parts == ('CRMOGM', 'UPGrad')
 
 
+INSIDE = [(name, make) for name, make in makers() if make().gramian_only and make().normalised_by == 'none']
+
+
+@pytest.mark.parametrize('make', [make for _, make in INSIDE], ids=[name for name, _ in INSIDE])
+def test_without_a_past_the_average_is_the_method_inside(make):
+    """Any of them, with absent tasks, rows of zeros, states, and what is counted."""
+    generator, names = seeded(21), ['0', '1', '2', '3']
+    plain, ours = make().normalise_rows('loss'), CRMOGM(make(), alpha=0).normalise_rows('loss')
+    for aggregator in (plain, ours):
+        aggregator.bind(names)
+    for number, kind in enumerate(('normal', 'zero_rows', 'opposite', 'normal', 'equal')):
+        G, ids = matrix(kind, generator, num_rows=4), torch.arange(4)
+        losses = losses_for(G, generator) * (number != 3)  # of which the last but one cannot normalise
+        ids = ids[ids != number]
+        updates = [call(each, G[ids], losses[ids], number, ids) for each in (plain, ours)]
+        torch.testing.assert_close(*updates, rtol=1e-9, atol=1e-12 * float(G.abs().max()))
+    assert ours.fallbacks == plain.fallbacks >= 1
+
+
 def test_what_cannot_be_averaged_is_refused():
     with pytest.raises(ValueError, match=r'CRMOGM: aggregator must be a method whose weights follow .* GradDrop\(\)'):
         CRMOGM(GradDrop())
