@@ -1,5 +1,7 @@
 """AdaTask with several tasks: as many base optimizers, each with the state of its own task, whose steps add up."""
 
+import copy
+
 import pytest
 import torch
 
@@ -58,6 +60,29 @@ def test_each_task_has_its_own_state_and_each_group_its_own_settings(base):
             assert ids.tolist() == list(tasks)
             if len(tasks) == 1:
                 torch.testing.assert_close(squares.sum(), (parameter.detach() - former).square().sum())
+
+
+@pytest.mark.parametrize('base', GROUPS)
+def test_accumulators_wait_while_the_tasks_step_together(base):
+    """As under a schedule whose strategies step by rows and by one gradient; saved and loaded in between."""
+    found = []
+    for apart in (True, False):
+        parameter = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
+        optimizer = AdaTask([parameter], base=base, lr=0.1)
+        for number in range(6):
+            together, optimizer.param_groups[0]['lr'] = number % 2 == 0, 0.1
+            parameter.grad = torch.full((2,), 1.0 + number, dtype=torch.float64) if together else None
+            rows = torch.full((2, 2), 3.0 - number, dtype=torch.float64)
+            if apart and together:
+                optimizer.param_groups[0]['lr'] = 0.0
+            if apart or not together:
+                given = {} if together else dict(task_grads={parameter: rows}, task_ids=[0, 1], num_tasks=2)
+                optimizer.step(**given)
+            fresh = AdaTask([parameter], base=base)
+            fresh.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+            optimizer = fresh
+        found.append(parameter.detach().clone())
+    assert torch.equal(*found)
 
 
 def test_updates_are_recorded_for_shared_parameters_and_on_request_only():

@@ -29,7 +29,9 @@ class AdaTask(Optimizer):
     * ``RMSprop``: :math:`v_k \leftarrow \alpha v_k + (1-\alpha) g_k^2`, :math:`s_k = g_k / (\sqrt{v_k} + \epsilon)`;
     * ``Adagrad``: :math:`v_k \leftarrow v_k + g_k^2`, :math:`s_k = g_k / (\sqrt{v_k} + \epsilon)`.
 
-    Parameters without task gradients (a task's own) are stepped by the base optimizer from their ``.grad``.
+    Parameters without task gradients (a task's own) are stepped by the base optimizer from their ``.grad``. A parameter
+    that is stepped now in one way and now in the other, as by a schedule of several strategies, has accumulators for
+    each, which wait meanwhile.
 
     Differences from the authors' program: it has Adam only, accepts ``weight_decay`` and ``amsgrad`` without using
     them, takes the learning rate of the last parameter group for all, and fails on a shared parameter without gradient.
@@ -129,8 +131,13 @@ class AdaTask(Optimizer):
     ) -> None:
         state = self.state[parameter]
         if not state or len(state['step']) != num_tasks:
+            former = dict(state)
+            waiting = former.pop('waiting', {})
+            fits = waiting and len(waiting['step']) == num_tasks
             state.clear()
-            state.update(self._new_state(parameter, num_tasks, group))
+            state.update(waiting if fits else self._new_state(parameter, num_tasks, group))
+            if former:
+                state['waiting'] = former
         if group['weight_decay']:
             grads = grads + parameter * (group['weight_decay'] / len(grads))
         steps = self._steps(state, grads, ids, group)
