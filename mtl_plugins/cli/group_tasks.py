@@ -6,10 +6,11 @@ import json
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from rich.console import Console
 
@@ -18,7 +19,7 @@ from mtl_plugins.config.loading import load_config, set_method
 from mtl_plugins.errors import UserError
 from mtl_plugins.experiments.task_groups import Gains, measure, parameters_of, serving_line
 from mtl_plugins.methods.facts import OBJECTIVES
-from mtl_plugins.methods.task_groups import TaskGrouping
+from mtl_plugins.methods.task_groups import LARGEST, MOST, TaskGrouping
 from mtl_plugins.runtime.checkpoints import safe_loading
 from mtl_plugins.runtime.console import keep_console_short
 from mtl_plugins.runtime.work_folder import claim
@@ -38,17 +39,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(soft_wrap=True, highlight=False)
     out = args.out or Path('work_dirs', 'group_tasks', Path(args.config).stem)
     cfg = load_config(args.config, args.cfg_options, work_dir=str(out), data_root=args.data_root, tasks=args.tasks)
+    options = dict(
+        num_groups=args.exactly,
+        max_groups=args.groups,
+        overlap=args.overlap,
+        single=args.alone,
+        tolerance=args.tolerance,
+    )
     path = args.maps
     if path is None:
+        kinds = args.measure or ['tag', 'proximal']
+        _try(cfg, args.by or kinds[0], options)
         with safe_loading(args.trust_checkpoint), claim(out):
             training = cfg.copy()
             if args.resume:
                 resume_newest(training)
-            path = measure(training, args.measure, args.every, args.checkpoint, args.batches)
+            path = measure(training, kinds, args.every or 10, args.checkpoint, args.batches or 50)
     gains = Gains.read(path)
     if args.maps and args.tasks:
         gains = gains.of(args.tasks)
-    heads = list(cfg.model.get('heads') or gains.tasks)
+    heads = _heads(cfg) or gains.tasks
     if set(heads) != set(gains.tasks):
         raise UserError(
             f'{path} holds gains of {", ".join(gains.tasks)}, but {args.config} trains {", ".join(heads)}: give the '
@@ -62,29 +72,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(f'rank correlation of {one} and {other}: {value:+.2f}')
     console.print(str(out / 'gains.png'), markup=False)
     kind = args.by or next(iter(gains.maps))
-    found = gains.solve(
-        kind,
-        num_groups=args.exactly,
-        max_groups=min(args.groups or 3, len(gains.tasks)),
-        overlap=args.overlap,
-        single=args.alone,
-        tolerance=args.tolerance,
-    )
+    found = gains.solve(kind, **options)
     same = shlex.join([*(['--data-root', args.data_root] if args.data_root else []), *_options(argv)])
     _report(cfg, args, gains, kind, found, out, console, f' {same}' if same else '')
     return 0
 
 
 def _check(parser: ArgumentParser, args: Namespace) -> None:
-    """Refuse what would be refused after the measuring."""
-    if args.resume and (args.maps or args.checkpoint):
-        parser.error(f'--resume goes on with a training, but {"--maps" if args.maps else "CHECKPOINT"} asks for none')
-    if args.by and not args.maps and args.by not in args.measure:
-        parser.error(f'--by {args.by} needs --measure {",".join([*args.measure, args.by])}')
-    if args.tasks and len(args.tasks) < 2:
-        parser.error(f'--tasks {args.tasks[0]}: one task alone makes no groups; name two or more')
-    if args.exactly and args.overlap and OBJECTIVES[args.by or args.measure[0]] == 'TAG' and not args.maps:
-        parser.error('--exactly and --overlap go together for PTG only; TAG has a budget, --groups')
+    """Refuse options that say nothing here, or contradict each other."""
+    if args.maps and args.checkpoint:
+        parser.error('CHECKPOINT asks for gains at its weights, --maps for those of a file: give one of them')
+    given = '--maps' if args.maps else 'CHECKPOINT' if args.checkpoint else 'a training'
+    for name, of_use in (
+        ('measure', ('CHECKPOINT', 'a training')),
+        ('every', ('a training',)),
+        ('batches', ('CHECKPOINT',)),
+        ('resume', ('a training',)),
+    ):
+        if getattr(args, name) and given not in of_use:
+            parser.error(f'--{name} has no effect with {given}, only with {" or ".join(of_use)}')
+    measured = args.measure or ['tag', 'proximal']
+    if args.by and not args.maps and args.by not in measured:
+        parser.error(f'--by {args.by} needs --measure {",".join([*measured, args.by])}')
+
+
+def _try(cfg: Config, kind: str, options: Mapping[str, Any]) -> None:
+    """Refuse what would be refused after the measuring, by making groups of a map of zeros."""
+    tasks = _heads(cfg) or list(map(str, range(max(2, options['num_groups'] or 0))))
+    if len(tasks) <= LARGEST:  # of more there are maps, if no groups
+        Gains(tuple(tasks), {kind: torch.zeros(len(tasks), len(tasks))}, {}).solve(kind, **options, most=1)
+
+
+def _heads(cfg: Config) -> list[str]:
+    return list((cfg.get('model') or {}).get('heads') or ())
 
 
 def _options(argv: Sequence[str]) -> list[str]:
@@ -107,7 +127,8 @@ def _report(
     for groups, each in zip(groupings, found):
         console.print(f'  {each.score:+.4g}  ' + ' | '.join(' + '.join(group) for group in groups), markup=False)
     if len(found) > 1:
-        console.print(f'  ({len(found)} groupings within {args.tolerance:g}; what follows is about the first)')
+        more = f'{len(found)} or more' if len(found) == MOST else len(found)
+        console.print(f'  ({more} groupings within {args.tolerance:g}; what follows is about the first)')
     groups = groupings[0]
     console.print(serving_line(groups, parameters_of(cfg)))
     written = [out / 'groups.json', out / 'groups.png']

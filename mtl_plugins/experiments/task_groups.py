@@ -53,13 +53,20 @@ class Gains:
                 for kind, rows in found['gains'].items()
             }
             settings = dict(found['settings'])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f'{path} is no task_gains.json as LookAheadHook writes it ({type(error).__name__}: {error})'
             ) from error
         wrong = [kind for kind, gains in maps.items() if gains.shape != (len(tasks),) * 2]
         if wrong or not maps or not tasks:
             raise UserError(f'{path}: gains.{(wrong or ["*"])[0]} must hold {len(tasks)} rows of {len(tasks)} numbers')
+        unknown = [kind for kind in maps if kind not in OBJECTIVES]
+        if unknown:
+            raise UserError(
+                f'{path}: there are gains of the kinds {", ".join(OBJECTIVES)}, but it holds {unknown[0]!r}'
+            )
+        if len(set(tasks)) < len(tasks):
+            raise UserError(f'{path}: every task must occur once, but tasks are {", ".join(tasks)}')
         return cls(tasks, maps, settings)
 
     def of(self, tasks: Sequence[str]) -> Gains:
@@ -90,16 +97,19 @@ class Gains:
     def solve(self, kind: str, **options: Any) -> list[TaskGrouping]:
         """The best groupings by one of the maps.
 
+        Args:
+            kind: Which of them.
+            **options: Those of :func:`.solve_ptg` and :func:`.solve_tag`; at most three groups where none is given.
+
         Raises:
             UserError: If there is no such map, an entry was never measured, or the options do not go together.
         """
         if kind not in self.maps:
             raise UserError(f'--by {kind}: that was not measured; there are {", ".join(self.maps)}')
         if not 2 <= len(self.tasks) <= LARGEST:
-            raise UserError(
-                f'groups are made of 2 to {LARGEST} tasks, but there are {len(self.tasks)}: choose some with --tasks, '
-                'or make groups by hand with the maps as a guide'
-            )
+            hint = ': choose some with --tasks, or make groups by hand with the maps as a guide'
+            count = f'there are {len(self.tasks)}{hint}' if len(self.tasks) > 1 else f'there is only {self.tasks[0]}'
+            raise UserError(f'groups are made of 2 to {LARGEST} tasks, but {count}')
         missing = (~torch.isfinite(self.maps[kind])).nonzero().tolist()
         if missing:
             source, target = (self.tasks[place] for place in missing[0])
@@ -107,8 +117,14 @@ class Gains:
                 f"{kind}: what a step for '{source}' does to '{target}' was never measured, as they had no labels in "
                 'one batch: measure more batches, or leave a task out with --tasks'
             )
-        if OBJECTIVES[kind] == 'PTG':
-            options.pop('single', None)
+        options = {name: value for name, value in options.items() if value is not None}
+        options.setdefault('max_groups', min(3, len(self.tasks)))
+        if OBJECTIVES[kind] == 'PTG' and 'single' in options:
+            raise UserError(
+                f"--alone is a score of TAG's, but groups by {kind!r} are made by PTG's objective: leave it out"
+            )
+        if OBJECTIVES[kind] == 'TAG' and options.get('overlap') and 'num_groups' in options:
+            raise UserError('--exactly and --overlap go together for PTG only; TAG has a budget, --groups')
         with refusing('--exactly'):
             return (solve_ptg if OBJECTIVES[kind] == 'PTG' else solve_tag)(self.maps[kind], **options)
 

@@ -68,6 +68,12 @@ def test_overlapping_groups_are_no_groups_of_stgu(config, tmp_path, capsys):
             '--exactly: 2 tasks do not make 3 groups',
         ),
         (dict(tasks=3), [], 'is no task_gains.json as LookAheadHook writes it'),
+        (dict(gains=dict(tag=[[10**400] * 3] * 3)), [], 'is no task_gains.json as LookAheadHook writes it'),
+        (dict(gains=dict(own=HELP)), [], "gains of the kinds proximal, tag, ptg, cosine, but it holds 'own'"),
+        (dict(tasks=[*TASKS[:2], 'depth']), [], 'every task must occur once, but tasks are depth, normals, depth'),
+        (dict(), ['--by', 'ptg', '--alone', '0'], "--alone is a score of TAG's, but groups by 'ptg' are made by PTG's"),
+        (dict(), ['--exactly', '2', '--overlap'], '--exactly and --overlap go together for PTG only'),
+        (dict(), ['--tasks', 'depth'], 'groups are made of 2 to 12 tasks, but there is only depth'),
         (dict(gains=dict(tag=[[1.0]])), [], 'gains.tag must hold 3 rows of 3 numbers'),
         (dict(gains=dict(tag=[[1.0, None, 1.0], *HELP[1:]])), [], "for 'depth' does to 'normals' was never measured"),
     ],
@@ -77,11 +83,25 @@ def test_what_is_wrong_with_a_file_is_told(config, tmp_path, changes, options, m
         main([config, '--maps', gains(tmp_path, **changes), '--out', str(tmp_path / 'out'), *options])
 
 
-def test_a_resume_goes_on_with_a_training(config, capsys):
-    for more in (['there.pth'], ['--maps', 'gains.json']):
-        with pytest.raises(SystemExit):
-            main([config, *more, '--resume'])
-        assert '--resume goes on with a training' in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['there.pth', '--resume'], '--resume has no effect with CHECKPOINT, only with a training'),
+        (['there.pth', '--every', '3'], '--every has no effect with CHECKPOINT, only with a training'),
+        (['--batches', '3'], '--batches has no effect with a training, only with CHECKPOINT'),
+        (['--maps', 'gains.json', '--resume'], '--resume has no effect with --maps, only with a training'),
+        (['--maps', 'gains.json', '--every', '3'], '--every has no effect with --maps, only with a training'),
+        (
+            ['--maps', 'gains.json', '--measure', 'ptg'],
+            '--measure has no effect with --maps, only with CHECKPOINT or a',
+        ),
+        (['there.pth', '--maps', 'gains.json'], 'CHECKPOINT asks for gains at its weights, --maps for those of a file'),
+    ],
+)
+def test_what_would_be_without_effect_is_refused(config, capsys, options, message):
+    with pytest.raises(SystemExit):
+        main([config, *options])
+    assert message in capsys.readouterr().err
 
 
 def test_what_was_set_for_the_measuring_is_set_in_what_comes_of_it(config, tmp_path, capsys):
@@ -121,6 +141,11 @@ def test_a_resumed_measuring_leaves_no_trace_in_what_comes_of_it(config, tmp_pat
     assert (written.get('resume', False), written.get('load_from')) == (False, None)
 
 
+def test_that_there_may_be_more_groupings_is_told(config, tmp_path, capsys):
+    main([config, '--maps', gains(tmp_path), '--by', 'ptg', '--overlap', '--tolerance', '9', '--out', str(tmp_path)])
+    assert '(20 or more groupings within 9; what follows is about the first)' in capsys.readouterr().out
+
+
 def test_many_tasks_are_drawn_and_not_grouped(config, tmp_path, monkeypatch):
     names = [f't{number}' for number in range(13)]
     whole = load_config(config)
@@ -136,16 +161,18 @@ def test_many_tasks_are_drawn_and_not_grouped(config, tmp_path, monkeypatch):
     ('options', 'message'),
     [
         (['--measure', 'tag', '--by', 'ptg'], '--by ptg needs --measure tag,ptg'),
-        (['--tasks', 'depth'], '--tasks depth: one task alone makes no groups'),
+        (['--tasks', 'depth'], 'groups are made of 2 to 12 tasks, but there is only depth'),
+        (['--exactly', '4'], '--exactly: 3 tasks do not make 4 groups'),
+        (['--measure', 'ptg', '--alone', '0'], "--alone is a score of TAG's"),
         (['--exactly', '2', '--overlap'], '--exactly and --overlap go together for PTG only'),
         (['--exactly', '2', '--groups', '2'], 'not allowed with argument'),
         (['--alone', 'nan'], "argument --alone: expected a number, but got 'nan'"),
     ],
 )
 def test_what_cannot_be_grouped_is_not_measured(config, capsys, options, message):
-    with pytest.raises(SystemExit):
+    with pytest.raises((SystemExit, UserError)) as error:
         main([config, *options])
-    assert message in capsys.readouterr().err
+    assert message in capsys.readouterr().err + str(error.value)
 
 
 @pytest.mark.slow

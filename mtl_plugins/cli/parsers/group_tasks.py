@@ -43,12 +43,11 @@ def build_parser() -> ConfigArgumentParser:
     parser.add_argument(
         '--measure',
         type=_kinds,
-        default=['tag', 'proximal'],
         metavar='A,B',
         help=f'some of {", ".join(KINDS)} (tag,proximal)',
     )
-    parser.add_argument('--every', type=positive, default=10, metavar='N', help='iterations between measurements (10)')
-    parser.add_argument('--batches', type=positive, default=50, metavar='N', help='batches at a checkpoint (50)')
+    parser.add_argument('--every', type=positive, metavar='N', help='iterations between measurements (10)')
+    parser.add_argument('--batches', type=positive, metavar='N', help='batches at a checkpoint (50)')
     parser.add_argument(
         '--resume', action='store_true', help='go on with a measuring training that was stopped in --out, if any was'
     )
@@ -62,7 +61,6 @@ def build_parser() -> ConfigArgumentParser:
     parser.add_argument(
         '--alone',
         type=_score,
-        default=-1e6,
         metavar='X',
         help="TAG's score of a task that is alone in its group (-1e6: nothing is worse; 0: better than companions that "
         'harm it)',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,8 @@ class LookAheadHook(Hook):
         path = self._write(runner)
         if path is not None:
             runner.logger.info(
-                f'gains of the tasks: {path}; groups: python tools/analysis/group_tasks.py --maps {path}'
+                f'gains of the tasks: {path}; groups: python tools/analysis/group_tasks.py CONFIG --maps '
+                f'{shlex.quote(str(path))}'
             )
 
     def _write(self, runner: Any) -> Path | None:
