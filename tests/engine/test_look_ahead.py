@@ -3,12 +3,14 @@
 import copy
 import itertools
 import json
+import shlex
 
 import pytest
 import torch
 from mmengine.hooks import EMAHook
 from mmengine.optim import OptimWrapper
 
+from mtl_plugins.cli.parsers.group_tasks import build_parser
 from mtl_plugins.config import build_runner
 from mtl_plugins.engine.hooks import LookAheadHook
 from mtl_plugins.engine.hooks.look_ahead import price_line
@@ -105,6 +107,26 @@ def slow_in_evaluation(model, wrapper, batch, tasks):
     return slow(model, wrapper, batch, tasks, True, False)
 
 
+@pytest.mark.parametrize('clip_grad', [None, dict(max_norm=0.05)])
+def test_ada_task_looks_ahead_with_the_moments_of_the_task(clip_grad):
+    """A step for one task is the training's step on a batch that has that task only."""
+    model = make_model()
+    wrapper = build('ada_task', model, tasks=TASKS, clip_grad=clip_grad)
+    for number in range(2):
+        model.train_step(toy_batch(number), wrapper)
+    batch, start = toy_batch(7), losses_of(model, toy_batch(7))
+    found = LookAheads(model, wrapper, ['proximal', 'ptg']).measure(batch)
+    after = {}
+    for tasks in (('a',), ('b',), ('a', 'b')):
+        other = copy.deepcopy(model)
+        stepped = build('ada_task', other, tasks=TASKS, clip_grad=clip_grad)
+        stepped.load_state_dict(copy.deepcopy(wrapper.state_dict()))
+        other.train_step(toy_batch(7, tasks=tasks), stepped)
+        after[tasks] = losses_of(other, batch)
+    torch.testing.assert_close(found['proximal'][0], 1 - after['a',] / start, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found['ptg'][0, 1], (1 - after['a', 'b'] / after['b',])[1], rtol=1e-3, atol=1e-6)
+
+
 def test_the_cosines_are_those_of_the_gradients():
     model, wrapper = trained('sgd')
     torch.manual_seed(5)
@@ -157,13 +179,14 @@ def run(folder, model, wrapper, hook, batches, trained_model=None):
     )
 
 
-@pytest.mark.parametrize('key', [None, *(key for key in ROWS if key != 'ada_task')])
+@pytest.mark.parametrize('key', [None, *ROWS])
 def test_nothing_remains(tmp_path, key):
     states = []
     for hook in (LookAheadHook(KINDS), None):
         model = make_model(batch_norm=True, dropout=0.3)
         wrapper = build(key, model) if key else OptimWrapper(OPTIMIZERS['adam'](model))
-        wrapper.optimizer = OPTIMIZERS['adam'](model)
+        if key != 'ada_task':
+            wrapper.optimizer = OPTIMIZERS['adam'](model)
         batches = [toy_batch(0), toy_batch(1, tasks=('a', 'c')), toy_batch(2, tasks=()), toy_batch(3, invalid=0.3)]
         if hook:
             hook.interval = 1
@@ -253,7 +276,8 @@ def test_a_resumed_run_goes_on_with_what_was_measured(tmp_path):
     reference.after_train(runner)
     assert written == json.loads((tmp_path / 'task_gains.json').read_text())
     assert written['tasks'] == list(TASKS)
-    assert 'group_tasks.py --maps' in runner.lines[-1]
+    words = shlex.split(runner.lines[-1].partition('group_tasks.py ')[2])
+    assert build_parser().parse_args(words).maps == tmp_path / 'task_gains.json'
 
 
 def test_the_price_is_told():
@@ -278,7 +302,9 @@ def test_what_cannot_be_is_refused():
     model = make_model()
     with pytest.raises(UserError, match=r'kinds must be some of .* but got .*pairs'):
         LookAheads(model, build('gd', model), ['pairs'])
-    with pytest.raises(UserError, match='which AdaTask does not offer'):
-        LookAheads(model, build('ada_task', model), ['tag'])
+    spread = OptimWrapper(OPTIMIZERS['sgd'](model))
+    spread.optimizer.consolidate_state_dict = None
+    with pytest.raises(UserError, match='which SGD does not offer'):
+        LookAheads(model, spread, ['tag'])
     with pytest.raises(UserError, match=r'LookAheadHook.interval must be an integer >= 1, but got 0'):
         LookAheadHook(interval=0)

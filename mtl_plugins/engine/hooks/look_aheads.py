@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from mtl_plugins.errors import UserError, UserTypeError
 from mtl_plugins.methods.facts import OBJECTIVES
 
-from ..optimizers import AdaTask
+from ..optim_wrappers.ada_task import AdaTaskOptimWrapper
 from ..optimizers.spread_state import is_spread
 from ..step.batch import StepBatch
 from ..step.batch_norm import batch_norms, frozen_statistics
@@ -62,7 +62,7 @@ class LookAheads(GramProbe):
 
     def __init__(self, model: nn.Module, wrapper: OptimWrapper, kinds: Sequence[str]) -> None:
         optimizer = getattr(wrapper, 'optimizer', None)
-        if not isinstance(optimizer, Optimizer) or isinstance(optimizer, AdaTask) or is_spread(optimizer):
+        if not isinstance(optimizer, Optimizer) or is_spread(optimizer):
             name = type(getattr(wrapper, 'optimizer', wrapper)).__name__
             raise UserTypeError(
                 f'looking ahead takes steps of the optimizer for single tasks, which {name} does not offer: use one '
@@ -197,12 +197,28 @@ class LookAheads(GramProbe):
                 moved.append(parameter)
         optimizer = self._wrapper.optimizer
         with restored(moved), _state_restored(optimizer, moved):
+            options = self._apart(tasks, gradients) if isinstance(self._wrapper, AdaTaskOptimWrapper) else {}
             if getattr(self._wrapper, 'clip_grad_kwargs', None):
+                before = _length(moved)
                 self._wrapper.clip_func(moved, **self._wrapper.clip_grad_kwargs)
+                factor = _length(moved) / before
+                for rows in options.get('task_grads', {}).values():
+                    rows *= factor
             # Not the method of the object, by which schedules count the steps of the training.
-            type(optimizer).step(optimizer)
+            type(optimizer).step(optimizer, **options)
+            if options:
+                optimizer.update_squares = {}  # these are not the training's
             closure = lambda active, *, grad: self._losses_now(grad=False)  # noqa: E731
             return self._batch(closure).measure(grad=False).losses
+
+    def _apart(self, tasks: Collection[str], gradients: dict[str, Gradients]) -> dict[str, Any]:
+        """The gradients of the shared parameters task by task, as AdaTask steps with them."""
+        rows = {}
+        for parameter in (parameter for parameter in self._shared() if parameter.grad is not None):
+            nothing = torch.zeros_like(parameter)
+            rows[parameter] = torch.stack([gradients[task].get(parameter, nothing) for task in tasks])
+        numbers = [self.tasks.index(task) for task in tasks]
+        return dict(task_grads=rows, task_ids=numbers, num_tasks=len(self.tasks))
 
     def _rate(self) -> float:
         shared = set(map(id, self._shared()))
@@ -229,6 +245,11 @@ def count_steps(kinds: Collection[str], num_tasks: int) -> int:
     singles = sum(kind in kinds for kind in ('tag', 'proximal'))
     pairs = num_tasks * (num_tasks - 1) // 2 if 'ptg' in kinds else 0
     return (singles + ('ptg' in kinds)) * num_tasks + pairs
+
+
+def _length(parameters: Sequence[nn.Parameter]) -> Tensor:
+    norms = [parameter.grad.norm() for parameter in parameters]
+    return torch.stack(norms).norm().clamp_min(1e-30) if norms else torch.ones(())
 
 
 def _decrease(before: Tensor, after: Tensor) -> Tensor:
