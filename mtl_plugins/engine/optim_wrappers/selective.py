@@ -47,7 +47,8 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         affinity: Config of the affinity tracker, ``dict(type='ProximalAffinity', decay=1e-3)``.
         grouper: Config of the grouper.
         weighting: Config of the loss weighting inside the groups; None is equal weights.
-        warmup_iters: Steps with one group per task before the grouper is asked for the first time.
+        warmup_iters: Steps with one group per task before the grouper is asked for the first time. Like affinity
+            propagation this is known from the released program; the body of the paper was not at hand.
         regroup_interval: Steps between two groupings.
         probe_interval: Steps between two extra forwards without graph that measure the effect of the batch's last
             group. 0 never probes, which is refused where there can be one group only: nothing would be measured.

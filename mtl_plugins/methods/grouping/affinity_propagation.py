@@ -11,6 +11,8 @@ from .propagation import propagate
 class AffinityPropagation(SimilarityGrouper):
     """Clusters the tasks by affinity propagation (scikit-learn), the number of groups being found by the method.
 
+    That STGU groups by it is known from the released program; the body of the paper was not at hand.
+
     The method is relative: with the default preference, the median similarity, it may put tasks together that hurt
     each other if others hurt each other more. :class:`PositiveAffinity` heeds the sign; so does this class with
     ``preference=0.0`` to a degree.

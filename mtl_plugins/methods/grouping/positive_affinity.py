@@ -16,7 +16,7 @@ class PositiveAffinity(SimilarityGrouper):
     tasks that do not help each other stay apart, which affinity propagation, being relative, does not guarantee. A map
     without positive entries gives single tasks.
 
-    Relabelling the tasks relabels the groups and nothing else. Well under a millisecond for up to 32 tasks.
+    Relabelling the tasks relabels the groups and nothing else; docs/stgu.md has what a call takes.
 
     Args:
         threshold: Mean similarity above which groups merge, in units of a task's effect on itself.
