@@ -167,13 +167,17 @@ def test_the_same_is_measured_under_every_method_that_does_not_measure_it_itself
             logger=logging.getLogger('test_affinity_hook'),
             visualizer=Backends(),
         )
-        hook = AffinityHook(interval=1, probe_interval=1, decay=1.0)
+        probing = AffinityHook(interval=1, probe_interval=1, decay=1.0)
+        runner.hooks = [AffinityHook(interval=1), probing]  # the last one logs
         with caplog.at_level(logging.INFO, logger=runner.logger.name):
-            hook.before_train(runner)
+            for hook in runner.hooks:
+                hook.before_train(runner)
         torch.manual_seed(0)
-        hook.before_train_iter(runner, 0, toy_batch(0))
+        for hook in runner.hooks:
+            hook.before_train_iter(runner, 0, toy_batch(0))
         model.train_step(toy_batch(0), runner.optim_wrapper)
-        hook.after_train_iter(runner, 0)
+        for hook in runner.hooks:
+            hook.after_train_iter(runner, 0)
         (logs[key],) = entries(tmp_path, key)
     assert logs['gd'] == logs['son_goku'] == logs['phases'] != logs['stgu']
     model = make_model()

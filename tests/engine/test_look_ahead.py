@@ -280,6 +280,21 @@ def test_a_resumed_run_goes_on_with_what_was_measured(tmp_path):
     assert build_parser().parse_args(words).maps == tmp_path / 'task_gains.json'
 
 
+def test_of_several_hooks_the_last_one_measures(tmp_path):
+    """A config that has one can be given another, as ``group_tasks.py`` does; a resumed run goes on with that."""
+    runner, checkpoint = Runner(tmp_path, *trained('sgd')), {}
+    runner.hooks, runner.warning = [LookAheadHook(['tag']), LookAheadHook(['cosine'])], runner.info
+    for hook in runner.hooks:
+        hook.before_train(runner)
+        hook.before_train_iter(runner, 0, toy_batch(0))
+    for hook in runner.hooks:
+        hook.before_save_checkpoint(runner, checkpoint)
+        hook.after_load_checkpoint(runner, copy.deepcopy(checkpoint))
+    assert [hook.measured for hook in runner.hooks] == [0, 1]
+    assert list(json.loads((tmp_path / 'task_gains.json').read_text())['gains']) == ['cosine']
+    assert 'LookAheadHook of tag: left out' in runner.lines[0]
+
+
 def test_the_price_is_told():
     assert [count_steps(kinds, 5) for kinds in (['tag'], ['ptg'], ['cosine'], KINDS)] == [5, 15, 0, 25]
     line = price_line(['ptg'], 10, 5)

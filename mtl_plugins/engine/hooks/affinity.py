@@ -14,7 +14,7 @@ from mmengine.hooks import Hook
 from mtl_plugins.errors import UserError
 from mtl_plugins.methods import PositiveAffinity, ProximalAffinity
 from mtl_plugins.registry import AFFINITIES, HOOKS
-from mtl_plugins.runtime.hooks.outputs import append_line, going_on_without
+from mtl_plugins.runtime.hooks.outputs import append_line, going_on_without, is_last
 
 from ..methods import build_part
 from ..optim_wrappers.selective import SelectiveTaskGroupOptimWrapper, group_strategy
@@ -38,6 +38,9 @@ class AffinityHook(Hook):
     :class:`~mtl_plugins.engine.hooks.look_aheads.LookAheads`, kind ``'proximal'``; its price is told before training).
     The map is then this one, and the groups are those that :class:`~mtl_plugins.methods.PositiveAffinity` would make of
     it. STGU, whose groups follow the affinity that it measures itself, is logged as it is: nothing is tried there.
+
+    Of several hooks in one run the last one logs, so that one with ``probe_interval`` may be added to a config that has
+    one without.
 
     Args:
         interval: Iterations between two entries.
@@ -77,6 +80,8 @@ class AffinityHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Open the log; after a resume, with the entries up to the checkpoint."""
+        if not is_last(runner, self, AffinityHook):
+            return
         self._strategy = group_strategy(runner.optim_wrapper)
         if self.probe_interval and self._strategy is runner.optim_wrapper and self._strategy.follows_losses:
             runner.logger.info('AffinityHook.probe_interval is without effect: the method measures the affinity itself')

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
-from mtl_plugins.runtime.hooks.outputs import going_on_without
+from mtl_plugins.runtime.hooks.outputs import going_on_without, is_last
 
 from ..step.guards import bare_model
 from .look_aheads import LookAheads, check_kinds, count_steps
@@ -55,7 +55,7 @@ class LookAheadHook(Hook):
     back bit by bit, under any method; see :class:`~mtl_plugins.engine.hooks.look_aheads.LookAheads` for what is
     measured and what it costs, which is said before training. ``<work_dir>/task_gains.json`` holds the means over all
     measurements with the settings, and is written at every checkpoint and at the end; a resumed run goes on from the
-    checkpoint. ``tools/analysis/group_tasks.py`` makes groups of it.
+    checkpoint. ``tools/analysis/group_tasks.py`` makes groups of it. Of several in one run the last one measures.
 
     Args:
         kinds: What to measure: some of ``'proximal'``, ``'tag'``, ``'ptg'`` and ``'cosine'``.
@@ -87,13 +87,18 @@ class LookAheadHook(Hook):
         Raises:
             UserError: If the checkpoint holds what was measured of other tasks.
         """
+        if not is_last(runner, self, LookAheadHook):
+            runner.logger.warning(
+                f'LookAheadHook of {", ".join(self.kinds)}: left out, for another of this run follows'
+            )
+            return
         self._probe = LookAheads(bare_model(runner.model), runner.optim_wrapper, self.kinds)
         self._probe.expect(self._tasks)
         runner.logger.info(price_line(self.kinds, self.interval, len(self._probe.tasks)))
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Measure if it is due; all ranks together."""
-        if runner.iter % self.interval == 0:
+        if self._probe is not None and runner.iter % self.interval == 0:
             self.look(data_batch)
 
     def look(self, data_batch: Any) -> None:
@@ -107,6 +112,8 @@ class LookAheadHook(Hook):
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Keep what was measured, and write it down."""
+        if self._probe is None:
+            return
         checkpoint[CHECKPOINT_KEY] = dict(
             tasks=self._tasks,
             measured=self.measured,
@@ -124,7 +131,7 @@ class LookAheadHook(Hook):
             UserError: If something else was measured, or at other iterations.
         """
         saved = checkpoint.get(CHECKPOINT_KEY)
-        if not runner._resume or saved is None:
+        if not runner._resume or saved is None or not is_last(runner, self, LookAheadHook):
             return
         for name, value in (('kinds', list(self.kinds)), ('interval', self.interval)):
             if saved.get(name, value) != value:

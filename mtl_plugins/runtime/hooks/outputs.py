@@ -106,6 +106,11 @@ def register_once(runner: Any, kind: type[Hook]) -> Any:
     return found
 
 
+def is_last(runner: Any, hook: Hook, kind: type[Hook]) -> bool:
+    """Whether no hook of this class comes after ``hook``, so that the files of such hooks are its own."""
+    return [each for each in getattr(runner, 'hooks', [hook]) if isinstance(each, kind)][-1] is hook
+
+
 @contextlib.contextmanager
 def going_on_without(runner: Any, path: str | os.PathLike) -> Iterator[None]:
     """Around the writing of something that a run can do without."""
