@@ -153,13 +153,16 @@ def _report(
         )
     else:
         console.print('one network whose groups take turns (STGU) is left out: there each task is in one group only')
-    console.print('one network per group:')
-    for number, group in enumerate(groups, start=1):
-        folder = shlex.quote(str(out / f'group{number}'))
-        console.print(
-            f'  python tools/train.py {shlex.quote(args.config)} --tasks {",".join(group)} --work-dir {folder}{same}',
-            markup=False,
-        )
+    if _heads(cfg):
+        console.print('one network per group:')
+        for number, group in enumerate(groups, start=1):
+            folder = shlex.quote(str(out / f'group{number}'))
+            command = (
+                f'python tools/train.py {shlex.quote(args.config)} --tasks {",".join(group)} --work-dir {folder}{same}'
+            )
+            console.print(f'  {command}', markup=False)
+    else:
+        console.print('one network per group takes a config for each: the model has no heads that --tasks could choose')
     for each in written:
         console.print(str(each), markup=False)
 

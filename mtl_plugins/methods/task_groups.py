@@ -229,6 +229,8 @@ def _good_enough(values: np.ndarray, least: float, rows: np.ndarray, low: np.nda
     limits = np.r_[high, -low]
     finite = np.isfinite(limits)
     relaxed = linprog(-values, np.vstack([rows, -rows])[finite], limits[finite], bounds=(0, 1))
+    if not relaxed.success:
+        return np.arange(len(values))
     return np.flatnonzero(relaxed.fun + relaxed.lower.marginals <= 1e-3 - least)
 
 

@@ -49,6 +49,18 @@ def test_groups_of_measured_gains(config, tmp_path, capsys):
     assert stgu.optim_wrapper.optimizer == load_config(config).optim_wrapper.optimizer
 
 
+def test_no_command_is_printed_that_would_be_refused(config, tmp_path, capsys, monkeypatch):
+    """As for a model of MMSegmentation, whose tasks are made of its losses."""
+    whole = load_config(config)
+    whole.model.pop('heads')
+    monkeypatch.setattr(group_tasks, 'load_config', lambda *_, **__: whole)
+    main([config, '--maps', gains(tmp_path), '--out', str(tmp_path / 'out')])
+    told = capsys.readouterr().out
+    assert 'one network per group takes a config for each' in told
+    assert '--tasks depth' not in told
+    assert (tmp_path / 'out' / 'stgu_fixed.py').is_file()
+
+
 def test_overlapping_groups_are_no_groups_of_stgu(config, tmp_path, capsys):
     options = ['--by', 'ptg', '--groups', '3', '--overlap', '--out', str(tmp_path / 'out')]
     help_all = [[1.0, 0.5, 0.5], [0.5, 1.0, 0.5], [0.5, 0.5, 1.0]]
