@@ -10,7 +10,7 @@ import torch
 from mtl_plugins.engine.hooks import DominanceHook
 from mtl_plugins.visualization import draw_dominance
 
-from .all_methods import build
+from .all_methods import build, read_fragment
 from .toy import TASKS, flat, make_model, toy_batch
 
 
@@ -58,6 +58,18 @@ def test_watching_changes_nothing_and_other_methods_are_left_alone(tmp_path):
     assert torch.equal(flat(watched), flat(plain))
     run(tmp_path / 'gd', DominanceHook(interval=1), batches, key='gd')
     assert not (tmp_path / 'gd').exists()
+
+
+def test_within_a_schedule_it_is_the_same(tmp_path):
+    ada_task = read_fragment('ada_task')
+    optimizer = ada_task.pop('optimizer')
+    strategies = [ada_task, dict(type='MultiTaskOptimWrapper')]
+    found = []
+    for key in ('ada_task', dict(type='SwitchOptimWrapper', strategies=strategies, at=2, optimizer=optimizer)):
+        hook = DominanceHook()
+        run(tmp_path, hook, [toy_batch(i) for i in range(2 if key == 'ada_task' else 3)], key)
+        found.append(hook.layers())
+    assert found[0] == found[1] != {}
 
 
 def test_layers_by_depth(tmp_path):

@@ -75,6 +75,7 @@ def test_unclaimed_loss_is_an_error_with_near_matches():
         ([], ValueError, 'at least one task'),
         (['a', 'a'], ValueError, 'each once'),
         ('semseg', TypeError, 'must be a list of names or a dict'),
+        (5, TypeError, 'must be a list of names or a dict .* but got 5'),
         (dict(a='x', b='x'), ValueError, "the loss prefix 'x' is given to both 'a' and 'b'"),
     ],
 )

@@ -62,7 +62,8 @@ class DominanceHook(Hook):
         """Ask the optimizer for its updates."""
         wrapper = runner.optim_wrapper
         # All ranks make the same updates, so one of them writes.
-        if not is_main_process() or not isinstance(wrapper, AdaTaskOptimWrapper):
+        strategies = getattr(wrapper, 'strategies', ())
+        if not is_main_process() or not any(isinstance(each, AdaTaskOptimWrapper) for each in strategies):
             return
         model = getattr(runner.model, 'module', runner.model)
         self._names = {id(parameter): name for name, parameter in model.named_parameters()}
