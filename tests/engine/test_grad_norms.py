@@ -88,3 +88,4 @@ def test_while_it_is_frozen_the_next_one_counts_unless_it_was_named(layer, froze
     model.backbone.requires_grad_(False)
     model.train_step(toy_batch(2), wrapper)
     assert told[2] == [0.0] * 3
+    assert wrapper.zero_rows == dict.fromkeys(TASKS, 1 if layer is None else 2)

@@ -34,11 +34,6 @@ class Watched(Ranks):
         return super().all_reduce(tensor, op, async_op)
 
 
-@pytest.fixture(autouse=True)
-def small_buckets(monkeypatch):
-    monkeypatch.setattr(Reducer.__init__, '__defaults__', (40 * 4 / 2**20,))
-
-
 def batch_of(number, rank):
     """Something is new on one rank in almost every step; in the last one nobody reaches what is expected."""
     tasks = {1: () if rank == 1 else TASKS, 2: ('a', 'c') if rank == 0 else TASKS, 4: ('b', 'c')}.get(number, TASKS)
@@ -49,8 +44,16 @@ def batch_of(number, rank):
     )
 
 
-def run(monkeypatch, key, size, overlaps=True, make=Changing, batch=batch_of, **settings):
+def late_news(number, rank):
+    """What a task has reached on one rank arrives on the other for the first time, when it has been sent already."""
+    return dict(
+        toy_batch(10 * number + rank, size=2, tasks=('b', 'c')), second=(number, rank) in ((1, 0), (2, 0), (2, 1))
+    )
+
+
+def run(monkeypatch, key, size, overlaps=True, make=Changing, batch=batch_of, elements=40, **settings):
     """Weights of each rank after each step, what was exchanged, and the wrapper of rank 0."""
+    monkeypatch.setattr(Reducer.__init__, '__defaults__', (elements * 4 / 2**20,))
     # Threads share the cache of casts, and each empties it when it leaves its forward.
     monkeypatch.setattr(torch, 'autocast', partial(torch.amp.autocast_mode.autocast, cache_enabled=False))
     torch.manual_seed(0)
@@ -99,6 +102,7 @@ def exchanged(events, kinds=('sent', 'summed')):
         (['gd', 'stgu'], 2, dict(accumulative_counts=2)),
         (['stgu'], 2, dict(precision=dict(precision='fp16', init_scale=2.0**6))),
         (['gd'], 2, dict(precision='bf16', clip_grad=dict(max_norm=0.1))),
+        (['gd'], 2, dict(elements=1, batch=late_news)),
     ],
 )
 def test_weights_are_those_of_sums_after_the_backward(keys, size, settings, monkeypatch):

@@ -138,8 +138,9 @@ def test_arguments_of_a_single_step_are_refused(arguments):
 
 @pytest.mark.parametrize('counts', [0, -2, 1.5, '2'])
 def test_counts_that_are_no_number_of_batches_are_refused(counts):
-    with pytest.raises(ValueError, match=f'accumulative_counts must be an integer >= 1, but got {counts!r}'):
-        build('gd', make_model(), accumulative_counts=counts)
+    for name in ('accumulative_counts', 'passes'):
+        with pytest.raises(ValueError, match=f'{name} must be an integer >= 1, but got {counts!r}'):
+            build('gd', make_model(), **{name: counts})
 
 
 def test_a_step_without_any_gradient_moves_nothing_and_says_so():
