@@ -149,6 +149,9 @@ def test_what_concerns_the_whole_run_is_one_thing_for_all_strategies():
     for strategy in wrapper.strategies:
         for name in ('precision', 'guard', 'silent', 'policy', 'reducer', 'zero_rows', 'optimizer', 'task_names'):
             assert getattr(strategy, name) is getattr(wrapper, name), name
+    wrapper.initialize_count_status(model, 0, 2)
+    assert [strategy.seed for strategy in switch(model, (GD, PCGRAD), 1, seed=1000).strategies] == [1001, 1002]
+    assert [strategy.seed for strategy in switch(model, (GD, PCGRAD), 1, seed=-1).strategies] == [0, 1]
 
 
 def test_what_hooks_look_for_is_found_behind_a_schedule():
