@@ -9,6 +9,7 @@ from mtl_plugins.engine.optim_wrappers import (
     AdaTaskOptimWrapper,
     GradientAggregationOptimWrapper,
     MultiTaskOptimWrapper,
+    ReleasedTaskGroupOptimWrapper,
     SelectiveTaskGroupOptimWrapper,
     late_read,
 )
@@ -58,6 +59,7 @@ def steep(batch, model):
 WRAPPERS = {
     'gd': lambda p: MultiTaskOptimWrapper(Adam(p, 0.01)),
     'stgu': lambda p: SelectiveTaskGroupOptimWrapper(Adam(p, 0.01), warmup_iters=2, regroup_interval=1, seed=0),
+    'first as it moves statistics': lambda p: MultiTaskOptimWrapper(Adam(p, 0.01), bn_stats='every'),
     'weighted': lambda p: MultiTaskOptimWrapper(Adam(p, 0.01), weighting=dict(type='RLW'), seed=0),
     'learned': lambda p: MultiTaskOptimWrapper(Adam(p, 0.01), weighting=dict(type='UncertaintyWeighting')),
     'follows the losses': lambda p: MultiTaskOptimWrapper(Adam(p, 0.01), weighting=dict(type='GLS')),
@@ -97,7 +99,21 @@ def test_equal_to_reading_first(kind, monkeypatch):
         assert log == log_first
         assert torch.equal(weights, weights_first)
     assert repr(found[0][1:]) == repr(found[1][1:])
-    assert any(watched.begun) == ('follow' not in kind)
+    assert any(watched.begun) == ('follow' not in kind and 'first' not in kind)
+
+
+def test_a_wrong_guess_brings_no_gradient_to_a_head_that_has_had_none(monkeypatch):
+    """Under the released program, whose optimizer steps each head that has had one."""
+    monkeypatch.setattr(late_read, 'PATIENCE', 0)
+    model = make_model()
+    wrapper = ReleasedTaskGroupOptimWrapper(Adam(model.parameters(), 0.01, weight_decay=0.1), seed=0)
+    wrapper.late = Watched()
+    before = flat(model.heads['b'])
+    for step in range(3):
+        absent(batch := toy_batch(step), model)
+        model.train_step(batch, wrapper)
+    assert any(wrapper.late.begun)
+    assert torch.equal(before, flat(model.heads['b']))
 
 
 def test_after_a_wrong_guess_some_batches_are_read_first(monkeypatch):

@@ -67,6 +67,7 @@ class LateRead:
         """The gradient of the weighted sum over ``group`` as far as it takes part, after :meth:`begins`."""
         weights = self.weights(batch, weighting)
         expected = [task for task in batch.expected if task in group]
+        without = [parameter for parameter in wrapper._trainable() if parameter.grad is None]
         if expected:
             batch.backward(expected, weights)
         checks = wrapper.guard.check_grads and not wrapper.precision.uses_scaler
@@ -76,6 +77,8 @@ class LateRead:
             measured, numbers = self.read(batch, group, None if flag is None else flag.reshape(1))
         except UnexpectedBatchError as unexpected:
             wrapper.zero_grad()
+            for parameter in without:  # which a wrapper may clear to zeros
+                parameter.grad = None
             batch.weights.clear()
             measured, numbers = unexpected.args[0], []
             members = [t for t, usable in zip(batch.tasks, measured.usable.tolist()) if usable and t in group]

@@ -132,9 +132,12 @@ class StepBatch:
         So the numbers can be read together with what the gradients are found to be.
 
         Returns:
-            False, and nothing has been done, where the backward needs them: with several micro-batches or ranks.
+            False, and nothing has been done, where the backward needs them, with several micro-batches or ranks, and
+            where the forward could not be repeated.
         """
         if len(self._closures) > 1 or self._reducer.world_size > 1:
+            return False
+        if not getattr(self._closures[0], 'repeatable', True):
             return False
         self._forward(active, True, repeatable=True)
         losses = self._held

@@ -65,6 +65,11 @@ class ForwardPolicy:
         """Device of the model."""
         return next(self.model.parameters()).device
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether a forward may be made once more: no further one moves statistics of BatchNorm."""
+        return self.bn_stats == 'first' or not self._layers
+
     def asked(self, active: Sequence[str] | None) -> Sequence[str] | None:
         """Tasks whose losses must have a graph in a forward for ``active`` (None: all)."""
         offers_it = getattr(self.model, 'set_active_tasks', None) is not None
@@ -122,6 +127,7 @@ class TaskClosure:
 
     Attributes:
         noise: The random state that the forward of the last call began with, so that it can be repeated.
+        repeatable: See :class:`ForwardPolicy`.
     """
 
     def __init__(
@@ -130,6 +136,7 @@ class TaskClosure:
         self._policy = policy
         self._args, self._kwargs, self._changed = captured.args, captured.kwargs, captured.changed
         self.noise = self._noise = captured.noise
+        self.repeatable = policy.repeatable
         self._constant: set[str] = set()
         losses = policy.losses.collect(captured.loss_dict)
         self._look(losses, policy.asked(request))
