@@ -151,7 +151,8 @@ class ForwardCapture:
         numbers = [float(part.mean()) for part in self._parts]
         error, scale = abs(float(self._total) - sum(numbers)), sum(map(abs, numbers))
         # Losses in 16 bits are added in 16 bits.
-        if error > 0.02 * scale and error > 1e-6:
+        rounding = 1e-4 if all(part.dtype.itemsize > 2 for part in self._parts) else 0.02
+        if error > rounding * scale:
             raise UserRuntimeError(
                 f'the losses that the model returned add up to {sum(numbers):.6g}, but update_params() was given '
                 f'{float(self._total):.6g}: {_ELSEWHERE}'
