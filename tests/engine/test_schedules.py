@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
 
 from mtl_plugins.engine.optim_wrappers import PhasesOptimWrapper, SwitchOptimWrapper
 from mtl_plugins.engine.optim_wrappers.selective import group_strategy
@@ -152,6 +153,18 @@ def test_what_concerns_the_whole_run_is_one_thing_for_all_strategies():
     wrapper.initialize_count_status(model, 0, 2)
     assert [strategy.seed for strategy in switch(model, (GD, PCGRAD), 1, seed=1000).strategies] == [1001, 1002]
     assert [strategy.seed for strategy in switch(model, (GD, PCGRAD), 1, seed=-1).strategies] == [0, 1]
+
+
+def test_the_log_does_not_go_on_with_numbers_of_a_strategy_that_is_over():
+    model = make_model()
+    MessageHub.get_current_instance().log_scalars.clear()
+    wrapper = switch(model, (dict(GD, weighting=dict(type='RLW')), STGU, GD), (2, 4))
+    seen = []
+    for number in range(6):
+        train(model, wrapper, [number])
+        names = wrapper.message_hub.log_scalars
+        seen.append(('train/a.weight' in names, 'train/num_groups' in names))
+    assert seen == [(True, False)] * 2 + [(False, True)] * 2 + [(False, False)] * 2
 
 
 def test_what_hooks_look_for_is_found_behind_a_schedule():

@@ -102,11 +102,18 @@ class ScheduledOptimWrapper(StepOptimWrapper):
             (self._chosen,) = self.decide(lambda: [self._choose(self.num_steps * self._accumulative_counts)])
             if self._chosen != self._last:
                 self.zero_grad(set_to_none=True)  # a strategy may leave zeros behind, by which momentum would go on
+                self._forget_logged()
             self._last = self._chosen
         strategy = self._strategies[self._chosen]
         for name in _LENT:
             setattr(strategy, name, getattr(self, name))
         return strategy
+
+    def _forget_logged(self) -> None:
+        """The log would go on to show the last numbers of a strategy that steps no longer."""
+        scalars = self.message_hub.log_scalars
+        for name in [name for name in scalars if name.endswith('.weight') or name == 'train/num_groups']:
+            del scalars[name]
 
     def cost_per_batch(self) -> StepCost:
         """That of the strategy which took the last step."""
