@@ -1,50 +1,119 @@
-"""Whether the arguments that a config gives are of the kind that a class is annotated with."""
+"""Whether the arguments that a config gives are what a class is annotated with."""
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
 from collections.abc import Mapping, Sequence
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+from mtl_plugins.errors import refusing
 
 _PLAIN = {
     float: ('a finite number', lambda v: isinstance(v, numbers.Real) and not isinstance(v, bool) and math.isfinite(v)),
-    int: ('a whole number', lambda v: isinstance(v, numbers.Integral) and not isinstance(v, bool)),
+    int: ('an integer', lambda v: isinstance(v, numbers.Integral) and not isinstance(v, bool)),
     bool: ('True or False', lambda v: isinstance(v, bool)),
     str: ('text', lambda v: isinstance(v, str)),
     type(None): ('None', lambda v: v is None),
 }
 
 
-def check_arguments(kind: type, arguments: Mapping[str, Any]) -> None:
-    """Refuse numbers, words, lists and dicts where a constructor wants something else.
+@dataclass(frozen=True)
+class Range:
+    """Limits of a number in an annotation: ``Annotated[float, Range(0, 1)]``.
 
     Args:
-        kind: The class. Classes of others, and arguments that are annotated with a class, are left to themselves.
+        low: Smallest value.
+        high: Largest value.
+        above: Whether ``low`` itself is excluded.
+        below: Whether ``high`` itself is excluded.
+    """
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether a number lies within."""
+        over = value > self.low if self.above else value >= self.low
+        return over and (value < self.high if self.below else value <= self.high)
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f'{">" if self.above else ">="} {self.low}'
+        return f'in {"(" if self.above else "["}{self.low}, {self.high}{")" if self.below else "]"}'
+
+
+Count = Annotated[int, Range(1)]
+Index = Annotated[int, Range(0)]
+Positive = Annotated[float, Range(0, above=True)]
+
+
+class Checked:
+    """A class whose arguments are checked by their annotations, whoever builds it."""
+
+    PLACE: ClassVar[str] = ''
+    """What the arguments are part of, for messages; empty for the name of the class."""
+
+    _given: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Check the arguments, and keep them.
+
+        Raises:
+            UserError: For the first that is not what the annotation says; of another type, it is a TypeError, too.
+        """
+        made = super().__new__(cls)
+        given = inspect.signature(cls).bind_partial(*args, **kwargs).arguments
+        further = given.pop('kwargs', {})
+        made._given = {**given, **further}
+        with refusing():
+            check_arguments(cls, made._given, f'{cls.PLACE or cls.__name__}.')
+        return made
+
+
+def check_arguments(kind: type, arguments: Mapping[str, Any], place: str = '') -> None:
+    """Refuse what a constructor's annotations do not allow: numbers, words, lists and dicts of another kind or size.
+
+    Args:
+        kind: The class. Constructors of others, and arguments that are annotated with a class, are left to themselves.
         arguments: What it is about to be called with.
+        place: What stands before their names in messages.
 
     Raises:
-        TypeError: For the first argument of another kind.
+        TypeError: For an argument of another kind.
+        ValueError: For one that is out of range, or none of several choices.
     """
-    hints = get_type_hints(kind.__init__) if kind.__module__.startswith('mtl_plugins.') else {}  # type: ignore[misc]
+    ours = [each for each in kind.__mro__ if each.__module__.startswith('mtl_plugins.') and '__init__' in vars(each)]
+    hints = {}
+    for each in reversed(ours):
+        hints.update(get_type_hints(each.__init__, include_extras=True))  # type: ignore[misc]
     for name, value in arguments.items():
         wanted = hints.get(name, Any)
         if not _fits(value, wanted):
-            raise TypeError(f'{name} must be {_words(wanted)}, but got {value!r}')
+            error = ValueError if _fits(value, wanted, limits=False) else TypeError
+            raise error(f'{place}{name} must be {_words(wanted)}, but got {value!r}')
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if isinstance(hint, type(int | str)) or get_origin(hint) is Union else (hint,)
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    return any(_fits_one(value, member) for member in _members(hint))
+def _fits(value: Any, hint: Any, limits: bool = True) -> bool:
+    return any(_fits_one(value, member, limits) for member in _members(hint))
 
 
-def _fits_one(value: Any, hint: Any) -> bool:
+def _fits_one(value: Any, hint: Any, limits: bool) -> bool:
     if hint in _PLAIN:
         return _PLAIN[hint][1](value)
     origin, inside = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _fits(value, inside[0], limits) and (not limits or inside[1].holds(value))
+    if origin is Literal:
+        return isinstance(value, str) and (not limits or value in inside)
     if origin is Sequence:
         return isinstance(value, Sequence) and not isinstance(value, str) and all(_fits(v, inside[0]) for v in value)
     if origin is Mapping:
@@ -55,10 +124,15 @@ def _fits_one(value: Any, hint: Any) -> bool:
 def _words(hint: Any) -> str:
     words = []
     for member in _members(hint):
+        origin, inside = get_origin(member), get_args(member)
         if member in _PLAIN:
             words.append(_PLAIN[member][0])
-        elif get_origin(member) is Sequence:
-            words.append(f'a list whose entries are {_words(get_args(member)[0])}')
-        elif get_origin(member) is Mapping:
-            words.append(f'a dict whose values are {_words(get_args(member)[1])}')
+        elif origin is Annotated:
+            words.append(f'{"an integer" if inside[0] is int else "a number"} {inside[1]}')
+        elif origin is Literal:
+            words.append(f'one of {inside}')
+        elif origin is Sequence:
+            words.append(f'a list whose entries are {_words(inside[0])}')
+        elif origin is Mapping:
+            words.append(f'a dict whose values are {_words(inside[1])}')
     return ' or '.join(words)

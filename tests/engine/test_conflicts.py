@@ -168,5 +168,5 @@ def test_two_ranks_train_as_without_the_hook(ranks):
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(ValueError, match=r'GradientConflictHook\.interval must be >= 1, but got 0'):
+    with pytest.raises(ValueError, match=r'GradientConflictHook\.interval must be an integer >= 1, but got 0'):
         GradientConflictHook(interval=0)

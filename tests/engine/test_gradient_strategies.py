@@ -244,7 +244,7 @@ def test_f_mtl_equals_a_plain_restatement():
         (lambda m: build('MGDDA', m), KeyError, 'did you mean MGDA'),
         (lambda m: AdaTaskOptimWrapper(sgd(m)), TypeError, 'needs optimizer=dict'),
         (lambda m: build('ada_task', m, clip_grad=dict(type='value', clip_value=1)), ValueError, "type 'norm'"),
-        (lambda m: SharpnessAwareOptimWrapper(sgd(m), rho=0), ValueError, 'rho must be > 0'),
+        (lambda m: SharpnessAwareOptimWrapper(sgd(m), rho=0), ValueError, 'rho must be a number > 0'),
         (lambda m: build('f_mtl', m, interval=2), ValueError, 'use interval=1'),
     ],
 )

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from mtl_plugins.errors import UserError
 from mtl_plugins.methods import PositiveAffinity, ProximalAffinity
-from mtl_plugins.registry import AFFINITIES, HOOKS
+from mtl_plugins.registry import HOOKS
 from mtl_plugins.runtime.hooks.outputs import append_line, going_on_without, is_last
 
-from ..methods import build_part
+from ..argument_types import Checked, Count, Index, Range
 from ..optim_wrappers.selective import SelectiveTaskGroupOptimWrapper, group_strategy
 from ..step.guards import bare_model
 from .look_ahead import price_line
@@ -26,7 +25,7 @@ CHECKPOINT_KEY = 'mtl_affinity_probe'
 
 
 @HOOKS.register_module()
-class AffinityHook(Hook):
+class AffinityHook(Checked, Hook):
     """Logs affinity and groups of group turns; with ``probe_interval``, the proximal affinity under any method.
 
     Each entry goes as one line to ``<work_dir>/<timestamp>/affinity.jsonl``, and the matrix as scalars
@@ -59,11 +58,12 @@ class AffinityHook(Hook):
     # After the optimizer step of the iteration, before checkpoints.
     priority = 'NORMAL'
 
-    def __init__(self, interval: int = 50, probe_interval: int = 0, decay: float = 1e-2) -> None:
-        for name, value, least in (('interval', interval, 1), ('probe_interval', probe_interval, 0)):
-            if not isinstance(value, int) or value < least:
-                raise UserError(f'AffinityHook.{name} must be an integer >= {least}, but got {value!r}')
-        build_part(AFFINITIES, dict(type='ProximalAffinity', num_tasks=1, decay=decay), 'AffinityHook')
+    def __init__(
+        self,
+        interval: Count = 50,
+        probe_interval: Index = 0,
+        decay: Annotated[float, Range(0, 1, above=True)] = 1e-2,
+    ) -> None:
         if probe_interval:
             # Just before the step: what comes earlier may set the iteration up, its random numbers included.
             self.priority = 'LOWEST'

@@ -13,16 +13,16 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from torch import Tensor
 
-from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.runtime.hooks.outputs import append_line, going_on_without
 
+from ..argument_types import Checked, Count
 from ..step.guards import bare_model
 from .task_grams import GramProbe
 
 
 @HOOKS.register_module()
-class GradientConflictHook(Hook):
+class GradientConflictHook(Checked, Hook):
     """Logs the scalar products of the tasks' gradients; changes nothing in the training, under any method.
 
     Before every ``interval``-th iteration, the loss of each task is differentiated by itself at the present weights, on
@@ -50,9 +50,7 @@ class GradientConflictHook(Hook):
     # Just before the step. What comes earlier may set the iteration up.
     priority = 'LOWEST'
 
-    def __init__(self, interval: int = 50) -> None:
-        if interval < 1:
-            raise UserError(f'GradientConflictHook.interval must be >= 1, but got {interval}')
+    def __init__(self, interval: Count = 50) -> None:
         self.interval = interval
         self._probe: GramProbe | None = None
         self._log: Path | None = None

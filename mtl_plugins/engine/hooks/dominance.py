@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from torch import Tensor
 
-from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.runtime.hooks.outputs import append_line, going_on_without
 
+from ..argument_types import Checked, Count, Range
 from ..optim_wrappers import AdaTaskOptimWrapper
 
 
 @HOOKS.register_module()
-class DominanceHook(Hook):
+class DominanceHook(Checked, Hook):
     r"""Tracks AdaTask's measure of dominance; does nothing for other methods.
 
     Per shared parameter, :math:`\mathrm{AU}_k \leftarrow \rho\,\mathrm{AU}_k + (1 - \rho)\,\|u_k\|^2` is the average of
@@ -44,13 +44,12 @@ class DominanceHook(Hook):
     # After the optimizer step of the iteration, before checkpoints.
     priority = 'NORMAL'
 
-    def __init__(self, interval: int = 50, decay: float = 0.99, depth: int | None = None) -> None:
-        if interval < 1:
-            raise UserError(f'DominanceHook.interval must be >= 1, but got {interval}')
-        if not 0 <= decay < 1:
-            raise UserError(f'DominanceHook.decay must lie in [0, 1), but got {decay}')
-        if depth is not None and depth < 1:
-            raise UserError(f'DominanceHook.depth must be >= 1 or None, but got {depth}')
+    def __init__(
+        self,
+        interval: Count = 50,
+        decay: Annotated[float, Range(0, 1, below=True)] = 0.99,
+        depth: Count | None = None,
+    ) -> None:
         self.interval = interval
         self.decay = decay
         self.depth = depth

@@ -17,6 +17,7 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.runtime.hooks.outputs import going_on_without, is_last
 
+from ..argument_types import Checked, Count
 from ..step.guards import bare_model
 from .look_aheads import LookAheads, check_kinds, count_steps
 
@@ -48,7 +49,7 @@ class MeanMaps:
 
 
 @HOOKS.register_module()
-class LookAheadHook(Hook):
+class LookAheadHook(Checked, Hook):
     """Writes down how steps for single tasks, and for two, change the losses of all; the training stays as it is.
 
     Before every ``interval``-th iteration the steps are tried on the batch that is about to be trained on, and taken
@@ -71,9 +72,7 @@ class LookAheadHook(Hook):
     # Just before the step. What comes earlier may set the iteration up.
     priority = 'LOWEST'
 
-    def __init__(self, kinds: Sequence[str] = ('tag',), interval: int = 10) -> None:
-        if not isinstance(interval, int) or interval < 1:
-            raise UserError(f'LookAheadHook.interval must be an integer >= 1, but got {interval!r}')
+    def __init__(self, kinds: str | Sequence[str] = ('tag',), interval: Count = 10) -> None:
         self.kinds = check_kinds([kinds] if isinstance(kinds, str) else kinds)
         self.interval = interval
         self._probe: LookAheads | None = None

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +16,16 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.methods.aggregation.rows import gramian, products, symmetric, weighted_sum
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
+from ..argument_types import Count
 from ..step.batch import StepBatch, sum_of
 from ..step.block_products import BlockProducts
 from ..step.feature_gradients import FeatureWatch
 from ..step.gradients import Found, SharedLayout, accumulate
 from ..step.task_rows import TaskRows
 from ..step_cost import StepCost
+from .combining import Heads, Rescale
 from .rows import TaskGradientOptimWrapper
 
-LEVELS = ('parameters', 'features')
-MEMORY = ('rows', 'gramian')
 _LARGE = 1e37
 """Far below what float32 can hold."""
 
@@ -79,32 +79,26 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         self,
         optimizer: Optimizer,
         aggregator: dict[str, Any],
-        interval: int = 1,
-        rescale: str | None = 'sum',
-        level: str = 'parameters',
+        interval: Count = 1,
+        rescale: Rescale = 'sum',
+        level: Literal['parameters', 'features'] = 'parameters',
         features: str = 'backbone',
-        heads: str | None = None,
+        heads: Heads = None,
         normalise: str | None = None,
-        memory: str = 'rows',
+        memory: Literal['rows', 'gramian'] = 'rows',
         **kwargs: Any,
     ) -> None:
         super().__init__(optimizer, **kwargs)
         self.combiner = self.make_combiner(aggregator, rescale, heads, normalise)
         self.aggregator = self.combiner.aggregator
         name = type(self.aggregator).__name__
-        if not isinstance(interval, int) or interval < 1:
-            raise UserError(f'interval must be an integer >= 1, but got {interval!r}')
         if interval > 1 and not self.aggregator.gramian_only:
             raise UserError(f'interval={interval}: {name} needs the gradients themselves in every step; use interval=1')
-        if level not in LEVELS:
-            raise UserError(f'level must be one of {LEVELS}, but got {level!r}')
         if level == 'features' and not (self.aggregator.features_level and self.aggregator.gramian_only):
             raise UserError(f"level='features': {name} is not defined by products of feature gradients")
         if level == 'features' and self._accumulative_counts != 1:
             raise UserError("level='features' needs the whole batch at once: use accumulative_counts=1")
         self.watch = FeatureWatch(features) if level == 'features' else None
-        if memory not in MEMORY:
-            raise UserError(f'memory must be one of {MEMORY}, but got {memory!r}')
         if memory == 'gramian':
             self._refuse_rows_or_more(name)
         self.blocks = BlockProducts(self.reducer) if memory == 'gramian' else None

@@ -18,10 +18,11 @@ from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.naming import RefusedValueError
 from mtl_plugins.methods.weighting import Weighting
 
+from ..argument_types import Count
 from ..one_task import one_task_note
 from ..running import prepare_wrapper, warn_of_lost_batches
 from ..step.batch import Closure, Measurement, StepBatch
-from ..step.batch_norm import check_policy, synchronises
+from ..step.batch_norm import Policy, synchronises
 from ..step.capture import ForwardCapture
 from ..step.clipping import check_clipping
 from ..step.closure import ForwardPolicy, TaskClosure
@@ -57,7 +58,8 @@ class StepOptimWrapper(Priced, SavedState):
         accumulative_counts: Batches per optimizer step; exact for every strategy (see
             :class:`mtl_plugins.engine.step.batch.StepBatch`), at the price of one more forward without graph each.
         clip_grad: As in MMEngine; acts on the averaged gradient that is stepped.
-        bn_stats: Which forwards of a batch update BatchNorm statistics: ``'first'``, ``'every'`` or ``'active'``.
+        bn_stats: Which forwards of a batch update BatchNorm statistics: ``'first'``, ``'every'`` or ``'active'``; see
+            :data:`mtl_plugins.engine.step.batch_norm.Policy`.
         same_noise: Whether all forwards of a batch see the same dropout and drop-path masks.
         nonfinite: Options of :class:`mtl_plugins.engine.step.nonfinite.NonFiniteGuard`.
         seed: Seed of the strategy's private random generator; None takes torch's initial seed of rank 0.
@@ -81,9 +83,9 @@ class StepOptimWrapper(Priced, SavedState):
         optimizer: Optimizer,
         tasks: Sequence[str] | Mapping[str, str | Sequence[str]] | None = None,
         precision: str | dict[str, Any] | None = None,
-        accumulative_counts: int = 1,
+        accumulative_counts: Count = 1,
         clip_grad: dict[str, Any] | None = None,
-        bn_stats: str = 'first',
+        bn_stats: Policy = 'first',
         same_noise: bool = False,
         nonfinite: dict[str, Any] | None = None,
         seed: int | None = None,
@@ -91,15 +93,13 @@ class StepOptimWrapper(Priced, SavedState):
         dtype: str | None = None,
         num_valid: Mapping[str, str | Sequence[str]] | None = None,
     ) -> None:
-        if not isinstance(accumulative_counts, int) or accumulative_counts < 1:
-            raise UserError(f'accumulative_counts must be an integer >= 1, but got {accumulative_counts!r}')
         super().__init__(optimizer, accumulative_counts, check_clipping(clip_grad))
         self.losses = LossTable(tasks, num_valid)
         entry = precision_entry(precision, loss_scale, dtype)
         with refusing('precision'):
             self.precision = Precision(**entry) if isinstance(entry, Mapping) else Precision(entry)
-        self.bn_stats = check_policy(bn_stats)
-        self.same_noise = bool(same_noise)
+        self.bn_stats = bn_stats
+        self.same_noise = same_noise
         with refusing('nonfinite'):
             self.guard = NonFiniteGuard(**(nonfinite or {}))
         self.silent = SilentTasks()

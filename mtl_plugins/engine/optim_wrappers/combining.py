@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,8 +20,8 @@ from ..step.kept_columns import KeptColumns
 from ..step.reduction import Reducer
 from ..step.task_rows import TaskRows
 
-HEADS = ('sum', 'weighted', None)
-RESCALE = ('sum', None)
+Heads = Literal['sum', 'weighted'] | None
+Rescale = Literal['sum'] | None
 
 
 class RowCombiner:
@@ -41,7 +41,7 @@ class RowCombiner:
         head_factors: Task -> factor on the gradients of its own parameters; empty for ones.
 
     Raises:
-        UserError: If an argument is out of range or does not suit the aggregator.
+        UserError: If an argument does not suit the aggregator.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class RowCombiner:
         cfg: dict[str, Any],
         reducer: Reducer,
         generator: torch.Generator,
-        rescale: str | None = 'sum',
-        heads: str | None = 'sum',
+        rescale: Rescale = 'sum',
+        heads: Heads = 'sum',
         normalise: str | None = None,
     ) -> None:
         self.aggregator: Aggregator = build_part(AGGREGATORS, cfg, 'aggregator')
@@ -63,10 +63,6 @@ class RowCombiner:
                 f'{name} wants gradients of {self.aggregator.wants} independent batches per step, which the training '
                 'step does not make: set single_batch=True to let one batch stand for all of them'
             )
-        if rescale not in RESCALE:
-            raise UserError(f'rescale must be one of {RESCALE}, but got {rescale!r}')
-        if heads not in HEADS:
-            raise UserError(f'heads must be one of {HEADS}, but got {heads!r}')
         if heads == 'weighted' and not self.aggregator.gives_weights:
             raise UserError(f"heads='weighted': {name} has no weight per task; use heads='sum'")
         self._reducer = reducer

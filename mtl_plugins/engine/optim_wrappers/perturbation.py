@@ -12,10 +12,12 @@ from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError
 
+from ..argument_types import Positive
 from ..step.batch import StepBatch
 from ..step.restored import restored
 from ..step.row_shards import Shard
 from ..step.task_rows import TaskRows
+from .combining import Rescale
 from .rows import TaskGradientOptimWrapper
 
 TINY = 1e-12
@@ -30,13 +32,11 @@ class PerturbedOptimWrapper(TaskGradientOptimWrapper):
         self,
         optimizer: Optimizer,
         aggregator: dict[str, Any] | None = None,
-        rho: float = 0.05,
-        rescale: str | None = 'sum',
+        rho: Positive = 0.05,
+        rescale: Rescale = 'sum',
         normalise: str | None = None,
         **kwargs: Any,
     ) -> None:
-        if not rho > 0:
-            raise UserError(f'rho must be > 0, but got {rho!r}')
         for name, only in _ONLY.items():
             if kwargs.pop(name, only) != only:
                 raise UserError(f'sharpness-aware methods have no {name}: leave it out, or use {name}={only!r}')

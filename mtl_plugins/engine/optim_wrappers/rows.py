@@ -6,14 +6,13 @@ import math
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mtl_plugins.errors import UserError
 from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 
 from ..step.batch import Measurement, StepBatch
@@ -25,8 +24,6 @@ from .base import StepOptimWrapper
 from .combining import RowCombiner
 from .late_read import UnexpectedBatchError, task_weights
 from .weighted_sum import build_weighting
-
-ROW_DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
 
 
 class TaskGradientOptimWrapper(StepOptimWrapper):
@@ -50,14 +47,16 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
     """What makes one update of the rows, in strategies that do."""
 
     def __init__(
-        self, optimizer: Optimizer, weighting: dict[str, Any] | None = None, row_dtype: str = 'fp32', **kwargs: Any
+        self,
+        optimizer: Optimizer,
+        weighting: dict[str, Any] | None = None,
+        row_dtype: Literal['fp32', 'bf16'] = 'fp32',
+        **kwargs: Any,
     ) -> None:
-        if row_dtype not in ROW_DTYPES:
-            raise UserError(f'row_dtype must be one of {list(ROW_DTYPES)}, but got {row_dtype!r}')
         super().__init__(optimizer, **kwargs)
         self.weighting = build_weighting(weighting, type(self).__name__)
         self.when_tasks_are_known(self.weighting.bind)
-        self.row_dtype = ROW_DTYPES[row_dtype]
+        self.row_dtype = torch.bfloat16 if row_dtype == 'bf16' else torch.float32
         self.split: ParameterSplit | None = None
         self.settled = False
         #: Task -> length of its row in the last step.

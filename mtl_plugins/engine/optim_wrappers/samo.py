@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mtl_plugins.errors import UserError
 from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
+from ..argument_types import Positive, Range
 from ..step.batch import StepBatch
 from ..step.gradients import SharedLayout
 from ..step.nonfinite import all_finite
@@ -62,18 +62,14 @@ class SAMOOptimWrapper(PerturbedOptimWrapper):
         self,
         optimizer: Optimizer,
         aggregator: dict[str, Any] | None = None,
-        rho: float = 0.001,
-        beta: float = 0.5,
-        mu: float = 0.01,
+        rho: Positive = 0.001,
+        beta: Annotated[float, Range(0, 1)] = 0.5,
+        mu: Positive = 0.01,
         layerwise: bool = True,
         **kwargs: Any,
     ) -> None:
-        if not 0 <= beta <= 1:
-            raise UserError(f'beta must lie in [0, 1], but got {beta!r}')
-        if not mu > 0:
-            raise UserError(f'mu must be > 0, but got {mu!r}')
         super().__init__(optimizer, aggregator, rho, **kwargs)
-        self.beta, self.mu, self.layerwise = float(beta), float(mu), bool(layerwise)
+        self.beta, self.mu, self.layerwise = float(beta), float(mu), layerwise
 
     @classmethod
     def cost(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import torch
 from mmengine.dist import get_world_size
@@ -15,6 +15,7 @@ from mtl_plugins.runtime.checkpoints.optimizer_settings import wrapper_settings
 from mtl_plugins.runtime.checkpoints.stock_resume import describe_plan, warn_of_plan, warn_of_settings
 from mtl_plugins.version import __version__
 
+from ..argument_types import Checked
 from ..catalogue import list_methods
 from ..method_keys import former_name, key_of_former, method_key
 from ..methods import settings_of
@@ -25,8 +26,10 @@ STATE_VERSION = 2
 """Version 1 named methods by classes."""
 
 
-class SavedState(OptimWrapper):
+class SavedState(Checked, OptimWrapper):
     """The part of :class:`.base.StepOptimWrapper` that deals with checkpoints."""
+
+    PLACE = 'optim_wrapper'
 
     method_parts: tuple[str, ...] = ()
     """Names of the classes of :mod:`mtl_plugins.methods` that the step is made of, the loss weighting first."""
@@ -34,18 +37,10 @@ class SavedState(OptimWrapper):
     """What :meth:`gather_state` brought of the optimizer's state, until the next step."""
     _resumed: tuple[dict[str, Any], dict[str, Any]] | None = None
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Keep the arguments, for :meth:`method_settings`."""
-        wrapper = super().__new__(cls)
-        wrapper._given = (args, kwargs)
-        return wrapper
-
     def method_settings(self) -> dict[str, Any]:
         """The settings of the method and its parts by dotted names, without those that every wrapper has."""
         common = next(kind for kind in type(self).__mro__ if SavedState in kind.__bases__)
-        args, kwargs = self._given
-        given = inspect.signature(type(self)).bind(*args, **kwargs).arguments
-        given = {name: value for name, value in {**given, **given.get('kwargs', {})}.items() if name != 'kwargs'}
+        given = dict(self._given)
         for name in ('weighting', 'grouper'):  # where None stands for one
             if given.get(name) is None and getattr(self, name, None) is not None:
                 given[name] = dict(type=type(getattr(self, name)).__name__)

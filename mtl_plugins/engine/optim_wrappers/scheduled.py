@@ -17,6 +17,7 @@ from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
+from ..argument_types import Count
 from ..methods import build_part
 from ..step.batch import StepBatch
 from ..step_cost import StepCost
@@ -259,13 +260,10 @@ class PhasesOptimWrapper(ScheduledOptimWrapper):
         self,
         optimizer: Optimizer,
         joint: Mapping[str, Any] | None = None,
-        every: int = 1,
-        total: int | None = None,
+        every: Count = 1,
+        total: Count | None = None,
         **kwargs: Any,
     ) -> None:
-        for name, value in (('every', every), ('total', 1 if total is None else total)):
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f'{name} must be an integer >= 1, but got {value!r}')
         single = dict(
             type='SelectiveTaskGroupOptimWrapper', grouper=dict(type='Singletons'), warmup_iters=0, probe_interval=0
         )

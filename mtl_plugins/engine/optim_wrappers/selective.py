@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from mmengine.optim import OptimWrapper
@@ -20,6 +20,7 @@ from mtl_plugins.methods.grouping import Grouper
 from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 from mtl_plugins.registry import AFFINITIES, GROUPERS, OPTIM_WRAPPERS
 
+from ..argument_types import Count, Index
 from ..methods import build_part
 from ..step.batch import StepBatch
 from ..step.group_gradients import GroupGradients
@@ -28,8 +29,6 @@ from ..step_cost import StepCost
 from .base import StepOptimWrapper
 from .late_read import task_weights
 from .weighted_sum import build_weighting
-
-IDLE_HEADS = ('hold', 'step')
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -94,24 +93,14 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         affinity: dict[str, Any] | None = None,
         grouper: dict[str, Any] | None = None,
         weighting: dict[str, Any] | None = None,
-        warmup_iters: int = 100,
-        regroup_interval: int = 10,
-        probe_interval: int = 10,
-        groups_per_batch: int | None = None,
-        idle_heads: str = 'hold',
+        warmup_iters: Index = 100,
+        regroup_interval: Count = 10,
+        probe_interval: Index = 10,
+        groups_per_batch: Count | None = None,
+        idle_heads: Literal['hold', 'step'] = 'hold',
         same_noise: bool = True,
         **kwargs: Any,
     ) -> None:
-        for name, value, least in (
-            ('warmup_iters', warmup_iters, 0),
-            ('regroup_interval', regroup_interval, 1),
-            ('probe_interval', probe_interval, 0),
-            ('groups_per_batch', 1 if groups_per_batch is None else groups_per_batch, 1),
-        ):
-            if not isinstance(value, int) or value < least:
-                raise UserError(f'{name} must be an integer >= {least}, but got {value!r}')
-        if idle_heads not in IDLE_HEADS:
-            raise UserError(f'idle_heads must be one of {IDLE_HEADS}, but got {idle_heads!r}')
         super().__init__(optimizer, same_noise=same_noise, **kwargs)
         self.idle_heads = idle_heads
         self._affinity_cfg = dict(affinity or dict(type='ProximalAffinity'))

@@ -14,9 +14,11 @@ from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
+from ..argument_types import Positive
 from ..step.batch import StepBatch
 from ..step.task_rows import TaskRows
 from ..step_cost import StepCost
+from .combining import Rescale
 from .perturbation import TINY, PerturbedOptimWrapper
 
 
@@ -58,16 +60,16 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
         self,
         optimizer: Optimizer,
         aggregator: dict[str, Any] | None = None,
-        rho: float = 0.05,
+        rho: Positive = 0.05,
         adaptive: bool = False,
-        rescale: str | None = 'sum',
+        rescale: Rescale = 'sum',
         normalise: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(optimizer, aggregator, rho, rescale, normalise, **kwargs)
         # Methods with state keep one for each part.
         self.flat = self.make_combiner(aggregator or dict(type='Sum'), rescale, normalise=normalise)
-        self.adaptive = bool(adaptive)
+        self.adaptive = adaptive
 
     @classmethod
     def cost(

@@ -12,6 +12,7 @@ from mtl_plugins.errors import UserError, UserRuntimeError
 from mtl_plugins.methods.weighting import Weighting
 from mtl_plugins.registry import OPTIM_WRAPPERS, WEIGHTINGS
 
+from ..argument_types import Count
 from ..methods import build_part
 from ..step.batch import Measurement, StepBatch
 from ..step.grad_norms import gradient_norms
@@ -56,12 +57,10 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
         self,
         optimizer: Optimizer,
         weighting: dict[str, Any] | None = None,
-        passes: int = 1,
+        passes: Count = 1,
         shared_layer: str | None = None,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(passes, int) or passes < 1:
-            raise UserError(f'passes must be an integer >= 1, but got {passes!r}')
         super().__init__(optimizer, **kwargs)
         self.weighting: Weighting = build_part(WEIGHTINGS, weighting or EQUAL, 'weighting')
         self.when_tasks_are_known(self.weighting.bind)

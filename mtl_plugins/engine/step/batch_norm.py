@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mtl_plugins.errors import UserError
-
-POLICIES = ('first', 'every', 'active')
-
-
-def check_policy(policy: str) -> str:
-    """Return ``policy`` or raise ValueError.
-
-    ``'first'``: one update per batch, as in ordinary training. ``'every'``: each forward updates (what the released
-    STGU program does). ``'active'``: each forward updates the shared layers and those of the tasks it trains.
-    """
-    if policy not in POLICIES:
-        raise UserError(f'bn_stats must be one of {POLICIES}, but got {policy!r}')
-    return policy
+Policy = Literal['first', 'every', 'active']
+"""``'first'``: one update per batch, as in ordinary training. ``'every'``: each forward updates (what the released
+STGU program does). ``'active'``: each forward updates the shared layers and those of the tasks it trains."""
 
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:

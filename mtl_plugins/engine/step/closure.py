@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mtl_plugins.errors import UserRuntimeError
 
-from .batch_norm import batch_norms, frozen_statistics
+from .batch_norm import Policy, batch_norms, frozen_statistics
 from .losses import LossTable, TaskLosses
 from .noise import NoiseState
 from .parameters import ParameterTable
@@ -42,7 +42,7 @@ class ForwardPolicy:
         losses: Assigns loss keys to tasks.
         precision: Autocast settings.
         parameters: Who uses which parameter, for ``bn_stats='active'``.
-        bn_stats: See :func:`mtl_plugins.engine.step.batch_norm.check_policy`.
+        bn_stats: See :data:`mtl_plugins.engine.step.batch_norm.Policy`.
         same_noise: Whether all forwards of one batch see the same dropout and drop-path masks.
     """
 
@@ -50,7 +50,7 @@ class ForwardPolicy:
     losses: LossTable
     precision: Precision
     parameters: ParameterTable
-    bn_stats: str = 'first'
+    bn_stats: Policy = 'first'
     same_noise: bool = False
 
     def __post_init__(self) -> None:

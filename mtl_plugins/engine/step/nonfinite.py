@@ -9,7 +9,9 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from mtl_plugins.errors import UserError, UserRuntimeError
+from mtl_plugins.errors import UserRuntimeError
+
+from ..argument_types import Checked, Index
 
 _WORDS = {
     'loss': "the loss of task '{}'",
@@ -29,7 +31,7 @@ class NonFiniteError(UserRuntimeError):
     """Raised when a task's loss, or the gradient, was not finite for too many batches in a row."""
 
 
-class NonFiniteGuard:
+class NonFiniteGuard(Checked):
     """Lets a run survive single bad batches and stops one that cannot recover.
 
     Args:
@@ -40,13 +42,12 @@ class NonFiniteGuard:
         ValueError: If ``patience`` is negative.
     """
 
+    PLACE = 'nonfinite'
     GRADIENT = 'gradient'
 
-    def __init__(self, patience: int = 50, check_grads: bool = True) -> None:
-        if int(patience) < 0:
-            raise UserError(f'nonfinite.patience must be >= 0, but got {patience}')
-        self.patience = int(patience)
-        self.check_grads = bool(check_grads)
+    def __init__(self, patience: Index = 50, check_grads: bool = True) -> None:
+        self.patience = patience
+        self.check_grads = check_grads
         self.total: dict[str, int] = {}
         self._in_a_row: dict[str, int] = {}
         self._kinds: dict[str, str] = {}

@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError
 
+from ..argument_types import Checked, Positive
+
 _DTYPES = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
@@ -55,7 +57,7 @@ def _precision_of_amp(dtype: Any) -> str:
     return names[name]
 
 
-class Precision:
+class Precision(Checked):
     """Computes in ``precision`` while weights, gradients and optimizer state stay in fp32.
 
     MMEngine's ``AmpOptimWrapper`` needs a GPU; ``torch.amp`` itself works on CPU too, so that the same code path is
@@ -68,15 +70,16 @@ class Precision:
             STGU with M groups counts M per batch.
 
     Raises:
-        ValueError: If ``precision`` is unknown.
+        ValueError: If ``precision`` is unknown, or a number is not above 0.
     """
 
-    def __init__(self, precision: str = 'fp32', init_scale: float = 2.0**16, growth_interval: int = 2000) -> None:
+    PLACE = 'precision'
+
+    def __init__(
+        self, precision: str = 'fp32', init_scale: Positive = 2.0**16, growth_interval: Positive = 2000
+    ) -> None:
         if precision not in _DTYPES:
             raise UserError(f'precision must be one of {list(_DTYPES)}, but got {precision!r}')
-        for name, value in (('init_scale', init_scale), ('growth_interval', growth_interval)):
-            if isinstance(value, bool) or not (isinstance(value, int | float) and 0 < value < float('inf')):
-                raise UserError(f'precision: {name} must be a number above 0, but got {value!r}')
         self.name = precision
         self.dtype = _DTYPES[precision]
         self._scaler_options = dict(init_scale=init_scale, growth_interval=growth_interval)
