@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from mtl_plugins.engine.step.gradient_sums import Bucket, laid_out_as
 from mtl_plugins.engine.step.gradients import accumulate
-from mtl_plugins.engine.step.reduction import Reducer, laid_out_as
 from mtl_plugins.errors import UserError
 
 from .all_methods import ROWS, build
@@ -58,7 +58,7 @@ def test_channels_last_changes_nothing_for_any_optimizer(key):
         lambda: torch.randn(()),
     ],
 )
-def test_values_get_the_strides_of_the_parameter(make, monkeypatch):
+def test_values_get_the_strides_of_the_parameter(make):
     parameter = nn.Parameter(make())
     wanted = torch.empty_like(parameter).stride()
     values = torch.randn(parameter.numel())
@@ -69,8 +69,9 @@ def test_values_get_the_strides_of_the_parameter(make, monkeypatch):
     accumulate([parameter], [values.view(parameter.shape)])
     assert parameter.grad.stride() == wanted
     parameter.grad = None
-    monkeypatch.setattr(torch.distributed, 'all_reduce', lambda flat: flat.fill_(2.0))
-    Reducer._sum_bucket([parameter])  # a rank without a gradient of its own
+    bucket = Bucket([parameter])  # a rank without a gradient of its own
+    bucket.flat.fill_(2.0)
+    bucket.receive({parameter})
     assert parameter.grad.stride() == wanted
     assert (parameter.grad == 2).all()
 
@@ -112,14 +113,21 @@ def test_complex_parameters_are_stepped_in_both_parts(key):
     assert (moved != 0).all()
 
 
-def test_the_sum_over_ranks_keeps_the_imaginary_part(monkeypatch):
+def doubled(parameters):
+    """The gradients summed over two equal ranks."""
+    bucket = Bucket(parameters)
+    assert all(parameter.grad is None for parameter in parameters)
+    bucket.flat.mul_(2)
+    bucket.receive(set(parameters))
+
+
+def test_the_sum_over_ranks_keeps_the_imaginary_part():
     parameter = nn.Parameter(torch.zeros(3, 2, dtype=torch.complex64))
     other = nn.Parameter(torch.zeros(5))
     gradient = torch.randn(3, 2, dtype=torch.complex64)
-    monkeypatch.setattr(torch.distributed, 'all_reduce', lambda flat: flat.mul_(2))
     for present in (True, False):
         other.grad, parameter.grad = torch.ones(5), gradient.clone() if present else None
-        Reducer._sum_bucket([other, parameter])
+        doubled([other, parameter])
         assert torch.equal(parameter.grad, 2 * gradient if present else 0 * gradient)
         assert torch.equal(other.grad, torch.full((5,), 2.0))
 
@@ -151,9 +159,8 @@ def test_sparse_gradients_are_right_or_refused_before_training():
         torch.testing.assert_close(*(model.lookup.weight for model in models))
 
 
-def test_the_sum_over_ranks_takes_sparse_gradients(monkeypatch):
+def test_the_sum_over_ranks_takes_sparse_gradients():
     lookup, other = nn.Embedding(5, 1, sparse=True), nn.Parameter(torch.zeros(2))
     lookup(torch.tensor([1, 3])).sum().backward()
-    monkeypatch.setattr(torch.distributed, 'all_reduce', lambda flat: flat.mul_(2))
-    Reducer._sum_bucket([other, lookup.weight])
+    doubled([other, lookup.weight])
     assert lookup.weight.grad.flatten().tolist() == [0, 2, 0, 2, 0]

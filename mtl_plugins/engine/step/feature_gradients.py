@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mtl_plugins.errors import UserError, UserRuntimeError
 
 from .gradients import SharedLayout
-from .parameters import parameters_behind
+from .parameters import nodes_behind, parameters_behind
 from .task_rows import TaskRows
 
 
@@ -47,7 +47,8 @@ class FeatureWatch:
         def keep(module: nn.Module, inputs: Any, output: Any) -> Any:
             # A later map is often computed from an earlier one. What the module puts out are therefore aliases, behind
             # which the module goes on with the maps themselves: the gradient at an alias comes from the heads alone.
-            if self.tensors and _lies_behind(self.tensors, output):
+            before = {tensor.grad_fn for tensor in self.tensors if not tensor.is_leaf}
+            if before and not before.isdisjoint(nodes_behind(_tensors(output))):
                 raise UserError(
                     f"features='{self.name}': the module is called with what came out of it, so that no place has the "
                     "heads' gradients alone; name a module that contains the repetition, or use level='parameters'"
@@ -105,21 +106,6 @@ class FeatureWatch:
         if parameters and not all(tensor.is_leaf for tensor in self.tensors):
             torch.autograd.backward(self.tensors, parts, inputs=list(parameters))
         self.tensors = []
-
-
-def _lies_behind(tensors: Sequence[Tensor], output: Any) -> bool:
-    """Whether ``output`` was computed from one of ``tensors``."""
-    wanted = {tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None}
-    waiting = [tensor.grad_fn for tensor in _tensors(output) if tensor.grad_fn is not None]
-    seen = set(waiting)
-    while waiting:
-        node = waiting.pop()
-        if node in wanted:
-            return True
-        new = {following for following, _ in node.next_functions if following is not None} - seen
-        seen |= new
-        waiting += new
-    return False
 
 
 def _alias(output: Any, as_leaves: bool) -> Any:

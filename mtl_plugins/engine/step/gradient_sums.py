@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+if TYPE_CHECKING:
+    from .reduction import Reducer
+
 
 class Bucket:
-    """The gradients of some parameters in one piece of memory, in fp32; zeros where there is none.
+    """The gradients of some parameters, taken out of ``.grad``, in one piece of memory; zeros where there is none.
 
     Args:
         parameters: Of one device.
+
+    Attributes:
+        flat: The numbers, in fp32.
+        work: What is to be waited for until they are summed; None for nothing.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -23,38 +30,24 @@ class Bucket:
         parts = [_flat(torch.zeros_like(p) if p.grad is None else p.grad) for p in self.parameters]
         self._sizes = [len(part) for part in parts]
         self.flat = torch.cat(parts)
-        self._work: Any = None
-
-    def send(self, begin: Callable[[Tensor], Any]) -> None:
-        """Begin to sum over ranks; the gradients are here from now on, and no longer in ``.grad``."""
+        self.work: Any = None
         for parameter in self.parameters:
             parameter.grad = None
-        self._work = begin(self.flat)
 
-    def receive(self, reached: Collection[nn.Parameter]) -> None:
-        """Add what was sent to ``.grad``, of the parameters that a gradient came to on any rank."""
-        self._work.wait()
-        for parameter, summed in self._parts():
+    def receive(self, reached: set[nn.Parameter]) -> None:
+        """Add the sums to ``.grad``, of the parameters that a gradient came to on any rank."""
+        if self.work is not None:
+            self.work.wait()
+        for parameter, part in zip(self.parameters, self.flat.split(self._sizes)):
             if parameter not in reached:
                 continue
+            if parameter.is_complex():
+                part = torch.view_as_complex(part.view(*parameter.shape, 2).clone())
+            summed = part.view_as(parameter).to(parameter.dtype)
             if parameter.grad is None:
                 parameter.grad = laid_out_as(parameter, summed)
             else:
                 parameter.grad.add_(summed)
-
-    def write(self) -> None:
-        """Make the numbers, once they are summed, the gradients."""
-        for parameter, summed in self._parts():
-            if parameter.grad is None or parameter.grad.is_sparse:
-                parameter.grad = laid_out_as(parameter, summed.clone())
-            else:
-                parameter.grad.copy_(summed)
-
-    def _parts(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
-        for parameter, part in zip(self.parameters, self.flat.split(self._sizes)):
-            if parameter.is_complex():
-                part = torch.view_as_complex(part.view(*parameter.shape, 2).clone())
-            yield parameter, part.view_as(parameter).to(parameter.dtype)
 
 
 class _Reach:
@@ -87,12 +80,12 @@ class _Backward:
     """
 
     def __init__(
-        self, parameters: list[nn.Parameter], buckets: list[list[int]], expected: set[int], begin: Callable
+        self, parameters: list[nn.Parameter], buckets: list[list[int]], expected: set[int], reducer: Reducer
     ) -> None:
         self._parameters = parameters
         self._waiting = list(buckets)
         self._open = set(expected)
-        self._begin = begin
+        self._reducer = reducer
         self.sent: list[Bucket] = []
         #: Numbers of the parameters that a gradient arrived at, in that order.
         self.arrived: dict[int, None] = {}
@@ -115,7 +108,7 @@ class _Backward:
         numbers = self._waiting.pop(0)
         self.filled.update(number for number in numbers if self._parameters[number].grad is not None)
         bucket = Bucket([self._parameters[number] for number in numbers])
-        bucket.send(self._begin)
+        bucket.work = self._reducer.begin_sum(bucket.flat)
         self.sent.append(bucket)
 
 
@@ -124,20 +117,12 @@ class GradientSums:
 
     Args:
         bucket_elements: Numbers that a bucket holds at most, but for a parameter that is larger itself.
-        begin: Begins to sum a tensor over ranks in place.
-        largest: Takes a tensor's maximum over ranks, in place.
-        sum_now: Sums the gradients of parameters over ranks.
+        reducer: Exchanges with the other ranks.
     """
 
-    def __init__(
-        self,
-        bucket_elements: int,
-        begin: Callable[[Tensor], Any],
-        largest: Callable[[Tensor], Any],
-        sum_now: Callable[[list[nn.Parameter]], None],
-    ) -> None:
+    def __init__(self, bucket_elements: int, reducer: Reducer) -> None:
         self._bucket_elements = bucket_elements
-        self._begin, self._largest, self._sum_now = begin, largest, sum_now
+        self._reducer = reducer
         self._backward: _Backward | None = None
         self._know_nothing([])
 
@@ -156,7 +141,7 @@ class GradientSums:
         self._tasks, self._tasks_here = frozenset(tasks), frozenset(here)
         known = self._tasks <= self._anywhere.seen
         buckets = self._as_they_arrive(self._anywhere.of(self._tasks)) if known else []
-        backward = _Backward(parameters, buckets, set(self._here.of(self._tasks_here)), self._begin)
+        backward = _Backward(parameters, buckets, set(self._here.of(self._tasks_here)), self._reducer)
         handles = [
             parameter.register_post_accumulate_grad_hook(partial(backward.arrive, number))
             for number, parameter in enumerate(parameters)
@@ -190,14 +175,15 @@ class GradientSums:
         for number in left:
             flags[size + number] = 1
         agreed = torch.tensor(flags, dtype=torch.int32, device=parameters[0].device)
-        self._largest(agreed)
-        *flags, any_news = agreed.tolist()
+        *flags, any_news = self._reducer.largest(agreed).tolist()
+        places = {number: flags[number] for number in range(size) if flags[number]}
+        reached = {parameters[number] for number in places}
         rest = [number for number in range(size) if flags[size + number]]
         for numbers in _cut(rest, parameters, self._bucket_elements):
-            self._sum_now([parameters[number] for number in numbers])
+            bucket = Bucket([parameters[number] for number in numbers])
+            self._reducer.sum(bucket.flat)
+            bucket.receive(reached)
         if backward is not None:
-            places = {number: flags[number] for number in range(size) if flags[number]}
-            reached = {parameters[number] for number in places}
             for bucket in backward.sent:
                 bucket.receive(reached)
             self._anywhere.learn(self._tasks, places)

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from mtl_plugins.errors import UserError
 
+from .gradient_sums import laid_out_as
 from .parameters import ParameterTable
-from .reduction import Reducer, laid_out_as
+from .reduction import Reducer
 
 
 class SharedLayout:

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from mtl_plugins.errors import UserRuntimeError
 
 
 class ReentrantCheckpointError(UserRuntimeError):
     """Raised when a loss went through re-entrant activation checkpointing, which hides parameters from the graph."""
+
+
+def nodes_behind(tensors: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> Iterator[Node]:
+    """Every node of the graph that ``tensors`` were computed by, once.
+
+    Args:
+        tensors: Where the walk starts.
+        stop: Tensors that it does not go behind.
+    """
+    seen = {None, *(tensor.grad_fn for tensor in stop)}
+    waiting = [tensor.grad_fn for tensor in tensors]
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            yield node
+            waiting.extend(parent for parent, _ in node.next_functions)
 
 
 def parameters_behind(loss: Tensor, stop: Collection[Tensor] = ()) -> set[int]:
@@ -25,23 +42,15 @@ def parameters_behind(loss: Tensor, stop: Collection[Tensor] = ()) -> set[int]:
         ReentrantCheckpointError: At a re-entrant checkpoint node, behind which the leaves cannot be seen.
     """
     found: set[int] = {id(loss)} if loss.is_leaf else set()
-    seen: set[torch.autograd.graph.Node] = {tensor.grad_fn for tensor in stop}
-    stack = [loss.grad_fn]
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+    for node in nodes_behind([loss], stop):
         if type(node).__name__ == 'CheckpointFunctionBackward':
             raise ReentrantCheckpointError(
                 'the model uses re-entrant activation checkpointing, which hides parameters from the autograd graph '
                 'and gives silently wrong per-task gradients. Use use_reentrant=False (as TimmViT does), or switch it '
                 "off: MMSegmentation's backbones offer only with_cp=False"
             )
-        variable = getattr(node, 'variable', None)
-        if variable is not None:
-            found.add(id(variable))
-        stack.extend(parent for parent, _ in node.next_functions)
+        if hasattr(node, 'variable'):
+            found.add(id(node.variable))
     return found
 
 

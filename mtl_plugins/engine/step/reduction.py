@@ -10,9 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from .gradient_sums import Bucket, GradientSums, laid_out_as
-
-__all__ = ['Reducer', 'laid_out_as']
+from .gradient_sums import GradientSums
 
 
 class Reducer:
@@ -26,7 +24,7 @@ class Reducer:
     """
 
     def __init__(self, bucket_mb: float = 32.0) -> None:
-        self._gradients = GradientSums(max(1, int(bucket_mb * 2**20 / 4)), self._begin, self._largest, self._sum_bucket)
+        self._gradients = GradientSums(max(1, int(bucket_mb * 2**20 / 4)), self)
         #: Whether the model's backward exchanges something itself, as SyncBatchNorm does: then nothing else is sent
         #: while it runs, since ranks with different graphs would send in different orders.
         self.graph_communicates = False
@@ -47,6 +45,16 @@ class Reducer:
             dist.all_reduce(tensor)
         return tensor
 
+    def begin_sum(self, tensor: Tensor) -> dist.Work:
+        """Begin to sum over ranks, in place; there are several."""
+        return dist.all_reduce(tensor, async_op=True)
+
+    def largest(self, tensor: Tensor) -> Tensor:
+        """Take the maximum over ranks, in place."""
+        if self.world_size > 1:
+            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        return tensor
+
     def scatter_sum(self, whole: Tensor, part: Tensor) -> dist.Work:
         """Begin to sum ``whole`` over ranks; ``part`` becomes this rank's stretch of it, ``1 / world_size`` as long."""
         return dist.reduce_scatter_tensor(part, whole, async_op=True)
@@ -61,9 +69,7 @@ class Reducer:
         """Whether a whole number is another on some rank."""
         if self.world_size == 1:
             return False
-        ends = torch.tensor([number, -number], dtype=torch.int64, device=device)
-        dist.all_reduce(ends, op=dist.ReduceOp.MAX)
-        largest, smallest = ends.tolist()
+        largest, smallest = self.largest(torch.tensor([number, -number], dtype=torch.int64, device=device)).tolist()
         return largest != -smallest
 
     def gather_objects(self, value: Any) -> list[Any]:
@@ -108,11 +114,8 @@ class Reducer:
             tasks: Tasks that are differentiated on some rank; the same on all ranks.
             here: Those that are differentiated on this one.
         """
-        return self._gradients.during(parameters, tasks, here) if self._overlaps else nullcontext()
-
-    @property
-    def _overlaps(self) -> bool:
-        return self.world_size > 1 and not self.graph_communicates
+        overlaps = self.world_size > 1 and not self.graph_communicates
+        return self._gradients.during(parameters, tasks, here) if overlaps else nullcontext()
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter], news: bool = False) -> bool:
         """Replace ``.grad`` by its sum over ranks, for parameters that have one on any rank.
@@ -131,17 +134,3 @@ class Reducer:
         if self.world_size == 1 or not parameters:
             return news
         return self._gradients.finish(parameters, news)
-
-    @staticmethod
-    def _begin(tensor: Tensor) -> dist.Work:
-        return dist.all_reduce(tensor, async_op=True)
-
-    @staticmethod
-    def _largest(tensor: Tensor) -> None:
-        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-
-    @staticmethod
-    def _sum_bucket(parameters: Sequence[nn.Parameter]) -> None:
-        bucket = Bucket(parameters)
-        dist.all_reduce(bucket.flat)
-        bucket.write()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .gradients import SharedLayout
 from .reduction import Reducer
@@ -80,20 +80,11 @@ class ShardedRows(TaskRows):
         buffers = 2 * self.shard.size * self._reducer.world_size
         return (self._padded.numel() + buffers) * self._padded.element_size()
 
-    def add(
-        self,
-        losses: dict[str, Tensor],
-        own: Callable[[str], Sequence[nn.Parameter]] = lambda task: (),
-        others: Callable[[str], Sequence[nn.Parameter]] = lambda task: (),
-        keep: bool = False,
-        direct: bool = False,
-    ) -> None:
-        """As for :class:`.task_rows.TaskRows`; a collective call: ranks without a task's loss send zeros."""
+    def _places(self) -> Iterator[tuple[str, Tensor]]:
+        """As the base; what was added to a buffer is sent. So ranks without a task's loss send zeros."""
         for task in reversed(self.tasks):
             buffer = self._buffer()
-            if task in losses:
-                row, retain_graph = buffer[: self.layout.width], keep or len(losses) > 1
-                self._add(row, task, losses.pop(task), own(task), others(task), retain_graph, direct)
+            yield task, buffer[: self.layout.width]
             part = torch.empty_like(self._padded[0])
             self._sent.append((task, buffer, part, self._reducer.scatter_sum(buffer, part)))
         while self._sent:

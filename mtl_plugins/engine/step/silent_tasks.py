@@ -8,6 +8,8 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
+from .parameters import nodes_behind
+
 LOOKS = 3
 """Losses of zero per task that turn out to have a gradient after all, before no further one is looked at."""
 
@@ -29,7 +31,7 @@ class SilentTasks:
 
     def look(self, task: str, loss: Tensor) -> None:
         """Look at the gradient of a loss that is zero; its graph stays."""
-        leaves = _leaves(loss)
+        leaves = [node.variable for node in nodes_behind([loss]) if hasattr(node, 'variable')]
         gradients = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True) if leaves else ()
         if any(gradient is not None and bool(gradient.any()) for gradient in gradients):
             self._settled[task] = self._settled.get(task, 0) + 1
@@ -66,19 +68,3 @@ class SilentTasks:
             logger='current',
             level=logging.WARNING,
         )
-
-
-def _leaves(loss: Tensor) -> list[Tensor]:
-    found: list[Tensor] = []
-    seen: set[torch.autograd.graph.Node | None] = {None}
-    stack = [loss.grad_fn]
-    while stack:
-        node = stack.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        variable = getattr(node, 'variable', None)
-        if variable is not None:
-            found.append(variable)
-        stack.extend(parent for parent, _ in node.next_functions)
-    return found

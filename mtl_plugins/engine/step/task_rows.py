@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -64,22 +64,25 @@ class TaskRows:
         keep: bool = False,
         direct: bool = False,
     ) -> None:
-        """Differentiate each loss by itself and add the gradients to the rows.
+        """Differentiate each loss by itself and add the gradients to the rows; on shards a collective call.
 
         Args:
-            losses: Task -> loss with graph; taken out as they are used. The last head goes first, as in a backward of
-                the sum, so that memory peaks no higher than there.
+            losses: Task -> loss with graph, of these tasks only; taken out as they are used. The last head goes first,
+                as in a backward of the sum, so that memory peaks no higher than there.
             own: Parameters of a task whose gradients are added to their ``.grad``.
             others: Parameters that a task was not known to use; their gradients go to ``found`` if some arrive.
             keep: Whether the graph outlives this call; else the last loss frees what the losses share.
             direct: Whether ``backward`` writes to the rows where it can. That saves memory, and runs the hooks that
                 wait for a parameter's gradient.
         """
-        present = [task for task in reversed(self.tasks) if task in losses]
-        for task in present:
-            retain_graph = keep or task != present[-1]
-            row = self.matrix[self.tasks.index(task)]
-            self._add(row, task, losses.pop(task), own(task), others(task), retain_graph, direct)
+        for task, row in self._places():
+            if task in losses:
+                retain_graph = keep or len(losses) > 1
+                self._add(row, task, losses.pop(task), own(task), others(task), retain_graph, direct)
+
+    def _places(self) -> Iterator[tuple[str, Tensor]]:
+        """The tasks, the last one first, each with what its gradient is added to before the next is asked for."""
+        yield from zip(reversed(self.tasks), reversed(self.matrix.unbind()))
 
     def _add(
         self,
