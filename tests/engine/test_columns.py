@@ -188,8 +188,9 @@ def make_split(known=None):
     model = Branches()
     table = ParameterTable(model)
     table.num_tasks = 2
-    split = ParameterSplit(table, Reducer(), known)
-    split.follow(list(model.parameters()))
+    split = ParameterSplit(Reducer())
+    split.restore(known or {})
+    split.follow(table, list(model.parameters()))
     return model, table, split
 
 
@@ -252,7 +253,7 @@ def test_parameters_are_told_apart_as_they_are_found_frozen_and_shared():
     # Frozen parameters leave, and are known when they return.
     for frozen in (model.shared, model.late):
         frozen.requires_grad_(False)
-    split.follow([p for p in model.parameters() if p.requires_grad])
+    split.follow(table, [p for p in model.parameters() if p.requires_grad])
     assert parts(model, split) == dict(
         later, shared=['b_only'], columns=['b_only'], a=['a_only'], others_of_b=['a_only', 'idle']
     )
@@ -260,12 +261,12 @@ def test_parameters_are_told_apart_as_they_are_found_frozen_and_shared():
     assert table.unused() == ['idle']
     model.idle.requires_grad_(False)
     assert table.unused() == []
-    split.follow([p for p in model.parameters() if p.requires_grad])
+    split.follow(table, [p for p in model.parameters() if p.requires_grad])
     model.requires_grad_(True)
-    split.follow(list(model.parameters()))
+    split.follow(table, list(model.parameters()))
     assert parts(model, split) == later
     layout = split.shared
-    split.follow(list(model.parameters()))
+    split.follow(table, list(model.parameters()))
     split.learn({})
     assert split.shared is layout
     assert table.exclusive_to(['a']) == {'a_only', 'late'}
@@ -295,8 +296,8 @@ def test_parameters_outside_the_model_take_part():
     extra = nn.Parameter(torch.ones(2))
     table = ParameterTable(model)
     table.num_tasks = 2
-    split = ParameterSplit(table, Reducer())
-    split.follow([*model.parameters(), extra])
+    split = ParameterSplit(Reducer())
+    split.follow(table, [*model.parameters(), extra])
     losses = model.losses()
     split.update(['a', 'b'], {task: loss + extra.sum() for task, loss in losses.items()})
     assert split.shared.parameters[-1] is extra

@@ -8,7 +8,6 @@ from torch import nn
 
 from mtl_plugins.engine.step import reduction
 from mtl_plugins.engine.step.gradients import ParameterSplit
-from mtl_plugins.engine.step.parameters import ParameterTable
 from mtl_plugins.engine.step.reduction import Reducer
 from tests.support.thread_ranks import Ranks
 
@@ -86,7 +85,7 @@ def test_news_of_one_rank_reach_all(ranks, who):
 @pytest.mark.parametrize('who', [None, 0, 1])
 def test_gradients_found_on_one_rank_are_known_to_all(ranks, who):
     def job(rank):
-        split = ParameterSplit(ParameterTable(nn.Linear(1, 1)), Reducer())
+        split = ParameterSplit(Reducer())
         # A task in which nothing was found stands beside one in which something was.
         found = {'a': {}, 'b': {nn.Parameter(torch.zeros(1)): torch.zeros(1)} if rank == who else {}}
         flat = torch.tensor([1.0, -2.0, 0.0])
@@ -134,7 +133,7 @@ def test_one_process_exchanges_nothing(monkeypatch):
     assert reducer.sum_gradients(iter([]), news=True) is True
     assert parameter.grad.tolist() == [1, 1]
     reducer.broadcast_all([parameter.grad])
-    split = ParameterSplit(ParameterTable(nn.Linear(1, 1)), reducer)
+    split = ParameterSplit(reducer)
     for found in ({}, {'a': {}, 'b': {parameter: parameter.grad}}):
         flat = torch.tensor([5.0, -1.0])
         assert split.any_found(flat, found) is bool(found)

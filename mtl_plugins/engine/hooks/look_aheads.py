@@ -23,7 +23,6 @@ from ..step.batch_norm import batch_norms, frozen_statistics
 from ..step.capture import call_for_losses
 from ..step.losses import TaskLosses
 from ..step.noise import NoiseState
-from ..step.precision import Precision
 from ..step.restored import restored
 from .task_grams import GramProbe, untouched
 
@@ -93,13 +92,12 @@ class LookAheads(GramProbe):
             data = self._model.data_preprocessor(copy.deepcopy(data_batch), True)
             self._data, self._noise = data, NoiseState(self._device)
             losses, scale = self._losses_now(grad=True), self._scale()
-            for task in (task for names in self._reducer.gather_objects(list(losses)) for task in names):
-                self._found.setdefault(task)
+            self._learn_tasks(losses)
             first = [losses]
             del losses
             batch = self._batch(lambda active, *, grad: first.pop())
             before = batch.measure()
-            members = [task for task, usable in zip(self.tasks, before.usable.tolist()) if usable]
+            members = self._usable(before)
             if not members:
                 return {}
             gradients = self._gradients(batch, members, scale)
@@ -128,16 +126,10 @@ class LookAheads(GramProbe):
             stack.enter_context(torch.set_grad_enabled(grad))
             return self._losses.collect(call_for_losses(self._model, self._data))
 
-    def _batch(self, closure: Any) -> StepBatch:
-        return StepBatch([closure], self.tasks, self._reducer, Precision(), self._guard, self._device)
-
     def _gradients(self, batch: StepBatch, members: Sequence[str], scale: float) -> dict[str, Gradients]:
         """The gradients of all trainable parameters, averaged over ranks, by task."""
-        trainable = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
         (shares,) = batch.shares(members)
-        self._table.num_tasks = len(self.tasks)
-        self._split.follow(trainable)
-        self._split.learn({task: self._table.behind(loss) for task, loss in shares.items()})
+        trainable = self._look_at_graphs(shares)
         found = {}
         for task in members:
             here: Sequence[Tensor | None] = [None] * len(trainable)

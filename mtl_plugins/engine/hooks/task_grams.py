@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mtl_plugins.runtime.hooks.rng_state import get_rng_state, set_rng_state
 
 from ..optim_wrappers import StepOptimWrapper
-from ..step.batch import StepBatch
+from ..step.batch import Closure, Measurement, StepBatch
 from ..step.capture import loss_forward
 from ..step.gradients import ParameterSplit
 from ..step.losses import LossTable, TaskLosses
@@ -49,7 +49,7 @@ class GramProbe:
         self._reducer = Reducer()
         self._guard = _SilentGuard()
         self._table = ParameterTable(model)
-        self._split = ParameterSplit(self._table, self._reducer)
+        self._split = ParameterSplit(self._reducer)
         self._found: dict[str, None] = {}
 
     @property
@@ -67,9 +67,12 @@ class GramProbe:
         """
         with untouched(self._model):
             losses, scale = self._forward(copy.deepcopy(data_batch))
-            for task in (task for names in self._reducer.gather_objects(list(losses)) for task in names):
-                self._found.setdefault(task)
+            self._learn_tasks(losses)
             return self._products(losses, scale)
+
+    def _learn_tasks(self, losses: TaskLosses) -> None:
+        for names in self._reducer.gather_objects(list(losses)):
+            self._found |= dict.fromkeys(names)
 
     def _forward(self, data_batch: Any) -> tuple[TaskLosses, float]:
         """The losses with graph, and the factor that they need before they are differentiated."""
@@ -90,23 +93,30 @@ class GramProbe:
         return self._wrapper.optim_context(self._model)
 
     def _products(self, losses: TaskLosses, scale: float) -> dict[str, Tensor]:
-        tasks = self.tasks
-        batch = StepBatch(
-            [lambda active, *, grad: losses], tasks, self._reducer, Precision(), self._guard, self._device
-        )
-        usable = batch.measure().usable.tolist()
-        members = [task for task, is_usable in zip(tasks, usable) if is_usable]
+        batch = self._batch(lambda active, *, grad: losses)
+        members = self._usable(batch.measure())
         if not members:
             return {}
         (shares,) = batch.shares(members)
-        self._table.num_tasks = len(tasks)
-        self._split.follow([parameter for parameter in self._model.parameters() if parameter.requires_grad])
-        # Beside the training there is time to look at every graph anew.
-        self._split.learn({task: self._table.behind(loss) for task, loss in shares.items()})
+        self._look_at_graphs(shares)
         rows = TaskRows.zeros(members, self._split.shared, self._device)
         rows.add({task: loss * scale for task, loss in shares.items()})
         self._reducer.sum(rows.matrix).div_(scale)
         return self._by_layer(rows)
+
+    def _batch(self, closure: Closure) -> StepBatch:
+        return StepBatch([closure], self.tasks, self._reducer, Precision(), self._guard, self._device)
+
+    def _usable(self, measured: Measurement) -> list[str]:
+        return [task for task, usable in zip(self.tasks, measured.usable.tolist()) if usable]
+
+    def _look_at_graphs(self, losses: Mapping[str, Tensor]) -> list[nn.Parameter]:
+        """Learn which parameters the tasks use, for which there is time beside the training; the trainable ones."""
+        trainable = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
+        self._table.num_tasks = len(self.tasks)
+        self._split.follow(self._table, trainable)
+        self._split.learn({task: self._table.behind(loss) for task, loss in losses.items()})
+        return trainable
 
     def _by_layer(self, rows: TaskRows) -> dict[str, Tensor]:
         summed: dict[str, Tensor] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -26,7 +26,7 @@ from ..step.batch_norm import Policy, synchronises
 from ..step.capture import ForwardCapture
 from ..step.clipping import check_clipping
 from ..step.closure import ForwardPolicy, TaskClosure
-from ..step.gradients import refuse_complex
+from ..step.gradients import ParameterSplit, refuse_complex
 from ..step.guards import bare_model, refuse_backward, refuse_compiled, refuse_sparse
 from ..step.logged import read_together
 from ..step.losses import LossTable
@@ -107,6 +107,7 @@ class StepOptimWrapper(Priced, SavedState):
         #: Whether a run with one task only is still to be told what that means.
         self.notes_one_task = True
         self.reducer = Reducer()
+        self.split = ParameterSplit(self.reducer)
         self.seed = seed
         first = self.reducer.gather_objects(torch.initial_seed())[0] if seed is None else seed
         self.generator = torch.Generator().manual_seed(int(first) % 2**63)
@@ -309,6 +310,11 @@ class StepOptimWrapper(Priced, SavedState):
         table = self._table if self.policy is None else self.policy.parameters
         table.num_tasks = len(self.task_names)
         return table
+
+    def learn_parameters(self, members: Collection[str], shares: Mapping[str, Tensor]) -> None:
+        """Find out which of the parameters that are trainable now are shared."""
+        self.split.follow(self.parameter_table(), self._trainable())
+        self.split.update(members, shares)
 
     def usable_tasks(self, measured: Measurement) -> list[str]:
         """Names of the tasks that take part: present on some rank, and finite."""

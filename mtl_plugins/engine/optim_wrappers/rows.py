@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 
 from ..step.batch import Measurement, StepBatch
-from ..step.gradients import Found, ParameterSplit, SharedLayout, accumulate
+from ..step.gradients import Found, SharedLayout, accumulate
 from ..step.row_shards import Shard, ShardedRows
 from ..step.task_rows import TaskRows
 from ..step_cost import StepCost
@@ -57,12 +57,10 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         self.weighting = build_weighting(weighting, type(self).__name__)
         self.when_tasks_are_known(self.weighting.bind)
         self.row_dtype = torch.bfloat16 if row_dtype == 'bf16' else torch.float32
-        self.split: ParameterSplit | None = None
         self.settled = False
         #: Task -> length of its row in the last step.
         self.lengths: dict[str, float] = {}
         self._said_memory = False
-        self._saved_parameters: dict[str, list[str]] = {}
 
     @classmethod
     def cost(
@@ -284,13 +282,6 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         """Make ``update`` ``[D]`` the gradient of the shared parameters."""
         self.split.shared.write(update * self.precision.loss_scale if self.precision.uses_scaler else update)
 
-    def learn_parameters(self, members: Collection[str], shares: Mapping[str, Tensor]) -> None:
-        """Find out which of the parameters that are trainable now are shared."""
-        if self.split is None:
-            self.split = ParameterSplit(self.parameter_table(), self.reducer, self._saved_parameters)
-        self.split.follow(self._trainable())
-        self.split.update(members, shares)
-
     def _say_memory(self, size: int, how: str = '') -> None:
         """Log, once, how many bytes the gradients of all tasks take."""
         if self._said_memory:
@@ -317,19 +308,14 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
             self.combiner.gather_state()
 
     def strategy_state(self) -> dict[str, Any]:
-        """States of weighting and combiner, and which task uses which parameters."""
-        used = self.split.export() if self.split is not None else self._saved_parameters
-        combined = {} if self.combiner is None else self.combiner.state_dict()
-        return dict(weighting=self.weighting.state_dict(), parameters=used, **combined)
+        """As the base, with the combiner's."""
+        return {**super().strategy_state(), **({} if self.combiner is None else self.combiner.state_dict())}
 
     def load_strategy_state(self, state: dict[str, Any]) -> None:
         """Restore :meth:`strategy_state`."""
-        self.weighting.load_state_dict(state['weighting'])
+        super().load_strategy_state(state)
         if self.combiner is not None:
             self.combiner.load_state_dict(state)
-        # Without it the first batch after a resume would have to show all tasks, or rows would change their length.
-        self._saved_parameters = {task: list(names) for task, names in state['parameters'].items()}
-        self.split = None
 
 
 def _largest(rows: Tensor) -> Tensor:

@@ -58,10 +58,13 @@ class SavedState(Checked, OptimWrapper):
 
     def strategy_state(self) -> dict[str, Any]:
         """What the strategy must carry over to a resumed run: plain tensors, numbers, strings, lists, dicts."""
-        return {}
+        return dict(weighting=self.weighting.state_dict(), parameters=self.split.export())
 
     def load_strategy_state(self, state: dict[str, Any]) -> None:
         """Restore :meth:`strategy_state`."""
+        self.weighting.load_state_dict(state['weighting'])
+        # Without it the first batch after a resume would have to show all tasks, or rows would change their length.
+        self.split.restore(state.get('parameters', {}))
 
     def gather_state(self) -> None:
         """Bring to the first process what its :meth:`state_dict` takes from all; a collective call after the last step.

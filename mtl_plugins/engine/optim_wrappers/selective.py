@@ -107,7 +107,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         self._takes_gradients = build_part(AFFINITIES, self._affinity_cfg, 'affinity', num_tasks=1).needs_gradients
         # Otherwise a task's parameters need not be known: what its loss does not reach has no gradient.
         self.maps_parameters = idle_heads == 'step' or self._takes_gradients
-        self._gradients = GroupGradients(self.reducer)
+        self._gradients = GroupGradients(self.split, self.reducer)
         self._idle: list[int] = []
         self.grouper: Grouper = build_part(GROUPERS, grouper or dict(type='AffinityPropagation'), 'grouper')
         self.weighting = build_weighting(weighting, type(self).__name__)
@@ -249,7 +249,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
             return None
         weights = task_weights(self.weighting, measured, self.task_names)
         if self._takes_gradients or idle:
-            self._gradients.follow(self.parameter_table(), self._trainable())
+            self.split.follow(self.parameter_table(), self._trainable())
             self._gradients.backward(
                 batch,
                 self._names(members),
@@ -266,7 +266,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
             self.affinity.step_skipped()
             return None
         if self._takes_gradients:
-            self._kept.fit(self._gradients.columns)
+            self._kept.fit(self.split.columns)
             for task, row in self._gradients.rows(loss_scale):
                 self.affinity.observe_gradient(self.task_names.index(task), row)
         return measured.losses
@@ -303,29 +303,27 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         self.message_hub.update_scalar('train/num_groups', len(self.groups))
 
     def strategy_state(self) -> dict[str, Any]:
-        """Affinity, groups, counter, and the states of grouper and weighting."""
+        """As the base, with affinity, groups, counter, and the grouper's."""
         return dict(
+            **super().strategy_state(),
             affinity=self.affinity.state_dict(),
             groups=[list(group) for group in self.groups],
             num_steps=self.num_steps,
             num_regroupings_due=self._num_regroupings_due,
             waiting=[list(group) for group in self._waiting],
             grouper=self.grouper.state_dict(),
-            weighting=self.weighting.state_dict(),
-            parameters=self._gradients.state_dict(),
             kept=self._kept.state_dict(),
         )
 
     def load_strategy_state(self, state: dict[str, Any]) -> None:
         """Restore :meth:`strategy_state`."""
+        super().load_strategy_state(state)
         self.affinity.load_state_dict(state['affinity'])
         self.groups = [[int(task) for task in group] for group in state['groups']]
         self.num_steps = int(state['num_steps'])
         self._num_regroupings_due = int(state['num_regroupings_due'])
         self._waiting = [[int(task) for task in group] for group in state['waiting']]
         self.grouper.load_state_dict(state['grouper'])
-        self.weighting.load_state_dict(state['weighting'])
-        self._gradients.load_state_dict(state.get('parameters', {}))
         self._kept.load_state_dict(state.get('kept'))
         self._order = None
 

@@ -16,7 +16,6 @@ from ..argument_types import Count
 from ..methods import build_part
 from ..step.batch import Measurement, StepBatch
 from ..step.grad_norms import gradient_norms
-from ..step.gradients import ParameterSplit
 from ..step_cost import StepCost
 from .base import StepOptimWrapper
 from .late_read import task_weights
@@ -66,8 +65,6 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
         self.when_tasks_are_known(self.weighting.bind)
         self.passes = passes
         self.maps_parameters = self.weighting.needs_grad_norms
-        self._split: ParameterSplit | None = None
-        self._saved_parameters: dict[str, list[str]] = {}
         self.shared_layer = shared_layer
         if self.weighting.needs_grad_norms and self._accumulative_counts != 1:
             raise UserError(
@@ -106,28 +103,13 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
             raise UserRuntimeError(
                 f'{type(self.weighting).__name__} needs a model; call attach(model) before step_tasks()'
             )
-        if self._split is None:
-            self._split = ParameterSplit(self.parameter_table(), self.reducer, self._saved_parameters)
-        self._split.follow(self._trainable())
         for shares in batch.shares(members, keep=True):
-            self._split.update(members, shares)
-        norms = gradient_norms(batch, members, self._split, self.shared_layer)
+            self.learn_parameters(members, shares)
+        norms = gradient_norms(batch, members, self.split, self.shared_layer)
         batch.zero_rows = [task for task, norm in norms.items() if norm == 0]
         values = torch.tensor([norms.get(task, 0.0) for task in self.task_names], dtype=torch.float64)
         losses = torch.nan_to_num(measured.losses, nan=0.0)
         self.weighting.observe_grad_norms(values, losses, measured.usable)
-
-    def strategy_state(self) -> dict[str, Any]:
-        """The weighting's state, and for gradient norms which task uses which parameters."""
-        used = self._split.export() if self._split is not None else self._saved_parameters
-        state = dict(weighting=self.weighting.state_dict())
-        return dict(**state, parameters=used) if self.maps_parameters else state
-
-    def load_strategy_state(self, state: dict[str, Any]) -> None:
-        """Restore :meth:`strategy_state`."""
-        self.weighting.load_state_dict(state['weighting'])
-        self._saved_parameters = {task: list(names) for task, names in state.get('parameters', {}).items()}
-        self._split = None
 
 
 def build_weighting(cfg: dict[str, Any] | None, wrapper: str) -> Weighting:

@@ -79,17 +79,18 @@ class ParameterSplit:
     the gradients of :meth:`others`, which is free as long as none arrives. What does arrive goes to :meth:`learn`.
 
     Args:
-        table: What is known, by name; it outlives freezing.
         reducer: Exchanges what ranks saw.
-        known: What an earlier :meth:`export` said.
     """
 
-    def __init__(
-        self, table: ParameterTable, reducer: Reducer, known: Mapping[str, Sequence[str]] | None = None
-    ) -> None:
-        self._table = table
+    def __init__(self, reducer: Reducer) -> None:
         self._reducer = reducer
-        self._mapped: set[str] = set(known or ())
+        self.restore({})
+
+    def restore(self, known: Mapping[str, Sequence[str]]) -> None:
+        """Begin anew, with what an earlier :meth:`export` said."""
+        self._known = {task: list(names) for task, names in known.items()}
+        self._table: ParameterTable | None = None
+        self._mapped = set(known)
         self._trainable: dict[int, nn.Parameter] = {}
         self._own: dict[str, list[nn.Parameter]] = {}
         self._others: dict[str, list[nn.Parameter]] = {}
@@ -98,14 +99,21 @@ class ParameterSplit:
         self.former_owners: dict[nn.Parameter, str] = {}
         #: Name and size of each column block, in order.
         self.columns: dict[str, int] = {}
-        table.merge([known or {}])
 
     def export(self) -> dict[str, list[str]]:
         """Which parameters each task was seen to use: plain state."""
-        return self._table.export()
+        return self._known if self._table is None else self._table.export()
 
-    def follow(self, trainable: Sequence[nn.Parameter]) -> None:
-        """Notice what was frozen or unfrozen, or came to the optimizer, since the last batch."""
+    def follow(self, table: ParameterTable, trainable: Sequence[nn.Parameter]) -> None:
+        """Notice what was frozen or unfrozen, or came to the optimizer, since the last batch.
+
+        Args:
+            table: What is known, by name; it outlives freezing. The same in all calls.
+            trainable: The parameters that are trainable now.
+        """
+        if self._table is None:
+            self._table = table
+            table.merge([self._known])
         if list(map(id, trainable)) == list(self._trainable):
             return
         refuse_complex(trainable)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from .batch import StepBatch, sum_of
 from .gradients import Found, ParameterSplit, accumulate, add_found, caught
-from .parameters import ParameterTable
 from .reduction import Reducer
 from .restored import restored
 
@@ -24,26 +23,15 @@ class GroupGradients:
     As everywhere, a parameter is a task's own as long as no other task was seen to use it.
 
     Args:
+        split: Which parameters are whose; it has to follow what is trainable before each :meth:`backward`.
         reducer: Tells all ranks when one of them found that a task uses more than was known.
     """
 
-    def __init__(self, reducer: Reducer) -> None:
+    def __init__(self, split: ParameterSplit, reducer: Reducer) -> None:
+        self._split = split
         self._reducer = reducer
-        self._split: ParameterSplit | None = None
-        self._known: dict[str, list[str]] = {}
         self._before: dict[nn.Parameter, Tensor] = {}
         self._apart: Found = {}
-
-    @property
-    def columns(self) -> dict[str, int]:
-        """Name and size of each part of a row of :meth:`rows`, in order."""
-        return self._split.columns
-
-    def follow(self, table: ParameterTable, trainable: Sequence[nn.Parameter]) -> None:
-        """Learn which parameters are trainable now; before each :meth:`backward`."""
-        if self._split is None:
-            self._split = ParameterSplit(table, self._reducer, self._known)
-        self._split.follow(trainable)
 
     def backward(
         self,
@@ -122,15 +110,6 @@ class GroupGradients:
                 for parameter, value in before.items():
                     parameter.copy_(value)
             yield
-
-    def state_dict(self) -> dict[str, list[str]]:
-        """Which parameters each task was seen to use: plain state."""
-        return self._known if self._split is None else self._split.export()
-
-    def load_state_dict(self, state: Mapping[str, Sequence[str]]) -> None:
-        """Restore :meth:`state_dict`."""
-        self._known = {task: list(names) for task, names in state.items()}
-        self._split = None
 
     def _unreached(self, members: Sequence[str]) -> list[nn.Parameter]:
         """Trainable parameters that, as far as is known, act on none of the members."""
