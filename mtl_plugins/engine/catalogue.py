@@ -18,7 +18,7 @@ from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 from mtl_plugins.registry import AFFINITIES, AGGREGATORS, GROUPERS, OPTIM_WRAPPERS, WEIGHTINGS
 
 from . import methods  # noqa: F401  (importing registers)
-from .step_cost import StepCost, in_words
+from .step_cost import StepCost, StepSetup, in_words
 
 _INDENT = ' ' * 18
 _PARTS = (AGGREGATORS, WEIGHTINGS, GROUPERS, AFFINITIES)
@@ -132,7 +132,7 @@ class MethodRow:
             raise ValueError(f'num_groups must lie between 1 and num_tasks={num_tasks}, but got {num_groups}')
         if probe_interval < 0:
             raise ValueError(f'probe_interval must not be negative, but got {probe_interval}')
-        return self._strategy.cost(num_tasks, num_groups, probe_interval, self._weighting)
+        return self._strategy.cost(StepSetup(num_tasks, num_groups, probe_interval, self._weighting))
 
 
 def _class_of(part: str) -> type:

@@ -10,6 +10,23 @@ from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 
 
 @dataclass(frozen=True)
+class StepSetup:
+    """What the work per batch depends on, beside the strategy.
+
+    Args:
+        num_tasks: Number of tasks K.
+        num_groups: Number of groups M, for strategies with groups.
+        probe_interval: Batches per extra forward that measures the last group; 0 for none.
+        weighting: The loss weighting.
+    """
+
+    num_tasks: int
+    num_groups: int = 1
+    probe_interval: int = 0
+    weighting: Weighting | type[Weighting] = EqualWeighting
+
+
+@dataclass(frozen=True)
 class StepCost:
     """Work per batch.
 
@@ -39,27 +56,14 @@ class Priced:
     task_names: tuple[str, ...] | None
 
     @classmethod
-    def cost(
-        cls,
-        num_tasks: int,
-        num_groups: int = 1,
-        probe_interval: int = 0,
-        weighting: Weighting | type[Weighting] = EqualWeighting,
-    ) -> StepCost:
-        """Work per optimizer step.
-
-        Args:
-            num_tasks: Number of tasks K.
-            num_groups: Number of groups M, for strategies with groups.
-            probe_interval: Batches per extra forward that measures the last group; 0 for none.
-            weighting: The loss weighting.
-        """
-        partial = num_tasks if weighting.needs_grad_norms else 0
-        return StepCost(1, 1, 1, Fraction(weighting.needs_after_step), partial)
+    def cost(cls, setup: StepSetup) -> StepCost:
+        """Work per optimizer step."""
+        partial = setup.num_tasks if setup.weighting.needs_grad_norms else 0
+        return StepCost(1, 1, 1, Fraction(setup.weighting.needs_after_step), partial)
 
     def cost_per_batch(self) -> StepCost:
         """Work per optimizer step as things stand now; for the line before training."""
-        return self.cost(len(self.task_names or '?'), weighting=getattr(self, 'weighting', EqualWeighting))
+        return self.cost(StepSetup(len(self.task_names or '?'), weighting=getattr(self, 'weighting', EqualWeighting)))
 
 
 def in_words(cost: Callable[[int, int, int], StepCost]) -> str:

@@ -22,7 +22,7 @@ from ..step.block_products import BlockProducts
 from ..step.feature_gradients import FeatureWatch
 from ..step.gradients import Found, SharedLayout, accumulate
 from ..step.task_rows import TaskRows
-from ..step_cost import StepCost
+from ..step_cost import StepCost, StepSetup
 from .combining import Heads, Rescale
 from .rows import TaskGradientOptimWrapper
 
@@ -123,7 +123,8 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         """One forward, K backwards over the shared part (on average over the interval), one more without rows."""
         tasks = len(self.task_names or '?') if self.watch is None else 1
         tasks += self.blocks is not None
-        return self.cost(round(Fraction(tasks + self.interval - 1, self.interval)), weighting=self.weighting)
+        passes = round(Fraction(tasks + self.interval - 1, self.interval))
+        return self.cost(StepSetup(passes, weighting=self.weighting))
 
     # ------------------------------------------------------------------ the step
     def watching(self) -> AbstractContextManager[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,10 +12,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mtl_plugins.methods.facts import MethodFacts
-from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
-from ..step_cost import StepCost
+from ..step_cost import StepCost, StepSetup
 from .selective import SelectiveTaskGroupOptimWrapper
 
 
@@ -57,15 +57,9 @@ class ReleasedTaskGroupOptimWrapper(SelectiveTaskGroupOptimWrapper):
         super().__init__(optimizer, **{**released, **kwargs})
 
     @classmethod
-    def cost(
-        cls,
-        num_tasks: int,
-        num_groups: int = 1,
-        probe_interval: int = 0,
-        weighting: Weighting | type[Weighting] = EqualWeighting,
-    ) -> StepCost:
+    def cost(cls, setup: StepSetup) -> StepCost:
         """As the base without probes; a single group is stepped twice."""
-        return super().cost(num_tasks, max(num_groups, 2), 0, weighting)
+        return super().cost(replace(setup, num_groups=max(setup.num_groups, 2), probe_interval=0))
 
     def zero_grad(self, **kwargs: Any) -> None:
         """Clear gradients to zero: once a head has had one, the optimizer steps it every time."""

@@ -13,13 +13,11 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mtl_plugins.methods.weighting import EqualWeighting, Weighting
-
 from ..step.batch import Measurement, StepBatch
 from ..step.gradients import Found, SharedLayout, accumulate
 from ..step.row_shards import Shard, ShardedRows
 from ..step.task_rows import TaskRows
-from ..step_cost import StepCost
+from ..step_cost import StepCost, StepSetup
 from .base import StepOptimWrapper
 from .combining import RowCombiner
 from .late_read import UnexpectedBatchError, task_weights
@@ -63,15 +61,9 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         self._said_memory = False
 
     @classmethod
-    def cost(
-        cls,
-        num_tasks: int,
-        num_groups: int = 1,
-        probe_interval: int = 0,
-        weighting: Weighting | type[Weighting] = EqualWeighting,
-    ) -> StepCost:
+    def cost(cls, setup: StepSetup) -> StepCost:
         """One forward, K backwards over the shared part."""
-        return replace(super().cost(num_tasks, weighting=weighting), backwards=num_tasks)
+        return replace(super().cost(setup), backwards=setup.num_tasks)
 
     def _step_tasks(self, batch: StepBatch) -> None:
         self.weighting.begin_step(self.generator)

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mtl_plugins.methods.facts import MethodFacts
-from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
 from ..argument_types import Positive, Range
@@ -18,7 +17,7 @@ from ..step.batch import StepBatch
 from ..step.gradients import SharedLayout
 from ..step.nonfinite import all_finite
 from ..step.task_rows import TaskRows
-from ..step_cost import StepCost
+from ..step_cost import StepCost, StepSetup
 from .perturbation import TINY, PerturbedOptimWrapper
 
 
@@ -72,16 +71,10 @@ class SAMOOptimWrapper(PerturbedOptimWrapper):
         self.beta, self.mu, self.layerwise = float(beta), float(mu), layerwise
 
     @classmethod
-    def cost(
-        cls,
-        num_tasks: int,
-        num_groups: int = 1,
-        probe_interval: int = 0,
-        weighting: Weighting | type[Weighting] = EqualWeighting,
-    ) -> StepCost:
+    def cost(cls, setup: StepSetup) -> StepCost:
         """1 + K forwards with graph, 2 K without, 1 + K backwards."""
-        probes = super().cost(num_tasks, weighting=weighting).probes + 2 * num_tasks
-        return StepCost(1 + num_tasks, 1 + num_tasks, 1, probes)
+        passes = 1 + setup.num_tasks
+        return StepCost(passes, passes, 1, super().cost(setup).probes + 2 * setup.num_tasks)
 
     def set_gradients(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> None:
         """The gradients at the perturbed points, combined."""

@@ -14,13 +14,13 @@ from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError, UserTypeError
 from mtl_plugins.methods.facts import MethodFacts
-from mtl_plugins.methods.weighting import EqualWeighting, Weighting
+from mtl_plugins.methods.weighting import Weighting
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
 from ..argument_types import Count
 from ..methods import build_part
 from ..step.batch import StepBatch
-from ..step_cost import StepCost
+from ..step_cost import StepCost, StepSetup
 from .base import StepOptimWrapper
 
 _OF_THE_RUN = (
@@ -280,15 +280,9 @@ class PhasesOptimWrapper(ScheduledOptimWrapper):
         return 'phases' if joint == 'gd' else f'phases({joint})'
 
     @classmethod
-    def cost(
-        cls,
-        num_tasks: int,
-        num_groups: int = 1,
-        probe_interval: int = 0,
-        weighting: Weighting | type[Weighting] = EqualWeighting,
-    ) -> StepCost:
+    def cost(cls, setup: StepSetup) -> StepCost:
         """That of a step of single tasks, which is what training begins with."""
-        return StepCost(num_tasks, num_tasks, num_tasks)
+        return StepCost(setup.num_tasks, setup.num_tasks, setup.num_tasks)
 
     def _choose(self, iteration: int) -> int:
         total = self.total or self._max_counts

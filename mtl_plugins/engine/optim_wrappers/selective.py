@@ -17,7 +17,6 @@ from mtl_plugins.methods.affinity import ProximalAffinity
 from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.gradient_cosine import GradientCosine
 from mtl_plugins.methods.grouping import Grouper
-from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 from mtl_plugins.registry import AFFINITIES, GROUPERS, OPTIM_WRAPPERS
 
 from ..argument_types import Count, Index
@@ -25,7 +24,7 @@ from ..methods import build_part
 from ..step.batch import StepBatch
 from ..step.group_gradients import GroupGradients
 from ..step.kept_columns import KeptColumns
-from ..step_cost import StepCost
+from ..step_cost import StepCost, StepSetup
 from .base import StepOptimWrapper
 from .late_read import task_weights
 from .weighted_sum import build_weighting
@@ -137,22 +136,18 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         return self.grouper.follows_affinity and not self._takes_gradients
 
     @classmethod
-    def cost(
-        cls,
-        num_tasks: int,
-        num_groups: int = 1,
-        probe_interval: int = 0,
-        weighting: Weighting | type[Weighting] = EqualWeighting,
-    ) -> StepCost:
+    def cost(cls, setup: StepSetup) -> StepCost:
         """A forward, backward and step for each group, and the probes."""
-        probes = Fraction(1, probe_interval) if probe_interval else Fraction(0)
-        return StepCost(num_groups, num_groups, num_groups, Fraction(1) if weighting.needs_after_step else probes)
+        probes = Fraction(1, setup.probe_interval) if setup.probe_interval else Fraction(0)
+        probes = Fraction(1) if setup.weighting.needs_after_step else probes
+        return StepCost(setup.num_groups, setup.num_groups, setup.num_groups, probes)
 
     def cost_per_batch(self) -> StepCost:
         """That of the present groups that step in one batch."""
         largest = sorted(self.groups, key=len, reverse=True)[: self.groups_per_batch]
         num_groups = len(self._rounds(largest))
-        cost = SelectiveTaskGroupOptimWrapper.cost(0, num_groups, self.probe_interval, self.weighting)
+        setup = StepSetup(0, num_groups, self.probe_interval, self.weighting)
+        cost = SelectiveTaskGroupOptimWrapper.cost(setup)
         return replace(cost, backwards=sum(map(len, largest))) if self._takes_gradients else cost
 
     def cost_note(self) -> str:

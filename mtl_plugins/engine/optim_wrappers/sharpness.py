@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_plugins.methods.facts import MethodFacts
-from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
 from ..argument_types import Positive
 from ..step.batch import StepBatch
 from ..step.task_rows import TaskRows
-from ..step_cost import StepCost
+from ..step_cost import StepCost, StepSetup
 from .combining import Rescale
 from .perturbation import TINY, PerturbedOptimWrapper
 
@@ -72,15 +71,9 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
         self.adaptive = adaptive
 
     @classmethod
-    def cost(
-        cls,
-        num_tasks: int,
-        num_groups: int = 1,
-        probe_interval: int = 0,
-        weighting: Weighting | type[Weighting] = EqualWeighting,
-    ) -> StepCost:
+    def cost(cls, setup: StepSetup) -> StepCost:
         """1 + K forwards, 2 K backwards."""
-        return replace(super().cost(num_tasks, weighting=weighting), forwards=1 + num_tasks, backwards=2 * num_tasks)
+        return replace(super().cost(setup), forwards=1 + setup.num_tasks, backwards=2 * setup.num_tasks)
 
     @property
     def takes_shards(self) -> bool:

@@ -7,10 +7,9 @@ from typing import Any
 from torch.optim import Optimizer
 
 from mtl_plugins.methods.facts import MethodFacts
-from mtl_plugins.methods.weighting import EqualWeighting, Weighting
 from mtl_plugins.registry import OPTIM_WRAPPERS
 
-from ..step_cost import StepCost
+from ..step_cost import StepCost, StepSetup
 from .selective import SelectiveTaskGroupOptimWrapper
 
 
@@ -53,15 +52,9 @@ class SonGokuOptimWrapper(SelectiveTaskGroupOptimWrapper):
         super().__init__(optimizer, **{**own, **kwargs})
 
     @classmethod
-    def cost(
-        cls,
-        num_tasks: int,
-        num_groups: int = 1,
-        probe_interval: int = 0,
-        weighting: Weighting | type[Weighting] = EqualWeighting,
-    ) -> StepCost:
+    def cost(cls, setup: StepSetup) -> StepCost:
         """A backward over the shared part for each member of the group; at most, and at first, that is every task."""
-        return StepCost(1, num_tasks, 1)
+        return StepCost(1, setup.num_tasks, 1)
 
     def cost_note(self) -> str:
         """That fewer tasks in a group are fewer backwards."""
