@@ -75,3 +75,17 @@ def test_nonfinite_micro_batch_takes_its_task_out():
 def test_bad_count_is_refused():
     with pytest.raises(ValueError, match='accumulative_counts must be an integer >= 1, but got 0'):
         build('gd', make_model(), accumulative_counts=0)
+
+
+@pytest.mark.parametrize('weighting', [dict(type='DWA', window=1), dict(type='GLS'), dict(type='SLAW')])
+def test_weights_that_follow_the_batch_accumulate_exactly(weighting):
+    large, small = make_model(), make_model()
+    one, many = build('gd', large, weighting=weighting), build('gd', small, weighting=weighting, accumulative_counts=2)
+    for wrapper in (one, many):
+        wrapper.optimizer.param_groups[0]['lr'] = 0.1
+    for step in range(4):
+        micro = [toy_batch(2 * step), toy_batch(2 * step + 1, invalid=0.5)]
+        large.train_step(join(*micro), one)
+        for batch in micro:
+            small.train_step(batch, many)
+    assert (flat(large) - flat(small)).norm() <= 1e-5 * (flat(large) - flat(make_model())).norm()

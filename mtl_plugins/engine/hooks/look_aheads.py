@@ -97,10 +97,9 @@ class LookAheads(GramProbe):
             del losses
             batch = self._batch(lambda active, *, grad: first.pop())
             before = batch.measure()
-            members = self._usable(before)
-            if not members:
+            if not before.members:
                 return {}
-            gradients = self._gradients(batch, members, scale)
+            gradients = self._gradients(batch, before.members, scale)
             del batch
             found: dict[str, Tensor] = {}
             if not self._shared():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mtl_plugins.runtime.hooks.rng_state import get_rng_state, set_rng_state
 
 from ..optim_wrappers import StepOptimWrapper
-from ..step.batch import Closure, Measurement, StepBatch
+from ..step.batch import Closure, StepBatch
 from ..step.capture import loss_forward
 from ..step.gradients import ParameterSplit
 from ..step.losses import LossTable, TaskLosses
@@ -94,7 +94,7 @@ class GramProbe:
 
     def _products(self, losses: TaskLosses, scale: float) -> dict[str, Tensor]:
         batch = self._batch(lambda active, *, grad: losses)
-        members = self._usable(batch.measure())
+        members = batch.measure().members
         if not members:
             return {}
         (shares,) = batch.shares(members)
@@ -106,9 +106,6 @@ class GramProbe:
 
     def _batch(self, closure: Closure) -> StepBatch:
         return StepBatch([closure], self.tasks, self._reducer, Precision(), self._guard, self._device)
-
-    def _usable(self, measured: Measurement) -> list[str]:
-        return [task for task, usable in zip(self.tasks, measured.usable.tolist()) if usable]
 
     def _look_at_graphs(self, losses: Mapping[str, Tensor]) -> list[nn.Parameter]:
         """Learn which parameters the tasks use, for which there is time beside the training; the trainable ones."""

@@ -16,12 +16,11 @@ from torch.optim import Optimizer
 from mtl_plugins.errors import UserError, UserRuntimeError, refusing
 from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.naming import RefusedValueError
-from mtl_plugins.methods.weighting import Weighting
 
 from ..argument_types import Count
 from ..one_task import one_task_note
 from ..running import prepare_wrapper, warn_of_lost_batches
-from ..step.batch import Closure, Measurement, StepBatch
+from ..step.batch import Closure, StepBatch
 from ..step.batch_norm import Policy, synchronises
 from ..step.capture import ForwardCapture
 from ..step.clipping import check_clipping
@@ -277,13 +276,6 @@ class StepOptimWrapper(Priced, SavedState):
         self.zero_grad()
         return moved
 
-    @staticmethod
-    def advance(weighting: Weighting, batch: StepBatch, measured: Measurement, moved: bool) -> None:
-        """Tell a weighting that a step is over; a step that was skipped leaves its state alone."""
-        if moved:
-            after = batch.measure((), grad=False).losses if weighting.needs_after_step else None
-            weighting.after_step(measured.losses, after, measured.usable)
-
     def step(self, **kwargs: Any) -> bool:
         """Unscale, check, clip and step the optimizer once.
 
@@ -315,10 +307,6 @@ class StepOptimWrapper(Priced, SavedState):
         """Find out which of the parameters that are trainable now are shared."""
         self.split.follow(self.parameter_table(), self._trainable())
         self.split.update(members, shares)
-
-    def usable_tasks(self, measured: Measurement) -> list[str]:
-        """Names of the tasks that take part: present on some rank, and finite."""
-        return [task for task, usable in zip(self.task_names, measured.usable.tolist()) if usable]
 
     def decide(self, decision: Callable[[], Sequence[int]]) -> list[int]:
         """Rank 0's integers; on other ranks ``decision`` runs too, so that private generators stay in step."""

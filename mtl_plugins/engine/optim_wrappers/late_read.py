@@ -12,6 +12,7 @@ from mtl_plugins.methods.weighting import Weighting
 
 from ..step.batch import Measurement, StepBatch
 from ..step.nonfinite import finite_norms
+from .loss_weighting import task_weights
 
 if TYPE_CHECKING:
     from .base import StepOptimWrapper
@@ -81,15 +82,9 @@ class LateRead:
                 parameter.grad = None
             batch.weights.clear()
             measured, numbers = unexpected.args[0], []
-            members = [t for t, usable in zip(batch.tasks, measured.usable.tolist()) if usable and t in group]
+            members = [task for task in measured.members if task in group]
             if members:
-                batch.backward(members, task_weights(weighting, measured, batch.tasks))
+                batch.backward(members, task_weights(weighting, measured))
         batch.release()
         self.finite = bool(numbers[0]) if numbers else None
         return measured
-
-
-def task_weights(weighting: Weighting, measured: Measurement, tasks: tuple[str, ...]) -> dict[str, float]:
-    """The weights of the usable tasks as ``{task: weight}``."""
-    losses = torch.nan_to_num(measured.losses, nan=0.0)
-    return dict(zip(tasks, weighting.weights(losses, measured.usable).tolist()))

@@ -97,8 +97,7 @@ class PerturbedOptimWrapper(TaskGradientOptimWrapper):
         try:
             for task, direction in zip(members, directions):
                 with self.moved([*shared.parameters, *self.split.own(task)], direction):
-                    usable = task in self.usable_tasks(batch.measure([task]))
-                    if not usable:
+                    if task not in batch.measure([task]).members:
                         batch.release()
                         continue
                     matrix[len(taken)] = self.rows(batch, {task: weights[task]}, shard is not None).matrix[0]

@@ -20,8 +20,8 @@ from ..step.task_rows import TaskRows
 from ..step_cost import StepCost, StepSetup
 from .base import StepOptimWrapper
 from .combining import RowCombiner
-from .late_read import UnexpectedBatchError, task_weights
-from .weighted_sum import build_weighting
+from .late_read import UnexpectedBatchError
+from .loss_weighting import advance, build_weighting, task_weights
 
 
 class TaskGradientOptimWrapper(StepOptimWrapper):
@@ -52,8 +52,7 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         **kwargs: Any,
     ) -> None:
         super().__init__(optimizer, **kwargs)
-        self.weighting = build_weighting(weighting, type(self).__name__)
-        self.when_tasks_are_known(self.weighting.bind)
+        self.weighting = build_weighting(self, weighting)
         self.row_dtype = torch.bfloat16 if row_dtype == 'bf16' else torch.float32
         self.settled = False
         #: Task -> length of its row in the last step.
@@ -79,21 +78,21 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
                 measured = unexpected.args[0]
         else:
             measured = batch.measure()
-        if not self.usable_tasks(measured):
+        if not measured.members:
             batch.release()
             return None
-        return self._take_step(batch, task_weights(self.weighting, measured, self.task_names), measured)
+        return self._take_step(batch, task_weights(self.weighting, measured), measured)
 
     def _take_step(self, batch: StepBatch, factors: dict[str, float], measured: Measurement | None) -> None:
         """Step along the gradients of ``factors`` times the losses; without a measurement, rows come before a read."""
         self._measured = measured
         losses = torch.tensor(list(factors.values()), dtype=torch.float64)
         self._losses = losses if measured is None else losses.mul_(measured.losses)
-        weights = {t: factors[t] for t in (batch.expected if measured is None else self.usable_tasks(measured))}
+        weights = {t: factors[t] for t in (batch.expected if measured is None else measured.members)}
         batch.weights.update(weights)
         moved = self.step(**(self.set_gradients(batch, weights, losses) or {}))
         self.zero_grad()
-        self.advance(self.weighting, batch, self._measured, moved)
+        advance(self.weighting, batch, self._measured, moved)
 
     @property
     def begins_with_rows(self) -> bool:

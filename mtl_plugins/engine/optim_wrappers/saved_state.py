@@ -10,7 +10,7 @@ import torch
 from mmengine.dist import get_world_size
 from mmengine.optim import OptimWrapper
 
-from mtl_plugins.errors import UserError, UserRuntimeError, refusing
+from mtl_plugins.errors import UserError, refusing
 from mtl_plugins.runtime.checkpoints.optimizer_settings import wrapper_settings
 from mtl_plugins.runtime.checkpoints.stock_resume import describe_plan, warn_of_plan, warn_of_settings
 from mtl_plugins.version import __version__
@@ -19,7 +19,7 @@ from ..argument_types import Checked
 from ..catalogue import list_methods
 from ..method_keys import former_name, key_of_former, method_key
 from ..methods import settings_of
-from ..optimizers.spread_state import is_spread, state_on_first
+from ..optimizers.spread_state import is_spread, not_gathered, state_on_first
 from ..running import runner_around
 
 STATE_VERSION = 2
@@ -81,11 +81,7 @@ class SavedState(Checked, OptimWrapper):
         if self._optimizer_state is None and get_world_size() == 1:
             self.gather_state()
         if self._optimizer_state is None:
-            raise UserRuntimeError(
-                f'the state of {type(self.optimizer).__name__} is spread over the processes: call gather_state() of '
-                'the optimizer wrapper on all of them after the last step, then state_dict() on the first; '
-                'RNGStateHook does it before every save'
-            )
+            raise not_gathered(type(self.optimizer).__name__)
         settings = getattr(self, 'base_param_settings', None)
         return {**self._optimizer_state, **({} if settings is None else dict(base_param_settings=settings))}
 

@@ -26,8 +26,7 @@ from ..step.group_gradients import GroupGradients
 from ..step.kept_columns import KeptColumns
 from ..step_cost import StepCost, StepSetup
 from .base import StepOptimWrapper
-from .late_read import task_weights
-from .weighted_sum import build_weighting
+from .loss_weighting import build_weighting, task_weights
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -109,7 +108,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         self._gradients = GroupGradients(self.split, self.reducer)
         self._idle: list[int] = []
         self.grouper: Grouper = build_part(GROUPERS, grouper or dict(type='AffinityPropagation'), 'grouper')
-        self.weighting = build_weighting(weighting, type(self).__name__)
+        self.weighting = build_weighting(self, weighting)
         self.affinity: ProximalAffinity | GradientCosine | None = None
         self._kept = KeptColumns(None)
         self.warmup_iters = warmup_iters
@@ -242,7 +241,7 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         if not members + idle:
             batch.release()
             return None
-        weights = task_weights(self.weighting, measured, self.task_names)
+        weights = task_weights(self.weighting, measured)
         if self._takes_gradients or idle:
             self.split.follow(self.parameter_table(), self._trainable())
             self._gradients.backward(
@@ -277,7 +276,6 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
         self.affinity = build_part(AFFINITIES, self._affinity_cfg, 'affinity', num_tasks=len(tasks))
         self._kept = KeptColumns(getattr(self.affinity, 'buffer', None))
         self.grouper.bind(tasks)
-        self.weighting.bind(tasks)
         self.groups = [[task] for task in range(len(tasks))]
 
     def _check_probe(self) -> None:

@@ -9,18 +9,14 @@ import torch
 from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError, UserRuntimeError
-from mtl_plugins.methods.weighting import Weighting
-from mtl_plugins.registry import OPTIM_WRAPPERS, WEIGHTINGS
+from mtl_plugins.registry import OPTIM_WRAPPERS
 
 from ..argument_types import Count
-from ..methods import build_part
 from ..step.batch import Measurement, StepBatch
 from ..step.grad_norms import gradient_norms
 from ..step_cost import StepCost
 from .base import StepOptimWrapper
-from .late_read import task_weights
-
-EQUAL = dict(type='EqualWeighting')
+from .loss_weighting import advance, build_weighting, task_weights
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -61,12 +57,11 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
         **kwargs: Any,
     ) -> None:
         super().__init__(optimizer, **kwargs)
-        self.weighting: Weighting = build_part(WEIGHTINGS, weighting or EQUAL, 'weighting')
-        self.when_tasks_are_known(self.weighting.bind)
+        self.weighting = build_weighting(self, weighting, brings_grad_norms=True)
         self.passes = passes
         self.maps_parameters = self.weighting.needs_grad_norms
         self.shared_layer = shared_layer
-        if self.weighting.needs_grad_norms and self._accumulative_counts != 1:
+        if not self.weighting.accumulates_exactly and self._accumulative_counts != 1:
             raise UserError(
                 f'{type(self.weighting).__name__} needs the gradient norms of the whole batch before its backward, '
                 'which gradient accumulation cannot give: use accumulative_counts=1'
@@ -86,17 +81,17 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
             self.weighting.begin_step(self.generator)
             if not self.weighting.needs_grad_norms and self.late.begins(batch, self.weighting):
                 measured = self.late.backward(self, batch, self.weighting, self.task_names)
-                self.advance(self.weighting, batch, measured, self.finish_step())
+                advance(self.weighting, batch, measured, self.finish_step())
                 continue
             measured = batch.measure()
-            members = self.usable_tasks(measured)
+            members = measured.members
             if not members:
                 batch.release()
                 continue
             if self.weighting.needs_grad_norms:
                 self._tell_grad_norms(batch, members, measured)
-            batch.backward(members, task_weights(self.weighting, measured, self.task_names), self._trainable())
-            self.advance(self.weighting, batch, measured, self.finish_step())
+            batch.backward(members, task_weights(self.weighting, measured), self._trainable())
+            advance(self.weighting, batch, measured, self.finish_step())
 
     def _tell_grad_norms(self, batch: StepBatch, members: list[str], measured: Measurement) -> None:
         if self.policy is None:
@@ -110,15 +105,3 @@ class MultiTaskOptimWrapper(StepOptimWrapper):
         values = torch.tensor([norms.get(task, 0.0) for task in self.task_names], dtype=torch.float64)
         losses = torch.nan_to_num(measured.losses, nan=0.0)
         self.weighting.observe_grad_norms(values, losses, measured.usable)
-
-
-def build_weighting(cfg: dict[str, Any] | None, wrapper: str) -> Weighting:
-    """A weighting; raises a UserError if it asks for what only :class:`MultiTaskOptimWrapper` measures."""
-    weighting = build_part(WEIGHTINGS, cfg or EQUAL, 'weighting')
-    if weighting.needs_grad_norms:
-        raise UserError(
-            f'{type(weighting).__name__} needs the gradient norms on the last shared layer before the one backward of '
-            f'the weighted sum, which {wrapper} does not make: use type="mtl_plugins.MultiTaskOptimWrapper", or '
-            'another weighting'
-        )
-    return weighting

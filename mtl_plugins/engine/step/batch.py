@@ -29,13 +29,20 @@ class Measurement:
     """The tasks' losses at one moment, the same on all ranks.
 
     Attributes:
+        tasks: Names of the K tasks.
         losses: float64 ``[K]`` on the CPU, averaged over ranks and micro-batches with weight = valid elements; NaN
             where a task is not usable.
         usable: bool ``[K]``: present on some rank, and finite.
     """
 
+    tasks: tuple[str, ...]
     losses: Tensor
     usable: Tensor
+
+    @property
+    def members(self) -> list[str]:
+        """Names of the tasks that take part."""
+        return [task for task, usable in zip(self.tasks, self.usable.tolist()) if usable]
 
 
 class StepBatch:
@@ -180,12 +187,11 @@ class StepBatch:
 
         A loss of zero that is still to be looked at needs its graph, which is gone.
         """
-        for k, (task, usable) in enumerate(zip(self.tasks, measured.usable.tolist())):
-            if task in members and usable != (task in self.expected):
-                return False
-            if usable and task in members and self._zero[0][k] and self._silent and self._silent.wants(task):
-                return False
-        return True
+        present = [task for task in measured.members if task in members]
+        if present != [task for task in self.expected if task in members]:
+            return False
+        zero = (task for task, is_zero in zip(self.tasks, self._zero[0]) if is_zero and task in present)
+        return self._silent is None or not any(map(self._silent.wants, zero))
 
     def _forward(self, active: Sequence[str] | None, grad: bool, repeatable: bool = False) -> None:
         """Run a forward of every micro-batch; what is to be read stays on the device."""
@@ -331,7 +337,7 @@ class StepBatch:
                 self._was_finite.add(task)
         allowed = torch.tensor([task not in self._excluded for task in self.tasks])
         usable = present & finite & allowed
-        return Measurement(losses.where(usable, torch.full((), float('nan'), dtype=torch.float64)), usable)
+        return Measurement(self.tasks, losses.where(usable, torch.nan), usable)
 
 
 def sum_of(losses: Iterable[Tensor]) -> Tensor:

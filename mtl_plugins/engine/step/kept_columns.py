@@ -10,9 +10,9 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from mtl_plugins.errors import UserRuntimeError
 from mtl_plugins.methods.aggregation.buffers import TaskBuffer
 
+from ..optimizers.spread_state import not_gathered
 from .row_shards import Shard
 
 
@@ -108,11 +108,7 @@ class KeptColumns:
             yield
             return
         if self._gathered is None:
-            raise UserRuntimeError(
-                f'the state of {self._buffer.owner} is spread over the processes: call gather_state() of the optimizer '
-                'wrapper on all of them after the last step, then state_dict() on the first; RNGStateHook does it '
-                'before every save'
-            )
+            raise not_gathered(self._buffer.owner)
         part, self._buffer.data = self._buffer.data, self._gathered
         try:
             yield

@@ -34,7 +34,7 @@ class DWA(Weighting):
     Args:
         temperature: :math:`T`; larger is more even.
         window: Iterations per mean; None for epochs, whose length :meth:`set_epoch_length` has to tell. With a window
-            the weights depend on the batch itself, and accumulation over micro-batches is not exact.
+            the weights depend on the batch itself.
         window_start: ``'wait'`` or ``'ones'``.
         tasks: Task names in the order of the K losses, or their number; None if :meth:`bind` tells them later.
 
@@ -64,7 +64,6 @@ class DWA(Weighting):
         self.temperature = temperature
         self.window = window
         self.window_start = window_start
-        self.accumulates_exactly = window is None
         self.looks_at_losses = window is not None
         super().__init__(tasks)
 
