@@ -89,7 +89,7 @@ class StepOptimWrapper(Priced, SavedState):
         nonfinite: dict[str, Any] | None = None,
         seed: int | None = None,
         loss_scale: str | float | dict[str, Any] | None = None,
-        dtype: str | None = None,
+        dtype: Any = None,
         num_valid: Mapping[str, str | Sequence[str]] | None = None,
     ) -> None:
         super().__init__(optimizer, accumulative_counts, check_clipping(clip_grad))

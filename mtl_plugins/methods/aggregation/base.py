@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -45,10 +47,17 @@ class Aggregator(ABC):
         equivariant: Whether the update does not depend on the order of the rows.
         non_conflicting: Whether the paper promises an update u with u . g_k >= 0 for every row.
         shardable: Whether it also works on a part of the columns, by what ``part`` says; Gramian methods need not know.
+        keeps_gradients: Whether it has a memory of earlier gradients, the ``buffer``.
         part: Which columns ``G`` and the state hold: all, unless somebody says otherwise.
     """
 
     facts: ClassVar[MethodFacts | None] = None
+    STATE: ClassVar[Mapping[str, str]] = {}
+    """What a call leaves to the next: name in the state -> attribute.
+
+    It holds an array or list with a row per task, a count, the buffer, or another aggregator.
+    """
+    keeps_gradients: ClassVar[bool] = False
     scale: str = 'raw'
     heads: str = 'sum'
     stateful: bool = False
@@ -73,10 +82,12 @@ class Aggregator(ABC):
         #: Number of rows that the last call made use of, which is what ``scale`` refers to.
         self.rows_used = 0
         #: Its memory of earlier gradients, a row per task, whose columns move with those of ``G``.
-        self.buffer: TaskBuffer | None = None
+        self.buffer = TaskBuffer(type(self).__name__) if self.keeps_gradients else None
         #: Weights of the last call, float64 of shape (K,) on the CPU; None if the update is no weighted sum.
         self.last_weights: Tensor | None = None
-        if tasks is not None:
+        if tasks is None:
+            self._start(0)
+        else:
             self.bind(tasks)
 
     def normalise_rows(self, by: str) -> Self:
@@ -118,8 +129,14 @@ class Aggregator(ABC):
         return found
 
     def bind(self, tasks: Sequence[str] | int) -> None:
-        """Tell the names of the tasks, in the order that ``task_ids`` counts (or their number)."""
+        """Tell the names of the tasks, in the order that ``task_ids`` counts (or their number); a state restarts."""
         self.tasks = check_tasks(type(self).__name__, tasks)
+        if self.buffer is not None:
+            self.buffer.data = None
+        self._start(len(self.tasks))
+
+    def _start(self, num_tasks: int) -> None:  # noqa: B027
+        """Set the attributes of ``STATE`` but the buffer to what they are before the first call."""
 
     @torch.no_grad()
     def __call__(
@@ -211,26 +228,56 @@ class Aggregator(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state: tensors, numbers and strings only. An aggregator without state returns an empty dict."""
-        return {}
+        return {name: _saved(getattr(self, attribute)) for name, attribute in self.STATE.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned.
 
         Raises:
-            ValueError: If there are entries that this class does not know.
+            ValueError: If it has other entries than this class, or is of another number of tasks.
         """
-        if state:
-            raise ValueError(f'{type(self).__name__} has no state, but got the entries {", ".join(state)}')
-
-    def _check_state(self, state: dict[str, Any], names: Sequence[str]) -> None:
-        if set(state) != set(names):
-            raise ValueError(
-                f'{type(self).__name__}: its state has the entries {", ".join(names)}, '
-                f'but got {", ".join(map(str, state)) or "none"}'
-            )
+        name = type(self).__name__
+        if set(state) != set(self.STATE):
+            wanted = f': its state has the entries {", ".join(self.STATE)}' if self.STATE else ' has no state'
+            raise ValueError(f'{name}{wanted}, but got the entries {", ".join(map(str, state)) or "none"}')
+        held = {entry: getattr(self, attribute) for entry, attribute in self.STATE.items()}
+        rows = {len(state[entry]) for entry, value in held.items() if isinstance(value, np.ndarray | list)}
+        if self.tasks is None and any(rows):
+            self.bind(max(rows))
+        elif self.tasks is not None and rows - {len(self.tasks)}:
+            raise ValueError(f'{name}: its state is of {max(rows)} tasks, but there are {len(self.tasks)}')
+        for entry, attribute in self.STATE.items():
+            value = state[entry]
+            if isinstance(held[entry], TaskBuffer):
+                held[entry].data = value.clone() if value.numel() else None
+            elif isinstance(held[entry], Aggregator):
+                held[entry].load_state_dict(value)
+            elif isinstance(held[entry], np.ndarray):
+                setattr(self, attribute, value.to('cpu', torch.float64).numpy().copy())
+            else:
+                setattr(self, attribute, list(map(int, value)) if isinstance(value, list) else int(value))
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}()'
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows, none of which is zero, and what is known about them.
+
+    Args:
+        G: The rows; in float64 where one is so long or short that float32 is not enough.
+        norms: Their Euclidean norms, float64 on the CPU.
+        losses: Their losses, float64 on the CPU, if the method asked for them.
+        generator: Source of random numbers, if the method asked for it.
+        ids: Task of each row.
+    """
+
+    G: Tensor
+    norms: Tensor
+    losses: Tensor | None
+    generator: torch.Generator | None
+    ids: Tensor
 
 
 class RowAggregator(Aggregator):
@@ -257,7 +304,7 @@ class RowAggregator(Aggregator):
             factors = torch.from_numpy(1 / divisor)
             wide = torch.promote_types(G.dtype, torch.float32 if within(FACTORS, factors) else torch.float64)
             G, norms = G.to(wide) * factors.to(G.device, wide)[:, None], norms * factors
-        update, weights = self._combine(G, norms, losses, generator, ids)
+        update, weights = self._combine(Rows(G, norms, losses, generator, ids))
         if divisor is not None and weights is not None:
             weights = weights * factors
         if weights is not None:
@@ -265,23 +312,16 @@ class RowAggregator(Aggregator):
         return narrowed(update, dtype)
 
     @abstractmethod
-    def _combine(
-        self,
-        G: Tensor,
-        norms: Tensor,
-        losses: Tensor | None,
-        generator: torch.Generator | None,
-        ids: Tensor,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return the update and, if it is a weighted sum of the rows, the weights.
+    def _combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
+        """Return the update and, if it is a weighted sum of the rows, the weights."""
 
-        Args:
-            G: Rows, none of which is zero; in float64 where one is so long or short that float32 is not enough.
-            norms: Their Euclidean norms, float64 on the CPU.
-            losses: Their losses, float64 on the CPU.
-            generator: Source of random numbers.
-            ids: Task of each row.
-        """
+
+def _saved(value: Any) -> Any:
+    if isinstance(value, TaskBuffer):
+        return torch.zeros(0, 0) if value.data is None else value.data.clone()
+    if isinstance(value, Aggregator):
+        return value.state_dict()
+    return torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else copy(value)
 
 
 def refuse_nonfinite(owner: Aggregator, squares: Tensor, of: str = '') -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +42,7 @@ class CRMOGM(GramianAggregator):
         verified='TorchJD 0.18, to 1e-6',
     )
     stateful = True
+    STATE = dict(average='_average', aggregator='aggregator')
 
     def __init__(
         self,
@@ -61,14 +61,15 @@ class CRMOGM(GramianAggregator):
         self.aggregator, self.alpha = inner, float(alpha)
         for name in ('scale', 'heads', 'features_level', 'needs_losses', 'needs_generator', 'equivariant'):
             setattr(self, name, getattr(inner, name))
-        self._average = np.zeros(0)
         super().__init__(tasks)
 
     def bind(self, tasks: Sequence[str] | int) -> None:
         """Tell the names of the tasks, in the order that ``task_ids`` counts (or their number); the state restarts."""
         super().bind(tasks)
         self.aggregator.bind(self.tasks)
-        self._average = np.full(len(self.tasks), np.nan)
+
+    def _start(self, num_tasks: int) -> None:
+        self._average = np.full(num_tasks, np.nan)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -92,19 +93,6 @@ class CRMOGM(GramianAggregator):
         weights = np.where(np.isnan(last), now, self.alpha * last + (1 - self.alpha) * now.numpy())
         self._average[rows.ids] = weights
         return weights
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the averages, NaN for tasks without one yet, and the state of the method inside."""
-        return dict(average=torch.from_numpy(self._average.copy()), aggregator=self.aggregator.state_dict())
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the averages and the method inside."""
-        self._check_state(state, ('average', 'aggregator'))
-        average = state['average'].to('cpu', torch.float64).numpy().copy()
-        if self.tasks is None and len(average):
-            self.bind(len(average))
-        self._average = average
-        self.aggregator.load_state_dict(state['aggregator'])
 
     def __repr__(self) -> str:
         return f'CRMOGM({self.aggregator!r})'

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mtl_plugins.methods.facts import MethodFacts
 
-from .base import RowAggregator
-from .buffers import TaskBuffer
+from .base import RowAggregator, Rows
 from .rows import FACTORS, LENGTHS, narrowed, within
 
 
@@ -44,6 +42,8 @@ class DBMTL(RowAggregator):
     )
     needs_losses = True
     stateful = True
+    keeps_gradients = True
+    STATE = dict(buffer='buffer', counts='_counts')
     shardable = True
 
     def __init__(
@@ -56,18 +56,12 @@ class DBMTL(RowAggregator):
             raise ValueError(f'DBMTL: beta must be at least 0 and below 1, but got {beta}')
         if not beta_sigma >= 0:
             raise ValueError(f'DBMTL: beta_sigma must be >= 0, but got {beta_sigma}')
-        self._buffer = TaskBuffer('DBMTL')
-        self._counts: list[int] = []
         super().__init__(tasks)
-        self.buffer = self._buffer
         self.beta = float(beta)
         self.beta_sigma = float(beta_sigma)
 
-    def bind(self, tasks: Sequence[str] | int) -> None:
-        """Tell the names of the tasks, in the order that ``task_ids`` counts (or their number); the state restarts."""
-        super().bind(tasks)
-        self._buffer.data = None
-        self._counts = [0] * len(self.tasks)
+    def _start(self, num_tasks: int) -> None:
+        self._counts = [0] * num_tasks
 
     def head_weights(self, weights: Tensor | None, losses: Tensor | None = None) -> Tensor | None:
         """Return 1 / (L_k + 1e-8): own parameters follow the gradient of log(L_k + 1e-8)."""
@@ -75,19 +69,13 @@ class DBMTL(RowAggregator):
             raise ValueError('DBMTL: the gradients of own parameters need the losses')
         return 1 / (losses.detach().to('cpu', torch.float64).clamp_min(0) + 1e-8)
 
-    def _combine(
-        self,
-        G: Tensor,
-        norms: Tensor,
-        losses: Tensor | None,
-        generator: torch.Generator | None,
-        ids: Tensor,
-    ) -> tuple[Tensor, Tensor | None]:
-        self.fallbacks += int((losses < 0).any())
-        factors = self.head_weights(None, losses).tolist()
-        data = self._buffer.rows_for(len(self.tasks), G)
+    def _combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
+        G, ids = rows.G, rows.ids.tolist()
+        self.fallbacks += int((rows.losses < 0).any())
+        factors = self.head_weights(None, rows.losses).tolist()
+        data = self.buffer.rows_for(len(self.tasks), G)
         lengths = []
-        for row, (task, factor) in enumerate(zip(ids.tolist(), factors)):
+        for row, (task, factor) in enumerate(zip(ids, factors)):
             self._counts[task] += 1
             keep = self.beta / self._counts[task] ** self.beta_sigma
             data[task].mul_(keep).add_(G[row], alpha=(1 - keep) * factor)
@@ -96,19 +84,6 @@ class DBMTL(RowAggregator):
         stretch = torch.where(sizes > 0, sizes.max() / sizes, 0.0)
         safe = within(LENGTHS, sizes) and within(FACTORS, stretch)
         update = torch.zeros_like(data[0], dtype=data.dtype if safe else torch.float64)
-        for task, factor in zip(ids.tolist(), stretch.tolist()):
+        for task, factor in zip(ids, stretch.tolist()):
             update.add_(data[task], alpha=factor)
         return narrowed(update, G.dtype), None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the buffer, empty before the first call, and the counts."""
-        buffer = torch.zeros(0, 0) if self._buffer.data is None else self._buffer.data.clone()
-        return dict(buffer=buffer, counts=list(self._counts))
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the buffer and the counts."""
-        self._check_state(state, ('buffer', 'counts'))
-        self._buffer.data = state['buffer'].clone() if state['buffer'].numel() else None
-        self._counts = [int(count) for count in state['counts']]
-        if self.tasks is None and self._counts:
-            self.tasks = tuple(str(k) for k in range(len(self._counts)))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mtl_plugins.methods.facts import MethodFacts
 
-from .base import RowAggregator
-from .buffers import TaskBuffer
+from .base import RowAggregator, Rows
 from .rows import column_blocks, weighted_sum
 
 
@@ -40,60 +39,34 @@ class ExcessMTL(RowAggregator):
     scale = 'sum'
     heads = 'weighted'
     stateful = True
+    keeps_gradients = True
+    STATE = dict(squares='buffer', first='_first', logits='_logits')
     gives_weights = True
     shardable = True
 
     def __init__(self, eta: float = 0.01, tasks: Sequence[str] | int | None = None) -> None:
         if not eta >= 0:
             raise ValueError(f'ExcessMTL: eta must be >= 0, but got {eta}')
-        self._squares = TaskBuffer('ExcessMTL')
-        self._first = torch.zeros(0, dtype=torch.float64)
-        self._logits = torch.zeros(0, dtype=torch.float64)
         super().__init__(tasks)
-        self.buffer = self._squares
         self.eta = float(eta)
 
-    def bind(self, tasks: Sequence[str] | int) -> None:
-        """Tell the names of the tasks, in the order that ``task_ids`` counts (or their number); the state restarts."""
-        super().bind(tasks)
-        self._squares.data = None
-        self._first = torch.zeros(len(self.tasks), dtype=torch.float64)  # 0 until the task was present
-        self._logits = torch.zeros(len(self.tasks), dtype=torch.float64)
+    def _start(self, num_tasks: int) -> None:
+        self._first = np.zeros(num_tasks)  # 0 until the task was present
+        self._logits = np.zeros(num_tasks)
 
-    def _combine(
-        self,
-        G: Tensor,
-        norms: Tensor,
-        losses: Tensor | None,
-        generator: torch.Generator | None,
-        ids: Tensor,
-    ) -> tuple[Tensor, Tensor | None]:
-        sums = self._squares.rows_for(len(self.tasks), G)
+    def _combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
+        G, ids = rows.G, rows.ids.numpy()
+        sums = self.buffer.rows_for(len(self.tasks), G)
         excess = torch.zeros(len(ids), dtype=torch.float64, device=G.device)
         for row, task in enumerate(ids.tolist()):
             for block in column_blocks(G):
                 square = G[row, block].to(sums.dtype).square()
                 sums[task, block] += square
                 excess[row] += (square / (sums[task, block] + 1e-7).sqrt()).sum(dtype=torch.float64)
-        excess = self.part.sum(excess).cpu()
+        risks = self.part.sum(excess).cpu().numpy()
         fresh = self._first[ids] == 0
-        self.fallbacks += int((fresh & (excess == 0)).any())
-        start = torch.where(excess > 0, excess, torch.ones_like(excess))
-        self._first[ids] = torch.where(fresh, start, self._first[ids])
-        self._logits[ids] += self.eta * excess / self._first[ids]
-        weights = len(ids) * torch.softmax(self._logits[ids], 0)
+        self.fallbacks += int((fresh & (risks == 0)).any())
+        self._first[ids] = np.where(fresh, np.where(risks > 0, risks, 1.0), self._first[ids])
+        self._logits[ids] += self.eta * risks / self._first[ids]
+        weights = len(ids) * torch.softmax(torch.from_numpy(self._logits[ids]), 0)
         return weighted_sum(G, weights), weights
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the sums, empty before the first call, the first estimates and the logarithms of the weights."""
-        squares = torch.zeros(0, 0) if self._squares.data is None else self._squares.data.clone()
-        return dict(squares=squares, first=self._first.clone(), logits=self._logits.clone())
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the sums, the first estimates and the logarithms of the weights."""
-        self._check_state(state, ('squares', 'first', 'logits'))
-        self._squares.data = state['squares'].clone() if state['squares'].numel() else None
-        self._first = state['first'].to('cpu', torch.float64).clone()
-        self._logits = state['logits'].to('cpu', torch.float64).clone()
-        if self.tasks is None and len(self._logits):
-            self.tasks = tuple(str(k) for k in range(len(self._logits)))

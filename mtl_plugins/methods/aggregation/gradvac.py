@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import torch
 
 from mtl_plugins.methods.facts import MethodFacts
 
@@ -45,6 +43,7 @@ class GradVac(GramianAggregator):
     )
     scale = 'sum'
     stateful = True
+    STATE = dict(targets='_targets')
     equivariant = False
 
     def __init__(self, beta: float = 0.5, order: str = 'random', tasks: Sequence[str] | int | None = None) -> None:
@@ -52,16 +51,13 @@ class GradVac(GramianAggregator):
             raise ValueError(f'GradVac: beta must lie between 0 and 1, but got {beta}')
         if order not in ('random', 'ascending'):
             raise ValueError(f"GradVac: order must be 'random' or 'ascending', but got {order!r}")
-        self._targets = np.zeros((0, 0))
         super().__init__(tasks)
         self.beta = float(beta)
         self.order = order
         self.needs_generator = order == 'random'
 
-    def bind(self, tasks: Sequence[str] | int) -> None:
-        """Tell the names of the tasks, in the order that ``task_ids`` counts (or their number); targets restart."""
-        super().bind(tasks)
-        self._targets = np.zeros((len(self.tasks), len(self.tasks)))
+    def _start(self, num_tasks: int) -> None:
+        self._targets = np.zeros((num_tasks, num_tasks))
 
     def _weights(self, rows: Products) -> np.ndarray:
         size, limit = len(rows), 1 - 1e-8
@@ -95,14 +91,3 @@ class GradVac(GramianAggregator):
         targets.ravel()[pairs] = np.where(alive, (1 - self.beta) * before + self.beta * cosines, before)
         self._targets[tasks] = targets
         return rows.norms @ parts / rows.norms
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the targets."""
-        return dict(targets=torch.from_numpy(self._targets.copy()))
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the targets."""
-        self._check_state(state, ('targets',))
-        self._targets = state['targets'].to('cpu', torch.float64).numpy().copy()
-        if self.tasks is None and len(self._targets):
-            self.tasks = tuple(str(k) for k in range(len(self._targets)))

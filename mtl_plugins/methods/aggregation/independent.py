@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .base import Aggregator, refuse_nonfinite
 from .rows import gramian, weighted_sum
+from .shares import equal_shares, shares_among
 
 _WORDS = {2: 'two', 3: 'three'}
 
@@ -33,11 +34,11 @@ class IndependentBatches(Aggregator):
 
     batches: ClassVar[tuple[int, ...]]
     stateful = True
+    STATE = dict(shares='_shares')
     gives_weights = True
     shardable = True
 
     def __init__(self, single_batch: bool = False, tasks: Sequence[str] | int | None = None) -> None:
-        self._shares = np.zeros(0)
         super().__init__(tasks)
         self.single_batch = bool(single_batch)
 
@@ -46,10 +47,8 @@ class IndependentBatches(Aggregator):
         """How many batches it wants, in words."""
         return ' or '.join(_WORDS[count] for count in self.batches)
 
-    def bind(self, tasks: Sequence[str] | int) -> None:
-        """Tell the names of the tasks, in the order that ``task_ids`` counts (or their number); the state restarts."""
-        super().bind(tasks)
-        self._shares = np.full(len(self.tasks), 1 / len(self.tasks))
+    def _start(self, num_tasks: int) -> None:
+        self._shares = equal_shares(num_tasks)
 
     @torch.no_grad()
     def __call__(
@@ -101,9 +100,7 @@ class IndependentBatches(Aggregator):
             if divisor is not None:
                 products, lengths = products / divisor[:, None] / divisor, lengths / divisor
             tasks = ids.numpy()[live]
-            # The part of w that belongs to these tasks; it is zero if w lies wholly on tasks that are absent now.
-            part = self._shares[tasks].sum()
-            first = self._shares[tasks] / part if part > 0 else np.full(self.rows_used, 1 / self.rows_used)
+            part, first = shares_among(self._shares, tasks)
             shares = self._search(products, float(lengths.mean()), first)
             self._shares[tasks] = shares * part
             found = self._weights(shares)
@@ -131,14 +128,3 @@ class IndependentBatches(Aggregator):
     def _sum(self, batches: Tensor, weights: Tensor) -> Tensor:
         """Return the update."""
         return weighted_sum(batches[-1], weights)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the weights on the simplex."""
-        return dict(shares=torch.from_numpy(self._shares.copy()))
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the weights on the simplex."""
-        self._check_state(state, ('shares',))
-        self._shares = state['shares'].to('cpu', torch.float64).numpy().copy()
-        if self.tasks is None and len(self._shares):
-            self.tasks = tuple(str(k) for k in range(len(self._shares)))

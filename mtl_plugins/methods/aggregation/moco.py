@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +10,9 @@ from torch import Tensor
 
 from mtl_plugins.methods.facts import MethodFacts
 
-from .base import RowAggregator
-from .buffers import TaskBuffer
+from .base import RowAggregator, Rows
 from .rows import gramian
+from .shares import equal_shares, shares_among
 
 
 class MoCo(RowAggregator):
@@ -46,6 +45,8 @@ class MoCo(RowAggregator):
     )
     needs_losses = True
     stateful = True
+    keeps_gradients = True
+    STATE = dict(buffer='buffer', shares='_shares', count='_count')
     shardable = True
 
     def __init__(
@@ -62,59 +63,31 @@ class MoCo(RowAggregator):
         for name, value in dict(beta_sigma=beta_sigma, gamma=gamma, gamma_sigma=gamma_sigma, rho=rho).items():
             if not value >= 0:
                 raise ValueError(f'MoCo: {name} must be >= 0, but got {value}')
-        self._buffer = TaskBuffer('MoCo')
-        self._shares = np.zeros(0)
-        self._count = 0
         super().__init__(tasks)
-        self.buffer = self._buffer
         self.beta, self.beta_sigma = float(beta), float(beta_sigma)
         self.gamma, self.gamma_sigma = float(gamma), float(gamma_sigma)
         self.rho = float(rho)
 
-    def bind(self, tasks: Sequence[str] | int) -> None:
-        """Tell the names of the tasks, in the order that ``task_ids`` counts (or their number); the state restarts."""
-        super().bind(tasks)
-        self._buffer.data = None
-        self._shares = np.full(len(self.tasks), 1 / len(self.tasks))
+    def _start(self, num_tasks: int) -> None:
+        self._shares = equal_shares(num_tasks)
         self._count = 0
 
-    def _combine(
-        self,
-        G: Tensor,
-        norms: Tensor,
-        losses: Tensor | None,
-        generator: torch.Generator | None,
-        ids: Tensor,
-    ) -> tuple[Tensor, Tensor | None]:
+    def _combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
         self._count += 1
         pace = self.beta / self._count**self.beta_sigma
-        data = self._buffer.rows_for(len(self.tasks), G)
-        present = ids.tolist()
-        for row, (task, factor) in enumerate(zip(present, (losses / norms).tolist())):
-            data[task].mul_(1 - pace).add_(G[row], alpha=pace * factor)
+        data = self.buffer.rows_for(len(self.tasks), rows.G)
+        present = rows.ids.tolist()
+        for row, (task, factor) in enumerate(zip(present, (rows.losses / rows.norms).tolist())):
+            data[task].mul_(1 - pace).add_(rows.G[row], alpha=pace * factor)
         held = data if present == list(range(len(data))) else data[present]
         products = self.part.sum(gramian(held)).numpy()
-        shares = self._shares[present] / self._shares[present].sum()
+        part, shares = shares_among(self._shares, present)
         gamma = self.gamma / self._count**self.gamma_sigma
         shares = shares - gamma * (products @ shares + self.rho * shares)
         shares = np.exp(shares - shares.max())
         shares = shares / shares.sum()
-        self._shares[present] = shares * self._shares[present].sum()
+        self._shares[present] = shares * part
         update = torch.zeros_like(data[0])
         for task, share in zip(present, shares.tolist()):
             update.add_(data[task], alpha=share)
-        return update.to(G.dtype), None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the buffer, empty before the first call, the weights and the count."""
-        buffer = torch.zeros(0, 0) if self._buffer.data is None else self._buffer.data.clone()
-        return dict(buffer=buffer, shares=torch.from_numpy(self._shares.copy()), count=self._count)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the buffer, the weights and the count."""
-        self._check_state(state, ('buffer', 'shares', 'count'))
-        self._buffer.data = state['buffer'].clone() if state['buffer'].numel() else None
-        self._shares = state['shares'].to('cpu', torch.float64).numpy().copy()
-        self._count = int(state['count'])
-        if self.tasks is None and len(self._shares):
-            self.tasks = tuple(str(k) for k in range(len(self._shares)))
+        return update.to(rows.G.dtype), None

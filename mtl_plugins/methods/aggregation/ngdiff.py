@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mtl_plugins.methods.facts import MethodFacts
-from mtl_plugins.methods.naming import near_matches
+from mtl_plugins.methods.naming import check_known
 
 from .gramian import GramianAggregator, Products
 
@@ -58,10 +58,7 @@ class NGDiff(GramianAggregator):
         super().bind(tasks)
         if not self._by_name and self.signs and len(self.signs) != len(self.tasks):
             raise ValueError(f'NGDiff: there are {len(self.tasks)} tasks, but {len(self.signs)} signs')
-        if self._by_name:
-            for task in self.signs:
-                if task not in self.tasks:
-                    raise ValueError(f"NGDiff: signs name the unknown task '{task}': {near_matches(task, self.tasks)}")
+        check_known('NGDiff', 'signs', self.signs if self._by_name else (), self.tasks)
 
     def _weights(self, rows: Products) -> np.ndarray:
         return self._signs(rows) / rows.norms

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import torch
 
 from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.naming import check_known, numbers_by_task
@@ -60,6 +58,7 @@ class PCD(GramianAggregator):
     )
     scale = 'mean'
     stateful = True
+    STATE = dict(squares='_squares', counts='_counts')
     equivariant = False  # without names, the main task is the first row
 
     def __init__(
@@ -76,7 +75,6 @@ class PCD(GramianAggregator):
         if not 0 <= beta < 1 or not eps >= 0:
             raise ValueError(f'PCD: beta must be at least 0 and below 1, and eps >= 0, but got {beta} and {eps}')
         self.main, self.tau, self.beta, self.eps = main, tau, float(beta), float(eps)
-        self._squares, self._counts = np.zeros(0), np.zeros(0)
         super().__init__(tasks)
 
     def bind(self, tasks: Sequence[str] | int) -> None:
@@ -85,7 +83,9 @@ class PCD(GramianAggregator):
         check_known('PCD', 'main', () if self.main is None else (self.main,), self.tasks)
         self._first = 0 if self.main is None else self.tasks.index(self.main)
         self._taus = np.array(numbers_by_task('PCD', 'tau', self.tau, self.tasks, 0.02))
-        self._squares, self._counts = np.zeros(len(self.tasks)), np.zeros(len(self.tasks))
+
+    def _start(self, num_tasks: int) -> None:
+        self._squares, self._counts = np.zeros(num_tasks), np.zeros(num_tasks)
 
     @property
     def note(self) -> str:
@@ -123,16 +123,3 @@ class PCD(GramianAggregator):
         self._squares[ids] = self.beta * self._squares[ids] + (1 - self.beta) * np.square(rows.norms)
         self._counts[ids] += 1
         return self._squares[ids] / (1 - self.beta ** self._counts[ids])
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the averages and the counts."""
-        return dict(squares=torch.from_numpy(self._squares.copy()), counts=torch.from_numpy(self._counts.copy()))
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the averages and the counts."""
-        self._check_state(state, ('squares', 'counts'))
-        if self.tasks is None and len(state['squares']):
-            self.bind(len(state['squares']))
-        self._squares, self._counts = (
-            state[name].to('cpu', torch.float64).numpy().copy() for name in ('squares', 'counts')
-        )

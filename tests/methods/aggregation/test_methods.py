@@ -322,6 +322,18 @@ def test_sdmgrad_wants_three_batches():
     assert torch.allclose(update, (share @ G[2] + 0.3 * G[2].mean(0)) / 1.3, atol=1e-9)
 
 
+def test_moco_goes_on_where_its_weights_lie_on_absent_tasks():
+    """Losses of the size of a hundred bring them to a corner of the simplex in one step."""
+    aggregator = MoCo(tasks=3)
+    G, losses = torch.eye(3), torch.tensor([1.0, 300.0, 310.0])
+    aggregator(G, losses)
+    assert aggregator.state_dict()['shares'].tolist() == [1.0, 0.0, 0.0]
+    update = aggregator(G[1:], losses[1:], task_ids=torch.tensor([1, 2]))
+    assert torch.isfinite(update).all()
+    assert update.abs().sum() > 0
+    assert aggregator.state_dict()['shares'].tolist() == [1.0, 0.0, 0.0], 'the part of the absent task stays'
+
+
 def test_sdmgrad_goes_on_where_its_weights_lie_on_absent_tasks():
     """The search ends at corners of the simplex; the next batch may lack just those tasks."""
     aggregator = SDMGrad(lamda=0.0, single_batch=True, tasks=3)
@@ -402,6 +414,11 @@ def test_trivial_sums():
         (lambda: call(MoCo(tasks=3), torch.ones(2, 2), task_ids=torch.tensor([1, 1])), ValueError, 'different numbers'),
         (lambda: SDMGrad()(torch.ones(2, 2, 2)), ValueError, r'must be of shape \(3, K, D\)'),
         (lambda: Sum().load_state_dict(dict(a=1)), ValueError, 'Sum has no state, but got the entries a'),
+        (
+            lambda: GradVac(tasks=3).load_state_dict(GradVac(tasks=2).state_dict()),
+            ValueError,
+            'GradVac: its state is of 2 tasks, but there are 3',
+        ),
         (lambda: MoCo().load_state_dict(dict(a=1)), ValueError, 'its state has the entries buffer, shares, count'),
     ],
 )
