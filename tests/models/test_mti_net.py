@@ -11,8 +11,8 @@ from mtl_plugins.models.decoders.mti_net_blocks import (
     FeaturePropagation,
     SqueezeExcitation,
     residual_blocks,
-    resize,
 )
+from mtl_plugins.models.maps import resized
 from mtl_plugins.registry import MODELS
 
 from .segmentor_cases import HEADS, SIZE, batch, build, losses_of, sample
@@ -99,8 +99,8 @@ def test_residual_blocks_project_only_where_channels_change():
 
 def test_resize_leaves_the_right_size_alone():
     x = torch.randn(1, 2, 3, 4)
-    assert resize(x, (3, 4)) is x
-    torch.testing.assert_close(resize(x, (5, 7)), F.interpolate(x, (5, 7), mode='bilinear', align_corners=False))
+    assert resized(x, (3, 4)) is x
+    torch.testing.assert_close(resized(x, (5, 7)), F.interpolate(x, (5, 7), mode='bilinear', align_corners=False))
 
 
 # -- the whole ---------------------------------------------------------------------------------------------------------

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from mtl_plugins.errors import UserError
+from mtl_plugins.models.maps import chosen_maps, resized
 from mtl_plugins.registry import MODELS
 
 
@@ -35,22 +34,11 @@ class ConcatDecoder(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.in_index = tuple(range(len(in_channels)) if in_index is None else in_index)
-        if not self.in_index or any(not -len(in_channels) <= i < len(in_channels) for i in self.in_index):
-            raise UserError(
-                f'ConcatDecoder: in_index must name some of the {len(in_channels)} maps of the backbone, '
-                f'but got {self.in_index}'
-            )
+        self.in_index = chosen_maps(self, in_index, len(in_channels))
         self.out_channels = sum(in_channels[i] for i in self.in_index)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Concatenate maps ``(N, C_i, H_i, W_i)`` to ``(N, sum C_i, H, W)``."""
         chosen = [maps[i] for i in self.in_index]
         size = max((tuple(m.shape[-2:]) for m in chosen), key=lambda hw: hw[0] * hw[1])
-        return torch.cat(
-            [
-                m if tuple(m.shape[-2:]) == size else F.interpolate(m, size, mode='bilinear', align_corners=False)
-                for m in chosen
-            ],
-            dim=1,
-        )
+        return torch.cat([resized(m, size) for m in chosen], dim=1)

@@ -7,11 +7,11 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.models.maps import resized
 from mtl_plugins.registry import MODELS
 
 from .base import PerTaskDecoder, TaskFeatures
@@ -130,7 +130,7 @@ class InvPTDecoder(PerTaskDecoder):
             is the height of the last map divided by ``downsample``, rounded up. Auxiliary: ``initial``.
         """
         base = self._base_size(maps)
-        tokens, predictions = self._first_tokens(_resized(maps[-1], base))
+        tokens, predictions = self._first_tokens(resized(maps[-1], base))
         size = tuple(self.out_scale * 2 ** (len(self.blocks) - 1) * side for side in base)
         sums: Tensor | float = 0.0
         scores: Scores | None = None
@@ -139,7 +139,7 @@ class InvPTDecoder(PerTaskDecoder):
                 tokens = self._reshape_and_up(tokens, self.narrow[stage - 1])
             tokens, scores = block(tokens + self._skip(maps, stage, tokens.shape[-2:]), scores)
             outputs = over_channels(self.norms[stage], tokens).flatten(0, 1)
-            sums = sums + _resized(self.widen[stage](outputs), size)
+            sums = sums + resized(self.widen[stage](outputs), size)
         per_task = sums.unflatten(0, (-1, len(self.tasks))).unbind(1)
         return TaskFeatures(self._finish(per_task), {INTERMEDIATE: predictions})
 
@@ -186,7 +186,7 @@ class InvPTDecoder(PerTaskDecoder):
         """Every task's map at twice the size with the channels of the next stage."""
         size = tuple(2 * side for side in tokens.shape[-2:])
         maps = zip(self.tasks, tokens.unbind(1))
-        return torch.stack([narrow[task](_resized(one, size)) for task, one in maps], dim=1)
+        return torch.stack([narrow[task](resized(one, size)) for task, one in maps], dim=1)
 
     def _skip(self, maps: Sequence[Tensor], stage: int, size: tuple[int, int]) -> Tensor | float:
         """The backbone's map for a stage, the same for all tasks; convolved at the smaller of the two sizes."""
@@ -194,7 +194,7 @@ class InvPTDecoder(PerTaskDecoder):
             return 0.0
         skip = maps[self.skip_index[stage]]
         smaller = tuple(min(a, b) for a, b in zip(skip.shape[-2:], size))
-        return _resized(self.skips[str(stage)](_resized(skip, smaller)), size)[:, None]
+        return resized(self.skips[str(stage)](resized(skip, smaller)), size)[:, None]
 
     def _finish(self, per_task: Sequence[Tensor]) -> dict[str, Tensor]:
         out = {}
@@ -202,12 +202,6 @@ class InvPTDecoder(PerTaskDecoder):
             with self.only_for(task):
                 out[task] = self.final[task](one)
         return out
-
-
-def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(x.shape[-2:]) == tuple(size):
-        return x
-    return F.interpolate(x, size=tuple(size), mode='bilinear', align_corners=False)
 
 
 def _resolve_skips(skips: Sequence[int | None] | None, stages: int, maps: int) -> tuple[int | None, ...]:

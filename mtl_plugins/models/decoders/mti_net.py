@@ -10,10 +10,11 @@ from mmengine.model import ModuleDict, ModuleList
 from torch import Tensor
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.models.maps import chosen_maps, resized
 from mtl_plugins.registry import MODELS
 
 from .base import PerTaskDecoder, TaskFeatures
-from .mti_net_blocks import Distillation, FeaturePropagation, PredictionLayer, residual_blocks, resize
+from .mti_net_blocks import Distillation, FeaturePropagation, PredictionLayer, residual_blocks
 
 
 @MODELS.register_module()
@@ -74,7 +75,7 @@ class MTINetDecoder(PerTaskDecoder):
             if not isinstance(value, int) or value < 1:
                 raise UserError(f'MTINetDecoder: {name} must be an integer >= 1, but got {value!r}')
         norm_cfg = dict(type='BN') if norm_cfg is None else dict(norm_cfg)
-        self.in_index = _resolve_indices(in_index, len(in_channels))
+        self.in_index = chosen_maps(self, in_index, len(in_channels))
         received = [in_channels[i] for i in self.in_index]
         self.channels = _resolve_channels(channels, received)
         self.out_channels = sum(self.channels)
@@ -109,7 +110,7 @@ class MTINetDecoder(PerTaskDecoder):
         size, joined = pyramid[0].shape[-2:], {}
         for task in self.tasks:
             with self.only_for(task):
-                joined[task] = torch.cat([resize(features[task], size) for features in refined], dim=1)
+                joined[task] = torch.cat([resized(features[task], size) for features in refined], dim=1)
         return TaskFeatures(joined, dict(sorted(auxiliary.items())))
 
     def _initial_features(self, scale: int, image_map: Tensor, handed_up: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -117,7 +118,7 @@ class MTINetDecoder(PerTaskDecoder):
         for task, blocks in self.initial[scale].items():
             inputs = [image_map]
             if handed_up:
-                inputs.append(resize(handed_up[task], image_map.shape[-2:]))
+                inputs.append(resized(handed_up[task], image_map.shape[-2:]))
             features[task] = blocks(torch.cat(inputs, dim=1))
         return features
 
@@ -127,13 +128,6 @@ class MTINetDecoder(PerTaskDecoder):
             with self.only_for(task):
                 predictions[task] = layer(features[task])
         return predictions
-
-
-def _resolve_indices(indices: Sequence[int] | None, count: int) -> tuple[int, ...]:
-    chosen = tuple(range(count) if indices is None else indices)
-    if not chosen or any(not -count <= i < count for i in chosen):
-        raise UserError(f'MTINetDecoder: in_index must name some of the {count} maps of the backbone, but got {chosen}')
-    return chosen
 
 
 def _resolve_channels(channels: int | Sequence[int] | None, received: Sequence[int]) -> tuple[int, ...]:

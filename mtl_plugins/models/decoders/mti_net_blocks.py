@@ -6,15 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule, ModuleDict, Sequential
 from torch import Tensor, nn
-
-
-def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """``(N, C, h, w)`` at another size, bilinearly; as it is where the size is right."""
-    size = tuple(size)
-    return x if tuple(x.shape[-2:]) == size else F.interpolate(x, size, mode='bilinear', align_corners=False)
 
 
 def residual_blocks(in_channels: int, channels: int, depth: int, norm_cfg: dict[str, Any]) -> Sequential:

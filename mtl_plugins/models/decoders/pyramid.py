@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.models.maps import chosen_maps, resized
 from mtl_plugins.registry import MODELS
 
 
@@ -47,12 +47,7 @@ class PyramidDecoder(BaseModule):
                 dict(type='Constant', layer=['_BatchNorm', 'GroupNorm'], val=1),
             ]
         super().__init__(init_cfg)
-        self.in_index = tuple(range(len(in_channels)) if in_index is None else in_index)
-        if not self.in_index or any(not -len(in_channels) <= i < len(in_channels) for i in self.in_index):
-            raise UserError(
-                f'PyramidDecoder: in_index must name some of the {len(in_channels)} maps of the backbone, '
-                f'but got {self.in_index}'
-            )
+        self.in_index = chosen_maps(self, in_index, len(in_channels))
         if norm_cfg is None and channels % 8:
             raise UserError(f'PyramidDecoder: channels must be a multiple of 8, or give norm_cfg, but got {channels}')
         norm_cfg = dict(type='GN', num_groups=channels // 8) if norm_cfg is None else norm_cfg
@@ -68,6 +63,6 @@ class PyramidDecoder(BaseModule):
         for index, lateral, merge in reversed(list(zip(self.in_index, self.lateral, self.merge))):
             here = lateral(maps[index])
             if result is not None:
-                here = here + F.interpolate(result, here.shape[-2:], mode='bilinear', align_corners=False)
+                here = here + resized(result, here.shape[-2:])
             result = merge(here)
         return result

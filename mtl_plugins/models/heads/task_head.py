@@ -9,12 +9,12 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.models.losses import ClassWeights, valid_mask
+from mtl_plugins.models.maps import resized
 from mtl_plugins.registry import MODELS
 from mtl_plugins.task_specs import IGNORE_INDEX, get_task_spec
 
@@ -129,10 +129,7 @@ class TaskHead(BaseModule):
         device = logits.device.type
         # Only where autocast is on: as a part of an exported graph the region would be an obstacle.
         with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
-            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            if tuple(logits.shape[-2:]) == tuple(size):
-                return logits
-            return F.interpolate(logits, size=tuple(size), mode='bilinear', align_corners=False)
+            return resized(logits.to(torch.promote_types(logits.dtype, torch.float32)), size)
 
     def loss(self, logits: Tensor, target: Tensor, checked: bool = False) -> TaskLoss:
         """Compare the output of :meth:`forward` with targets ``(N, c, H, W)`` of the same size.

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from mtl_plugins.errors import UserError, UserKeyError
 from mtl_plugins.models.heads import TaskHead
+from mtl_plugins.models.maps import resized
 from mtl_plugins.task_specs import TaskSpec
 
 from .regions import Region
@@ -165,14 +165,8 @@ def predictions(
         for index, (region, size) in enumerate(zip(regions, sizes)):
             raws = [region.cut(logits[index : index + 1]) for _, logits in outputs]
             raws = raws[:1] + [mirror_back(head.spec, raw) for raw in raws[1:]]
-            done.append(head.decode(*(_resized(raw, size) for raw in raws))[0])
+            done.append(head.decode(*(resized(raw, size) for raw in raws))[0])
         yield head.task, done
-
-
-def _resized(raw: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(raw.shape[-2:]) == tuple(size):
-        return raw
-    return F.interpolate(raw, size=tuple(size), mode='bilinear', align_corners=False)
 
 
 def check_tasks(settings: InferenceSettings, tasks: Sequence[str]) -> None:
