@@ -12,8 +12,7 @@ from mtl_plugins.errors import UserKeyError, UserTypeError, refusing
 from mtl_plugins.methods import GradientCosine, affinity, aggregation, grouping, weighting
 from mtl_plugins.methods.naming import near_names
 from mtl_plugins.registry import AFFINITIES, AGGREGATORS, GROUPERS, WEIGHTINGS
-
-from .argument_types import check_arguments
+from mtl_plugins.utils.argument_types import check_arguments
 
 
 def _register(registry: Registry, module: Any) -> None:

@@ -15,13 +15,14 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.registry import MODELS
 from mtl_plugins.structures.batches import TARGETS, alike_targets, stacked
 from mtl_plugins.task_specs import get_task_spec
+from mtl_plugins.utils.argument_types import Checked, Count
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 @MODELS.register_module()
-class MultiTaskDataPreProcessor(BaseDataPreprocessor):
+class MultiTaskDataPreProcessor(Checked, BaseDataPreprocessor):
     """Normalize images, pad them to one size at the right and bottom, and stack them.
 
     Images are padded with 0 after the normalization, which is the mean colour. In training every target ``gt_<task>``
@@ -51,7 +52,7 @@ class MultiTaskDataPreProcessor(BaseDataPreprocessor):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         bgr_to_rgb: bool = True,
-        size_divisor: int | None = None,
+        size_divisor: Count | None = None,
         size: tuple[int, int] | None = None,
         non_blocking: bool = False,
     ) -> None:
@@ -66,8 +67,6 @@ class MultiTaskDataPreProcessor(BaseDataPreprocessor):
                 'MultiTaskDataPreProcessor: give size or size_divisor, not both, '
                 f'but got size={size} and size_divisor={size_divisor}'
             )
-        if size_divisor is not None and size_divisor < 1:
-            raise UserError(f'MultiTaskDataPreProcessor: size_divisor must be 1 or more, but got {size_divisor}')
         # Not persistent: they come from the config, and a checkpoint must not overrule it.
         self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)

@@ -7,13 +7,13 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import pytest
 
 from mtl_plugins.engine import hooks, optim_wrappers
-from mtl_plugins.engine.argument_types import Checked
 from mtl_plugins.engine.methods import build_part
 from mtl_plugins.engine.step.nonfinite import NonFiniteGuard
 from mtl_plugins.engine.step.precision import Precision
 from mtl_plugins.errors import UserError
 from mtl_plugins.methods import PositiveAffinity, ProximalAffinity
 from mtl_plugins.registry import AFFINITIES, AGGREGATORS, GROUPERS, WEIGHTINGS
+from mtl_plugins.utils.argument_types import Checked
 
 
 def test_a_part_is_built_from_a_name_with_or_without_prefix_or_a_class():

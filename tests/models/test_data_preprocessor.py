@@ -163,7 +163,7 @@ def test_follows_its_module_to_another_type_of_device_but_not_into_checkpoints()
         (dict(mean=(1, 2)), r'mean and std need three values each.*mean=\(1, 2\)'),
         (dict(std=(1, 0, 1)), 'std above 0'),
         (dict(size=(4, 4), size_divisor=2), 'give size or size_divisor, not both'),
-        (dict(size_divisor=0), 'size_divisor must be 1 or more, but got 0'),
+        (dict(size_divisor=0), 'size_divisor must be an integer >= 1 or None, but got 0'),
     ],
 )
 def test_bad_arguments(kwargs, message):

@@ -394,7 +394,7 @@ def test_wrong_settings_are_named():
         (dict(pred_channels=16), r'more than pred_channels, but got dims=\(16, 8, 4\), pred_channels=16'),
         (dict(dims=(16, 7), num_heads=2), r'dims must be multiples of num_heads=2, but got 7'),
         (dict(out_scale=0), r'out_scale must be an integer >= 1, but got 0'),
-        (dict(downsample=1.5), r'downsample must be an integer >= 1, but got 1.5'),
+        (dict(downsample=1.5), r'downsample must be an integer >= 1 or None, but got 1.5'),
         (dict(skip_index=(0, 4, 1)), r'one of the 4 maps of the backbone, or None, for each of the 3 stages'),
         (dict(skip_index=(0,)), r'skip_index must name .* but got \(0,\)'),
     ):

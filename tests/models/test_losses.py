@@ -196,11 +196,11 @@ def test_released_cosine_is_that_of_torch_along_the_last_axis():
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match=r"NormalsCosineLoss: axis must be one of \('channel', 'width'\), .* 'height'"):
+    with pytest.raises(ValueError, match=r"NormalsCosineLoss.axis must be one of \('channel', 'width'\), .* 'height'"):
         MODELS.build(dict(type='mtl_plugins.NormalsCosineLoss', axis='height'))
-    with pytest.raises(ValueError, match=r'pos_weight must be a number above 0, but got -1'):
+    with pytest.raises(ValueError, match=r'pos_weight must be a number > 0, but got -1'):
         MODELS.build(dict(type='mtl_plugins.MaskedBCELoss', pos_weight=-1))
-    with pytest.raises(ValueError, match=r'scale must be a number above 0, but got nan'):
+    with pytest.raises(ValueError, match=r'scale must be a number > 0, but got nan'):
         MODELS.build(dict(type='mtl_plugins.MaskedBCELoss', scale=float('nan')))
     loss, *_ = build('l1')
     mask = torch.ones(1, 3, 3, dtype=torch.bool)

@@ -259,5 +259,5 @@ def test_wrong_settings_are_explained():
         TimmBackbone('resnet10t', blocks=2)
     with pytest.raises(UserError, match='adapters are for plain transformers'):
         TimmBackbone('resnet10t', adapters=dict(rank=2))
-    with pytest.raises(UserError, match='blocks must be a whole number of 1 or more'):
+    with pytest.raises(UserError, match='blocks must be an integer >= 1 or None, but got 0'):
         TimmBackbone('vit_tiny_patch16_224', blocks=0)

@@ -14,8 +14,8 @@ from mmengine.hooks import Hook
 from mtl_plugins.methods import PositiveAffinity, ProximalAffinity
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.runtime.hooks.outputs import append_line, going_on_without, is_last
+from mtl_plugins.utils.argument_types import Checked, Count, Index, Range
 
-from ..argument_types import Checked, Count, Index, Range
 from ..optim_wrappers.selective import SelectiveTaskGroupOptimWrapper, group_strategy
 from ..step.guards import bare_model
 from .look_ahead import price_line

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.runtime.hooks.outputs import append_line, going_on_without
+from mtl_plugins.utils.argument_types import Checked, Count
 
-from ..argument_types import Checked, Count
 from ..step.guards import bare_model
 from .task_grams import GramProbe
 

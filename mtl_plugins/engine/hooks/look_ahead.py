@@ -16,8 +16,8 @@ from torch import Tensor
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.runtime.hooks.outputs import going_on_without, is_last
+from mtl_plugins.utils.argument_types import Checked, Count
 
-from ..argument_types import Checked, Count
 from ..step.guards import bare_model
 from .look_aheads import LookAheads, check_kinds, count_steps
 

@@ -15,8 +15,8 @@ from torch.optim import Optimizer
 from mtl_plugins.errors import UserError
 from mtl_plugins.methods.aggregation.rows import gramian, products, symmetric, weighted_sum
 from mtl_plugins.registry import OPTIM_WRAPPERS
+from mtl_plugins.utils.argument_types import Count
 
-from ..argument_types import Count
 from ..step.batch import StepBatch, sum_of
 from ..step.block_products import BlockProducts
 from ..step.feature_gradients import FeatureWatch

@@ -16,8 +16,8 @@ from torch.optim import Optimizer
 from mtl_plugins.errors import UserError, UserRuntimeError, refusing
 from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.naming import RefusedValueError
+from mtl_plugins.utils.argument_types import Count
 
-from ..argument_types import Count
 from ..one_task import one_task_note
 from ..running import prepare_wrapper, warn_of_lost_batches
 from ..step.batch import Closure, StepBatch

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.utils.argument_types import Positive
 
-from ..argument_types import Positive
 from ..step.batch import StepBatch
 from ..step.restored import restored
 from ..step.row_shards import Shard

@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 
 from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.registry import OPTIM_WRAPPERS
+from mtl_plugins.utils.argument_types import Positive, Range
 
-from ..argument_types import Positive, Range
 from ..step.batch import StepBatch
 from ..step.gradients import SharedLayout
 from ..step.nonfinite import all_finite

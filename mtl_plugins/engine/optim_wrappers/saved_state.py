@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from mmengine.dist import get_world_size
@@ -13,9 +13,9 @@ from mmengine.optim import OptimWrapper
 from mtl_plugins.errors import UserError, refusing
 from mtl_plugins.runtime.checkpoints.optimizer_settings import wrapper_settings
 from mtl_plugins.runtime.checkpoints.stock_resume import describe_plan, warn_of_plan, warn_of_settings
+from mtl_plugins.utils.argument_types import Checked, given_arguments
 from mtl_plugins.version import __version__
 
-from ..argument_types import Checked
 from ..catalogue import list_methods
 from ..method_keys import former_name, key_of_former, method_key
 from ..methods import settings_of
@@ -30,6 +30,12 @@ class SavedState(Checked, OptimWrapper):
     """The part of :class:`.base.StepOptimWrapper` that deals with checkpoints."""
 
     PLACE = 'optim_wrapper'
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Keep the arguments, for :meth:`method_settings`."""
+        wrapper = super().__new__(cls, *args, **kwargs)
+        wrapper._given = given_arguments(cls, args, kwargs)
+        return wrapper
 
     method_parts: tuple[str, ...] = ()
     """Names of the classes of :mod:`mtl_plugins.methods` that the step is made of, the loss weighting first."""

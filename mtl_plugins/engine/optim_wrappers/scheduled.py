@@ -16,8 +16,8 @@ from mtl_plugins.errors import UserError, UserTypeError
 from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.weighting import Weighting
 from mtl_plugins.registry import OPTIM_WRAPPERS
+from mtl_plugins.utils.argument_types import Count
 
-from ..argument_types import Count
 from ..methods import build_part
 from ..step.batch import StepBatch
 from ..step_cost import StepCost, StepSetup

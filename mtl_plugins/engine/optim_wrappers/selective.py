@@ -18,8 +18,8 @@ from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.gradient_cosine import GradientCosine
 from mtl_plugins.methods.grouping import Grouper
 from mtl_plugins.registry import AFFINITIES, GROUPERS, OPTIM_WRAPPERS
+from mtl_plugins.utils.argument_types import Count, Index
 
-from ..argument_types import Count, Index
 from ..methods import build_part
 from ..step.batch import StepBatch
 from ..step.group_gradients import GroupGradients

@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 
 from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.registry import OPTIM_WRAPPERS
+from mtl_plugins.utils.argument_types import Positive
 
-from ..argument_types import Positive
 from ..step.batch import StepBatch
 from ..step.task_rows import TaskRows
 from ..step_cost import StepCost, StepSetup

@@ -10,8 +10,8 @@ from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError, UserRuntimeError
 from mtl_plugins.registry import OPTIM_WRAPPERS
+from mtl_plugins.utils.argument_types import Count
 
-from ..argument_types import Count
 from ..step.batch import Measurement, StepBatch
 from ..step.grad_norms import gradient_norms
 from ..step_cost import StepCost

@@ -10,8 +10,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from mtl_plugins.errors import UserRuntimeError
-
-from ..argument_types import Checked, Index
+from mtl_plugins.utils.argument_types import Checked, Index
 
 _WORDS = {
     'loss': "the loss of task '{}'",

@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError
-
-from ..argument_types import Checked, Positive
+from mtl_plugins.utils.argument_types import Checked, Positive
 
 _DTYPES = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 

@@ -44,8 +44,6 @@ class NetworkBuilder:
             raise UserError(
                 f'{self.owner}: blocks is for plain transformers; {self.model_name!r} is cut by out_indices'
             )
-        if not (isinstance(self.blocks, int) and self.blocks >= 1):
-            raise UserError(f'{self.owner}: blocks must be a whole number of 1 or more, but got {self.blocks!r}')
 
     @cached_property
     def is_transformer(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from mmengine.model import BaseModule, PretrainedInit, initialize
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from mtl_plugins.errors import UserError, UserRuntimeError
 from mtl_plugins.registry import MODELS
+from mtl_plugins.utils.argument_types import Checked, Count
 
 from .adapters import Adapters, LowRank
 from .building import NetworkBuilder
@@ -25,7 +27,7 @@ DROP_PATH_OF_VITS = 0.15
 
 
 @MODELS.register_module()
-class TimmBackbone(BaseModule):
+class TimmBackbone(Checked, BaseModule):
     """A network of timm that returns maps: a plain vision transformer, or whatever timm has ``features_only`` for.
 
     Of a transformer (``vit_*``, ``deit*``, DINOv2, DINOv3, EVA) come the maps of several blocks, all at one resolution:
@@ -83,11 +85,11 @@ class TimmBackbone(BaseModule):
         model_name: str,
         img_size: int | Sequence[int] | None = None,
         out_indices: Sequence[int] | None = None,
-        pretrained: bool | str = False,
+        pretrained: bool | str | Path = False,
         pretrained_grid: Sequence[int] | None = None,
-        blocks: int | None = None,
+        blocks: Count | None = None,
         norm_maps: bool | None = None,
-        frozen: bool | int = False,
+        frozen: Any = False,
         adapters: dict[str, Any] | None = None,
         drop_path_rate: float | None = None,
         with_cp: bool = False,

@@ -12,6 +12,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.utils.argument_types import Checked
 
 
 class TaskFeatures(NamedTuple):
@@ -27,7 +28,7 @@ class TaskFeatures(NamedTuple):
     auxiliary: dict[str, dict[str, Tensor]]
 
 
-class PerTaskDecoder(BaseModule):
+class PerTaskDecoder(Checked, BaseModule):
     """Base of decoders that return a map of their own for every task.
 
     The segmentor fills in ``in_channels`` and ``tasks``. A subclass sets ``out_channels`` (one number for all tasks,

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from mtl_plugins.models.maps import chosen_maps, resized
 from mtl_plugins.registry import MODELS
+from mtl_plugins.utils.argument_types import Checked
 
 
 @MODELS.register_module()
-class ConcatDecoder(BaseModule):
+class ConcatDecoder(Checked, BaseModule):
     """Concatenates the maps of the backbone along the channels, at the resolution of the largest.
 
     What the released STGU program does with the four maps of a ViT, which all have the same resolution.

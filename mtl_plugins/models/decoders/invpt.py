@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mtl_plugins.errors import UserError
 from mtl_plugins.models.maps import resized
 from mtl_plugins.registry import MODELS
+from mtl_plugins.utils.argument_types import Count
 
 from .base import PerTaskDecoder, TaskFeatures
 from .invpt_blocks import InvPTBlock, Scores, over_channels
@@ -66,13 +67,13 @@ class InvPTDecoder(PerTaskDecoder):
         in_channels: Sequence[int],
         tasks: Mapping[str, int],
         dims: Sequence[int] = (576, 288, 144),
-        num_heads: int = 2,
-        hidden_channels: int | None = None,
-        pred_channels: int = 64,
-        downsample: int | None = None,
+        num_heads: Count = 2,
+        hidden_channels: Count | None = None,
+        pred_channels: Count = 64,
+        downsample: Count | None = None,
         skip_index: Sequence[int | None] | None = None,
-        out_channels: int | None = None,
-        out_scale: int = 2,
+        out_channels: Count | None = None,
+        out_scale: Count = 2,
         mlp_ratio: float = 4.0,
         drop_path_rate: float = 0.15,
         norm_cfg: dict[str, Any] | None = None,
@@ -85,9 +86,6 @@ class InvPTDecoder(PerTaskDecoder):
                 f'InvPTDecoder: dims must name the channels of at least one stage, the first more than '
                 f'pred_channels, but got dims={tuple(dims)}, pred_channels={pred_channels}'
             )
-        for name, factor in (('out_scale', out_scale), ('downsample', downsample)):
-            if not (isinstance(factor, int) and factor >= 1) and not (name == 'downsample' and factor is None):
-                raise UserError(f'InvPTDecoder: {name} must be an integer >= 1, but got {factor!r}')
         self.downsample = downsample
         self.out_scale = out_scale
         self.skip_index = _resolve_skips(skip_index, len(dims), len(self.in_channels))

@@ -12,6 +12,7 @@ from torch import Tensor
 from mtl_plugins.errors import UserError
 from mtl_plugins.models.maps import chosen_maps, resized
 from mtl_plugins.registry import MODELS
+from mtl_plugins.utils.argument_types import Count
 
 from .base import PerTaskDecoder, TaskFeatures
 from .mti_net_blocks import Distillation, FeaturePropagation, PredictionLayer, residual_blocks
@@ -58,9 +59,9 @@ class MTINetDecoder(PerTaskDecoder):
         tasks: Mapping[str, int],
         channels: int | Sequence[int] | None = None,
         in_index: Sequence[int] | None = None,
-        depth: int = 2,
-        reduction: int = 4,
-        se_reduction: int = 16,
+        depth: Count = 2,
+        reduction: Count = 4,
+        se_reduction: Count = 16,
         norm_cfg: dict[str, Any] | None = None,
         aux_weight: float | Mapping[str, float] = 1.0,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
@@ -71,9 +72,6 @@ class MTINetDecoder(PerTaskDecoder):
                 dict(type='Constant', layer=['_BatchNorm', 'GroupNorm'], val=1),
             ]
         super().__init__(in_channels, tasks, aux_weight, init_cfg)
-        for name, value in dict(depth=depth, reduction=reduction, se_reduction=se_reduction).items():
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f'MTINetDecoder: {name} must be an integer >= 1, but got {value!r}')
         norm_cfg = dict(type='BN') if norm_cfg is None else dict(norm_cfg)
         self.in_index = chosen_maps(self, in_index, len(in_channels))
         received = [in_channels[i] for i in self.in_index]

@@ -12,10 +12,11 @@ from torch import Tensor
 from mtl_plugins.errors import UserError
 from mtl_plugins.models.maps import chosen_maps, resized
 from mtl_plugins.registry import MODELS
+from mtl_plugins.utils.argument_types import Checked, Count
 
 
 @MODELS.register_module()
-class PyramidDecoder(BaseModule):
+class PyramidDecoder(Checked, BaseModule):
     """The top-down path of a feature pyramid network (Lin et al., CVPR 2017, arXiv 1612.03144), to its finest map.
 
     Shared by all tasks; what differs is the head of each. With a convolutional backbone, whose finest map usually has
@@ -36,7 +37,7 @@ class PyramidDecoder(BaseModule):
     def __init__(
         self,
         in_channels: Sequence[int],
-        channels: int = 64,
+        channels: Count = 64,
         in_index: Sequence[int] | None = None,
         norm_cfg: dict[str, Any] | None = None,
         init_cfg: dict | list[dict] | None = None,

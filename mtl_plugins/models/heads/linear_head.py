@@ -5,12 +5,12 @@ from __future__ import annotations
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mtl_plugins.errors import UserError
 from mtl_plugins.registry import MODELS
+from mtl_plugins.utils.argument_types import Checked, Count
 
 
 @MODELS.register_module()
-class LinearHead(BaseModule):
+class LinearHead(Checked, BaseModule):
     """One 1x1 convolution with bias, in torch's default initialisation.
 
     Args:
@@ -37,13 +37,11 @@ class LinearHead(BaseModule):
         self,
         in_channels: int,
         out_channels: int,
-        scale: int = 1,
+        scale: Count = 1,
         smooth_start: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if not isinstance(scale, int) or scale < 1:
-            raise UserError(f'LinearHead: scale must be an integer >= 1, but got {scale!r}')
         self.conv = nn.Conv2d(in_channels, out_channels * scale**2, kernel_size=1)
         self.shuffle = nn.PixelShuffle(scale) if scale > 1 else nn.Identity()
         self.pixels = scale**2

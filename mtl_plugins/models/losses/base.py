@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.utils.argument_types import Checked
 
 
 def masked_mean(elements: Tensor, valid: Tensor) -> Tensor:
@@ -26,7 +27,7 @@ def masked_mean(elements: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, elements, 0).sum() / valid.sum().clamp_min(1)
 
 
-class MaskedLoss(nn.Module, ABC):
+class MaskedLoss(Checked, nn.Module, ABC):
     """Base of the losses: ``loss(pred, target, valid) -> scalar``, the mean over the valid pixels of the batch.
 
     Half precision predictions are compared in float32, autocast or not. Targets of pixels that are not valid may hold

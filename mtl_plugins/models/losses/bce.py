@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch.nn.functional as F
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import MODELS
+from mtl_plugins.utils.argument_types import Positive
 
 from .base import MaskedLoss
 from .class_weights import ClassWeights
@@ -41,12 +41,9 @@ class MaskedBCELoss(MaskedLoss):
     """
 
     def __init__(
-        self, pos_weight: float = 1.0, scale: float = 1.0, class_weight: Sequence[float] | str | None = None
+        self, pos_weight: Positive = 1.0, scale: Positive = 1.0, class_weight: Sequence[float] | str | None = None
     ) -> None:
         super().__init__()
-        for name, value in (('pos_weight', pos_weight), ('scale', scale)):
-            if not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
-                raise UserError(f'MaskedBCELoss: {name} must be a number above 0, but got {value!r}')
         self.pos_weight = pos_weight
         self.scale = scale
         self.class_weight = ClassWeights(class_weight, 'MaskedBCELoss')

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from mtl_plugins.errors import UserError
 from mtl_plugins.registry import MODELS
 
 from .base import MaskedLoss
 from .unit_vectors import unit_vectors
-
-AXES = ('channel', 'width')
 
 
 @MODELS.register_module()
@@ -30,10 +29,8 @@ class NormalsCosineLoss(MaskedLoss):
         ValueError: If ``axis`` is neither.
     """
 
-    def __init__(self, axis: str = 'channel') -> None:
+    def __init__(self, axis: Literal['channel', 'width'] = 'channel') -> None:
         super().__init__()
-        if axis not in AXES:
-            raise UserError(f'NormalsCosineLoss: axis must be one of {AXES}, but got {axis!r}')
         self.axis = axis
 
     def elements(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,6 @@ from mtl_plugins.registry import MODELS
 
 from .base import MaskedLoss
 from .class_weights import ClassWeights
-
-AVERAGES = ('valid', 'all')
 
 
 @MODELS.register_module()
@@ -82,10 +81,8 @@ class BalancedCrossEntropyLoss(MaskedLoss):
         ValueError: If ``average`` is neither.
     """
 
-    def __init__(self, average: str = 'valid') -> None:
+    def __init__(self, average: Literal['valid', 'all'] = 'valid') -> None:
         super().__init__()
-        if average not in AVERAGES:
-            raise UserError(f"BalancedCrossEntropyLoss: average must be 'valid' or 'all', but got {average!r}")
         self.average = average
 
     def target_channels(self, pred_channels: int) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor
 
-from mtl_plugins.errors import UserError
 from mtl_plugins.registry import MODELS
 
 from .base import MaskedLoss
@@ -33,10 +34,8 @@ class NormalsL1Loss(MaskedLoss):
         tensor(2.)
     """
 
-    def __init__(self, channels: str = 'sum') -> None:
+    def __init__(self, channels: Literal['sum', 'mean'] = 'sum') -> None:
         super().__init__()
-        if channels not in ('sum', 'mean'):
-            raise UserError(f"NormalsL1Loss: channels must be 'sum' or 'mean', but got {channels!r}")
         self.channels = channels
 
     def elements(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:

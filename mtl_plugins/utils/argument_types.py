@@ -58,21 +58,23 @@ class Checked:
     PLACE: ClassVar[str] = ''
     """What the arguments are part of, for messages; empty for the name of the class."""
 
-    _given: dict[str, Any]
-
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Check the arguments, and keep them.
+        """Check the arguments.
 
         Raises:
             UserError: For the first that is not what the annotation says; of another type, it is a TypeError, too.
         """
-        made = super().__new__(cls)
-        given = inspect.signature(cls).bind_partial(*args, **kwargs).arguments
-        further = given.pop('kwargs', {})
-        made._given = {**given, **further}
         with refusing():
-            check_arguments(cls, made._given, f'{cls.PLACE or cls.__name__}.')
-        return made
+            check_arguments(cls, given_arguments(cls, args, kwargs), f'{cls.PLACE or cls.__name__}.')
+        return super().__new__(cls)
+
+
+def given_arguments(kind: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that a class is called with, by name."""
+    signature = inspect.signature(kind)
+    given = signature.bind_partial(*args, **kwargs).arguments
+    further = next((name for name, each in signature.parameters.items() if each.kind is each.VAR_KEYWORD), '')
+    return {**{name: value for name, value in given.items() if name != further}, **given.get(further, {})}
 
 
 def check_arguments(kind: type, arguments: Mapping[str, Any], place: str = '') -> None:
