@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -261,25 +260,6 @@ class Aggregator(ABC):
         return f'{type(self).__name__}()'
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Rows, none of which is zero, and what is known about them.
-
-    Args:
-        G: The rows; in float64 where one is so long or short that float32 is not enough.
-        norms: Their Euclidean norms, float64 on the CPU.
-        losses: Their losses, float64 on the CPU, if the method asked for them.
-        generator: Source of random numbers, if the method asked for it.
-        ids: Task of each row.
-    """
-
-    G: Tensor
-    norms: Tensor
-    losses: Tensor | None
-    generator: torch.Generator | None
-    ids: Tensor
-
-
 class RowAggregator(Aggregator):
     """An aggregator that looks at the coordinates of the rows, not only at their products."""
 
@@ -304,7 +284,7 @@ class RowAggregator(Aggregator):
             factors = torch.from_numpy(1 / divisor)
             wide = torch.promote_types(G.dtype, torch.float32 if within(FACTORS, factors) else torch.float64)
             G, norms = G.to(wide) * factors.to(G.device, wide)[:, None], norms * factors
-        update, weights = self._combine(Rows(G, norms, losses, generator, ids))
+        update, weights = self._combine(G, norms, losses, generator, ids)
         if divisor is not None and weights is not None:
             weights = weights * factors
         if weights is not None:
@@ -312,8 +292,23 @@ class RowAggregator(Aggregator):
         return narrowed(update, dtype)
 
     @abstractmethod
-    def _combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        """Return the update and, if it is a weighted sum of the rows, the weights."""
+    def _combine(
+        self,
+        G: Tensor,
+        norms: Tensor,
+        losses: Tensor | None,
+        generator: torch.Generator | None,
+        ids: Tensor,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the update and, if it is a weighted sum of the rows, the weights.
+
+        Args:
+            G: Rows, none of which is zero; in float64 where one is so long or short that float32 is not enough.
+            norms: Their Euclidean norms, float64 on the CPU.
+            losses: Their losses, float64 on the CPU.
+            generator: Source of random numbers.
+            ids: Task of each row.
+        """
 
 
 def _saved(value: Any) -> Any:

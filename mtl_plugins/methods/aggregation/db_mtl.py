@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mtl_plugins.methods.facts import MethodFacts
 
-from .base import RowAggregator, Rows
+from .base import RowAggregator
 from .rows import FACTORS, LENGTHS, narrowed, within
 
 
@@ -69,13 +69,19 @@ class DBMTL(RowAggregator):
             raise ValueError('DBMTL: the gradients of own parameters need the losses')
         return 1 / (losses.detach().to('cpu', torch.float64).clamp_min(0) + 1e-8)
 
-    def _combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        G, ids = rows.G, rows.ids.tolist()
-        self.fallbacks += int((rows.losses < 0).any())
-        factors = self.head_weights(None, rows.losses).tolist()
+    def _combine(
+        self,
+        G: Tensor,
+        norms: Tensor,
+        losses: Tensor | None,
+        generator: torch.Generator | None,
+        ids: Tensor,
+    ) -> tuple[Tensor, Tensor | None]:
+        self.fallbacks += int((losses < 0).any())
+        factors = self.head_weights(None, losses).tolist()
         data = self.buffer.rows_for(len(self.tasks), G)
         lengths = []
-        for row, (task, factor) in enumerate(zip(ids, factors)):
+        for row, (task, factor) in enumerate(zip(ids.tolist(), factors)):
             self._counts[task] += 1
             keep = self.beta / self._counts[task] ** self.beta_sigma
             data[task].mul_(keep).add_(G[row], alpha=(1 - keep) * factor)
@@ -84,6 +90,6 @@ class DBMTL(RowAggregator):
         stretch = torch.where(sizes > 0, sizes.max() / sizes, 0.0)
         safe = within(LENGTHS, sizes) and within(FACTORS, stretch)
         update = torch.zeros_like(data[0], dtype=data.dtype if safe else torch.float64)
-        for task, factor in zip(ids, stretch.tolist()):
+        for task, factor in zip(ids.tolist(), stretch.tolist()):
             update.add_(data[task], alpha=factor)
         return narrowed(update, G.dtype), None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtl_plugins.methods.facts import MethodFacts
 
-from .base import RowAggregator, Rows
+from .base import RowAggregator
 from .rows import column_blocks, weighted_sum
 
 
@@ -54,8 +54,14 @@ class ExcessMTL(RowAggregator):
         self._first = np.zeros(num_tasks)  # 0 until the task was present
         self._logits = np.zeros(num_tasks)
 
-    def _combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        G, ids = rows.G, rows.ids.numpy()
+    def _combine(
+        self,
+        G: Tensor,
+        norms: Tensor,
+        losses: Tensor | None,
+        generator: torch.Generator | None,
+        ids: Tensor,
+    ) -> tuple[Tensor, Tensor | None]:
         sums = self.buffer.rows_for(len(self.tasks), G)
         excess = torch.zeros(len(ids), dtype=torch.float64, device=G.device)
         for row, task in enumerate(ids.tolist()):
@@ -63,10 +69,10 @@ class ExcessMTL(RowAggregator):
                 square = G[row, block].to(sums.dtype).square()
                 sums[task, block] += square
                 excess[row] += (square / (sums[task, block] + 1e-7).sqrt()).sum(dtype=torch.float64)
-        risks = self.part.sum(excess).cpu().numpy()
-        fresh = self._first[ids] == 0
+        risks, tasks = self.part.sum(excess).cpu().numpy(), ids.numpy()
+        fresh = self._first[tasks] == 0
         self.fallbacks += int((fresh & (risks == 0)).any())
-        self._first[ids] = np.where(fresh, np.where(risks > 0, risks, 1.0), self._first[ids])
-        self._logits[ids] += self.eta * risks / self._first[ids]
-        weights = len(ids) * torch.softmax(torch.from_numpy(self._logits[ids]), 0)
+        self._first[tasks] = np.where(fresh, np.where(risks > 0, risks, 1.0), self._first[tasks])
+        self._logits[tasks] += self.eta * risks / self._first[tasks]
+        weights = len(ids) * torch.softmax(torch.from_numpy(self._logits[tasks]), 0)
         return weighted_sum(G, weights), weights

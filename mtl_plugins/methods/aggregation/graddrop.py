@@ -10,7 +10,7 @@ from torch import Tensor
 from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.naming import check_known
 
-from .base import RowAggregator, Rows
+from .base import RowAggregator
 from .rows import column_blocks
 
 
@@ -72,12 +72,18 @@ class GradDrop(RowAggregator):
             return [float(self.leak)] * len(ids)
         return [float(self.leak.get(self.tasks[k], 0)) for k in ids.tolist()]
 
-    def _combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        G, generator = rows.G, rows.generator
+    def _combine(
+        self,
+        G: Tensor,
+        norms: Tensor,
+        losses: Tensor | None,
+        generator: torch.Generator | None,
+        ids: Tensor,
+    ) -> tuple[Tensor, Tensor | None]:
         if generator.device != G.device:  # drawing on the CPU for a GPU would take longer than all the rest
             seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
             generator = torch.Generator(device=G.device).manual_seed(seed)
-        leaks = torch.tensor(self._leaks(rows.ids), device=G.device)[:, None]
+        leaks = torch.tensor(self._leaks(ids), device=G.device)[:, None]
         update = G.new_empty(G.shape[1])
         working = G.dtype if G.dtype == torch.float64 else torch.float32
         start, width = self.part.start, self.part.width or G.shape[1]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtl_plugins.methods.facts import MethodFacts
 
-from .base import RowAggregator, Rows
+from .base import RowAggregator
 from .rows import gramian
 from .shares import equal_shares, shares_among
 
@@ -72,13 +72,20 @@ class MoCo(RowAggregator):
         self._shares = equal_shares(num_tasks)
         self._count = 0
 
-    def _combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
+    def _combine(
+        self,
+        G: Tensor,
+        norms: Tensor,
+        losses: Tensor | None,
+        generator: torch.Generator | None,
+        ids: Tensor,
+    ) -> tuple[Tensor, Tensor | None]:
         self._count += 1
         pace = self.beta / self._count**self.beta_sigma
-        data = self.buffer.rows_for(len(self.tasks), rows.G)
-        present = rows.ids.tolist()
-        for row, (task, factor) in enumerate(zip(present, (rows.losses / rows.norms).tolist())):
-            data[task].mul_(1 - pace).add_(rows.G[row], alpha=pace * factor)
+        data = self.buffer.rows_for(len(self.tasks), G)
+        present = ids.tolist()
+        for row, (task, factor) in enumerate(zip(present, (losses / norms).tolist())):
+            data[task].mul_(1 - pace).add_(G[row], alpha=pace * factor)
         held = data if present == list(range(len(data))) else data[present]
         products = self.part.sum(gramian(held)).numpy()
         part, shares = shares_among(self._shares, present)
@@ -90,4 +97,4 @@ class MoCo(RowAggregator):
         update = torch.zeros_like(data[0])
         for task, share in zip(present, shares.tolist()):
             update.add_(data[task], alpha=share)
-        return update.to(rows.G.dtype), None
+        return update.to(G.dtype), None
