@@ -15,13 +15,12 @@ from typing import Any
 from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.naming import near_matches
 from mtl_plugins.methods.weighting import EqualWeighting, Weighting
-from mtl_plugins.registry import AFFINITIES, AGGREGATORS, GROUPERS, OPTIM_WRAPPERS, WEIGHTINGS
+from mtl_plugins.registry import OPTIM_WRAPPERS, WEIGHTINGS
 
-from . import methods  # noqa: F401  (importing registers)
+from .methods import part_named
 from .step_cost import StepCost, StepSetup, in_words
 
 _INDENT = ' ' * 18
-_PARTS = (AGGREGATORS, WEIGHTINGS, GROUPERS, AFFINITIES)
 _OF_THE_STRATEGY = {'cost', 'cost_formula', 'accumulates_exactly'}
 """What rows stated of earlier versions."""
 
@@ -71,7 +70,7 @@ class MethodRow:
     @property
     def facts(self) -> MethodFacts:
         """What is known about it."""
-        classes = (self._strategy, *(_class_of(part) for part in self.parts))
+        classes = (self._strategy, *map(part_named, self.parts))
         return self.stated or next(kind.facts for kind in classes if kind.facts)
 
     @property
@@ -133,10 +132,6 @@ class MethodRow:
         if probe_interval < 0:
             raise ValueError(f'probe_interval must not be negative, but got {probe_interval}')
         return self._strategy.cost(StepSetup(num_tasks, num_groups, probe_interval, self._weighting))
-
-
-def _class_of(part: str) -> type:
-    return next(registry.module_dict[part] for registry in _PARTS if part in registry.module_dict)
 
 
 def _weighting(key: str, part: str) -> MethodRow:

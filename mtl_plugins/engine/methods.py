@@ -43,7 +43,7 @@ def settings_of(kind: type, given: Mapping[str, Any], without: Container[str] = 
     for name, value in {**defaults, **given}.items():
         if name in without or value is inspect.Parameter.empty or _is_strategies(value):
             continue
-        part = _part_named(value['type']) if isinstance(value, Mapping) and 'type' in value else None
+        part = part_named(value['type']) if isinstance(value, Mapping) and 'type' in value else None
         if part is None:
             settings[name] = value
             continue
@@ -52,7 +52,8 @@ def settings_of(kind: type, given: Mapping[str, Any], without: Container[str] = 
     return settings
 
 
-def _part_named(kind: str | type) -> type | None:
+def part_named(kind: str | type) -> type | None:
+    """The class of a part of a method by its name, which may carry the prefix ``mtl_plugins.``; None: there is none."""
     name = kind.removeprefix('mtl_plugins.') if isinstance(kind, str) else kind.__name__
     registries = (WEIGHTINGS, AGGREGATORS, AFFINITIES, GROUPERS)
     return next((each.module_dict[name] for each in registries if name in each.module_dict), None)
@@ -61,7 +62,7 @@ def _part_named(kind: str | type) -> type | None:
 def _is_strategies(value: Any) -> bool:
     """Whether it is a config of a strategy, or several: each strategy tells its own settings."""
     several = value if isinstance(value, (list, tuple)) and value else [value]
-    return all(isinstance(each, Mapping) and 'type' in each and _part_named(each['type']) is None for each in several)
+    return all(isinstance(each, Mapping) and 'type' in each and part_named(each['type']) is None for each in several)
 
 
 def build_part(registry: Registry, cfg: Mapping[str, Any], argument: str, **defaults: Any) -> Any:

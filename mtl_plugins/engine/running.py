@@ -6,6 +6,7 @@ import inspect
 import logging
 import math
 import sys
+from typing import Any
 
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
@@ -86,11 +87,8 @@ def _check_optimizer(wrapper: OptimWrapper, model: nn.Module) -> None:
 
 def _check_data(runner: Runner | FlexibleRunner) -> None:
     loader = runner.train_dataloader
-    try:
-        images, batches = len(getattr(loader, 'dataset', None)), len(loader)
-    except TypeError:  # a stream, or a loader of another kind
-        return
-    if not images or not batches:
+    images = length(getattr(loader, 'dataset', None))
+    if 0 in (images, length(loader)):
         raise UserError(
             f'train_dataloader gives no batch: its data set has {images} images, at a batch size of '
             f'{loader.batch_size} with drop_last={loader.drop_last}'
@@ -132,12 +130,20 @@ def _prepare(weighting: Weighting, runner: Runner | FlexibleRunner, counts: int)
             "dict(type='mtl_plugins.TaskKPIHook', kpis=dict(<task>='<task>/<metric in percent>', ...)) to "
             "custom_hooks, or use weighting.kpi='loss'"
         )
-    loader = runner.train_dataloader
-    size = (
-        getattr(loader, 'batch_size', None) or getattr(getattr(loader, 'batch_sampler', None), 'batch_size', None) or 1
-    )
+    images = length(getattr(runner.train_dataloader, 'dataset', None))
+    if images is not None:  # a weighting that needs the number says so itself
+        batches = math.ceil(images / ((batch_size(runner.train_dataloader) or 1) * get_world_size()))
+        weighting.set_epoch_length(max(1, math.ceil(batches / counts)))
+
+
+def length(data: Any) -> int | None:
+    """Number of entries; None for a stream, and for what has none."""
     try:
-        images = len(getattr(loader, 'dataset', None))
-    except TypeError:  # a stream, or a loader of another kind; a weighting that needs the number says so itself
-        return
-    weighting.set_epoch_length(max(1, math.ceil(math.ceil(images / (size * get_world_size())) / counts)))
+        return len(data)
+    except TypeError:
+        return None
+
+
+def batch_size(loader: Any) -> int | None:
+    """Samples in a batch of a data loader, by itself or by its sampler; None if neither tells."""
+    return getattr(loader, 'batch_size', None) or getattr(getattr(loader, 'batch_sampler', None), 'batch_size', None)

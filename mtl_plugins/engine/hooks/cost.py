@@ -11,6 +11,7 @@ from mtl_plugins.registry import HOOKS
 
 from ..optim_wrappers import StepOptimWrapper
 from ..optim_wrappers.selective import group_strategy
+from ..running import batch_size, length
 
 
 @HOOKS.register_module()
@@ -58,15 +59,12 @@ def training_line(runner: Any) -> str:
     backbone = getattr(model, 'backbone', None)
     inside = f', backbone {type(backbone).__name__}' if backbone is not None else ''
     loader = runner.train_dataloader
-    size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', None)
+    size, images = batch_size(loader), length(loader.dataset)
     batches = f' in batches of {size}' * bool(size)
     ranks = f' on each of {runner.world_size} processes' * (runner.world_size > 1)
-    try:
-        images = f'{len(loader.dataset):,} samples'
-    except TypeError:  # a stream without an end
-        images = 'samples'
+    samples = 'samples' if images is None else f'{images:,} samples'
     return (
-        f'training {type(model).__name__} ({trained:,} trainable parameters{inside}) on {images} of '
+        f'training {type(model).__name__} ({trained:,} trainable parameters{inside}) on {samples} of '
         f'{type(loader.dataset).__name__}{batches}{ranks} for {runner.max_iters:,} iterations'
     )
 
