@@ -89,10 +89,13 @@ def check_arguments(kind: type, arguments: Mapping[str, Any], place: str = '') -
         TypeError: For an argument of another kind.
         ValueError: For one that is out of range, or none of several choices.
     """
-    ours = [each for each in kind.__mro__ if each.__module__.startswith('mtl_plugins.') and '__init__' in vars(each)]
-    hints = {}
-    for each in reversed(ours):
-        hints.update(get_type_hints(each.__init__, include_extras=True))  # type: ignore[misc]
+    hints: dict[str, Any] = {}
+    for each in reversed(kind.__mro__):
+        constructor = vars(each).get('__init__')
+        if inspect.isfunction(constructor):
+            ours = each.__module__.startswith('mtl_plugins.')
+            own = get_type_hints(constructor, include_extras=True) if ours else {}
+            hints.update({**dict.fromkeys(inspect.signature(constructor).parameters, Any), **own})
     for name, value in arguments.items():
         wanted = hints.get(name, Any)
         if not _fits(value, wanted):

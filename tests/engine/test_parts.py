@@ -113,6 +113,16 @@ def test_arguments_of_wrappers_and_hooks_are_refused_by_name(kind):
     assert seen
 
 
+def test_arguments_of_classes_of_others_are_theirs():
+    class Own(hooks.AffinityHook):
+        def __init__(self, interval='often', **kwargs):
+            super().__init__(dict(often=7)[interval], **kwargs)
+
+    assert Own('often').interval == 7
+    with pytest.raises(UserError, match=r'Own\.decay must be a number in \(0, 1\], but got 2'):
+        Own(decay=2)
+
+
 @pytest.mark.parametrize(
     ('kind', 'wrong'),
     [

@@ -30,18 +30,17 @@ class SavedState(Checked, OptimWrapper):
     """The part of :class:`.base.StepOptimWrapper` that deals with checkpoints."""
 
     PLACE = 'optim_wrapper'
+    method_parts: tuple[str, ...] = ()
+    """Names of the classes of :mod:`mtl_plugins.methods` that the step is made of, the loss weighting first."""
+    _optimizer_state: dict[str, Any] | None = None
+    """What :meth:`gather_state` brought of the optimizer's state, until the next step."""
+    _resumed: tuple[dict[str, Any], dict[str, Any]] | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Keep the arguments, for :meth:`method_settings`."""
         wrapper = super().__new__(cls, *args, **kwargs)
         wrapper._given = given_arguments(cls, args, kwargs)
         return wrapper
-
-    method_parts: tuple[str, ...] = ()
-    """Names of the classes of :mod:`mtl_plugins.methods` that the step is made of, the loss weighting first."""
-    _optimizer_state: dict[str, Any] | None = None
-    """What :meth:`gather_state` brought of the optimizer's state, until the next step."""
-    _resumed: tuple[dict[str, Any], dict[str, Any]] | None = None
 
     def method_settings(self) -> dict[str, Any]:
         """The settings of the method and its parts by dotted names, without those that every wrapper has."""
