@@ -190,5 +190,5 @@ def test_the_same_is_measured_under_every_method_that_does_not_measure_it_itself
 def test_what_cannot_be_tracked_is_refused():
     with pytest.raises(ValueError, match=r'AffinityHook.probe_interval must be an integer >= 0, but got -1'):
         AffinityHook(probe_interval=-1)
-    with pytest.raises(ValueError, match=r'decay must lie in \(0, 1\], but got 2'):
+    with pytest.raises(ValueError, match=r'AffinityHook.decay must be a number in \(0, 1\], but got 2'):
         AffinityHook(probe_interval=1, decay=2)

@@ -82,7 +82,7 @@ def test_a_resumed_run_goes_on_counting():
 
 @pytest.mark.parametrize('patience', [-1, -5])
 def test_negative_patience_is_refused(patience):
-    with pytest.raises(ValueError, match=f'patience must be >= 0, but got {patience}'):
+    with pytest.raises(ValueError, match=f'patience must be an integer >= 0, but got {patience}'):
         NonFiniteGuard(patience=patience)
 
 
