@@ -14,13 +14,13 @@ Conventions inside mtl_plugins (readers of real datasets convert to them):
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from mtl_plugins.errors import UserError, UserKeyError
-from mtl_plugins.methods.naming import near_matches
+from mtl_plugins.errors import UserError, UserKeyError, UserTypeError
+from mtl_plugins.methods.naming import near_matches, near_names
 
 IGNORE_INDEX = 255
 NAN = float('nan')
@@ -70,6 +70,11 @@ class TaskSpec:
     def is_categorical(self) -> bool:
         """Whether targets are integers with 255 for "not labelled" (otherwise floats with NaN)."""
         return self.kind in ('classes', 'binary')
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether targets are plain numbers: nothing but their range tells one scale from another."""
+        return self.kind == 'regression' and not self.unit
 
     @property
     def target_channels(self) -> int:
@@ -186,3 +191,29 @@ def get_task_spec(key: str) -> TaskSpec:
 def get_task_specs(keys: Iterable[str]) -> tuple[TaskSpec, ...]:
     """Return the rows of several tasks, in the given order; see :func:`get_task_spec`."""
     return tuple(get_task_spec(key) for key in keys)
+
+
+def offered_tasks(owner: str, tasks: Sequence[str], offered: Collection[str]) -> tuple[str, ...]:
+    """Return the tasks that were asked of a dataset.
+
+    Args:
+        owner: Class of the dataset, for the messages.
+        tasks: What was asked for.
+        offered: The tasks that it has targets for.
+
+    Raises:
+        TypeError: If ``tasks`` is a single string.
+        KeyError: If a task is unknown.
+        ValueError: If a known one is not offered, none is asked for, or one twice.
+    """
+    if isinstance(tasks, str):
+        raise UserTypeError(f'{owner}.tasks must be a list of task names, but got the string {tasks!r}')
+    for task in tasks:
+        if task not in offered:
+            get_task_spec(task)
+            near = near_names(task, offered, 1, 0.6)
+            hint = f'; did you mean {near[0]!r}?' if near else '.'
+            raise UserError(f"{owner} has no targets for the task '{task}'{hint} It has: {', '.join(offered)}")
+    if not tasks or len(set(tasks)) < len(tasks):
+        raise UserError(f'{owner}.tasks must name at least one task and each only once, but got {tuple(tasks)}')
+    return tuple(tasks)

@@ -16,7 +16,8 @@ import filelock
 import numpy as np
 from mmengine.logging import print_log
 
-from mtl_plugins.errors import UserError, UserRuntimeError
+from mtl_plugins.errors import UserRuntimeError
+from mtl_plugins.utils.arguments import whole
 from mtl_plugins.utils.files import remove_leftovers, replacing
 from mtl_plugins.utils.json_files import check_form
 from mtl_plugins.utils.parallel import end_workers, in_processes, tracked
@@ -146,8 +147,7 @@ class FileCache:
         Raises:
             CacheError: If an entry cannot be written, or a building process died.
         """
-        if num_workers < 0:
-            raise UserError(f'num_workers must be 0 or more, but got {num_workers}')
+        num_workers = whole('num_workers', num_workers, 0)
         if not self.missing(keys):
             return 0
         try:

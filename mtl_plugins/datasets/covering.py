@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.utils.arguments import whole
 
 
 class TaskCover:
@@ -23,8 +24,7 @@ class TaskCover:
     """
 
     def __init__(self, tasks: Sequence[str], carried: np.ndarray, block: int) -> None:
-        if not isinstance(block, int) or block < 1:
-            raise UserError(f'cover must be an integer of 1 or more, or None, but got {block!r}')
+        whole('MixedSampler.cover', block, 1)
         nobody = [task for task, any_sample in zip(tasks, carried.any(0)) if not any_sample]
         if nobody:
             raise UserError(f'cover: no sample carries {", ".join(nobody)}; leave it out of the tasks of the datasets')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from mmengine.dataset import BaseDataset
 
 from mtl_plugins.errors import UserError, UserTypeError
 from mtl_plugins.registry import DATASETS
+from mtl_plugins.utils.arguments import one_of, whole
 
 
 @DATASETS.register_module()
@@ -27,10 +29,12 @@ def HoldOut(dataset: Mapping[str, Any], share: float, held_out: bool, seed: int 
         seed: Seed of the choice.
 
     Raises:
-        UserError: If ``share`` is out of range, or one of the parts would be empty.
+        UserError: If an argument has no valid value, or one of the parts would be empty.
     """
-    if not 0 < share < 1:
+    if not isinstance(share, Real) or not 0 < share < 1:
         raise UserError(f'HoldOut.share must lie between 0 and 1, but is {share!r}')
+    one_of('HoldOut.held_out', held_out, (True, False))
+    seed = whole('HoldOut.seed', seed, 0)
     built = DATASETS.build(dataset)
     if not isinstance(built, BaseDataset):
         raise UserTypeError(

@@ -103,7 +103,8 @@ def _counts(mixing: str | Sequence[float], sizes: Sequence[int]) -> list[int]:
     if mixing == 'proportional':
         return list(sizes)
     weights = [1.0] * len(sizes) if mixing == 'balanced' else mixing
-    if isinstance(weights, str) or len(weights) != len(sizes) or not all(_positive(weight) for weight in weights):
+    is_list = isinstance(weights, Sequence) and not isinstance(weights, str)
+    if not is_list or len(weights) != len(sizes) or not all(map(_positive, weights)):
         raise UserError(
             f"MixedSampler: mixing must be 'proportional', 'balanced' or {len(sizes)} positive numbers, one per data "
             f'set, but got {mixing!r}'

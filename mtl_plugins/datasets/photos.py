@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,8 @@ from mmengine.logging import print_log
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
-from mtl_plugins.task_specs import get_task_specs
+from mtl_plugins.task_specs import offered_tasks
+from mtl_plugins.utils.arguments import one_of, whole
 
 from .cache import SampleCache
 from .photo_crops import SPLITS, Crop, crop_generator, draw_crops, photos_of_split, region, working_size
@@ -128,28 +131,24 @@ class PhotosDataset(BaseDataset):
         pipeline: Sequence[Any] = (),
         **kwargs: Any,
     ) -> None:
-        _one_of('split', split, SPLITS)
-        _one_of('split_by', split_by, ('auto', 'photo', 'region'))
-        _one_of('on_error', on_error, ('skip', 'raise'))
-        for name, value, low in (
-            ('crops_per_image', crops_per_image, 1),
-            ('seed', seed, 0),
-            ('noise_std', noise_std, 0),
-        ):
-            if value < low:
-                raise UserError(f'PhotosDataset: {name} must be {low} or more, but got {value}')
+        one_of('PhotosDataset.split', split, SPLITS)
+        one_of('PhotosDataset.split_by', split_by, ('auto', 'photo', 'region'))
+        one_of('PhotosDataset.on_error', on_error, ('skip', 'raise'))
+        if not isinstance(noise_std, Real) or not 0 <= noise_std < math.inf:
+            raise UserError(f'PhotosDataset.noise_std must be a number of 0 or more, but got {noise_std!r}')
         self.root = root
         self.split = split
-        self.tasks = _check_tasks(tasks)
-        self.crop_size = as_size(crop_size, 'PhotosDataset: crop_size')
-        self.crops_per_image = int(crops_per_image)
+        self.tasks = offered_tasks('PhotosDataset', tasks, OFFERED_TASKS)
+        self.crop_size = as_size(crop_size, 'PhotosDataset.crop_size')
+        self.crops_per_image = whole('PhotosDataset.crops_per_image', crops_per_image, 1)
         self.split_by = split_by
-        self.photo_side = 4 * max(self.crop_size) if photo_side is None else int(photo_side)
+        side = 4 * max(self.crop_size) if photo_side is None else photo_side
+        self.photo_side = whole('PhotosDataset.photo_side', side, 1)
         self.noise_std = float(noise_std) if NOISE_TASK in self.tasks else 0.0
         self.on_error = on_error
-        self.seed = int(seed)
+        self.seed = whole('PhotosDataset.seed', seed, 0)
         self.cache_dir = cache_dir
-        self.num_workers = num_workers
+        self.num_workers = whole('PhotosDataset.num_workers', num_workers, 0)
         self.sample_cache: SampleCache | None = None
         self.skipped: dict[str, str] = {}
         if NOISE_TASK in self.tasks and not self.noise_std:
@@ -223,22 +222,3 @@ class PhotosDataset(BaseDataset):
         if len(listed) == len(photos):
             raise UserError(f'PhotosDataset: none is left: {counted}:\n{shown}')
         print_log(f'PhotosDataset: {counted} and are skipped:\n{shown}', logger='current', level=30)
-
-
-def _one_of(name: str, value: Any, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise UserError(f'PhotosDataset: {name} must be one of {", ".join(map(repr, choices))}, but got {value!r}')
-
-
-def _check_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(tasks, str) or not tasks:
-        raise UserError(f'PhotosDataset: tasks must be a list of one or more task keys, but got {tasks!r}')
-    for spec in get_task_specs(tasks):
-        if spec.key not in OFFERED_TASKS:
-            why = ' (its target could be read off the coloured input)' if spec.key == 'colorize' else ''
-            raise UserError(
-                f"PhotosDataset: photographs cannot give task '{spec.key}'{why}; they give {', '.join(OFFERED_TASKS)}"
-            )
-    if len(set(tasks)) < len(tasks):
-        raise UserError(f'PhotosDataset: tasks must not repeat, but got {list(tasks)}')
-    return tuple(tasks)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from mtl_plugins.errors import UserError, UserTypeError
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
-from mtl_plugins.task_specs import get_task_spec
+from mtl_plugins.task_specs import offered_tasks
+from mtl_plugins.utils.arguments import one_of, whole
 
 from .cache import SampleCache
 from .rendering import (
@@ -31,6 +32,7 @@ _NUM_IMAGES = {'train': 320, 'val': 64, 'test': 64}
 _SMALLEST = 16
 _CLASSES = {'semseg': CLASSES, 'human_parts': HUMAN_PARTS}
 _PALETTES = {'semseg': PALETTE, 'human_parts': HUMAN_PALETTE}
+_UNITS = {'principal_curvature': '1/(0.1 m)'}
 
 
 @DATASETS.register_module()
@@ -86,21 +88,19 @@ class RoomsDataset(BaseDataset):
         metainfo: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        if split not in SPLITS:
-            raise UserError(f'RoomsDataset.split must be one of {SPLITS}, but got {split!r}')
-        if not isinstance(seed, int) or seed < 0:
-            raise UserError(f'RoomsDataset.seed must be an integer of 0 or more, but got {seed!r}')
-        self.split, self.seed, self.size = split, seed, _checked_size(size)
-        self.tasks = _checked_tasks(tasks)
-        num_images = _NUM_IMAGES[split] if num_images is None else num_images
-        if num_images < 1:
+        one_of('RoomsDataset.split', split, SPLITS)
+        self.split, self.seed, self.size = split, whole('RoomsDataset.seed', seed, 0), _checked_size(size)
+        self.tasks = offered_tasks('RoomsDataset', tasks, TASKS)
+        num_images = whole('RoomsDataset.num_images', _NUM_IMAGES[split] if num_images is None else num_images, 0)
+        if not num_images:
             raise UserError(
                 f'RoomsDataset (split {split!r}, size {self.size[0]}x{self.size[1]}) is empty: it was asked to render '
                 f'num_images={num_images} images into {cache_dir or "the default cache"}; num_images must be 1 or more'
             )
         self.sample_cache = rooms_cache(split, num_images, self.size, seed, cache_dir)
-        self.num_workers = num_workers
-        own = dict(tasks=self.tasks, classes=_only(_CLASSES, self.tasks), palettes=_only(_PALETTES, self.tasks))
+        self.num_workers = whole('RoomsDataset.num_workers', num_workers, 0)
+        told = dict(classes=_CLASSES, palettes=_PALETTES, units=_UNITS)
+        own = dict(tasks=self.tasks, **{key: _only(entries, self.tasks) for key, entries in told.items()})
         super().__init__(metainfo={**own, **(metainfo or {})}, pipeline=list(pipeline), **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -140,22 +140,6 @@ def _only(entries: dict[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
 
 
 def _checked_size(size: Any) -> tuple[int, int]:
-    try:
-        height, width = (int(value) for value in size)
-    except (TypeError, ValueError) as error:
-        raise UserError(f'RoomsDataset.size must be (height, width) in pixels, but got {size!r}') from error
-    if min(height, width) < _SMALLEST:
-        raise UserError(f'RoomsDataset.size must be at least {_SMALLEST} pixels each way, but got {size!r}')
-    return height, width
-
-
-def _checked_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(tasks, str):
-        raise UserTypeError(f'RoomsDataset.tasks must be a list of task names, but got the string {tasks!r}')
-    for task in tasks:
-        get_task_spec(task)
-        if task not in TASKS:
-            raise UserError(f"RoomsDataset has no targets for the task '{task}'; it has: {', '.join(TASKS)}")
-    if not tasks or len(set(tasks)) < len(tasks):
-        raise UserError(f'RoomsDataset.tasks must name at least one task and each only once, but got {tuple(tasks)}')
-    return tuple(tasks)
+    if not isinstance(size, (list, tuple)) or len(size) != 2:
+        raise UserError(f'RoomsDataset.size must be (height, width) in pixels, but got {size!r}')
+    return tuple(whole('RoomsDataset.size', side, _SMALLEST) for side in size)

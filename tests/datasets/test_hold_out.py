@@ -33,7 +33,15 @@ def test_the_parts_are_disjoint_and_complete_and_by_the_seed():
     assert len(part(True, pictures=2, share=0.01)) == len(part(False, pictures=2, share=0.99)) == 3
 
 
-@pytest.mark.parametrize(('pictures', 'share', 'message'), [(1, 0.5, '1 pictures'), (3, 1, 'between 0 and 1')])
+@pytest.mark.parametrize(
+    ('pictures', 'share', 'message'),
+    [(1, 0.5, '1 pictures'), (3, 1, 'between 0 and 1'), (3, 'half', "between 0 and 1, but is 'half'")],
+)
 def test_no_part_may_be_empty(pictures, share, message):
     with pytest.raises(ValueError, match=message):
         part(True, pictures, share)
+
+
+def test_which_part_is_said_in_so_many_words():
+    with pytest.raises(ValueError, match="HoldOut.held_out must be one of True, False, but got 'false'"):
+        part('false')

@@ -188,7 +188,7 @@ def test_damaged_file_is_named_when_read(tmp_path):
 def test_bad_arguments_are_explained(tmp_path):
     with pytest.raises(KeyError, match="did you mean 'semseg'"):
         build(tmp_path, tasks=['semsegg'])
-    with pytest.raises(ValueError, match=r"no targets for the task 'denoise'; it has: semseg, depth"):
+    with pytest.raises(ValueError, match=r"no targets for the task 'denoise'\. It has: semseg, depth"):
         build(tmp_path, tasks=['denoise'])
     with pytest.raises(ValueError, match='only once'):
         build(tmp_path, tasks=['depth', 'depth'])
@@ -198,9 +198,12 @@ def test_bad_arguments_are_explained(tmp_path):
         build(tmp_path, num_images=0)
     with pytest.raises(ValueError, match=r"split must be one of .*'train'.*'all'"):
         build(tmp_path, split='all')
-    with pytest.raises(ValueError, match='at least 16'):
-        build(tmp_path, size=(8, 32))
+    for size in ((8, 32), (32.5, 32)):
+        with pytest.raises(ValueError, match='size must be a whole number, 16 or more'):
+            build(tmp_path, size=size)
     with pytest.raises(ValueError, match=r'\(height, width\)'):
         build(tmp_path, size=32)
-    with pytest.raises(ValueError, match='seed'):
-        build(tmp_path, seed=-1)
+    for name in ('seed', 'num_images', 'num_workers'):
+        for value in (-1, 1.5, '2', True):
+            with pytest.raises(ValueError, match=f'RoomsDataset.{name} must be a whole number, 0 or more, but got'):
+                build(tmp_path, **{name: value})

@@ -12,9 +12,9 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
-from mtl_plugins.methods.naming import near_names
-from mtl_plugins.task_specs import IGNORE_INDEX, get_task_spec
+from mtl_plugins.errors import UserError, UserFileNotFoundError
+from mtl_plugins.task_specs import IGNORE_INDEX, get_task_spec, offered_tasks
+from mtl_plugins.utils.arguments import one_of
 
 from ..transforms.fields import target_key
 from ..transforms.resizing import has_labels
@@ -91,12 +91,9 @@ class FilesDataset(BaseDataset):
                     f'{type(self).__name__}: {name} does not apply; the names of folders and files are those of the '
                     'archives, below data_root'
                 )
-        if split not in self.SPLITS:
-            raise UserError(
-                f'{type(self).__name__}.split must be one of {", ".join(map(repr, self.SPLITS))}, but got {split!r}'
-            )
+        one_of(f'{type(self).__name__}.split', split, self.SPLITS)
         self.split = split
-        self.tasks = self.TASKS if tasks is None else self._checked_tasks(tasks)
+        self.tasks = self.TASKS if tasks is None else offered_tasks(type(self).__name__, tasks, self.TASKS)
         self.allow_missing = allow_missing
         self.cache_dir = cache_dir
         self.root: Path | None = None
@@ -270,23 +267,6 @@ class FilesDataset(BaseDataset):
         if not kept:
             raise UserError(f'{self._title}: not a single image is left.{self._verify}')
         return kept
-
-    @classmethod
-    def _checked_tasks(cls, tasks: Sequence[str]) -> tuple[str, ...]:
-        if isinstance(tasks, str):
-            raise UserTypeError(f'{cls.__name__}.tasks must be a list of task names, but got the string {tasks!r}')
-        for task in tasks:
-            if task in cls.TASKS:
-                continue
-            get_task_spec(task)
-            near = near_names(task, cls.TASKS, 1, 0.6)
-            hint = f'; did you mean {near[0]!r}?' if near else ''
-            raise UserError(f"{cls.__name__} has no targets for the task '{task}'{hint} It has: {', '.join(cls.TASKS)}")
-        if not tasks or len(set(tasks)) < len(tasks):
-            raise UserError(
-                f'{cls.__name__}.tasks must name at least one task and each only once, but got {tuple(tasks)}'
-            )
-        return tuple(tasks)
 
 
 def _as_tuple(files: str | Iterable[str]) -> tuple[str, ...]:

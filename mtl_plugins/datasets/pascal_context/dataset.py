@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
+from mtl_plugins.utils.arguments import one_of, whole
 
 from ..cache import DerivedCache
 from ..files.base import FilesDataset
@@ -70,18 +71,12 @@ class PascalContextMTDataset(FilesDataset):
         num_workers: int = 0,
         **kwargs: Any,
     ) -> None:
-        if persons_only not in (None, True, False):
-            raise UserError(
-                f'PascalContextMTDataset.persons_only must be None, True or False, but got {persons_only!r}'
-            )
+        one_of('PascalContextMTDataset.persons_only', persons_only, (None, True, False))
+        one_of('PascalContextMTDataset.edge_rule', edge_rule, EDGE_RULES)
         self.persons_only = persons_only
-        if edge_rule not in EDGE_RULES:
-            raise UserError(
-                f'PascalContextMTDataset.edge_rule must be one of {", ".join(EDGE_RULES)}, but got {edge_rule!r}'
-            )
         self.ids_file = ids_file
         self.edge_rule = edge_rule
-        self.num_workers = num_workers
+        self.num_workers = whole('PascalContextMTDataset.num_workers', num_workers, 0)
         super().__init__(data_root, split, tasks, **kwargs)
 
     def find_root(self, data_root: str) -> Path:

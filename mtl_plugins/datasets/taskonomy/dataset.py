@@ -12,6 +12,8 @@ from mmengine.logging import print_log
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError
 from mtl_plugins.registry import DATASETS
+from mtl_plugins.task_specs import offered_tasks
+from mtl_plugins.utils.arguments import one_of
 
 from ..files import DerivedCache, FilesDataset, NormalAxes
 from ..transforms.fields import as_size
@@ -101,13 +103,13 @@ class TaskonomyDataset(FilesDataset):
         self.size = None if size is None else as_size(size, 'TaskonomyDataset: size')
         self.normal_axes = NormalAxes(NORMAL_AXES if normal_axes is None else normal_axes)
         self.stated = () if normal_axes is None else ('normal_axes',)
-        if resample not in RESAMPLE:
-            raise UserError(f'TaskonomyDataset: resample must be one of {RESAMPLE}, but got {resample!r}')
+        one_of('TaskonomyDataset.resample', resample, RESAMPLE)
         self.resample = resample
         self.index: Index | None = None
-        tasks = TASKS if tasks is None else self._checked_tasks(tasks)
+        tasks = TASKS if tasks is None else offered_tasks('TaskonomyDataset', tasks, TASKS)
         own = dict(
             channels={task: CODINGS[task].channels for task in tasks},
+            units={task: 'standard deviations' for task in tasks if task == 'principal_curvature'},
             value_ranges={task: span for task in tasks if (span := CODINGS[task].value_range)},
         )
         super().__init__(data_root, split, tasks, metainfo={**own, **(metainfo or {})}, **kwargs)

@@ -12,6 +12,7 @@ from mmcv.transforms import BaseTransform
 from mtl_plugins.errors import UserError, UserTypeError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import get_task_specs
+from mtl_plugins.utils.arguments import whole
 
 from .fields import sample_name, target_key
 
@@ -55,12 +56,12 @@ class RandomLabelSubset(BaseTransform):
         bad = {task: value for task, value in self.keep.items() if not 0 <= value <= 1}
         if bad:
             raise UserError(f'RandomLabelSubset: keep must be probabilities of 0 to 1, but got {bad}')
-        if not 0 <= at_least <= len(self.tasks):
+        self.seed = whole('RandomLabelSubset.seed', seed, 0)
+        self.at_least = whole('RandomLabelSubset.at_least', at_least, 0)
+        if at_least > len(self.tasks):
             raise UserError(
                 f'RandomLabelSubset: at_least must be 0 to {len(self.tasks)}, the number of tasks, but got {at_least}'
             )
-        self.at_least = int(at_least)
-        self.seed = int(seed)
 
     def kept(self, img_path: str) -> frozenset[str]:
         """The tasks out of ``tasks`` whose labels the image keeps, if it has them."""

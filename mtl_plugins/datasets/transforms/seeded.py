@@ -13,6 +13,7 @@ from mmcv.transforms import BaseTransform, Compose
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
+from mtl_plugins.utils.arguments import whole
 
 from .fields import sample_name
 
@@ -53,10 +54,8 @@ class SeededTransforms(BaseTransform):
     """
 
     def __init__(self, transforms: Sequence[dict | Callable[[dict], dict | None]], seed: int = 0) -> None:
-        if seed < 0:
-            raise UserError(f'SeededTransforms: seed must be 0 or more, but got {seed}')
         self.transforms = Compose(transforms)
-        self.seed = int(seed)
+        self.seed = whole('SeededTransforms.seed', seed, 0)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Apply the transforms to one sample."""

@@ -488,7 +488,7 @@ def test_subsets_keep_working(make):
         (dict(tasks='normal'), TypeError, 'must be a list of task names'),
         (dict(split='all'), ValueError, "split must be one of 'train', 'val', 'test', 'released_train'"),
         (dict(size=0), ValueError, 'TaskonomyDataset: size must be a positive integer'),
-        (dict(resample='cubic'), ValueError, "TaskonomyDataset: resample must be one of .*'cubic'"),
+        (dict(resample='cubic'), ValueError, "TaskonomyDataset.resample must be one of .*'cubic'"),
         (dict(ann_file='x'), ValueError, 'ann_file does not apply'),
     ],
 )
