@@ -11,7 +11,7 @@ from mtl_plugins.errors import UserError, UserTypeError
 from mtl_plugins.registry import DATASETS
 from mtl_plugins.task_specs import get_task_spec
 
-_PER_TASK = ('classes', 'palettes', 'channels', 'value_ranges')
+_PER_TASK = ('classes', 'palettes', 'channels', 'units', 'value_ranges')
 
 
 @DATASETS.register_module()
@@ -21,9 +21,10 @@ class MultiTaskConcatDataset(ConcatDataset):
     Each dataset keeps its own pipeline, in which its targets are loaded, checked and augmented. The images of a batch
     must have one size (or the data preprocessor pads them), so crop or pad to the same in every pipeline.
 
-    The meta information is that of all: ``tasks`` is the union in the order of first appearance; ``classes`` and
-    ``channels`` per task must agree; of ``palettes`` and ``value_ranges``, which are for pictures alone, the first
-    dataset that has them wins; other entries are kept where all datasets have the same.
+    The meta information is that of all: ``tasks`` is the union in the order of first appearance; ``classes``,
+    ``channels`` and ``units`` per task must agree, and so must the ``value_ranges`` of tasks whose scale nothing else
+    tells (regression without a unit); of ``palettes`` and all other ``value_ranges``, which are for pictures alone, the
+    first dataset that has them wins; other entries are kept where all datasets have the same.
 
     Args:
         datasets: Configs of datasets, or datasets; each names its tasks in ``metainfo['tasks']``.
@@ -65,8 +66,11 @@ def merge_metainfo(datasets: Sequence[Any]) -> dict[str, Any]:
         'classes': _merge('classes', names, metas, tuple),
         'palettes': _first('palettes', metas),
         'channels': _merge('channels', names, metas, int),
+        'units': _merge('units', names, metas, str),
         'value_ranges': _first('value_ranges', metas),
     }
+    scaled = [{**meta, 'tasks': [task for task in meta['tasks'] if get_task_spec(task).is_bare]} for meta in metas]
+    _merge('value_ranges', names, scaled, lambda span: span if isinstance(span, str) else tuple(map(float, span)))
     conventions = _conventions(names, metas)
     if conventions:
         merged['conventions'] = conventions
@@ -101,13 +105,12 @@ def _check(name: str, meta: Mapping[str, Any]) -> None:
 
 
 def _merge(key: str, names: Sequence[str], metas: Sequence[Mapping[str, Any]], read: Any) -> dict[str, Any]:
-    """Entries per task on which all datasets with the task agree."""
+    """Entries per task on which all datasets with the task agree, without those that the task table has, too."""
     merged: dict[str, Any] = {}
     source: dict[str, str] = {}
     for name, meta in zip(names, metas):
         for task in meta['tasks']:
-            default = get_task_spec(task).channels if key == 'channels' else None
-            found = meta.get(key, {}).get(task, default)
+            found = meta.get(key, {}).get(task, _in_table(key, task))
             if found is None:
                 continue
             found = read(found)
@@ -119,9 +122,13 @@ def _merge(key: str, names: Sequence[str], metas: Sequence[Mapping[str, Any]], r
                     '(mtl_plugins.task_specs.register_task_spec)'
                 )
             source.setdefault(task, name)
-    if key == 'channels':  # only what differs from the task table is told
-        return {task: count for task, count in merged.items() if count != get_task_spec(task).channels}
-    return merged
+    return {task: entry for task, entry in merged.items() if entry != _in_table(key, task)}
+
+
+def _in_table(key: str, task: str) -> Any:
+    """What holds for a task of which a dataset tells nothing; None for what only the dataset can tell."""
+    spec = get_task_spec(task)
+    return dict(channels=spec.channels, units=spec.unit, value_ranges=spec.value_range or 'those of the data').get(key)
 
 
 def _conventions(names: Sequence[str], metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -144,7 +151,7 @@ def _first(key: str, metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _difference(first: Any, second: Any) -> str:
-    if not isinstance(first, tuple):
+    if not isinstance(first, tuple) or not isinstance(first[0], str):
         return f'{first} and {second}'
     if len(first) != len(second):
         return f'{len(first)} and {len(second)}'

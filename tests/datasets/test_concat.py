@@ -69,6 +69,27 @@ def test_data_sets_must_agree_on_channels():
     assert MultiTaskConcatDataset([table, table]).metainfo['channels'] == {}
 
 
+@pytest.mark.parametrize(
+    ('task', 'one', 'other', 'found'),
+    [
+        ('edge_texture', dict(value_ranges=dict(edge_texture=(-1, 1))), {}, r'\(-1.0, 1.0\) and \(0.0, 1.0\)'),
+        ('depth_zbuffer', {}, dict(value_ranges=dict(depth_zbuffer=(0, 9))), r'those of the data and \(0.0, 9.0\)'),
+        ('principal_curvature', dict(units=dict(principal_curvature='1/(0.1 m)')), {}, r'1/\(0.1 m\) and '),
+        ('depth', dict(units=dict(depth='mm')), {}, 'mm and m'),
+    ],
+)
+def test_data_sets_must_agree_on_the_scale_of_values(task, one, other, found):
+    key = next(iter({**one, **other}))
+    with pytest.raises(ValueError, match=f"task '{task}' has other {key} in .*: {found}"):
+        MultiTaskConcatDataset([dataset((task,), **one), dataset((task,), **other)])
+    assert MultiTaskConcatDataset([dataset((task,), **one)] * 2).metainfo.get(key, {}) == one.get(key, {})
+
+
+def test_ranges_of_values_with_a_unit_are_for_pictures():
+    parts = [dataset(value_ranges=dict(depth=span)) for span in ((0, 5), (0, 9))]
+    assert MultiTaskConcatDataset(parts).metainfo['value_ranges'] == dict(depth=(0, 5))
+
+
 def test_built_from_a_config_also_around_other_wrappers(tmp_path):
     rooms = dict(
         type='mtl_plugins.RoomsDataset', num_images=2, size=(16, 16), tasks=('depth',), cache_dir=str(tmp_path)

@@ -179,6 +179,26 @@ def test_classes_in_another_order():
     assert 'reduce_zero_label' in told
 
 
+def test_the_scale_of_values_is_compared_too():
+    tasks = ('edge_texture', 'principal_curvature', 'depth')
+    trained = dict(tasks=tasks, units=dict(principal_curvature='1/m'), value_ranges=dict(depth=(0, 5)))
+    told = target_differences(
+        trained,
+        Described(
+            tasks=tasks,
+            units=dict(principal_curvature='1/(0.1 m)'),
+            value_ranges=dict(edge_texture=(-1, 1), depth=(0, 9)),  # depth is in metres: its range is for pictures
+        ),
+        'x',
+    )
+    assert told == [
+        'the range of values of task edge_texture was (0.0, 1.0) in training and is (-1, 1) now',
+        'the unit of task principal_curvature was 1/m in training and is 1/(0.1 m) now',
+    ]
+    # A checkpoint of a version that did not tell units.
+    assert not target_differences(dict(tasks=tasks), Described(tasks=tasks, units=trained['units']), 'x')
+
+
 def test_which_pixels_count_is_compared_too():
     options = dict(data_root='nowhere', tasks=['reshading', 'edge_texture'], lazy_init=True)
     trained = TaskonomyDataset(**options).metainfo

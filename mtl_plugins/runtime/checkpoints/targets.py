@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mtl_plugins.task_specs import TASK_SPECS
+
 KEY = 'conventions'
 OPTION = 'default_hooks.target_check.differing=warn'
 """Goes on all the same."""
@@ -32,8 +34,8 @@ def target_differences(
     """What the targets of a dataset mean now and did not in training, one sentence each with the way back.
 
     Compared are the options that a dataset names in ``metainfo['conventions']`` (dataset -> task -> option ->
-    value; see :meth:`mtl_plugins.datasets.files.FilesDataset.conventions`), the classes of each task, and mmseg's
-    ``reduce_zero_label``. Options of another dataset are not compared. What a checkpoint does not say is not compared
+    value; see :meth:`mtl_plugins.datasets.files.FilesDataset.conventions`), the classes of each task, its unit, the
+    range of its values where nothing else tells their scale, and mmseg's ``reduce_zero_label``. Options of another dataset are not compared. What a checkpoint does not say is not compared
     either, unless the dataset's default for it has changed since (``FORMER_DEFAULTS``) and the config leaves it to
     the default.
 
@@ -42,7 +44,7 @@ def target_differences(
         dataset: The dataset that is read now.
         place: Where it stands in the config, for example ``'test_dataloader.dataset'``.
         tasks: Tasks that matter, None for all.
-        labels: Whether the names of classes and ``reduce_zero_label`` are compared too.
+        labels: Whether classes, units, ranges and ``reduce_zero_label`` are compared too.
     """
     trained = trained if isinstance(trained, Mapping) else {}
     told = []
@@ -54,6 +56,7 @@ def target_differences(
                     told += _option_differences(leaf, spot, task, options, saved, KEY in trained)
     if labels:
         told += _label_differences(trained, _metainfo(dataset), tasks)
+        told += _scale_differences(trained, _metainfo(dataset), tasks)
     return list(dict.fromkeys(told))
 
 
@@ -94,6 +97,20 @@ def _label_differences(
         before, after = trained.get(option), now.get(option)
         if before is not None and after is not None and bool(before) != bool(after):
             yield f'{option} was {before} in training and is {after} now'
+
+
+def _scale_differences(
+    trained: Mapping[str, Any], now: Mapping[str, Any], tasks: Sequence[str] | None
+) -> Iterator[str]:
+    for task in now.get('tasks') or ():
+        spec = TASK_SPECS.get(task)
+        if spec is None or task not in (trained.get('tasks') or ()) or (tasks is not None and task not in tasks):
+            continue
+        # What neither dataset tells is that of the table, where the table tells it.
+        for key, what, table in (('units', 'unit', None), ('value_ranges', 'range of values', spec.value_range)):
+            before, after = (_plain((meta.get(key) or {}).get(task, table)) for meta in (trained, now))
+            if (key == 'units' or spec.is_bare) and None not in (before, after) and before != after:
+                yield f'the {what} of task {task} was {before} in training and is {after} now'
 
 
 def _first_difference(before: Sequence[Any], after: Sequence[Any]) -> str:
