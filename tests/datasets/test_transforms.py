@@ -326,7 +326,7 @@ def test_augmentation_is_the_same_for_any_number_of_workers_and_after_resuming()
 def test_seeded_without_a_position_says_what_to_do():
     with pytest.raises(ValueError, match=r"sample 'a.png' has no position.*mtl_plugins.AbsoluteSampler"):
         SeededTransforms([noisy])(dict(sample_idx=3, img_path='a.png'))
-    with pytest.raises(ValueError, match='seed must be 0 or more, but got -1'):
+    with pytest.raises(ValueError, match='seed must be a whole number, 0 or more, but got -1'):
         SeededTransforms([], seed=-1)
 
 
@@ -453,6 +453,16 @@ def test_pack():
         data.zero_()  # writing into the tensor must not reach the array
         assert sample[key].any()
     assert (packed.sample_idx, packed.sample_idx.position, packed.img_path) == (3, 40, 'image0')
+
+
+@pytest.mark.parametrize('label', [300, -1, 0.5, np.nan])
+def test_labels_that_eight_bits_cannot_hold_are_not_packed(label):
+    classes = np.array([[3, 255, label]])
+    sample = dict(img=np.zeros((1, 3, 3), np.uint8), img_path='a.png', gt_sal=classes, seg_fields=['gt_sal'])
+    with pytest.raises(ValueError, match=f"'a.png': labels of task sal must be .* 1 pixels have others, such as {label}"):
+        PackMultiTaskInputs()(sample)
+    sample['gt_sal'] = np.array([[1, 255, 0]])
+    assert PackMultiTaskInputs()(sample)['data_samples'].gt_sal.data.dtype == torch.uint8
 
 
 def test_whole_pipeline_from_the_registry_without_some_tasks():

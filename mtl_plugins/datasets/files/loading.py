@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from mtl_plugins.errors import UserKeyError
+from mtl_plugins.errors import UserError, UserKeyError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import get_task_spec
 
@@ -28,7 +28,7 @@ class LoadSampleFiles(BaseTransform):
 
     Raises:
         KeyError: If the dataset hands over no reader.
-        UserError: If a target has other proportions than its image.
+        UserError: If the image is not as pipelines take it, or a target has other proportions than its image.
         UnreadableFileError: If a file is missing or damaged; the message names it.
     """
 
@@ -43,6 +43,11 @@ class LoadSampleFiles(BaseTransform):
         # The reader is not passed on: it would travel to the main process with every sample.
         reader = results.pop('reader')
         image = results['img'] = reader.read_image(results)
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise UserError(
+                f'{sample_name(results)}: {type(reader).__name__}.read_image must return BGR of the shape (H, W, 3) and '
+                f'the type uint8 (0..255), but returned {image.dtype} of shape {image.shape}'
+            )
         size = results['img_shape'] = results['ori_shape'] = image.shape[:2]
         results['seg_fields'] = []
         for task in results['files']:

@@ -11,11 +11,12 @@ from mmcv.transforms import BaseTransform
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.structures.fields import LABEL_RANGE
 from mtl_plugins.task_specs import IGNORE_INDEX
 
-from .fields import iter_targets
+from .fields import iter_targets, sample_name
 
 META_KEYS = (
     'img_path', 'sample_idx', 'ori_shape', 'img_shape', 'pad_shape', 'pad_offset', 'scale_factor', 'flip',
@@ -40,6 +41,9 @@ class PackMultiTaskInputs(BaseTransform):
 
     Args:
         meta_keys: Entries of the sample that are kept as meta information where present.
+
+    Raises:
+        UserError: When applied to a map of classes or a binary map whose values are no whole numbers of 0 to 255.
     """
 
     def __init__(self, meta_keys: Sequence[str] = META_KEYS) -> None:
@@ -50,8 +54,16 @@ class PackMultiTaskInputs(BaseTransform):
         sample = SegDataSample(metainfo={key: results[key] for key in self.meta_keys if key in results})
         ranges = {}
         for key, spec in iter_targets(results):
-            target = results[key].astype(np.uint8 if spec.is_categorical else np.float32, copy=False)
+            with np.errstate(invalid='ignore'):  # NaN as a label is refused below
+                target = results[key].astype(np.uint8 if spec.is_categorical else np.float32, copy=False)
             if spec.is_categorical:
+                changed = results[key][target != results[key]] if target is not results[key] else target[:0]
+                if changed.size:
+                    raise UserError(
+                        f'{sample_name(results)}: labels of task {spec.key} must be whole numbers, 0 to 254 or '
+                        f'{IGNORE_INDEX} (not labelled), but {changed.size} pixels have others, such as {changed[0]}; '
+                        'mend what loads them'
+                    )
                 labels = target[target != IGNORE_INDEX]
                 ranges[spec.key] = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
             sample.set_data({key: PixelData(data=_to_tensor(target))})

@@ -294,6 +294,16 @@ def test_the_loading_transform_names_the_right_one_for_other_datasets():
         LoadSampleFiles().transform(dict(img_path='x.png'))
 
 
+@pytest.mark.parametrize('image', [np.zeros((4, 4)), np.zeros((4, 4, 3), np.float32), np.zeros((3, 4, 4), np.uint8)])
+def test_an_image_of_another_range_or_shape_is_refused(image):
+    class Reader(SampleReader):
+        def read_image(self, results):
+            return image
+
+    with pytest.raises(ValueError, match=r'Reader.read_image must return BGR of the shape \(H, W, 3\) and the type uint8'):
+        LoadSampleFiles().transform(dict(img_path='x.png', reader=Reader(), files={}))
+
+
 @pytest.mark.parametrize('kind', ['classes', 'binary', 'depth', 'regression'])
 def test_labels_are_resized_by_nearest_neighbour(kind):
     target = np.random.default_rng(0).integers(0, 9, (4, 6)).astype(np.float32)
