@@ -15,6 +15,8 @@ from mtl_plugins.structures.fields import read_field, sample_name, valid_pixels
 from mtl_plugins.task_specs import get_task_spec
 
 NAN = float('nan')
+ROUNDING = 1e-3
+"""By so much averages of probabilities may leave 0..1."""
 
 
 def ratio(numerator: float, denominator: float) -> float:
@@ -73,7 +75,8 @@ class DenseMetric(BaseMetric):
 
         Raises:
             KeyError: If a sample has a target but no prediction.
-            ValueError: If prediction and target do not have the same size.
+            ValueError: If prediction and target do not have the same size, one has other channels than the task, or, of
+                a task of kind ``'binary'``, other values than probabilities and 0, 1 and 255.
         """
         self.results.extend(self._measure_sample(sample) for sample in data_samples)
 
@@ -112,11 +115,31 @@ class DenseMetric(BaseMetric):
                 'of the target, with the padding removed'
             )
         try:
-            return self.measure(pred, target, valid_pixels(self.spec, target))
+            valid = valid_pixels(self.spec, target)
+            self._check(pred, target, valid)
+            return self.measure(pred, target, valid)
         except UserKeyError:  # about the dataset, not about this sample
             raise
         except UserError as error:
             raise UserError(f"{type(self).__name__}: task '{self.task}', {sample_name(sample)}: {error}") from error
+
+    def _check(self, pred: np.ndarray, target: np.ndarray, valid: np.ndarray) -> None:
+        """Refuse what would be measured as something else."""
+        wanted = len(target) if self.spec.kind == 'regression' else self.spec.target_channels
+        for name, array in (('prediction', pred), ('target', target)):
+            if len(array) != wanted:
+                raise UserError(f'the {name} must have the shape ({wanted}, H, W), but has {array.shape}')
+        if self.spec.kind != 'binary':
+            return
+        score, labels = pred[0][valid], target[0][valid]
+        score = score[np.isfinite(score)]
+        if score.size and (score.min() < -ROUNDING or score.max() > 1 + ROUNDING):
+            raise UserError(
+                f'the prediction must hold probabilities, 0 to 1, but lies in {score.min():g}..{score.max():g}; does its '
+                'head decode raw outputs (sigmoid)?'
+            )
+        if labels.size and labels.max() > 1:
+            raise UserError(f'the target must hold 0, 1 or 255 (not labelled), but holds {labels.max()}')
 
     @staticmethod
     def _total(entries: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray] | None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mtl_plugins.errors import UserError
 from mtl_plugins.registry import METRICS
 
 from .base import NAN, DenseMetric, ratio
@@ -61,8 +60,6 @@ class NormalsMetric(DenseMetric):
 
     def measure(self, pred: np.ndarray, target: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
         """Return the number of pixels, the sums of angles and their squares, the hits per limit and the histogram."""
-        if pred.shape[0] != 3 or target.shape[0] != 3:
-            raise UserError(f'normals must have three channels, but got {pred.shape[0]} and {target.shape[0]}')
         with np.errstate(invalid='ignore'):
             angles = angular_error(pred[:, valid], target[:, valid])
         hits = [np.count_nonzero(angles < limit) for limit in LIMITS]

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mtl_plugins.errors import UserError
 from mtl_plugins.registry import METRICS
 
 from .base import NAN, DenseMetric, ratio
@@ -28,13 +27,8 @@ class RegressionMetric(DenseMetric):
     kinds = ('regression', 'depth', 'normals')
     entries = {'L1': (None, False), 'MSE': ('', False), 'RMSE': (None, False)}
 
-    def __init__(self, task: str, **kwargs) -> None:
-        super().__init__(task, **kwargs)
-
     def measure(self, pred: np.ndarray, target: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
         """Return the number of valid entries and the sums of absolute and squared errors."""
-        if pred.shape[0] != target.shape[0]:
-            raise UserError(f'prediction and target must have the same channels, got {pred.shape} and {target.shape}')
         error = pred[:, valid].astype(np.float64) - target[:, valid]
         return dict(
             count=np.array(error.size, dtype=np.int64),

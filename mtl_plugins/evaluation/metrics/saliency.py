@@ -55,8 +55,8 @@ class SaliencyMetric(DenseMetric):
         if self.released_sigmoid_quirk:
             score = expit(score)
         return dict(
-            hits=_count_at_least(score[actual], THRESHOLDS) + broken,
-            predicted=_count_at_least(score, THRESHOLDS) + broken,
+            hits=_count_from(score[actual], THRESHOLDS, 'left') + broken,
+            predicted=_count_from(score, THRESHOLDS, 'left') + broken,
             actual=np.array(np.count_nonzero(actual), dtype=np.float64),
             count=np.array(actual.size, dtype=np.float64),
         )
@@ -103,8 +103,8 @@ class PerImageSaliencyMetric(DenseMetric):
         """Return precision, recall and overlap per threshold, and 1 for the image if it has a labelled pixel."""
         score = pred[0][valid].astype(np.float64)
         actual = target[0][valid] > 0
-        hits = _count_above(score[actual], SURVEY_THRESHOLDS)
-        predicted = _count_above(score, SURVEY_THRESHOLDS)
+        hits = _count_from(score[actual], SURVEY_THRESHOLDS, 'right')
+        predicted = _count_from(score, SURVEY_THRESHOLDS, 'right')
         total = np.count_nonzero(actual)
         union = predicted + total - hits
         counted = float(valid.any())
@@ -125,11 +125,6 @@ class PerImageSaliencyMetric(DenseMetric):
         return dict(maxF=100 * float(f_measure.max()), mIoU=100 * float(overlap.max()))
 
 
-def _count_above(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Return for each threshold how many values exceed it."""
-    return values.size - np.searchsorted(np.sort(values), thresholds, side='right').astype(np.float64)
-
-
-def _count_at_least(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Return for each threshold how many values reach it."""
-    return values.size - np.searchsorted(np.sort(values), thresholds, side='left').astype(np.float64)
+def _count_from(values: np.ndarray, thresholds: np.ndarray, side: str) -> np.ndarray:
+    """Return for each threshold how many values exceed it (``side='right'``), or reach it (``'left'``)."""
+    return values.size - np.searchsorted(np.sort(values), thresholds, side=side).astype(np.float64)

@@ -72,8 +72,6 @@ class SegmentationMetric(DenseMetric):
     def measure(self, pred: np.ndarray, target: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
         """Return true positives, labelled and predicted pixels per class."""
         count = len(self.class_names)
-        if pred.shape[0] != 1:
-            raise UserError(f'predictions must be class indices of shape (1, H, W), but got {pred.shape}')
         actual = target[0][valid].astype(np.int64)
         guess = pred[0][valid].astype(np.int64)
         for name, values in (('target', actual), ('prediction', guess)):
