@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mimetypes
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from mmengine.logging import print_log
 from PIL import Image, ImageOps
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserRuntimeError
@@ -44,12 +46,12 @@ class PhotoFile:
     Args:
         name: Its name in messages and for seeds: the path relative to the folder, with forward slashes.
         path: Where it is.
-        stamp: Size in bytes and, for the user's own files, time of the last change in nanoseconds.
+        stamp: Size in bytes and, for the user's own files, time of the last change in nanoseconds and the folder.
     """
 
     name: str
     path: str
-    stamp: tuple[int, ...]
+    stamp: tuple[int | str, ...]
 
 
 def find_bundled_photos() -> list[PhotoFile]:
@@ -93,7 +95,7 @@ def find_photos(root: str | os.PathLike) -> list[PhotoFile]:
     found = []
     for path in picture_paths(base):
         state = path.stat() if path.exists() else None  # a dangling link is reported as unreadable later
-        stamp = (state.st_size, state.st_mtime_ns) if state else (0, 0)
+        stamp = (state.st_size, state.st_mtime_ns, str(base.resolve())) if state else (0, 0)
         found.append(PhotoFile(path.relative_to(base).as_posix(), str(path), stamp))
     if not found:
         raise UserError(
@@ -106,8 +108,8 @@ def find_photos(root: str | os.PathLike) -> list[PhotoFile]:
 def picture_paths(folder: Path) -> Iterator[Path]:
     """Everything below a folder that is called like a picture, also behind links, in order.
 
-    Hidden files and folders are left out. A folder is listed once, under its own name if it lies below ``folder``:
-    folders that link to each other have paths without end.
+    Hidden files and folders are left out; so are pictures of other kinds and videos, and a warning tells. A folder is
+    listed once, under its own name if it lies below ``folder``: folders that link to each other have paths without end.
     """
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
@@ -115,12 +117,25 @@ def picture_paths(folder: Path) -> Iterator[Path]:
     while waiting:
         links: list[Path] = []
         for start in waiting:
-            found += _picture_paths(start, seen, links)
+            found += _files(start, seen, links)
         waiting = sorted(links)
-    yield from sorted(found)
+    pictures = sorted(path for path in found if path.name.lower().endswith(SUFFIXES))
+    others = sorted(path for path in {*found}.difference(pictures) if _is_medium(path))
+    if others:
+        print_log(
+            f'{len(others)} pictures or videos in {folder} are left out, for example {others[0]}: of a folder only '
+            f'files that end in {", ".join(SUFFIXES)} are taken. Convert pictures; inference takes a video by its path',
+            logger='current',
+            level=30,
+        )
+    yield from pictures
 
 
-def _picture_paths(folder: Path, seen: set[tuple[int, int]], links: list[Path]) -> Iterator[Path]:
+def _is_medium(path: Path) -> bool:
+    return (mimetypes.guess_type(path.name, strict=False)[0] or '').startswith(('image/', 'video/'))
+
+
+def _files(folder: Path, seen: set[tuple[int, int]], links: list[Path]) -> Iterator[Path]:
     state = folder.stat()
     own = (state.st_dev, state.st_ino)
     if own in seen:
@@ -133,8 +148,8 @@ def _picture_paths(folder: Path, seen: set[tuple[int, int]], links: list[Path]) 
         if entry.is_symlink() and path.is_dir():  # Path says no to a link to itself, the entry raises an error
             links.append(path)
         elif not entry.is_symlink() and entry.is_dir():
-            yield from _picture_paths(path, seen, links)
-        elif entry.name.lower().endswith(SUFFIXES):
+            yield from _files(path, seen, links)
+        else:
             yield path
 
 
@@ -160,7 +175,7 @@ def read_photo(path: str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
                 image.draft(None, (2 * max(size), 2 * max(size)))
                 rgb = to_rgb(ImageOps.exif_transpose(image))
         else:
-            rgb = Image.fromarray(np.ascontiguousarray(decode_picture(data).bgr[..., ::-1]))
+            rgb = Image.fromarray(np.ascontiguousarray(decode_picture(data, path).bgr[..., ::-1]))
         return np.asarray(rgb.resize(size[::-1], Image.Resampling.LANCZOS))
 
 
@@ -171,7 +186,7 @@ def load_photo(path: str | os.PathLike) -> np.ndarray:
         UnreadablePhotoError: See :func:`read_photo`.
     """
     with _named(path):
-        return np.ascontiguousarray(decode_picture(read_bytes(path, _EXPECTED)).bgr[..., ::-1])
+        return np.ascontiguousarray(decode_picture(read_bytes(path, _EXPECTED), path).bgr[..., ::-1])
 
 
 _EXPECTED = 'a picture'
@@ -231,7 +246,7 @@ def _look(photo: PhotoFile) -> tuple[int, int] | str:
     try:
         data = read_bytes(photo.path, _EXPECTED)
         if not data.startswith(JPEG):
-            return decode_picture(data).bgr.shape[:2]
+            return decode_picture(data, photo.path).bgr.shape[:2]
         with open_picture(data) as image:
             # A coarse decode reads the whole file: it finds truncation as well as a full one does, in less time.
             image.draft(None, (64, 64))

@@ -221,6 +221,17 @@ def test_cache_is_reused_and_made_anew_when_a_file_changes(folder, tmp_path):
     assert first[6]['img_path'] == changed[6]['img_path']
 
 
+def test_folders_of_files_alike_in_name_size_and_time_share_no_cache(tmp_path):
+    found = []
+    for place, seed in (('one', 1), ('two', 2)):
+        (tmp_path / place).mkdir()
+        path = tmp_path / place / 'frame.bmp'
+        picture(seed).save(path)
+        os.utime(path, (0, 0))  # as files of an image of a container are
+        found.append(build(tmp_path / place, tmp_path, split_by='region'))
+    assert not np.array_equal(found[0][0]['img'], found[1][0]['img'])
+
+
 def test_rendering_in_other_processes_gives_the_same(folder, tmp_path):
     here, there = build(folder, tmp_path / '1'), build(folder, tmp_path / '2', num_workers=2)
     for a, b in zip(here, there):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mtl_plugins.datasets import NYUDv2Dataset, PascalContextMTDataset, TaskonomyDataset
 from mtl_plugins.datasets.files import FilesDataset, SampleReader, read_indices, read_npy
-from mtl_plugins.datasets.files import reading as reading_module
+from mtl_plugins.datasets.files import pictures as pictures_module
 from mtl_plugins.datasets.files.sizes import same_aspect
 from mtl_plugins.datasets.nyud.layout import PACKAGINGS
 from mtl_plugins.datasets.transforms import (
@@ -155,8 +155,8 @@ def scene(size):
 @pytest.fixture
 def told(monkeypatch):
     lines = []
-    monkeypatch.setattr(reading_module, '_TURNED', [])
-    monkeypatch.setattr(reading_module, 'print_log', lambda text, **kwargs: lines.append(text))
+    monkeypatch.setattr(pictures_module, '_SAID', set())
+    monkeypatch.setattr(pictures_module, 'print_log', lambda text, **kwargs: lines.append(text))
     return lines
 
 

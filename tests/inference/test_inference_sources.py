@@ -52,6 +52,24 @@ def test_folders_are_searched_as_the_data_set_does_behind_links_and_without_end(
     assert [entry.name for entry in Inputs(root)] == [os.path.splitext(name)[0] for name in found]
 
 
+def test_what_a_folder_holds_besides_is_told(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr('mtl_plugins.datasets.photo_files.print_log', lambda text, **_: told.append(text))
+    for name in ('a.png', 'sub/b.jpg'):
+        picture(tmp_path / name)
+    for name in ('labels.json', '.d.mp4'):
+        (tmp_path / name).write_text('')
+    assert len(Inputs(tmp_path)) == len(find_photos(tmp_path)) == 2
+    assert not told
+    for name in ('sub/c.GIF', 'd.mp4'):
+        (tmp_path / name).write_text('')
+    for listed in (Inputs, find_photos):
+        assert len(listed(tmp_path)) == 2
+        assert told.pop().startswith(
+            f'2 pictures or videos in {tmp_path} are left out, for example {tmp_path}/d.mp4: of a folder only files'
+        )
+
+
 def test_folders_that_link_to_each_other_are_listed_once_and_a_link_to_itself_is_one_lost_picture(tmp_path):
     names = [f'd{number}' for number in range(9)]
     for name in names:

@@ -6,12 +6,14 @@ of 16-bit pictures that use the lower bits alone, as cameras of 10, 12 or 14 bit
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from mmengine.logging import print_log
 from PIL import (
     BmpImagePlugin,
     ExifTags,
@@ -47,6 +49,8 @@ _PLUGINS = (
     (b'II*\x00', TiffImagePlugin.TiffImageFile),
     (b'MM\x00*', TiffImagePlugin.TiffImageFile),
 )
+_SAID: set[str] = set()
+"""What this process has warned of."""
 _EIGHT_BITS = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')
 _TIFF_BITS, _TIFF_FORMAT, _TIFF_COLOURS, _UNSIGNED = 258, 339, 262, 1
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
@@ -86,11 +90,16 @@ class Picture(NamedTuple):
     orientation: int
 
 
-def decode_picture(data: bytes) -> Picture:
+def decode_picture(data: bytes, path: str | os.PathLike = '') -> Picture:
     """Decode the content of a picture file.
 
     Grey, palette, CMYK and 1-bit pictures become colours, an alpha channel is dropped, 16 bits are divided by 257, and
-    the picture is turned upright as its EXIF orientation says.
+    the picture is turned upright as its EXIF orientation says. Of several pictures in a file (pages, frames of an
+    animation) the first is taken, with a warning.
+
+    Args:
+        data: The content.
+        path: The file, for the warning.
 
     Raises:
         PictureError: If it is damaged, too large, or has values whose range is not known.
@@ -99,6 +108,7 @@ def decode_picture(data: bytes) -> Picture:
     if data.startswith(PNG):
         header = png_header(data)
         check_pixels(header.size)
+        _say_first(path, header.frames)
         orientation = orientation_of(data) if header.has_metadata else 1
         return Picture(_turned(_eight_bits(_decoded(data, deep=header.bits == 16)), orientation), orientation)
     if data.startswith(JPEG):
@@ -106,7 +116,7 @@ def decode_picture(data: bytes) -> Picture:
         check_pixels(header.size)
         orientation = orientation_of(data) if header.has_metadata else 1
         return Picture(_turned(_decoded(data), orientation), orientation)
-    return _decode_other(data)
+    return _decode_other(data, path)
 
 
 def upright_size(data: bytes) -> tuple[int, int]:
@@ -240,9 +250,27 @@ def _eight_bits(image: np.ndarray) -> np.ndarray:
     return np.repeat(eight[..., None], 3, axis=2) if eight.ndim == 2 else eight
 
 
-def _decode_other(data: bytes) -> Picture:
+def say_once(what: str, text: str) -> None:
+    """Warn, once per process: files of one folder are alike."""
+    if what not in _SAID:
+        _SAID.add(what)
+        print_log(text, logger='current', level=30)
+
+
+def _say_first(path: str | os.PathLike, frames: int) -> None:
+    if frames > 1:
+        say_once(
+            'frames',
+            f'{os.fspath(path) or "a picture"} holds {frames} pictures, of which the first is taken, and so of others '
+            'like it. Store the pictures in files of their own to use them all',
+        )
+
+
+def _decode_other(data: bytes, path: str | os.PathLike) -> Picture:
     with open_picture(data) as image:
         orientation = _orientation(image)
+        with contextlib.suppress(Exception):  # damage is found where the picture is decoded
+            _say_first(path, getattr(image, 'n_frames', 1))
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             bits, formats = (set(image.tag_v2.get(tag, (1,))) for tag in (_TIFF_BITS, _TIFF_FORMAT))
             colours = image.tag_v2.get(_TIFF_COLOURS)

@@ -36,6 +36,7 @@ class PngHeader(NamedTuple):
         colours: Name of the colour type.
         colour_type: Its number.
         has_metadata: Whether there are chunks that may tell an orientation.
+        frames: Pictures in the file, more than one if it is animated.
     """
 
     size: tuple[int, int]
@@ -44,6 +45,7 @@ class PngHeader(NamedTuple):
     colours: str
     colour_type: int
     has_metadata: bool
+    frames: int
 
     def __str__(self) -> str:
         return f'a PNG of {self.bits} bits, {self.colours}'
@@ -59,7 +61,7 @@ def png_header(data: bytes) -> PngHeader:
     """
     if not data.startswith(PNG):
         raise DamagedFileError('no PNG')
-    view, position, header, has_metadata = memoryview(data), len(PNG), None, False
+    view, position, header, has_metadata, frames = memoryview(data), len(PNG), None, False, 1
     while True:
         if len(data) < position + 12:
             raise DamagedFileError(f'a PNG that is truncated after {len(data)} bytes: it has no end chunk')
@@ -76,8 +78,10 @@ def png_header(data: bytes) -> PngHeader:
             if header[3] not in _COLOURS or not header[0] or not header[1]:
                 raise DamagedFileError(f'a PNG of {header[1]} x {header[0]} pixels and of colour type {header[3]}')
         has_metadata |= name in _WITH_ORIENTATION
+        if name == b'acTL' and length == 8:
+            frames = struct.unpack_from('>I', data, position + 8)[0]
         if name == b'IEND':
             width, height, bits, colour_type = header
             colours, channels = _COLOURS[colour_type]
-            return PngHeader((height, width), channels, bits, colours, colour_type, has_metadata)
+            return PngHeader((height, width), channels, bits, colours, colour_type, has_metadata, frames)
         position = end + 4

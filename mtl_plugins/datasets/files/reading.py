@@ -13,20 +13,25 @@ from typing import Any
 import cv2
 import numpy as np
 import scipy.io
-from mmengine.logging import print_log
 
 from ..npz import MAGIC, parse_npy
 from .jpeg import jpeg_header
-from .pictures import SWAPPING, Picture, PictureError, check_pixels, decode_picture, open_picture, orientation_of
+from .pictures import (
+    SWAPPING,
+    Picture,
+    PictureError,
+    check_pixels,
+    decode_picture,
+    open_picture,
+    orientation_of,
+    say_once,
+)
 from .png import GREY, PALETTE, DamagedFileError, PngHeader, png_header
 from .source import JPEG, PNG, WRONG_FORMAT, UnreadableFileError, fail, kind_of, read_bytes
 
 __all__ = [
     'UnreadableFileError', 'fail', 'read_colours', 'read_indices', 'read_mat', 'read_npy', 'read_png16', 'read_rgb',
 ]  # fmt: skip
-
-_TURNED: list[str] = []
-"""The first image of this process that was turned without a change of its size."""
 
 
 def read_rgb(path: str | os.PathLike) -> np.ndarray:
@@ -43,31 +48,22 @@ def read_rgb(path: str | os.PathLike) -> np.ndarray:
     height, width = picture.bgr.shape[:2]
     # A turn that swaps height and width shows in the sizes of the labels, if these were drawn on what is stored.
     if picture.orientation != 1 and (picture.orientation not in SWAPPING or height == width):
-        _say_turned(os.fspath(path), picture.orientation)
+        say_once(
+            'turned',
+            f'{os.fspath(path)} was turned upright as its EXIF orientation {picture.orientation} says, and so are '
+            'others like it; their sizes cannot tell whether the labels were drawn on the upright image. If they were '
+            'drawn on what is stored, remove the EXIF entry from these files',
+        )
     return picture.bgr
 
 
 def _picture(data: bytes, path: str | os.PathLike, expected: str) -> Picture:
     try:
-        return decode_picture(data)
+        return decode_picture(data, path)
     except PictureError as error:
         fail(path, expected, str(error), error.kind)
     except DamagedFileError as error:
         fail(path, expected, str(error))
-
-
-def _say_turned(path: str, orientation: int) -> None:
-    """Once per process: sizes cannot tell whether labels belong to the turned image."""
-    if _TURNED:
-        return
-    _TURNED.append(path)
-    print_log(
-        f'{path} was turned upright as its EXIF orientation {orientation} says, and so are others like it; their sizes '
-        'cannot tell whether the labels were drawn on the upright image. If they were drawn on what is stored, remove '
-        'the EXIF entry from these files',
-        logger='current',
-        level=30,
-    )
 
 
 def read_colours(path: str | os.PathLike, alpha: bool = False) -> np.ndarray:

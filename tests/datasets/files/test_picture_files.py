@@ -29,7 +29,7 @@ REFUSED = [name for name, kind in KINDS.items() if kind.tolerance is None]
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch):
-    monkeypatch.setattr('mtl_plugins.datasets.files.reading._TURNED', ['told'])
+    monkeypatch.setattr('mtl_plugins.datasets.files.pictures._SAID', {'turned'})
 
 
 def written(folder, name, orientation=1, size=SIZE):
@@ -140,6 +140,23 @@ def test_fuzz_right_or_one_sentence_never_a_wrong_picture(tmp_path):
         np.testing.assert_array_equal(load_photo(path), result)
         outcomes['right'] += 1
     assert min(outcomes.values()) > 50
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.webp', '.tif', '.gif'])
+def test_of_several_pictures_the_first_is_taken_and_a_warning_tells(tmp_path, suffix, monkeypatch):
+    told = []
+    monkeypatch.setattr('mtl_plugins.datasets.files.pictures.print_log', lambda text, **_: told.append(text))
+    frames = [Image.fromarray(np.full((20, 30, 3), value, np.uint8)) for value in (50, 100, 150)]
+    path = tmp_path / f'a{suffix}'
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    for read in (read_rgb, load_photo, lambda path: read_photo(path, (20, 30))):
+        assert abs(int(read(path).mean()) - 50) < 3
+    assert told == [text for text in told if text.startswith(f'{path} holds 3 pictures, of which the first is taken')]
+    assert len(told) == 1
+    frames[0].save(path)
+    monkeypatch.setattr('mtl_plugins.datasets.files.pictures._SAID', set())
+    read_rgb(path)
+    assert len(told) == 1
 
 
 def test_a_black_picture_of_16_bits_is_black_and_a_bright_one_keeps_its_values(tmp_path):
