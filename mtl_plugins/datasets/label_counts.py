@@ -20,6 +20,8 @@ from .transforms.fields import target_key
 
 _MOVING = ('Crop', 'Flip', 'Resize', 'Scale', 'Pad', 'Affine', 'Rotate', 'CutOut', 'Mosaic', 'PhotoMetric', 'Pack')
 """Transforms with these words in their names move or colour what is labelled, and do not change labels."""
+_LISTS = ('data_list', 'data_bytes', 'data_address')
+"""Where MMEngine's datasets keep the descriptions of their samples, whose files count by themselves."""
 
 
 def class_counts(dataset: Any, classes: Mapping[str, int], num_workers: int = 0) -> dict[str, tuple[list, list]]:
@@ -140,9 +142,11 @@ def _settings(dataset: Any) -> list[Any]:
 
 
 def _plain(owner: Any) -> dict[str, str]:
-    kinds = (str, int, float, bool, tuple, list, type(None))
-    found = vars(owner) if hasattr(owner, '__dict__') else {}
-    return {key: repr(value)[:1000] for key, value in found.items() if isinstance(value, kinds) and key != 'data_list'}
+    """Attributes in full: a table that renumbers labels may be long."""
+    kinds = (str, int, float, bool, tuple, list, dict, type(None))
+    found = {key: value for key, value in getattr(owner, '__dict__', {}).items() if key not in _LISTS}
+    found = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in found.items()}
+    return {key: repr(value) for key, value in found.items() if isinstance(value, kinds)}
 
 
 def _stamps(info: Any) -> list[Any]:

@@ -199,6 +199,11 @@ def test_counts_are_kept_until_something_changes(cache, monkeypatch):
                 rooms(cache, transforms=[dict(type='mtl_plugins.RandomLabelSubset', tasks=['semseg', 'edge'])]),
                 dict(semseg=12),
             )
+        for table in ({0: 1}, np.arange(12), [*range(3000)]):  # how labels are renumbered
+            renumbered = rooms(cache)
+            renumbered.label_map = table
+            with pytest.raises(TypeError):
+                class_counts(renumbered, dict(semseg=12))
     path = sorted(cache.rglob('0*.npz'))[0]
     path.touch()
     with monkeypatch.context() as during:
