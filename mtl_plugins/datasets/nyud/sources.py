@@ -10,12 +10,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from mtl_plugins.errors import UserError
 
-from ..files import read_indices, read_npy, read_rgb
+from ..files import UnreadableFileError, read_indices, read_npy, read_png16, read_rgb
+from ..files.source import WRONG_FORMAT
 
 OFFICIAL_NAME = 'nyu_depth_v2_labeled.mat'
 OTHER = 39
@@ -197,8 +197,9 @@ def open_source(path: str | os.PathLike) -> Source:
 def _read_depth(path: Path) -> np.ndarray:
     if path.suffix == '.npy':
         return np.asarray(read_npy(path), np.float32)
-    stored = cv2.imread(os.fspath(path), cv2.IMREAD_UNCHANGED)
-    scale = {'uint8': _8_BIT, 'uint16': _16_BIT}.get(str(getattr(stored, 'dtype', None)))
-    if scale is None or stored.ndim != 2:
-        raise UserError(f'{path}: expected depth as a grey PNG of 8 or 16 bits, or .npy in metres')
-    return (stored / np.float32(scale)).astype(np.float32)
+    try:
+        return (read_png16(path) / np.float32(_16_BIT)).astype(np.float32)
+    except UnreadableFileError as error:
+        if error.kind != WRONG_FORMAT:
+            raise
+    return (read_indices(path) / np.float32(_8_BIT)).astype(np.float32)

@@ -163,6 +163,12 @@ def no_hdf5(folder, out):
     return folder / 'nyu_depth_v2_labeled.mat', out
 
 
+def cut_depth(folder, out):
+    path = folder / 'depth' / '0003.png'
+    path.write_bytes(path.read_bytes()[:-60])  # decoders give the upper part of it
+    return folder, out
+
+
 def another_mat(folder, out):
     with h5py.File(folder / 'other.mat', 'w') as file:
         file['images'] = np.zeros((2, 3, 8, 6), np.uint8)
@@ -191,7 +197,8 @@ def out_is_a_file(folder, out):
         (missing_labels, '0003 has none in labels40'),
         (missing_folder, 'there is no depth'),
         (another_size, 'depth/0003.png: expected 120 x 160'),
-        (colour_depth, 'depth/0003.png: expected depth as a grey PNG'),
+        (colour_depth, 'depth/0003.png: expected a PNG of 8-bit grey values'),
+        (cut_depth, 'depth/0003.png: expected a PNG of 16-bit grey values, but found a PNG that is truncated'),
         (no_hdf5, 'Download it again'),
         (another_mat, 'labelled file of NYU Depth v2'),
         (occupied, 'it holds other files'),
