@@ -118,7 +118,7 @@ class RoomsDataset(BaseDataset):
             **super().get_data_info(idx),
             'sample_cache': self.sample_cache,
             'tasks': self.tasks,
-            'num_classes': {task: len(classes) for task, classes in _only(_CLASSES, self.tasks).items()},
+            'num_classes': {task: len(names) for task, names in (self._metainfo['classes'] or {}).items()},
         }
 
 

@@ -43,5 +43,5 @@ def test_no_part_may_be_empty(pictures, share, message):
 
 
 def test_which_part_is_said_in_so_many_words():
-    with pytest.raises(ValueError, match="HoldOut.held_out must be one of True, False, but got 'false'"):
+    with pytest.raises(ValueError, match=r"HoldOut\.held_out must be one of True, False, but got 'false'"):
         part('false')

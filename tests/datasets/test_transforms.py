@@ -459,7 +459,9 @@ def test_pack():
 def test_labels_that_eight_bits_cannot_hold_are_not_packed(label):
     classes = np.array([[3, 255, label]])
     sample = dict(img=np.zeros((1, 3, 3), np.uint8), img_path='a.png', gt_sal=classes, seg_fields=['gt_sal'])
-    with pytest.raises(ValueError, match=f"'a.png': labels of task sal must be .* 1 pixels have others, such as {label}"):
+    with pytest.raises(
+        ValueError, match=f"'a.png': labels of task sal must be .* 1 pixels have others, such as {label}"
+    ):
         PackMultiTaskInputs()(sample)
     sample['gt_sal'] = np.array([[1, 255, 0]])
     assert PackMultiTaskInputs()(sample)['data_samples'].gt_sal.data.dtype == torch.uint8

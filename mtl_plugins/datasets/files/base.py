@@ -43,7 +43,7 @@ class FilesDataset(BaseDataset):
             starts; True leaves the task out for that sample (a sample without image altogether) and logs how often.
         cache_dir: Folder of all caches, for derived data; by default the environment variable ``MTL_PLUGINS_CACHE``,
             else ``~/.cache/mtl_plugins``.
-        metainfo: Entries to add to or replace in the dataset's ``tasks``, ``classes`` and ``palettes``.
+        metainfo: Entries to add to or replace in the dataset's ``tasks``, ``classes``, ``palettes`` and ``channels``.
         **kwargs: See :class:`mmengine.dataset.BaseDataset`.
 
     Attributes:
@@ -98,7 +98,8 @@ class FilesDataset(BaseDataset):
         self.cache_dir = cache_dir
         self.root: Path | None = None
         self.reader: SampleReader | None = None
-        own = dict(tasks=self.tasks, classes=self._only(self.CLASSES), palettes=self._only(self.PALETTES))
+        told = dict(classes=self.CLASSES, palettes=self.PALETTES, channels=self.CHANNELS)
+        own = dict(tasks=self.tasks, **{key: self._only(entries) for key, entries in told.items()})
         own.update(metainfo or {})
         for task, colours in (own['palettes'] or {}).items():
             names = (own['classes'] or {}).get(task, ())
@@ -182,8 +183,8 @@ class FilesDataset(BaseDataset):
             **super().get_data_info(idx),
             'reader': self.reader,
             'tasks': self.tasks,
-            'num_classes': {task: len(names) for task, names in self._only(self.CLASSES).items()},
-            'channels': self._only(self.CHANNELS),
+            'num_classes': {task: len(names) for task, names in (self._metainfo['classes'] or {}).items()},
+            'channels': self._metainfo['channels'] or {},
         }
 
     def _warn_of_unlabelled_tasks(self) -> None:
@@ -216,7 +217,8 @@ class FilesDataset(BaseDataset):
 
     def _tells_apart(self, task: str, target: np.ndarray) -> bool:
         """Whether a labelled target has anything else than its first class, if there are others."""
-        several = get_task_spec(task).is_categorical and len(self.CLASSES.get(task, (0, 1))) > 1
+        classes = (self._metainfo['classes'] or {}).get(task, (0, 1))
+        several = get_task_spec(task).is_categorical and len(classes) > 1
         return not several or bool(((target > 0) & (target != IGNORE_INDEX)).any())
 
     @property

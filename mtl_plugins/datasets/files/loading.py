@@ -45,8 +45,8 @@ class LoadSampleFiles(BaseTransform):
         image = results['img'] = reader.read_image(results)
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise UserError(
-                f'{sample_name(results)}: {type(reader).__name__}.read_image must return BGR of the shape (H, W, 3) and '
-                f'the type uint8 (0..255), but returned {image.dtype} of shape {image.shape}'
+                f'{sample_name(results)}: {type(reader).__name__}.read_image must return BGR of the shape (H, W, 3) '
+                f'and the type uint8 (0..255), but returned {image.dtype} of shape {image.shape}'
             )
         size = results['img_shape'] = results['ori_shape'] = image.shape[:2]
         results['seg_fields'] = []

@@ -108,7 +108,6 @@ class TaskonomyDataset(FilesDataset):
         self.index: Index | None = None
         tasks = TASKS if tasks is None else offered_tasks('TaskonomyDataset', tasks, TASKS)
         own = dict(
-            channels={task: CODINGS[task].channels for task in tasks},
             units={task: 'standard deviations' for task in tasks if task == 'principal_curvature'},
             value_ranges={task: span for task in tasks if (span := CODINGS[task].value_range)},
         )

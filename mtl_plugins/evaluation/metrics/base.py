@@ -135,8 +135,8 @@ class DenseMetric(BaseMetric):
         score = score[np.isfinite(score)]
         if score.size and (score.min() < -ROUNDING or score.max() > 1 + ROUNDING):
             raise UserError(
-                f'the prediction must hold probabilities, 0 to 1, but lies in {score.min():g}..{score.max():g}; does its '
-                'head decode raw outputs (sigmoid)?'
+                f'the prediction must hold probabilities, 0 to 1, but lies in {score.min():g}..{score.max():g}; does '
+                'its head decode raw outputs (sigmoid)?'
             )
         if labels.size and labels.max() > 1:
             raise UserError(f'the target must hold 0, 1 or 255 (not labelled), but holds {labels.max()}')

@@ -35,9 +35,9 @@ def target_differences(
 
     Compared are the options that a dataset names in ``metainfo['conventions']`` (dataset -> task -> option ->
     value; see :meth:`mtl_plugins.datasets.files.FilesDataset.conventions`), the classes of each task, its unit, the
-    range of its values where nothing else tells their scale, and mmseg's ``reduce_zero_label``. Options of another dataset are not compared. What a checkpoint does not say is not compared
-    either, unless the dataset's default for it has changed since (``FORMER_DEFAULTS``) and the config leaves it to
-    the default.
+    range of its values where nothing else tells their scale, and mmseg's ``reduce_zero_label``. Options of another
+    dataset are not compared. What a checkpoint does not say is not compared either, unless the dataset's default for it
+    has changed since (``FORMER_DEFAULTS``) and the config leaves it to the default.
 
     Args:
         trained: ``checkpoint['meta']['dataset_meta']``; None if there is none.

@@ -294,13 +294,20 @@ def test_the_loading_transform_names_the_right_one_for_other_datasets():
         LoadSampleFiles().transform(dict(img_path='x.png'))
 
 
+def test_classes_and_channels_that_are_checked_are_those_of_the_meta_information(root):
+    classes = dict(semseg=('a', 'b'))
+    dataset = ToyDataset(root, metainfo=dict(classes=classes, channels=dict(depth=2)))
+    assert dataset.get_data_info(0)['num_classes'] == dict(semseg=2)
+    assert dataset.get_data_info(0)['channels'] == dict(depth=2)
+
+
 @pytest.mark.parametrize('image', [np.zeros((4, 4)), np.zeros((4, 4, 3), np.float32), np.zeros((3, 4, 4), np.uint8)])
 def test_an_image_of_another_range_or_shape_is_refused(image):
     class Reader(SampleReader):
         def read_image(self, results):
             return image
 
-    with pytest.raises(ValueError, match=r'Reader.read_image must return BGR of the shape \(H, W, 3\) and the type uint8'):
+    with pytest.raises(ValueError, match=r'Reader.read_image must return BGR of the shape \(H, W, 3\)'):
         LoadSampleFiles().transform(dict(img_path='x.png', reader=Reader(), files={}))
 
 
