@@ -42,9 +42,14 @@ def as_array(value: Any) -> np.ndarray:
     return array
 
 
+def entry(sample: Any, name: str) -> Any:
+    """Return what a data sample, its dict or any other object holds under a name, None if it has nothing there."""
+    return sample.get(name) if hasattr(sample, 'get') else getattr(sample, name, None)
+
+
 def read_field(sample: Any, name: str) -> np.ndarray | None:
     """Return field ``name`` of a data sample (or of its dict) as ``(C, H, W)``, None if the sample has none."""
-    value = sample.get(name) if hasattr(sample, 'get') else getattr(sample, name, None)
+    value = entry(sample, name)
     return None if value is None else as_array(value)
 
 
@@ -56,12 +61,11 @@ def without_padding(array: np.ndarray, sample: Any) -> np.ndarray:
         sample: Data sample, or its dict. ``img_shape`` is the size of the content and ``pad_offset`` its upper left
             corner; without them, and where the array is no larger than the content, nothing is cut.
     """
-    get = sample.get if hasattr(sample, 'get') else lambda name: getattr(sample, name, None)
-    shape = get('img_shape')
+    shape = entry(sample, 'img_shape')
     if shape is None:
         return array
     height, width = (int(side) for side in shape[:2])
-    top, left = (int(place) for place in get('pad_offset') or (0, 0))
+    top, left = (int(place) for place in entry(sample, 'pad_offset') or (0, 0))
     if top + height > array.shape[0] or left + width > array.shape[1]:
         return array
     return array[top : top + height, left : left + width]
@@ -85,9 +89,7 @@ def valid_pixels(spec: TaskSpec, target: np.ndarray) -> np.ndarray:
 
 def sample_name(sample: Any) -> str:
     """What messages call a sample: its image path, else its index, else a question mark."""
-    get = sample.get if hasattr(sample, 'get') else lambda key: getattr(sample, key, None)
-    path = get('img_path')
+    path, index = entry(sample, 'img_path'), entry(sample, 'sample_idx')
     if path is not None:
         return str(path)
-    index = get('sample_idx')
     return '<unknown image>' if index is None else f'sample {int(index)}'

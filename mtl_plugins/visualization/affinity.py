@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from mtl_plugins.errors import UserError
 
-from .figure import FAINT, INK, LABEL_SIZE, MUTED, TICK_SIZE, clean, distinct_colours, new_chart, save_figure
+from .figure import FAINT, INK, LABEL_SIZE, MUTED, TICK_SIZE, clean, distinct_colours, finished, new_chart
 from .heat_map import draw_heat_map
 
 COLOUR_MAP = 'PuOr_r'
@@ -43,32 +44,40 @@ def draw_affinity(
         ValueError: If the matrix is not ``(K, K)``.
     """
     matrix = _checked(affinity, tasks)
-    count = len(tasks)
     limit = colour_limit(matrix)
     power = _power_of_ten(limit)
-    side = 84 if count <= 3 else 58 if count <= 6 else 50
 
     def cell(value: float) -> str:
         scaled = value / 10.0**power
         return f'{scaled:.2f}' if abs(scaled) < 10 else f'{scaled:.3g}'
 
-    return draw_heat_map(
+    return draw_task_map(
         matrix,
         tasks,
-        tasks,
+        limit,
         title=title,
         note='Positive: a step for the row task helps the column task',
         axis_titles=('affected task', 'stepping task'),
         bar_title='affinity' + (f' (×10{str(power).translate(_RAISED)})' if power else ''),
-        colours=COLOUR_MAP,
-        limits=(-limit, limit),
         tick=lambda value: f'{value / 10.0**power:.2g}',
         cell=cell,
-        cell_size=(side, side),
-        text_size=LABEL_SIZE if count <= 6 else TICK_SIZE,
         extend='both',
         path=path,
     )
+
+
+def draw_task_map(matrix: np.ndarray, tasks: Sequence[str], limit: float, **options: Any) -> Figure:
+    """Draw ``(K, K)`` numbers about the K tasks as a heat map, in colours that are symmetric about 0.
+
+    Args:
+        matrix: The numbers.
+        tasks: Names of the rows, and of the columns.
+        limit: Number at either end of the colours.
+        **options: Further arguments of :func:`~.heat_map.draw_heat_map`.
+    """
+    side = 84 if len(tasks) <= 3 else 58 if len(tasks) <= 6 else 50
+    look = dict(colours=COLOUR_MAP, cell_size=(side, side), text_size=LABEL_SIZE if len(tasks) <= 6 else TICK_SIZE)
+    return draw_heat_map(matrix, tasks, tasks, limits=(-limit, limit), **look, **options)
 
 
 def draw_affinity_curves(
@@ -118,9 +127,7 @@ def draw_affinity_curves(
     axes.set_xlabel('iteration', fontsize=LABEL_SIZE, color=MUTED)
     axes.set_ylabel('affinity', fontsize=LABEL_SIZE, color=MUTED)
     figure.legend(loc='outside right upper', frameon=False, fontsize=TICK_SIZE, handlelength=2.4, labelcolor=INK)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    return finished(figure, path)
 
 
 def strongest_pairs(affinity: ArrayLike, tasks: Sequence[str], count: int = 6) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from .affinity import checked_history
-from .figure import FAINT, INK, LABEL_SIZE, MUTED, TICK_SIZE, clean, distinct_colours, new_chart, save_figure
+from .figure import FAINT, INK, LABEL_SIZE, MUTED, TICK_SIZE, clean, distinct_colours, finished, new_chart
 
 _WIDTH, _HEIGHT = 220, 160
 _STYLES = ('-', '--', '-.')
@@ -44,9 +44,10 @@ def draw_affinity_panels(
     layout = dict(nrows=down, ncols=across, squeeze=False, sharex=True, sharey=True)
     figure, grid = new_chart(**size, title=title, note='Above 0: a step for the task of the colour helps', **layout)
     off_diagonal = np.where(np.eye(count, dtype=bool), np.nan, history) if count > 1 else history
-    reach = float(np.nanmax(np.abs(np.where(np.isfinite(off_diagonal), off_diagonal, 0.0)))) or 1.0
+    known = np.where(np.isfinite(off_diagonal), off_diagonal, 0.0)
+    reach = float(np.abs(known).max()) or 1.0
     power = int(np.floor(np.log10(reach)))
-    low, high = (limit(off_diagonal) for limit in (_low, _high))
+    low, high = min(0.0, float(known.min())), max(0.0, float(known.max()))
     margin = 0.06 * (high - low) or reach * 0.1
     colours = distinct_colours(count)
     for axes in grid.ravel()[count:]:
@@ -73,14 +74,4 @@ def draw_affinity_panels(
     figure.supylabel(unit, fontsize=LABEL_SIZE, color=MUTED)
     names = dict(title='stepping task', title_fontsize=TICK_SIZE, fontsize=LABEL_SIZE, labelcolor=INK)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc='outside right upper', frameon=False, **names)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
-
-
-def _low(values: np.ndarray) -> float:
-    return min(0.0, float(np.nanmin(np.where(np.isfinite(values), values, 0.0))))
-
-
-def _high(values: np.ndarray) -> float:
-    return max(0.0, float(np.nanmax(np.where(np.isfinite(values), values, 0.0))))
+    return finished(figure, path)

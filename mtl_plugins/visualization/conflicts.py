@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from mtl_plugins.errors import UserError
 
-from .affinity import COLOUR_MAP, colour_limit
+from .affinity import colour_limit, draw_task_map
 from .conflict_log import Conflicts
-from .figure import LABEL_SIZE, TICK_SIZE
+from .figure import TICK_SIZE
 from .heat_map import draw_heat_map
 
 # Purple is disagreement, as in the pictures of affinity. White itself would be lost on the page.
@@ -29,25 +29,18 @@ def draw_mean_cosines(conflicts: Conflicts, path: str | os.PathLike | None = Non
 
     The gradients are those of all shared parameters together.
     """
-    tasks = conflicts.tasks
     matrix = _mean(conflicts.whole().cosines()[:, 0], axis=0)
     np.fill_diagonal(matrix, np.nan)
-    limit = colour_limit(matrix)
-    side = 84 if len(tasks) <= 3 else 58 if len(tasks) <= 6 else 50
-    return draw_heat_map(
+    return draw_task_map(
         matrix,
-        tasks,
-        tasks,
+        conflicts.tasks,
+        colour_limit(matrix),
         title='Cosine between the gradients of two tasks',
         note=f'All shared parameters, {_when(conflicts)}; negative: conflict',
         axis_titles=('', ''),
         bar_title='mean cosine',
-        colours=COLOUR_MAP,
-        limits=(-limit, limit),
-        tick=lambda value: f'{value:.2f}',
-        cell=lambda value: f'{value:.2f}',
-        cell_size=(side, side),
-        text_size=LABEL_SIZE if len(tasks) <= 6 else TICK_SIZE,
+        tick='{:.2f}'.format,
+        cell='{:.2f}'.format,
         path=path,
     )
 
@@ -110,8 +103,8 @@ def _draw_rates(
         bar_title='in conflict (%)',
         colours=_RATE_COLOURS,
         limits=(0, 100),
-        tick=lambda value: f'{value:.0f}',
-        cell=lambda value: f'{value:.0f}',
+        tick='{:.0f}'.format,
+        cell='{:.0f}'.format,
         cell_size=(48, 22),
         text_size=TICK_SIZE,
         summary_column=True,

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .figure import DPI, FAINT, INK, LABEL_SIZE, MUTED, TICK_SIZE, clean, distinct_colours, save_figure, shorten
+from .figure import FAINT, INK, LABEL_SIZE, MUTED, TICK_SIZE, clean, distinct_colours, finished, new_chart, shorten
 
 
 @dataclass(frozen=True)
@@ -45,10 +43,7 @@ def draw_costs(bars: Sequence[CostBar], title: str, note: str, path: str | os.Pa
     """
     if not bars:
         raise ValueError('draw_costs needs at least one method')
-    figure = Figure(figsize=(9.0, 1.6 + 0.26 * len(bars)), dpi=DPI, layout='constrained')
-    FigureCanvasAgg(figure)
-    figure.suptitle(f'{title}\n{textwrap.fill(note, 110)}', x=0.01, ha='left', fontsize=LABEL_SIZE, parse_math=False)
-    times, memory = figure.subplots(1, 2, sharey=True)
+    figure, (times, memory) = new_chart(900, 160 + 26 * len(bars), title, note, ncols=2, sharey=True)
     colours = distinct_colours(3)
     ends = [max(bar.time, *bar.spread) for bar in bars]
     _draw(times, [bar.time for bar in bars], ends, 'time (line: quartiles of the rounds)', colours[0])
@@ -57,9 +52,7 @@ def draw_costs(bars: Sequence[CostBar], title: str, note: str, path: str | os.Pa
     times.set_yticks(range(len(bars)), [shorten(bar.label, 36) for bar in bars], parse_math=False)
     sizes = [bar.memory for bar in bars]
     _draw(memory, sizes, sizes, 'peak memory', colours[2])
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    return finished(figure, path)
 
 
 def _draw(axes: Axes, values: Sequence[float], ends: Sequence[float], title: str, colour: str) -> None:

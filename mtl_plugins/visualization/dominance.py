@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from .figure import INK, LABEL_SIZE, MUTED, clean, distinct_colours, new_chart, save_figure
+from .figure import INK, LABEL_SIZE, MUTED, clean, distinct_colours, finished, new_chart
 
 _BAR = 16
 
@@ -51,6 +51,4 @@ def draw_dominance(
     axes.set_yticks(np.arange(len(values)), list(shares))
     clean(axes)
     axes.set_xlabel('share', fontsize=LABEL_SIZE, color=MUTED)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    return finished(figure, path)

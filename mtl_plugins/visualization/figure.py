@@ -62,9 +62,9 @@ def new_chart(width: float, height: float, title: str, note: str = '', **options
     figure = new_figure(width, height)
     figure.set_layout_engine('constrained', w_pad=0.12, h_pad=0.08)
     axes = figure.subplots(**options)
-    figure.suptitle(title, x=0.02, ha='left', fontsize=TITLE_SIZE, weight='bold', color=INK)
+    figure.suptitle(title, x=0.02, ha='left', fontsize=TITLE_SIZE, weight='bold', color=INK, parse_math=False)
     note = textwrap.fill(note, int(width / 6.4))
-    figure.supxlabel(note, x=0.02, ha='left', fontsize=TICK_SIZE, color=MUTED)
+    figure.supxlabel(note, x=0.02, ha='left', fontsize=TICK_SIZE, color=MUTED, parse_math=False)
     return figure, axes
 
 
@@ -121,3 +121,10 @@ def save_image(rgb: np.ndarray, path: str | os.PathLike) -> Path:
 def save_figure(figure: Figure, path: str | os.PathLike) -> Path:
     """Render a figure to a PNG file; see :func:`save_image`."""
     return save_image(figure_to_rgb(figure), path)
+
+
+def finished(figure: Figure, path: str | os.PathLike | None) -> Figure:
+    """The figure, after it was written to ``path`` if that is not None."""
+    if path is not None:
+        save_figure(figure, path)
+    return figure

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from mtl_plugins.errors import UserError
 
-from .figure import FAINT, INK, LABEL_SIZE, MUTED, TICK_SIZE, clean, distinct_colours, new_chart, save_figure
+from .figure import FAINT, INK, LABEL_SIZE, MUTED, TICK_SIZE, clean, distinct_colours, finished, new_chart
 
 MAX_COLUMNS = 1600
 """More records than this are thinned out evenly for drawing: a screen does not show them."""
@@ -64,9 +64,7 @@ def draw_group_timeline(
     below.set_ylabel('groups M', fontsize=LABEL_SIZE, color=MUTED)
     mean = f'mean {counts.mean():.2f}'
     below.text(0.995, 0.93, mean, transform=below.transAxes, ha='right', va='top', fontsize=TICK_SIZE, color=MUTED)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    return finished(figure, path)
 
 
 def group_leaders(partition: Sequence[Sequence[str]], tasks: Sequence[str]) -> np.ndarray:

@@ -12,7 +12,7 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from .figure import INK, LABEL_SIZE, MUTED, TICK_SIZE, new_chart, save_figure
+from .figure import INK, LABEL_SIZE, MUTED, TICK_SIZE, finished, new_chart
 
 _MISSING = '#ececec'
 _LETTER = 6.4  # about the width of a letter in pixels
@@ -91,9 +91,7 @@ def draw_heat_map(
     bar.set_ticks(ticks, labels=[minus(tick(value)) for value in ticks])
     bar.ax.tick_params(labelsize=TICK_SIZE, length=0, labelcolor=INK)
     bar.set_label(bar_title, fontsize=LABEL_SIZE, color=MUTED)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    return finished(figure, path)
 
 
 def minus(text: str) -> str:

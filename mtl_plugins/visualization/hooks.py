@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
+from mtl_plugins.structures.fields import entry
 from mtl_plugins.task_specs import get_task_specs
 
 from .backends import picture_services
@@ -129,7 +130,7 @@ class PredictionPanelHook(Hook):
         if self._folder is None:
             return
         for place, sample in enumerate(outputs or ()):
-            index = _get(sample, 'sample_idx')
+            index = entry(sample, 'sample_idx')
             # Without an index the place in the stream tells the image: evaluation data come in order.
             index = self._seen * get_world_size() if index is None else int(index)
             self._seen += 1
@@ -138,7 +139,7 @@ class PredictionPanelHook(Hook):
 
     def _draw(self, runner: Any, index: int, sample: Any, inputs: Any) -> None:
         tasks = self.tasks if self.tasks is not None else self._meta.get('tasks', ())
-        source = str(_get(sample, 'img_path') or '')
+        source = str(entry(sample, 'img_path') or '')
         name = '_'.join(dict.fromkeys(part for part in (f'{index:06d}', _file_name(source)) if part))
         title = image_title(sample) or name
         panel = prediction_panel(
@@ -158,10 +159,6 @@ class PredictionPanelHook(Hook):
         if self._folder is not None and self._drawn:
             runner.logger.info(f'{self._drawn} prediction panels: {self._folder}')
         self._folder = None
-
-
-def _get(sample: Any, name: str) -> Any:
-    return sample.get(name) if hasattr(sample, 'get') else getattr(sample, name, None)
 
 
 def _file_name(source: str) -> str:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from mtl_plugins.datasets.files import learned_frame
 from mtl_plugins.errors import UserError
-from mtl_plugins.structures.fields import as_array, read_field, valid_pixels, without_padding
+from mtl_plugins.structures.fields import as_array, entry, read_field, valid_pixels, without_padding
 from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec, get_task_specs
 
 from .figure import DPI, FAINT, INK, LABEL_SIZE, MUTED, figure_to_rgb, new_figure, pixel_box, pixel_image, pixel_text
@@ -127,8 +127,7 @@ def prediction_panel(
 
 def image_title(sample: Any) -> str:
     """The name of a sample's image with its folder, ``''`` if it came from no file."""
-    source = sample.get('img_path') if hasattr(sample, 'get') else getattr(sample, 'img_path', None)
-    return '/'.join(Path(str(source or '')).parts[-2:])
+    return '/'.join(Path(str(entry(sample, 'img_path') or '')).parts[-2:])
 
 
 def image_from_inputs(inputs: Any) -> np.ndarray:

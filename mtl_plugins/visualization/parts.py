@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from .figure import FAINT, INK, LABEL_SIZE, MUTED, TICK_SIZE, clean, distinct_colours, new_chart, save_figure
+from .figure import FAINT, INK, LABEL_SIZE, MUTED, TICK_SIZE, clean, distinct_colours, finished, new_chart
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,7 @@ def draw_parts(bars: Sequence[PartBar], title: str, note: str, path: str | os.Pa
         axes.set_axisbelow(True)
         axes.set_title(f'{name.replace("_", "-")} (%)', fontsize=LABEL_SIZE, color=MUTED, loc='left')
         axes.set_yticks(range(len(bars)), [bar.label for bar in bars], fontsize=LABEL_SIZE)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    return finished(figure, path)
 
 
 def short(value: float) -> str:

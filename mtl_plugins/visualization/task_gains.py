@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from .affinity import COLOUR_MAP, colour_limit
-from .figure import INK, LABEL_SIZE, MUTED, TICK_SIZE, clean, new_chart, save_figure
+from .figure import INK, LABEL_SIZE, MUTED, TICK_SIZE, clean, finished, new_chart
 from .heat_map import draw_heat_map
 
 _CELL = 34
@@ -49,9 +49,7 @@ def draw_gain_maps(
         axes.set_xticks(range(count), tasks, rotation=90, fontsize=TICK_SIZE, color=MUTED)
         axes.set_yticks(range(count), tasks if axes is grid[0][0] else [''] * count, fontsize=TICK_SIZE, color=MUTED)
         axes.grid(visible=False)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    return finished(figure, path)
 
 
 def draw_task_groups(

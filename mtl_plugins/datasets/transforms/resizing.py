@@ -12,7 +12,8 @@ from PIL import Image
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
-from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec
+from mtl_plugins.structures.fields import valid_pixels
+from mtl_plugins.task_specs import TaskSpec
 
 from .fields import as_size, check_sizes, iter_targets
 
@@ -117,20 +118,13 @@ def resize_valid(spec: TaskSpec, target: np.ndarray, size: tuple[int, int], anti
 
 
 def labelled(spec: TaskSpec, target: np.ndarray) -> np.ndarray:
-    """Which pixels of a float target ``(H, W)`` or ``(H, W, C)`` carry a label."""
-    finite = np.isfinite(target)
-    if spec.kind == 'depth':
-        return finite & (np.nan_to_num(target) > 0)
-    if target.ndim == 3:
-        finite = finite.all(axis=-1)
-        if spec.kind == 'normals':
-            finite &= (target != 0).any(axis=-1)
-    return finite
+    """Which pixels of a target ``(H, W)`` or ``(H, W, C)`` carry a label."""
+    return valid_pixels(spec, target[None] if target.ndim == 2 else target.transpose(2, 0, 1))
 
 
 def has_labels(spec: TaskSpec, target: np.ndarray) -> bool:
     """Whether any pixel of a target of any kind carries a label."""
-    return bool((target != IGNORE_INDEX).any() if spec.is_categorical else labelled(spec, target).any())
+    return bool(labelled(spec, target).any())
 
 
 @TRANSFORMS.register_module()
