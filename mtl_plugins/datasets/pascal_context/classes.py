@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..human_parts import HUMAN_PARTS
+
 SEMSEG = (
     'background', 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow', 'diningtable',
     'dog', 'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor',
@@ -10,11 +12,6 @@ SEMSEG = (
 
 PERSON = SEMSEG.index('person')
 """Class id of people, also in the part annotations."""
-
-HUMAN_PARTS = ('background', 'head', 'torso', 'upper_arm', 'lower_arm', 'upper_leg', 'lower_leg')
-HUMAN_PALETTE = [
-    [0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178], [213, 94, 0],
-]  # fmt: skip
 
 PART_NAMES = {
     'head': ('head', 'hair', 'lear', 'rear', 'lebrow', 'rebrow', 'leye', 'reye', 'mouth', 'nose'),

@@ -16,8 +16,9 @@ from mtl_plugins.utils.arguments import one_of, whole
 from ..cache import DerivedCache
 from ..files.base import FilesDataset
 from ..files.folders import read_lines
+from ..human_parts import HUMAN_PALETTE, HUMAN_PARTS
 from . import layout
-from .classes import HUMAN_PALETTE, HUMAN_PARTS, SEMSEG, voc_palette
+from .classes import SEMSEG, voc_palette
 from .decoding import EDGE_RULES
 from .part_lists import archive_lists, people, rebuilt_lists
 from .reader import PascalContextReader

@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_plugins.task_specs import IGNORE_INDEX
-
-from ..files.reading import UnreadableFileError, fail, read_mat
+from ..files.reading import fail, read_mat
 from .classes import PART_IDS, PERSON
 
 KEY = 'anno'
@@ -80,7 +78,7 @@ def objects_of(anno: Any) -> list[PartObject]:
 
 
 def paint_parts(objects: Iterable[PartObject]) -> np.ndarray | None:
-    """The map of the six parts of people (:data:`.classes.HUMAN_PARTS`).
+    """The map of the six parts of people (:data:`..human_parts.HUMAN_PARTS`).
 
     The parts of all people are painted over each other in the order of the file; 0 is everything else.
 
@@ -118,17 +116,6 @@ def read_part_map(path: str | os.PathLike) -> np.ndarray | None:
         return paint_parts(objects)
     except ValueError as error:
         fail(path, _EXPECTED, str(error))
-
-
-def ignore_without_parts(target: np.ndarray) -> np.ndarray:
-    """The rule of the dataset: a map without any part says nothing about people, so all of it is ignored.
-
-    Args:
-        target: ``(H, W)`` uint8; changed in place.
-    """
-    if not ((target != 0) & (target != IGNORE_INDEX)).any():
-        target[:] = IGNORE_INDEX
-    return target
 
 
 def class_list(objects: Iterable[PartObject]) -> list[int]:
@@ -182,9 +169,3 @@ def _mask(value: Any) -> np.ndarray:
     if value.ndim != 2 or value.dtype.kind not in 'biuf':
         raise ValueError(f'expected a mask (H, W), found {value.dtype} of shape {value.shape}')
     return value
-
-
-__all__ = [
-    'KEY', 'NO_OBJECT', 'Part', 'PartObject', 'UnreadableFileError', 'class_list', 'ignore_without_parts', 'objects_of',
-    'paint_parts', 'read_objects', 'read_part_map',
-]  # fmt: skip

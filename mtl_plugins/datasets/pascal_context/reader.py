@@ -17,9 +17,10 @@ from ..files.reader import SampleReader
 from ..files.reading import fail, read_colours, read_indices
 from ..files.sizes import check_aspect
 from ..files.source import OUT_OF_RANGE
+from ..human_parts import ignored_without_parts
 from .classes import SEMSEG
 from .decoding import EDGE_RULES, mask_normals, read_label_map
-from .parts import ignore_without_parts, read_part_map
+from .parts import read_part_map
 
 
 class PascalContextReader(SampleReader):
@@ -99,7 +100,7 @@ _READ = {'semseg': read_semseg, 'normals': read_normals, 'sal': read_saliency}
 def _part_map(path: str) -> np.ndarray:
     """The map to be cached; one pixel stands for a whole image that says nothing."""
     target = read_part_map(path)
-    return np.full((1, 1), IGNORE_INDEX, np.uint8) if target is None else ignore_without_parts(target)
+    return np.full((1, 1), IGNORE_INDEX, np.uint8) if target is None else ignored_without_parts(target)
 
 
 def _key(path: str, results: dict[str, Any]) -> str:

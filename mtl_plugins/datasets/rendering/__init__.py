@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .labels import CLASSES, HUMAN_PALETTE, HUMAN_PARTS, PALETTE, UNLABELLED
+from ..human_parts import HUMAN_PALETTE, HUMAN_PARTS
+from .labels import CLASSES, PALETTE, UNLABELLED
 from .scene import SPLITS, VERSION, Scene, sample_scene
 from .shading import render_rgb
 from .targets import CURVATURE_SCALE, TASKS, render_targets

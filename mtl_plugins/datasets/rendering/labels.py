@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from ..human_parts import HUMAN_PARTS
+
 CLASSES = (
     'wall', 'floor', 'ceiling', 'window', 'picture', 'table', 'chair', 'cabinet', 'sofa', 'lamp', 'ornament', 'person',
 )  # fmt: skip
 PALETTE = [
     [174, 199, 232], [152, 110, 80], [225, 225, 225], [60, 180, 245], [250, 190, 60], [140, 60, 150],
     [214, 60, 60], [120, 140, 60], [30, 130, 110], [255, 240, 110], [250, 120, 190], [40, 60, 160],
-]  # fmt: skip
-HUMAN_PARTS = ('background', 'head', 'torso', 'upper_arm', 'lower_arm', 'upper_leg', 'lower_leg')
-HUMAN_PALETTE = [
-    [0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178], [213, 94, 0],
 ]  # fmt: skip
 UNLABELLED = 255
 """Cartons are in the images but not labelled."""

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..filters import keypoint_heatmap, texture_edges, to_grey
-from .labels import UNLABELLED
+from ..human_parts import ignored_without_parts
 from .raycast import Hits, cast
 from .scene import Scene
 
@@ -47,7 +47,7 @@ def render_targets(scene: Scene, rgb: np.ndarray) -> dict[str, np.ndarray]:
         normals=normals,
         edge=label_edges(labels, normals, depth),
         sal=_per_part(scene, hits, 'salient'),
-        human_parts=_human_parts(_per_part(scene, hits, 'human_part')),
+        human_parts=ignored_without_parts(_per_part(scene, hits, 'human_part')),
         reshading=_reshading(scene, hits),
         principal_curvature=np.clip(hits.curvature * CURVATURE_SCALE, 0, 1).T.reshape(*size, 2),
         edge_texture=texture_edges(grey),
@@ -62,11 +62,6 @@ def render_targets(scene: Scene, rgb: np.ndarray) -> dict[str, np.ndarray]:
 
 def _per_part(scene: Scene, hits: Hits, name: str) -> np.ndarray:
     return np.array([getattr(part, name) for part in scene.parts], np.uint8)[hits.shape].reshape(hits.size)
-
-
-def _human_parts(parts: np.ndarray) -> np.ndarray:
-    """As in PASCAL-Context, an image without people says nothing about people: all of it is ignored."""
-    return parts if parts.any() else np.full_like(parts, UNLABELLED)
 
 
 def _reshading(scene: Scene, hits: Hits) -> np.ndarray:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from mmcv.transforms import BaseTransform
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
-from mtl_plugins.task_specs import IGNORE_INDEX, get_task_spec
+from mtl_plugins.task_specs import get_task_spec
 
+from ..human_parts import ignored_without_parts
 from .fields import target_key
 
 
@@ -39,9 +39,8 @@ class IgnoreEmptyParts(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Replace the map if it is empty."""
         key = target_key(self.task)
-        parts = results.get(key)
-        if parts is not None and not ((parts != 0) & (parts != IGNORE_INDEX)).any():
-            results[key] = np.full_like(parts, IGNORE_INDEX)
+        if results.get(key) is not None:
+            results[key] = ignored_without_parts(results[key])
         return results
 
     def __repr__(self) -> str:

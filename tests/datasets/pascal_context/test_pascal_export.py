@@ -7,8 +7,9 @@ from exporters import export_pascal_context
 from exporters.mannequins import scene_objects
 from PIL import Image
 
+from mtl_plugins.datasets.human_parts import ignored_without_parts
 from mtl_plugins.datasets.pascal_context import classes, layout
-from mtl_plugins.datasets.pascal_context.parts import ignore_without_parts, paint_parts
+from mtl_plugins.datasets.pascal_context.parts import paint_parts
 
 from .conftest import COUNTS, SIZE
 
@@ -123,7 +124,7 @@ def test_every_name_of_a_part_occurs():
 def test_a_room_without_people():
     assert scene_objects(np.zeros((5, 6), np.uint8), np.full((5, 6), 255, np.uint8)) == []
     assert paint_parts([]) is None
-    assert (ignore_without_parts(np.zeros((5, 6), np.uint8)) == 255).all()
+    assert (ignored_without_parts(np.zeros((5, 6), np.uint8)) == 255).all()
 
 
 def test_an_export_can_be_repeated_but_harms_no_other_folder(tmp_path, render_cache):

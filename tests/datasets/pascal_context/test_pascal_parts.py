@@ -4,12 +4,12 @@ import scipy.io
 from exporters.mannequins import to_struct
 
 from mtl_plugins.datasets.files import UnreadableFileError
+from mtl_plugins.datasets.human_parts import ignored_without_parts
 from mtl_plugins.datasets.pascal_context.classes import PART_IDS, PERSON
 from mtl_plugins.datasets.pascal_context.parts import (
     Part,
     PartObject,
     class_list,
-    ignore_without_parts,
     objects_of,
     paint_parts,
     read_objects,
@@ -122,7 +122,7 @@ def test_nobody():
 
 @pytest.mark.parametrize('values', [[0, 0], [0, 255], [255, 255], [0, 3], [255, 1]])
 def test_a_map_without_parts_says_nothing(values):
-    target = ignore_without_parts(np.array([values], np.uint8))
+    target = ignored_without_parts(np.array([values], np.uint8))
     nothing = all(value in (0, 255) for value in values)
     assert target.tolist() == [[255, 255] if nothing else values]
 

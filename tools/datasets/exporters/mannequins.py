@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from mtl_plugins.datasets.pascal_context.classes import HUMAN_PARTS, SEMSEG
+from mtl_plugins.datasets.human_parts import HUMAN_PARTS
+from mtl_plugins.datasets.pascal_context.classes import SEMSEG
 from mtl_plugins.datasets.pascal_context.parts import KEY, Part, PartObject
 from mtl_plugins.datasets.rendering import CLASSES
 
