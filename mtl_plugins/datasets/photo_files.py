@@ -20,9 +20,8 @@ from mtl_plugins.utils.parallel import tracked
 
 from .cache import FileCache, cache_base, fingerprint
 from .files.jpeg import jpeg_header
-from .files.pictures import PictureError, decode_picture, open_picture, pixel_limit, to_rgb, upright_size
-from .files.png import DamagedFileError
-from .files.source import JPEG, UnreadableFileError, read_bytes
+from .files.pictures import decode_picture, open_picture, pixel_limit, to_rgb, upright_size
+from .files.source import JPEG, PictureError, UnreadableFileError, read_bytes
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
 
@@ -204,7 +203,7 @@ def _named(path: str | os.PathLike) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnreadableFileError):
         return f'expected {error.expected}, but found {error.found}'
-    if isinstance(error, (PictureError, DamagedFileError)):
+    if isinstance(error, PictureError):
         return f'expected {_EXPECTED}, but found {error}'
     return f'{type(error).__name__}: {error}'
 

@@ -29,7 +29,7 @@ from mtl_plugins.errors import UserError
 
 from .jpeg import jpeg_header
 from .png import DamagedFileError, png_header
-from .source import JPEG, PNG, UNREADABLE, WRONG_FORMAT, kind_of
+from .source import JPEG, PNG, UNREADABLE, WRONG_FORMAT, PictureError, kind_of
 
 LIMIT_ENV = 'MTL_PLUGINS_MAX_PIXELS'
 """Environment variable with the number of pixels above which a picture is refused."""
@@ -65,19 +65,6 @@ _TURNS = {
 }
 
 
-class PictureError(ValueError):
-    """A picture cannot be used; the message says what the file is instead, without its name.
-
-    Args:
-        found: What was found.
-        kind: See :class:`~.source.UnreadableFileError`.
-    """
-
-    def __init__(self, found: str, kind: str = WRONG_FORMAT) -> None:
-        super().__init__(found)
-        self.kind = kind
-
-
 class Picture(NamedTuple):
     """A decoded picture.
 
@@ -102,8 +89,7 @@ def decode_picture(data: bytes, path: str | os.PathLike = '') -> Picture:
         path: The file, for the warning.
 
     Raises:
-        PictureError: If it is damaged, too large, or has values whose range is not known.
-        DamagedFileError: If it is truncated or altered.
+        PictureError: If it is damaged, truncated or altered, too large, or has values whose range is not known.
     """
     if data.startswith(PNG):
         header = png_header(data)

@@ -6,9 +6,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from mtl_plugins.errors import UserError
-
-from .source import PNG
+from .source import PNG, UNREADABLE, PictureError
 
 GREY, PALETTE = 0, 3
 # Colour type of the header -> name, channels as stored (a palette stores one index per pixel).
@@ -22,8 +20,11 @@ _COLOURS = {
 _WITH_ORIENTATION = (b'eXIf', b'tEXt', b'zTXt', b'iTXt')
 
 
-class DamagedFileError(UserError):
+class DamagedFileError(PictureError):
     """A file is truncated, altered, or not of the expected format."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(found, UNREADABLE)
 
 
 class PngHeader(NamedTuple):

@@ -5,9 +5,10 @@ A file is read from disk in one go and decoded from memory, which is what networ
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
@@ -16,18 +17,9 @@ import scipy.io
 
 from ..npz import MAGIC, parse_npy
 from .jpeg import jpeg_header
-from .pictures import (
-    SWAPPING,
-    Picture,
-    PictureError,
-    check_pixels,
-    decode_picture,
-    open_picture,
-    orientation_of,
-    say_once,
-)
-from .png import GREY, PALETTE, DamagedFileError, PngHeader, png_header
-from .source import JPEG, PNG, WRONG_FORMAT, UnreadableFileError, fail, kind_of, read_bytes
+from .pictures import SWAPPING, check_pixels, decode_picture, open_picture, orientation_of, say_once
+from .png import GREY, PALETTE, PngHeader, png_header
+from .source import JPEG, PNG, WRONG_FORMAT, PictureError, UnreadableFileError, fail, kind_of, read_bytes
 
 __all__ = [
     'UnreadableFileError', 'fail', 'read_colours', 'read_indices', 'read_mat', 'read_npy', 'read_png16', 'read_rgb',
@@ -44,7 +36,8 @@ def read_rgb(path: str | os.PathLike) -> np.ndarray:
         UnreadableFileError: If the file is missing, truncated, no image, or has values whose range is not known.
     """
     expected = 'a colour image'
-    picture = _picture(read_bytes(path, expected), path, expected)
+    with _named(path, expected):
+        picture = decode_picture(read_bytes(path, expected), path)
     height, width = picture.bgr.shape[:2]
     # A turn that swaps height and width shows in the sizes of the labels, if these were drawn on what is stored.
     if picture.orientation != 1 and (picture.orientation not in SWAPPING or height == width):
@@ -55,15 +48,6 @@ def read_rgb(path: str | os.PathLike) -> np.ndarray:
             'drawn on what is stored, remove the EXIF entry from these files',
         )
     return picture.bgr
-
-
-def _picture(data: bytes, path: str | os.PathLike, expected: str) -> Picture:
-    try:
-        return decode_picture(data, path)
-    except PictureError as error:
-        fail(path, expected, str(error), error.kind)
-    except DamagedFileError as error:
-        fail(path, expected, str(error))
 
 
 def read_colours(path: str | os.PathLike, alpha: bool = False) -> np.ndarray:
@@ -98,14 +82,9 @@ def read_indices(path: str | os.PathLike) -> np.ndarray:
         UnreadableFileError: If the file is missing, truncated, or another kind of image.
     """
     expected = 'a PNG of 8-bit grey values or palette indices'
-    data = read_bytes(path, expected)
-    if not data.startswith(PNG):
-        fail(path, expected, kind_of(data))
-    png = _checked(data, path, expected)
-    if (png.bits, png.colour_type) == (8, GREY):
+    data, png = _read_png(path, expected, (8, GREY), *((bits, PALETTE) for bits in (1, 2, 4, 8)))
+    if png.colour_type == GREY:
         return _decode(data, path, expected, cv2.IMREAD_GRAYSCALE)
-    if png.colour_type != PALETTE:
-        fail(path, expected, str(png), WRONG_FORMAT)
     # OpenCV has no way to get at the indices of a palette image.
     return _guarded(path, expected, lambda: _palette_indices(data))
 
@@ -117,12 +96,7 @@ def read_png16(path: str | os.PathLike) -> np.ndarray:
         UnreadableFileError: If the file is missing, truncated, or another kind of image.
     """
     expected = 'a PNG of 16-bit grey values'
-    data = read_bytes(path, expected)
-    if not data.startswith(PNG):
-        fail(path, expected, kind_of(data))
-    png = _checked(data, path, expected)
-    if (png.bits, png.colour_type) != (16, GREY):
-        fail(path, expected, str(png), WRONG_FORMAT)
+    data, _ = _read_png(path, expected, (16, GREY))
     return _decode(data, path, expected, cv2.IMREAD_UNCHANGED)
 
 
@@ -167,6 +141,24 @@ def read_mat(path: str | os.PathLike, key: str, simplify_cells: bool = False) ->
     return content[key]
 
 
+def _read_png(path: str | os.PathLike, expected: str, *kinds: tuple[int, int]) -> tuple[bytes, PngHeader]:
+    """The content of a PNG of one of some kinds, (bits, colour type), and its header."""
+    data = read_bytes(path, expected)
+    png = _checked(data, path, expected) if data.startswith(PNG) else fail(path, expected, kind_of(data))
+    if (png.bits, png.colour_type) not in kinds:
+        fail(path, expected, str(png), WRONG_FORMAT)
+    return data, png
+
+
+@contextlib.contextmanager
+def _named(path: str | os.PathLike, expected: str) -> Iterator[None]:
+    """Name the file in what is said of a picture."""
+    try:
+        yield
+    except PictureError as error:
+        fail(path, expected, str(error), error.kind)
+
+
 def _guarded(path: str | os.PathLike, expected: str, read: Callable[[], Any]) -> Any:
     try:
         return read()
@@ -188,14 +180,10 @@ def _palette_indices(data: bytes) -> np.ndarray:
 
 def _checked(data: bytes, path: str | os.PathLike, expected: str) -> PngHeader | None:
     """Refuse what decoders take without a word: truncated, turned and huge images; returns the header of a PNG."""
-    try:
+    with _named(path, expected):
         header = (png_header if data.startswith(PNG) else jpeg_header)(data)
         check_pixels(header.size)
         orientation = orientation_of(data) if header.has_metadata else 1
-    except PictureError as error:
-        fail(path, expected, str(error), error.kind)
-    except DamagedFileError as error:
-        fail(path, expected, str(error))
     if orientation != 1:
         # Turning the pixels would not do for normals, and it is not known whether a program has looked at the entry.
         fail(path, expected, f'the EXIF orientation {orientation}; store the target upright, without this entry')

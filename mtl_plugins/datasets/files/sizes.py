@@ -7,9 +7,8 @@ from collections.abc import Iterable
 
 from mtl_plugins.errors import UserError
 
-from .pictures import PictureError, orientation_of
-from .png import DamagedFileError
-from .source import UnreadableFileError, read_bytes
+from .pictures import orientation_of
+from .source import PictureError, UnreadableFileError, read_bytes
 
 Size = tuple[int, int]
 _MOST = 0.03
@@ -82,5 +81,5 @@ def _advice(target: Size, image: Size, image_path: str) -> str:
 def _orientation(path: str) -> int:
     try:
         return orientation_of(read_bytes(path, 'an image')) if path else 1
-    except (UnreadableFileError, PictureError, DamagedFileError):
+    except (UnreadableFileError, PictureError):
         return 1

@@ -57,6 +57,19 @@ class UnreadableFileError(UserError):
     kind: str = UNREADABLE
 
 
+class PictureError(UserError):
+    """A picture cannot be used; the message says what the file is instead, without its name.
+
+    Args:
+        found: What was found.
+        kind: See :class:`UnreadableFileError`.
+    """
+
+    def __init__(self, found: str, kind: str = WRONG_FORMAT) -> None:
+        super().__init__(found)
+        self.kind = kind
+
+
 def fail(path: str | os.PathLike, expected: str, found: str, kind: str = UNREADABLE) -> NoReturn:
     """Raise :class:`UnreadableFileError` for ``path``."""
     error = UnreadableFileError(f'{os.fspath(path)}: expected {expected}, but found {found}. {_WAYS_OUT[kind]}')
