@@ -23,9 +23,10 @@ from mtl_plugins.datasets.verification.manifest import (
     save_manifest,
 )
 from mtl_plugins.datasets.verification.report import Report
-from mtl_plugins.datasets.verification.runner import Verification, VerificationError, default_workers, verify
+from mtl_plugins.datasets.verification.runner import Verification, VerificationError, verify
 from mtl_plugins.errors import UserError
 from mtl_plugins.utils.files import write_whole
+from mtl_plugins.utils.parallel import usable_cores
 
 from .parsers.verify import build_parser
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.jobs is None:
-        args.jobs = default_workers()
+        args.jobs = usable_cores()
     if args.jobs < 1 or args.show < 0:
         parser.error('--jobs must be 1 or more, and --show 0 or more')
     for option, path in (('--json', args.json), ('--manifest', args.manifest)):

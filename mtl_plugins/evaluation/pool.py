@@ -17,6 +17,7 @@ from typing import Any
 from mmengine.logging import print_log
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.utils.parallel import usable_cores
 
 MAX_WORKERS = 8
 _AHEAD = 4
@@ -24,7 +25,7 @@ _AHEAD = 4
 
 def default_workers() -> int:
     """Return for how many more processes there are cores, at most 8; the ranks of a node share its cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    cores = usable_cores()
     ranks = max(int(os.environ.get('LOCAL_WORLD_SIZE', '1')), 1)
     return min(cores // ranks - 1, MAX_WORKERS) if cores > ranks else 0
 

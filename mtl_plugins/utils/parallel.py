@@ -17,6 +17,11 @@ from rich.console import Console
 from rich.progress import track
 
 
+def usable_cores() -> int:
+    """Number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
 def tracked(items: Iterable[Any], title: str, total: int, stderr: bool = False) -> Iterator[Any]:
     """``items`` under a progress bar, which the first rank shows in a terminal."""
     console = Console(stderr=stderr)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -77,11 +76,6 @@ class Verification:
     def is_clean(self) -> bool:
         """Whether everything was checked and nothing is wrong."""
         return self.content and self.num_samples > 0 and not self.problems
-
-
-def default_workers() -> int:
-    """Number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def verify(check: LayoutCheck, workers: int = 1, content: bool = True, stamps: bool = True) -> Verification:

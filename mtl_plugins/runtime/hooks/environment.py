@@ -17,6 +17,7 @@ from mmengine.dist import get_world_size, master_only
 from mmengine.hooks import Hook
 
 from mtl_plugins.registry import HOOKS
+from mtl_plugins.utils.parallel import usable_cores
 from mtl_plugins.version import __version__
 
 from .outputs import going_on_without
@@ -83,7 +84,7 @@ def collect_environment(seed: int | None = None) -> dict[str, Any]:
             system=f'{platform.system()} {platform.machine()}',
             cpu=_cpu_model(),
             cores=os.cpu_count(),
-            usable_cores=len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
+            usable_cores=usable_cores(),
             gpus=[torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
             cuda=torch.version.cuda,
             cudnn=torch.backends.cudnn.version() if torch.cuda.is_available() else None,

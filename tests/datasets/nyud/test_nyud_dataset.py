@@ -352,7 +352,7 @@ def test_export_again_continues_and_other_parameters_are_refused(originals, cach
             export_nyud(root, **{**dict(counts=COUNTS, size=SIZE, cache_dir=cache), **other})
     with pytest.raises(ValueError, match='packaging must be one of'):
         export_nyud(tmp_path / 'b', packaging='zip')
-    with pytest.raises(ValueError, match='must name the splits train and val'):
+    with pytest.raises(ValueError, match='must name the splits train, val'):
         export_nyud(tmp_path / 'b', counts={'test': 3})
 
 

@@ -509,7 +509,7 @@ def test_a_folder_that_is_none(make, tmp_path):
 def test_export_refuses_what_it_cannot_do(tmp_path):
     with pytest.raises(ValueError, match=r"packaging must be one of omnitools, .* but got 'zip'"):
         export_taskonomy(tmp_path / 'a', packaging='zip')
-    with pytest.raises(ValueError, match='counts must name splits out of train, val, test'):
+    with pytest.raises(ValueError, match='counts must name the splits train, val, test'):
         export_taskonomy(tmp_path / 'a', counts=dict(dev=3))
 
 

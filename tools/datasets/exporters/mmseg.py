@@ -6,12 +6,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from mtl_plugins.errors import UserError, UserOSError
-
-from .scenes import prepare_export, render_scenes
+from .scenes import all_counts, prepare_export, render_scenes, write_png
 
 NAME = 'mmseg'
 SPLITS = ('train', 'val')
@@ -52,18 +49,14 @@ def export_mmseg(
         ValueError: If an argument is out of range.
         OSError: If a file cannot be written.
     """
-    counts = {'train': 4, 'val': 2, **(counts or {})}
-    if set(counts) != set(SPLITS):
-        raise UserError(f'export of mmseg: counts must name the splits train and val, but got {sorted(counts)}')
+    counts = all_counts(NAME, counts, SPLITS)
     root = prepare_export(root, NAME, counts, size, seed=seed)
     for split, count in counts.items():
-        for folder in (IMAGES, CLASS_MAPS, DEPTH_MAPS):
-            (root / folder / split).mkdir(parents=True, exist_ok=True)
         for index, scene in enumerate(render_scenes(split, count, size, seed, cache_dir, num_workers)):
             name = f'room_{index:05d}.png'
-            _write(root / IMAGES / split / name, scene['img'][..., ::-1])
-            _write(root / CLASS_MAPS / split / name, scene['gt_semseg'])
-            _write(root / DEPTH_MAPS / split / name, depth_to_png(scene['gt_depth']))
+            write_png(root / IMAGES / split / name, scene['img'])
+            write_png(root / CLASS_MAPS / split / name, scene['gt_semseg'])
+            write_png(root / DEPTH_MAPS / split / name, depth_to_png(scene['gt_depth']))
     return root
 
 
@@ -71,8 +64,3 @@ def depth_to_png(depth: np.ndarray) -> np.ndarray:
     """Depth in metres, ``(H, W)`` float with 0 or NaN for unknown, in whole millimetres as uint16."""
     units = np.nan_to_num(depth, nan=0.0) * DEPTH_UNITS_PER_METRE
     return np.clip(np.rint(units), 0, np.iinfo(np.uint16).max).astype(np.uint16)
-
-
-def _write(path: Path, pixels: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), np.ascontiguousarray(pixels)):
-        raise UserOSError(f'{path} could not be written; is the disk full?')

@@ -11,10 +11,9 @@ import numpy as np
 from mtl_plugins.datasets.nyud import layout
 from mtl_plugins.datasets.nyud.decoding import encode_image, encode_target
 from mtl_plugins.datasets.rendering import CLASSES as ROOMS
-from mtl_plugins.errors import UserError
 from mtl_plugins.task_specs import IGNORE_INDEX
 
-from .scenes import prepare_export, render_scenes
+from .scenes import all_counts, prepare_export, render_scenes
 
 CLASSES = {
     'wall': 'wall', 'floor': 'floor', 'ceiling': 'ceiling', 'window': 'window', 'picture': 'picture', 'table': 'table',
@@ -54,9 +53,7 @@ def export_nyud(
         ValueError: If an argument is out of range.
     """
     kind = layout.get_packaging(packaging)
-    counts = {'train': 4, 'val': 2, **(counts or {})}
-    if set(counts) != set(layout.COUNTS):
-        raise UserError(f'export of nyud: counts must name the splits train and val, but got {sorted(counts)}')
+    counts = all_counts(layout.NAME, counts, tuple(layout.COUNTS))
     root = prepare_export(root, layout.NAME, counts, size, packaging=packaging, seed=seed)
     for folder in (layout.SPLIT_FOLDER, layout.IMAGE_FOLDER, *layout.FOLDERS.values()):
         (root / folder).mkdir(exist_ok=True)

@@ -18,11 +18,10 @@ from mtl_plugins.datasets.pascal_context.decoding import LABEL_MAP
 from mtl_plugins.datasets.pascal_context.parts import class_list
 from mtl_plugins.datasets.rendering import CLASSES, UNLABELLED
 from mtl_plugins.datasets.rooms import render_room
-from mtl_plugins.errors import UserError
 from mtl_plugins.task_specs import IGNORE_INDEX
 
 from .mannequins import VOC_NAMES, scene_objects, to_struct
-from .scenes import prepare_export, render_scenes
+from .scenes import all_counts, prepare_export, render_scenes
 
 CONTEXT_IDS = {
     'wall': 440, 'floor': 158, 'ceiling': 68, 'window': 454, 'picture': 287, 'table': 397, 'chair': 72, 'cabinet': 46,
@@ -71,11 +70,7 @@ def export_pascal_context(
         ValueError: If an argument is out of its range.
         FileExistsError: If the folder holds anything else.
     """
-    counts = {'train': 4, 'val': 2, **(counts or {})}
-    if set(counts) != set(layout.SPLITS):
-        raise UserError(
-            f'export of {layout.NAME}: counts must name the splits train and val, but got {", ".join(sorted(counts))}'
-        )
+    counts = all_counts(layout.NAME, counts, layout.SPLITS)
     folder = prepare_export(root, layout.NAME, counts, size, seed=seed, part_lists=part_lists)
     lists = ('ImageSets/Context', *(['ImageSets/Parts'] if part_lists else ()))
     for name in (*lists, *layout.DATA_FOLDERS):

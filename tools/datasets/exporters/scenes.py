@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from mtl_plugins.datasets.files.provenance import FORMAT, read_provenance
@@ -50,6 +51,29 @@ def render_scenes(
     fields = ('img', *(f'gt_{task}' for task in TASKS))
     for index in range(count):
         yield cache.load(index, fields)
+
+
+def all_counts(dataset: str, counts: Mapping[str, int] | None, splits: Sequence[str]) -> dict[str, int]:
+    """Images per split, by default 4 to train on and 2 for validation.
+
+    Raises:
+        ValueError: If ``counts`` names other splits than there are.
+    """
+    counts = {'train': 4, 'val': 2, **(counts or {})}
+    if set(counts) != set(splits):
+        raise UserError(
+            f'export of {dataset}: counts must name the splits {", ".join(splits)}, but got {", ".join(sorted(counts))}'
+        )
+    return counts
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write ``(H, W)`` or RGB ``(H, W, 3)``, 8 or 16 bits; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done, data = cv2.imencode('.png', image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1]))
+    if not done:
+        raise RuntimeError(f'OpenCV cannot encode {image.dtype} of shape {image.shape} as PNG')
+    path.write_bytes(data.tobytes())
 
 
 def prepare_export(

@@ -6,14 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from mtl_plugins.datasets.taskonomy import encode, layout
 from mtl_plugins.errors import UserError
 
 from .room_targets import made_up_hole, room_targets
-from .scenes import prepare_export, render_scenes
+from .scenes import all_counts, prepare_export, render_scenes, write_png
 
 NAMES_IN_FILES = {'segment_unsup25d': 'segment25d'}
 """Domains whose files carry another name than the folder, as some of the real ones do."""
@@ -58,12 +57,7 @@ def export_taskonomy(
         raise UserError(
             f'export of taskonomy: packaging must be one of {", ".join(layout.ORDERS)}, but got {packaging!r}'
         )
-    counts = {'train': 4, 'val': 2, **(counts or {})}
-    counts.setdefault('test', counts['val'])
-    if set(counts) != set(layout.SPLITS):
-        raise UserError(
-            f'export of taskonomy: counts must name splits out of {", ".join(layout.SPLITS)}, but got {sorted(counts)}'
-        )
+    counts = all_counts(layout.NAME, {'test': (counts or {}).get('val', 2), **(counts or {})}, layout.SPLITS)
     extra = dict(packaging=packaging, seed=seed, mask_valid=mask_valid)
     root = prepare_export(root, layout.NAME, counts, size, **extra)
     rows = []
@@ -79,18 +73,9 @@ def export_taskonomy(
                 images[layout.MASK] = np.where(made_up_hole(tuple(size), seed, index), 0, 255).astype(np.uint8)
             for domain, image in images.items():
                 folder = layout.ORDERS[packaging].format(domain=domain, building=names[index % len(names)])
-                _write_png(root / folder / name.format(NAMES_IN_FILES.get(domain, domain)), image)
+                write_png(root / folder / name.format(NAMES_IN_FILES.get(domain, domain)), image)
     _write_splits(root / layout.SPLIT_FILE, rows)
     return root
-
-
-def _write_png(path: Path, image: np.ndarray) -> None:
-    """Write ``(H, W)`` or RGB ``(H, W, 3)``, 8 or 16 bits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    done, data = cv2.imencode('.png', image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1]))
-    if not done:
-        raise RuntimeError(f'OpenCV cannot encode {image.dtype} of shape {image.shape} as PNG')
-    path.write_bytes(data.tobytes())
 
 
 def _write_splits(path: Path, rows: Sequence[tuple[str, str]]) -> None:
