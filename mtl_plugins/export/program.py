@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mtl_plugins.errors import UserError, UserImportError
@@ -51,6 +52,13 @@ class ExportedTasks(nn.Module):
                 f'{round_up(size, divisor)}'
             )
         settings = model.inference
+        if settings.mode != 'whole' or settings.flip_tta:
+            print_log(
+                f'tests predict with mode={settings.mode!r} and flip_tta={settings.flip_tta} (test_cfg): windows and '
+                'mirrored pictures are no part of the exported graph, and must be made by the program that runs it',
+                logger='current',
+                level=30,
+            )
         self.tasks = tuple(tasks or settings.tasks or model.tasks)
         check_tasks(type(settings)(tasks=self.tasks), model.tasks)
         self.size = tuple(size)

@@ -61,7 +61,7 @@ def compare_with_file(
         with torch.no_grad():
             raw = model(model.data_preprocessor(batch)['inputs'], mode='tensor')
         for task, value in differences(model, raw, got, decoded):
-            worst[task] = max(worst.get(task, 0.0), value)
+            worst[task] = float(np.maximum(worst.get(task, 0.0), value))  # NaN, too, which max() would drop
     return worst
 
 

@@ -51,7 +51,8 @@ def describe(spec: TaskSpec, meta: Mapping[str, Any]) -> dict[str, Any]:
     if spec.kind == 'normals':
         values = f'unit vectors (H, W, 3) in the frame of the camera: {frame_in_words(spec, meta)}'
         return {**about, 'file': 'npy, float32', 'values': values, 'unit': ''}
-    return {**about, 'file': 'npy, float32', 'values': 'as in the training data', 'unit': spec.unit}
+    unit = (meta.get('units') or {}).get(spec.key, spec.unit)
+    return {**about, 'file': 'npy, float32', 'values': 'as in the training data', 'unit': unit}
 
 
 def frame_in_words(spec: TaskSpec, meta: Mapping[str, Any]) -> str:
@@ -118,8 +119,6 @@ class PredictionFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for video in self._videos.values():
-            video.close()
         content = dict(
             version=VERSION,
             **self._about,
@@ -128,7 +127,11 @@ class PredictionFolder:
             videos=[str(video.path.relative_to(self.root)) for video in self._videos.values() if video.path],
             skipped=[dict(source=source, reason=reason) for source, reason in self.skipped],
         )
-        write_atomically((json.dumps(content, indent=1) + '\n').encode(), self.root / INDEX)
+        try:
+            write_atomically((json.dumps(content, indent=1) + '\n').encode(), self.root / INDEX)
+        finally:
+            for video in self._videos.values():
+                video.close()
 
     def wants_maps(self, entry: Entry) -> bool:
         """Whether raw predictions of an entry are written."""

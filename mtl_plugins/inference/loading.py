@@ -227,6 +227,12 @@ def _load_weights(model: nn.Module, state: Mapping[str, torch.Tensor], weights: 
                 f'{f" and {len(keys) - 3} more" if len(keys) > 3 else ""}. Take the config that the model was trained '
                 'with; the training left a copy of it in its work dir'
             )
+    broken = [key for key, value in state.items() if key in own and value.isnan().any()]
+    if broken:
+        raise UserError(
+            f'{weights}: {len(broken)} weights are not numbers (NaN), for example {broken[0]}, so that no prediction '
+            'would be one. The training diverged before this checkpoint was saved; take an earlier one'
+        )
     model.load_state_dict({key: value for key, value in state.items() if key in own})
     unused = [key for key in state if key not in own]
     if unused:

@@ -29,6 +29,7 @@ class VideoFile:
         self._fps = fps
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
+        self._frames = 0
         self.path: Path | None = None
 
     def add(self, rgb: np.ndarray) -> None:
@@ -44,12 +45,25 @@ class VideoFile:
         if (width, height) != self._size:
             raise ValueError(f'a frame of {width} x {height} does not fit into a video of {self._size}')
         self._writer.write(np.ascontiguousarray(rgb[:height, :width, ::-1]))
+        self._frames += 1
 
     def close(self) -> None:
-        """Finish the file."""
-        if self._writer is not None:
-            self._writer.release()
-            self._writer = None
+        """Finish the file.
+
+        Raises:
+            OSError: If it does not hold all frames: OpenCV says nothing where it cannot write.
+        """
+        if self._writer is None:
+            return
+        self._writer.release()
+        self._writer = None
+        written = cv2.VideoCapture(str(self.path))
+        count = int(written.get(cv2.CAP_PROP_FRAME_COUNT))
+        written.release()
+        if count < self._frames:
+            raise UserOSError(
+                f'{self.path} holds {max(count, 0)} of {self._frames} frames; check the free space and write it again'
+            )
 
     def _open(self, size: tuple[int, int]) -> None:
         self._stem.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Exported files compute what the model computes."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mtl_plugins.export import (
     export_program,
     save_program,
     test_images,
+    verification,
 )
 from mtl_plugins.inference.loading import find_config, load_model
 from mtl_plugins.models import MultiTaskSegmentor
@@ -86,6 +88,28 @@ def test_a_wrong_file_is_found_out(tiny, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(export, 'TOLERANCE', -1.0)
     assert export.main([*tiny, '--out', str(tmp_path / 'model.pt2'), '--tasks', 'depth']) == 1
     assert 'does NOT agree with PyTorch to -1: depth' in capsys.readouterr().out
+
+
+def test_an_output_that_is_no_number_is_a_difference(tiny, monkeypatch):
+    model, _ = load_model(find_config(tiny[0]), tiny[1])
+    found = iter([0.1, math.nan, 0.2])  # one per batch
+    monkeypatch.setattr(verification, 'differences', lambda *args: [('depth', next(found))])
+    monkeypatch.setattr(verification, '_pt2_runner', lambda path: lambda images: {})
+    assert math.isnan(compare_with_file(model, 'model.pt2', 'pt2', SIZE)['depth'])
+
+
+def test_what_the_graph_leaves_out_of_test_cfg_is_told(tiny, monkeypatch):
+    told = []
+    monkeypatch.setattr('mtl_plugins.export.program.print_log', lambda text, **_: told.append(text))
+    for options in (
+        {},
+        {'model.test_cfg': dict(flip_tta=True)},
+        {'model.test_cfg': dict(mode='slide', crop_size=SIZE)},
+    ):
+        model, _ = load_model(find_config(tiny[0], options), tiny[1])
+        ExportedTasks(model, SIZE)
+        assert len(told) == bool(options)
+        told.clear()
 
 
 def test_differences_see_every_kind_of_error(tiny):

@@ -245,6 +245,17 @@ def test_without_an_encoder_for_mp4_it_is_an_avi(inferencer, clip, tmp_path, mon
         inferencer(clip, out_dir=tmp_path / 'out')
 
 
+def test_a_video_that_lacks_frames_is_no_success(inferencer, clip, tmp_path, monkeypatch):
+    class FullDisk(cv2.VideoWriter):
+        def write(self, frame):
+            """As OpenCV does where it cannot write: nothing, and no error."""
+
+    monkeypatch.setattr(cv2, 'VideoWriter', FullDisk)
+    with pytest.raises(OSError, match=r'holds 0 of .* frames; check the free space'):
+        inferencer(clip, out_dir=tmp_path)
+    assert (tmp_path / 'predictions.json').exists()
+
+
 def test_all_frames_share_the_scale_of_colours(inferencer, clip, monkeypatch):
     from mtl_plugins.inference import inferencer as module
 
@@ -309,6 +320,14 @@ def test_weights_that_do_not_fit_are_refused(tiny, tmp_path):
 class Evil:
     def __reduce__(self):
         return print, ('code ran',)
+
+
+def test_weights_that_are_no_numbers_are_refused(tiny, tmp_path):
+    checkpoint = torch.load(tiny[1], weights_only=True)
+    checkpoint['state_dict']['heads.depth.predictor.conv.weight'][0, 0] = np.nan
+    torch.save(checkpoint, tmp_path / 'diverged.pth')
+    with pytest.raises(UserError, match=r'diverged.pth: 1 weights are not numbers .*example heads.depth.predictor'):
+        MultiTaskInferencer(tiny[0], tmp_path / 'diverged.pth')
 
 
 def test_a_checkpoint_with_code_is_refused(tiny, tmp_path, capsys):
