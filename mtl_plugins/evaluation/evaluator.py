@@ -19,6 +19,7 @@ from rich.table import Table
 from mtl_plugins.errors import UserError, UserTypeError
 from mtl_plugins.registry import EVALUATOR, METRICS
 from mtl_plugins.task_specs import TaskSpec, get_task_specs
+from mtl_plugins.utils.arguments import one_of
 
 from .baselines import load_baselines, validate_baselines
 from .delta_m import delta_m, relative_changes
@@ -26,6 +27,7 @@ from .metrics.base import DenseMetric
 from .result_table import ResultRow, build_table, render_text
 
 MISSING = ('nan', 'raise')
+HEADLINE = ('metric', 'higher_is_better', 'unit')
 
 
 @EVALUATOR.register_module()
@@ -48,7 +50,7 @@ class MultiTaskEvaluator(Evaluator):
         baselines: Path of a baselines file (:mod:`mtl_plugins.evaluation.baselines`), the record itself, or None for no
             ``delta_m``.
         headlines: Task -> ``dict(metric='sal/mIoU', higher_is_better=True, unit='%')`` for tasks whose headline is not
-            that of the task table.
+            that of the task table; the direction may be left out where it stays the same, the unit if the metric tells.
         missing: What a task without baseline does: ``'nan'`` makes ``delta_m`` NaN, with a message per evaluation;
             ``'raise'`` refuses at construction (if ``tasks`` is given, else when the dataset is known).
         details: Whether the table lists the other metrics of each task below its headline.
@@ -72,8 +74,7 @@ class MultiTaskEvaluator(Evaluator):
         missing: str = 'nan',
         details: bool = False,
     ) -> None:
-        if missing not in MISSING:
-            raise UserError(f"MultiTaskEvaluator: missing must be 'nan' or 'raise', but got {missing!r}")
+        one_of('MultiTaskEvaluator.missing', missing, MISSING)
         if isinstance(metrics, str) and metrics != 'auto':
             raise UserError(f"MultiTaskEvaluator: metrics must be 'auto' or metrics, but got {metrics!r}")
         if isinstance(tasks, str):
@@ -185,8 +186,10 @@ class MultiTaskEvaluator(Evaluator):
         self._check_baselines()
 
     def _headline(self, spec: TaskSpec) -> dict[str, Any]:
-        default = dict(metric=spec.headline_key, higher_is_better=spec.higher_is_better, unit=spec.unit)
-        return {**default, **self.headlines.get(spec.key, {})}
+        own = self.headlines.get(spec.key, {})
+        name = own.get('metric', spec.headline_key)
+        unit = self._describe(f'{spec.key}/', name.removeprefix(f'{spec.key}/'))[0] if 'metric' in own else spec.unit
+        return dict(metric=name, higher_is_better=spec.higher_is_better, unit=unit) | own
 
     def _directions(self) -> dict[str, bool]:
         return {spec.key: self._headline(spec)['higher_is_better'] for spec in self.specs}
@@ -195,7 +198,12 @@ class MultiTaskEvaluator(Evaluator):
         return {task: entry['value'] for task, entry in (self.baselines or {}).items()}
 
     def _check_headlines(self) -> None:
-        """A headline that no metric computes would be NaN after hours of training; metrics of others are not known."""
+        """A headline that no metric computes would be NaN after hours of training, one of the other direction would
+        praise the worst; metrics of others are not known.
+        """
+        for task, entry in self.headlines.items():
+            for name in entry:
+                one_of(f"MultiTaskEvaluator: entries of headlines['{task}']", name, HEADLINE)
         if not all(isinstance(metric, DenseMetric) for metric in self.metrics):
             return
         for spec in self.specs:
@@ -207,6 +215,13 @@ class MultiTaskEvaluator(Evaluator):
                     f"MultiTaskEvaluator: task '{spec.key}' is compared by {headline}, but its metrics compute "
                     f'{", ".join(names)}; name one of these in headlines=dict({spec.key}=dict(metric=...)), or change '
                     'the metric'
+                )
+            higher = self._headline(spec)['higher_is_better']
+            if self._describe(f'{spec.key}/', headline.removeprefix(f'{spec.key}/'))[1] is (not higher):
+                raise UserError(
+                    f"MultiTaskEvaluator: task '{spec.key}' is compared by {headline}, of which "
+                    f'{"lower" if higher else "higher"} values are better; say so by '
+                    f'headlines=dict({spec.key}=dict(metric={headline!r}, higher_is_better={not higher}))'
                 )
 
     def _check_baselines(self) -> None:

@@ -121,7 +121,7 @@ def test_baseline_of_another_metric_is_refused():
         ValueError, match=r"compared by metric='depth/RMSE', but its baseline has metric='depth/abs_rel'"
     ):
         MultiTaskEvaluator(tasks=['depth'], baselines=wrong)
-    headline = dict(depth=dict(metric='depth/abs_rel', unit=''))
+    headline = dict(depth=dict(metric='depth/abs_rel'))
     results = _evaluate(MultiTaskEvaluator(tasks=['depth'], baselines=wrong, headlines=headline), _samples())
     assert results['delta_m'] == pytest.approx(-100 * (results['depth/abs_rel'] - 0.2) / 0.2)
 
@@ -130,10 +130,20 @@ def test_baseline_of_another_metric_is_refused():
     ('options', 'error', 'message'),
     [
         (dict(metrics='all'), ValueError, "metrics must be 'auto' or metrics"),
-        (dict(missing='skip'), ValueError, "missing must be 'nan' or 'raise'"),
+        (dict(missing='skip'), ValueError, "missing must be one of 'nan', 'raise'"),
         (dict(tasks='depth'), TypeError, 'tasks must be a list'),
         (dict(tasks=['dept']), KeyError, "did you mean 'depth'"),
         (dict(tasks=['depth'], headlines=dict(sal={})), ValueError, r"headlines names \['sal'\]"),
+        (
+            dict(tasks=['depth'], headlines=dict(depth=dict(metric='depth/delta1'))),
+            ValueError,
+            'depth/delta1, of which higher values are better; say so by .*higher_is_better=True',
+        ),
+        (
+            dict(tasks=['depth'], headlines=dict(depth=dict(better='higher'))),
+            ValueError,
+            r"entries of headlines\['depth'\] must be one of 'metric', 'higher_is_better', 'unit', but got 'better'",
+        ),
         (dict(baselines=3), TypeError, 'must be a path, a mapping or None'),
         (dict(baselines='nowhere.json'), FileNotFoundError, 'no file nowhere.json'),
     ],

@@ -242,7 +242,7 @@ def test_prefix_can_be_changed():
     [
         (lambda: SegmentationMetric('semsg'), KeyError, "did you mean 'semseg'"),
         (lambda: SegmentationMetric('depth'), ValueError, "kind classes, but task 'depth' is of kind 'depth'"),
-        (lambda: SegmentationMetric(absent='skip'), ValueError, "absent must be 'nan' or 'zero'"),
+        (lambda: SegmentationMetric(absent='skip'), ValueError, "absent must be one of 'nan', 'zero'"),
         (lambda: DepthErrorMetric(max_depth=-1), ValueError, 'max_depth must be positive'),
         (lambda: SaliencyMetric(beta_squared=0), ValueError, 'beta_squared must be positive'),
         (lambda: EdgeMetric(max_dist=7.7), ValueError, 'share of the diagonal'),

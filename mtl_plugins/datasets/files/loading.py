@@ -6,12 +6,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from mmcv.transforms import BaseTransform
 
 from mtl_plugins.errors import UserError, UserKeyError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import get_task_spec
 
+from ..transforms.base import Transform
 from ..transforms.fields import sample_name, target_key
 from ..transforms.geometry import resize_nearest
 from .normals import unit_or_zero
@@ -19,7 +19,7 @@ from .sizes import check_aspect
 
 
 @TRANSFORMS.register_module()
-class LoadSampleFiles(BaseTransform):
+class LoadSampleFiles(Transform):
     """Read the image and the targets of one sample from the dataset's files.
 
     The dataset hands over ``reader`` (a :class:`~mtl_plugins.datasets.files.SampleReader`) and ``files``, the files
@@ -64,9 +64,6 @@ class LoadSampleFiles(BaseTransform):
             results[target_key(task)] = target
             results['seg_fields'].append(target_key(task))
         return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}()'
 
 
 def resize_target(target: np.ndarray, size: tuple[int, int], kind: str) -> np.ndarray:

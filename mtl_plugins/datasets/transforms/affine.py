@@ -8,13 +8,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import TaskSpec
 
+from .base import Transform
 from .fields import check_sizes, iter_targets
 
 INTERPOLATIONS = {'bilinear': cv2.INTER_LINEAR, 'bicubic': cv2.INTER_CUBIC}
@@ -22,7 +22,7 @@ BORDERS = ('ignore', 'zero')
 
 
 @TRANSFORMS.register_module()
-class MultiTaskRandomAffine(BaseTransform):
+class MultiTaskRandomAffine(Transform):
     """Rotate and zoom image and targets about the centre; the size stays.
 
     The augmentation of the multi-task survey by Vandenhende et al. (2021), with the default arguments for
@@ -109,12 +109,6 @@ class MultiTaskRandomAffine(BaseTransform):
         elif spec.kind == 'normals':
             moved = rotate_normals(moved, angle)
         return moved
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(angle={self.angle}, scale={self.scale}, scales={self.scales}, '
-            f'interpolation={self.interpolation!r}, border={self.border!r}, img_fill={self.img_fill})'
-        )
 
 
 def source_matrix(shape: tuple[int, int], angle: float, scale: float) -> np.ndarray:

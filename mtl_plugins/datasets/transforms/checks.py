@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import IGNORE_INDEX, TaskSpec
 
+from .base import Transform
 from .fields import iter_targets, sample_name
 
 NORMAL_TOLERANCE = 0.02
@@ -26,7 +26,7 @@ _LOOK = (
 
 
 @TRANSFORMS.register_module()
-class CheckTargets(BaseTransform):
+class CheckTargets(Transform):
     """Check size, data type and values of every target against the task table.
 
     Put it right behind the loading transform. Each sample is checked the first time it is seen (in every worker
@@ -107,9 +107,6 @@ class CheckTargets(BaseTransform):
         if target.dtype != dtype:
             return f'data type {dtype}', f'{target.dtype}'
         return _check_regression(target, None) if as_stored else value_problem(target, spec, classes)
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(num_classes={self.num_classes}, once={self.once})'
 
 
 def value_problem(target: np.ndarray, spec: TaskSpec, num_classes: int | None = None) -> tuple[str, str] | None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
@@ -16,6 +15,7 @@ from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.structures.fields import LABEL_RANGE
 from mtl_plugins.task_specs import IGNORE_INDEX
 
+from .base import Transform
 from .fields import iter_targets, sample_name
 
 META_KEYS = (
@@ -32,7 +32,7 @@ def _to_tensor(array: np.ndarray) -> torch.Tensor:
 
 
 @TRANSFORMS.register_module()
-class PackMultiTaskInputs(BaseTransform):
+class PackMultiTaskInputs(Transform):
     """Pack a sample as ``dict(inputs=Tensor, data_samples=SegDataSample)``.
 
     ``inputs`` is the ``(3, H, W)`` image in its own type and channel order. The data sample gets one ``PixelData`` per
@@ -69,6 +69,3 @@ class PackMultiTaskInputs(BaseTransform):
             sample.set_data({key: PixelData(data=_to_tensor(target))})
         sample.set_metainfo({LABEL_RANGE: ranges})
         return dict(inputs=_to_tensor(results['img']), data_samples=sample)
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(meta_keys={self.meta_keys})'

@@ -7,7 +7,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmseg.datasets.transforms import RandomFlip
 
@@ -15,12 +14,13 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import IGNORE_INDEX, get_task_spec
 
+from .base import Transform
 from .fields import as_size, check_sizes, iter_targets, target_key
 from .resizing import resize_linear, resize_nearest
 
 
 @TRANSFORMS.register_module()
-class MultiTaskRandomScale(BaseTransform):
+class MultiTaskRandomScale(Transform):
     """Zoom image and targets by one factor drawn uniformly per sample.
 
     The image is resized bilinearly to ``(int(H * s), int(W * s))`` and every target by nearest neighbour. Depth values
@@ -60,12 +60,9 @@ class MultiTaskRandomScale(BaseTransform):
         results['scale_factor'] = (factor, factor)
         return results
 
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(scale={self.scale})'
-
 
 @TRANSFORMS.register_module()
-class MultiTaskRandomCrop(BaseTransform):
+class MultiTaskRandomCrop(Transform):
     """Cut the same random window out of image and targets.
 
     An image that is smaller than the window along an axis keeps its length there; let ``MultiTaskPad`` follow.
@@ -129,14 +126,9 @@ class MultiTaskRandomCrop(BaseTransform):
         results['img_shape'] = results['img'].shape[:2]
         return results
 
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(size={self.size}, cat_max_ratio={self.cat_max_ratio}, cat_task={self.cat_task!r})'
-        )
-
 
 @TRANSFORMS.register_module()
-class MultiTaskRandomFlip(RandomFlip):
+class MultiTaskRandomFlip(Transform, RandomFlip):
     """mmseg's ``RandomFlip`` that also mirrors what normals point at.
 
     A horizontal flip negates the x component of every task of kind ``'normals'``, a vertical flip the y component, a
@@ -186,8 +178,3 @@ class MultiTaskRandomFlip(RandomFlip):
                     if direction != other:
                         # `0 - x` keeps the zeros of unlabelled pixels positive: flipping twice changes no bit.
                         np.subtract(0, flipped[..., axis], out=flipped[..., axis])
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(prob={self.prob}, direction={self.direction}, negate_normals={self.negate_normals})'
-        )

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmcv.transforms import BaseTransform
-
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import get_task_spec
 
 from ..human_parts import ignored_without_parts
+from .base import Transform
 from .fields import target_key
 
 
 @TRANSFORMS.register_module()
-class IgnoreEmptyParts(BaseTransform):
+class IgnoreEmptyParts(Transform):
     """Take the labels off a map of human parts in which nobody is to be seen.
 
     A map that holds nothing but background (0) and unlabelled pixels becomes unlabelled as a whole, so that it counts
@@ -42,6 +41,3 @@ class IgnoreEmptyParts(BaseTransform):
         if results.get(key) is not None:
             results[key] = ignored_without_parts(results[key])
         return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(task={self.task!r})'

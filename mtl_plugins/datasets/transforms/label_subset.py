@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from mmcv.transforms import BaseTransform
-
 from mtl_plugins.errors import UserError, UserTypeError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import get_task_specs
 from mtl_plugins.utils.arguments import whole
 
+from .base import Transform
 from .fields import sample_name, target_key
 
 _PARTS = 2
@@ -21,7 +20,7 @@ _PARTS = 2
 
 
 @TRANSFORMS.register_module()
-class RandomLabelSubset(BaseTransform):
+class RandomLabelSubset(Transform):
     """Keep a random part of each image's labels, to train on data in which no image has them all.
 
     Whether an image keeps the label of a task is drawn from ``(seed, image, task)`` alone, where the image is its file
@@ -98,8 +97,3 @@ class RandomLabelSubset(BaseTransform):
         """A number of 0..1 that anyone can reproduce; Python's own hash differs from process to process."""
         digest = hashlib.sha256(f'{self.seed}\n{task}\n{name}'.encode()).digest()
         return int.from_bytes(digest[:7], 'big') / 2**56
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(tasks={self.tasks}, keep={self.keep}, at_least={self.at_least}, seed={self.seed})'
-        )

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 
 from mtl_plugins.errors import UserKeyError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import get_task_spec
 
+from .base import Transform
 from .fields import sample_name, target_key
 
 REQUIRED = ('sample_cache', 'cache_index', 'tasks')
 
 
 @TRANSFORMS.register_module()
-class LoadCachedSample(BaseTransform):
+class LoadCachedSample(Transform):
     """Read the image and the targets of one sample from its dataset's :class:`~mtl_plugins.datasets.cache.SampleCache`.
 
     The dataset hands over ``sample_cache``, ``cache_index`` and ``tasks`` (the tasks to read; no others are read from
@@ -46,6 +46,3 @@ class LoadCachedSample(BaseTransform):
         results['seg_fields'] = [target_key(task) for task in tasks]
         results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
         return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}()'

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 
 from mtl_plugins.registry import TRANSFORMS
 
+from .base import Transform
 from .fields import as_size, check_sizes, iter_targets
 
 
 @TRANSFORMS.register_module()
-class MultiTaskPad(BaseTransform):
+class MultiTaskPad(Transform):
     """Pad image and targets to at least ``size``.
 
     ``img_shape`` stays the shape of the content; ``pad_shape`` is the padded shape and ``pad_offset`` the (top, left)
@@ -64,9 +64,3 @@ class MultiTaskPad(BaseTransform):
         padded[...] = fill
         padded[window] = array
         return padded
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(size={self.size}, centred={self.centred}, img_fill={self.img_fill}, '
-            f'pad_targets={self.pad_targets})'
-        )

@@ -7,7 +7,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from mmcv.transforms import BaseTransform
 from PIL import Image
 
 from mtl_plugins.errors import UserError
@@ -15,6 +14,7 @@ from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.structures.fields import valid_pixels
 from mtl_plugins.task_specs import TaskSpec
 
+from .base import Transform
 from .fields import as_size, check_sizes, iter_targets
 
 TARGETS = ('nearest', 'bilinear')
@@ -128,7 +128,7 @@ def has_labels(spec: TaskSpec, target: np.ndarray) -> bool:
 
 
 @TRANSFORMS.register_module()
-class MultiTaskResize(BaseTransform):
+class MultiTaskResize(Transform):
     """Resize image and targets to one size, as Taskonomy's are to 256 x 256.
 
     The image is resized bilinearly. Values stay as they are (depth is not divided by anything: the scene is not seen
@@ -168,6 +168,3 @@ class MultiTaskResize(BaseTransform):
         results['img_shape'] = self.size
         results['scale_factor'] = (self.size[1] / width, self.size[0] / height)
         return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(size={self.size}, targets={self.targets!r}, antialias={self.antialias})'

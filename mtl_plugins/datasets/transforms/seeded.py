@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform, Compose
+from mmcv.transforms import Compose
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.utils.arguments import whole
 
+from .base import Transform
 from .fields import sample_name
 
 
@@ -39,7 +40,7 @@ def seeded_rng(*entropy: int) -> Iterator[None]:
 
 
 @TRANSFORMS.register_module()
-class SeededTransforms(BaseTransform):
+class SeededTransforms(Transform):
     """Run random transforms with all generators seeded from ``(seed, position)``.
 
     The same sample at the same position of the training stream is augmented alike in every run, whatever the number of
@@ -68,6 +69,3 @@ class SeededTransforms(BaseTransform):
             )
         with seeded_rng(self.seed, position):
             return self.transforms(results)
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(transforms={self.transforms}, seed={self.seed})'

@@ -8,6 +8,7 @@ import numpy as np
 
 from mtl_plugins.errors import UserError, UserKeyError
 from mtl_plugins.registry import METRICS
+from mtl_plugins.utils.arguments import one_of
 
 from .base import NAN, DenseMetric, ratio
 
@@ -44,8 +45,7 @@ class SegmentationMetric(DenseMetric):
 
     def __init__(self, task: str = 'semseg', absent: str = 'nan', per_class: bool = False, **kwargs) -> None:
         super().__init__(task, **kwargs)
-        if absent not in ABSENT:
-            raise UserError(f"SegmentationMetric: absent must be 'nan' or 'zero', but got {absent!r}")
+        one_of('SegmentationMetric.absent', absent, ABSENT)
         self.absent = absent
         self.per_class = per_class
 
