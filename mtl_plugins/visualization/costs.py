@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .figure import FAINT, INK, LABEL_SIZE, MUTED, TICK_SIZE, clean, distinct_colours, finished, new_chart, shorten
+from .figure import INK, distinct_colours, draw_bars, finished, new_chart, shorten
 
 
 @dataclass(frozen=True)
@@ -46,25 +46,15 @@ def draw_costs(bars: Sequence[CostBar], title: str, note: str, path: str | os.Pa
     figure, (times, memory) = new_chart(900, 160 + 26 * len(bars), title, note, ncols=2, sharey=True)
     colours = distinct_colours(3)
     ends = [max(bar.time, *bar.spread) for bar in bars]
-    _draw(times, [bar.time for bar in bars], ends, 'time (line: quartiles of the rounds)', colours[0])
+    _draw(times, [bar.time for bar in bars], 'time (line: quartiles of the rounds)', colours[0], ends)
     for place, bar in enumerate(bars):
         times.plot(bar.spread, [place, place], color=INK, linewidth=1.2)
     times.set_yticks(range(len(bars)), [shorten(bar.label, 36) for bar in bars], parse_math=False)
-    sizes = [bar.memory for bar in bars]
-    _draw(memory, sizes, sizes, 'peak memory', colours[2])
+    _draw(memory, [bar.memory for bar in bars], 'peak memory', colours[2])
     return finished(figure, path)
 
 
-def _draw(axes: Axes, values: Sequence[float], ends: Sequence[float], title: str, colour: str) -> None:
-    """Bars with their numbers behind ``ends``."""
-    axes.barh(range(len(values)), values, height=0.62, color=colour)
+def _draw(axes: Axes, values: Sequence[float], title: str, colour: str, ends: Sequence[float] | None = None) -> None:
+    """Bars of ratios, with a line at that of the first method."""
+    draw_bars(axes, values, [f'{value:.2f}' for value in values], title, colour, ends)
     axes.axvline(1, color=INK, linewidth=0.8, linestyle=':')
-    high = 1.2 * max(ends)
-    axes.set(xlim=(0, high), ylim=(len(values) - 0.5, -0.5))
-    for place, (value, end) in enumerate(zip(values, ends)):
-        axes.text(end + 0.02 * high, place, f'{value:.2f}', fontsize=TICK_SIZE, color=INK, va='center')
-    clean(axes)
-    axes.tick_params(axis='y', length=0)
-    axes.grid(axis='x', color=FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.set_title(title, fontsize=LABEL_SIZE, color=MUTED, loc='left')

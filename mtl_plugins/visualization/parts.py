@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from .figure import FAINT, INK, LABEL_SIZE, MUTED, TICK_SIZE, clean, distinct_colours, finished, new_chart
+from .figure import LABEL_SIZE, distinct_colours, draw_bars, finished, new_chart
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,9 @@ def draw_parts(bars: Sequence[PartBar], title: str, note: str, path: str | os.Pa
     colours = distinct_colours(3)
     for index, (axes, (name, values)) in enumerate(zip(pair, columns.items())):
         shares = [100 * value / (sum(values) or 1) for value in values]
-        axes.barh(range(len(bars)), shares, height=0.62, color=colours[2 * index])
-        high = 1.5 * max(*shares, 1)  # room for the numbers
+        texts = [f'{share:.1f} %  {short(value)}' for share, value in zip(shares, values)]
         axes.set_xticks(range(0, 101, 20))
-        axes.set(xlim=(0, high), ylim=(len(bars) - 0.5, -0.5))
-        for place, (share, value) in enumerate(zip(shares, values)):
-            text = f'{share:.1f} %  {short(value)}'
-            axes.text(share + 0.01 * high, place, text, fontsize=TICK_SIZE, color=INK, va='center')
-        clean(axes)
-        axes.tick_params(axis='y', length=0)
-        axes.grid(axis='x', color=FAINT, linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.set_title(f'{name.replace("_", "-")} (%)', fontsize=LABEL_SIZE, color=MUTED, loc='left')
+        draw_bars(axes, shares, texts, f'{name.replace("_", "-")} (%)', colours[2 * index], room=1.5)
         axes.set_yticks(range(len(bars)), [bar.label for bar in bars], fontsize=LABEL_SIZE)
     return finished(figure, path)
 

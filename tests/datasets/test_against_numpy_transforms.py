@@ -390,7 +390,7 @@ def test_checks_remember_each_sample_by_one_bit():
     ('build', 'message'),
     [
         (lambda: MultiTaskResize(0), 'MultiTaskResize: size must be a positive integer'),
-        (lambda: MultiTaskResize(4, 'cubic'), "targets must be 'nearest' or 'bilinear', but got 'cubic'"),
+        (lambda: MultiTaskResize(4, 'cubic'), "targets must be one of 'nearest', 'bilinear', but got 'cubic'"),
         (lambda: MultiTaskRandomAffine((5, -5)), r'angle must be \(low, high\) degrees within'),
         (lambda: MultiTaskRandomAffine(scale=(0, 1)), r'scale must be \(low, high\) with 0 < low'),
         (lambda: MultiTaskRandomAffine(scales=[]), 'scales must be a list of factors above 0'),

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.structures.fields import valid_pixels
 from mtl_plugins.task_specs import TaskSpec
+from mtl_plugins.utils.arguments import one_of
 
 from .base import Transform
 from .fields import as_size, check_sizes, iter_targets
@@ -148,8 +148,7 @@ class MultiTaskResize(Transform):
     """
 
     def __init__(self, size: Any, targets: str = 'nearest', antialias: bool = True) -> None:
-        if targets not in TARGETS:
-            raise UserError(f"MultiTaskResize: targets must be 'nearest' or 'bilinear', but got {targets!r}")
+        one_of('MultiTaskResize.targets', targets, TARGETS)
         self.size = as_size(size, 'MultiTaskResize: size')
         self.targets = targets
         self.antialias = antialias
