@@ -246,12 +246,21 @@ def test_without_an_encoder_for_mp4_it_is_an_avi(inferencer, clip, tmp_path, mon
 
 
 def test_a_video_that_lacks_frames_is_no_success(inferencer, clip, tmp_path, monkeypatch):
-    class FullDisk(cv2.VideoWriter):
+    class FullDisk:
+        """As OpenCV where it can no longer write: no frame, and no error."""
+
+        def __init__(self, *args, writer=cv2.VideoWriter):
+            self.writer = writer(*args)
+            self.isOpened, self.release = self.writer.isOpened, self.writer.release
+            self.left = 1
+
         def write(self, frame):
-            """As OpenCV does where it cannot write: nothing, and no error."""
+            if self.left:
+                self.writer.write(frame)
+            self.left = 0
 
     monkeypatch.setattr(cv2, 'VideoWriter', FullDisk)
-    with pytest.raises(OSError, match=r'holds 0 of .* frames; check the free space'):
+    with pytest.raises(OSError, match=r'holds 1 of .* frames; check the free space'):
         inferencer(clip, out_dir=tmp_path)
     assert (tmp_path / 'predictions.json').exists()
 

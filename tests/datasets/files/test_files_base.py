@@ -120,7 +120,7 @@ def test_a_task_that_a_sample_does_not_have_is_left_out(root):
 
 def test_metainfo_and_default_tasks(root):
     assert ToyDataset(root).metainfo == dict(
-        tasks=ToyDataset.TASKS, classes=ToyDataset.CLASSES, palettes=ToyDataset.PALETTES
+        tasks=ToyDataset.TASKS, classes=ToyDataset.CLASSES, palettes=ToyDataset.PALETTES, channels=ToyDataset.CHANNELS
     )
     assert ToyDataset(root, tasks=['depth']).metainfo['classes'] == {}
     assert ToyDataset(root, metainfo=dict(more=1)).metainfo['more'] == 1
