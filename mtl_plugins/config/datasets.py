@@ -15,7 +15,7 @@ from mtl_plugins.datasets import FilesDataset
 from mtl_plugins.errors import UserError, UserFileNotFoundError
 from mtl_plugins.registry import DATASETS
 
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+from .places import LOADERS
 
 
 def leaf_datasets(cfg: Config) -> Iterator[tuple[str, Any]]:
@@ -23,13 +23,13 @@ def leaf_datasets(cfg: Config) -> Iterator[tuple[str, Any]]:
     for name in LOADERS:
         loader = cfg.get(name)
         if loader and isinstance(loader.get('dataset'), dict):
-            yield from _leaves(f'{name}.dataset', loader['dataset'])
+            yield from leaves_of(f'{name}.dataset', loader['dataset'])
 
 
 def file_datasets(cfg: Config) -> Iterator[tuple[str, FilesDataset]]:
     """Those of :func:`leaf_datasets` that live in folders of files, built without reading anything."""
     for place, settings in leaf_datasets(cfg):
-        kind = DATASETS.get(settings['type']) if isinstance(settings.get('type'), str) else settings.get('type')
+        kind = _class_of(settings)
         if isinstance(kind, type) and issubclass(kind, FilesDataset):
             yield place, DATASETS.build({**settings, 'pipeline': [], 'lazy_init': True})
 
@@ -52,12 +52,13 @@ def check_folders(cfg: Config) -> None:
             )
 
 
-def _leaves(place: str, dataset: Any) -> Iterator[tuple[str, Any]]:
+def leaves_of(place: str, dataset: Any) -> Iterator[tuple[str, Any]]:
+    """The datasets inside wrappers and concatenations that read data themselves, each with its place."""
     if isinstance(dataset.get('dataset'), dict):
-        yield from _leaves(f'{place}.dataset', dataset['dataset'])
+        yield from leaves_of(f'{place}.dataset', dataset['dataset'])
     elif isinstance(dataset.get('datasets'), (list, tuple)):
         for number, inner in enumerate(dataset['datasets']):
-            yield from _leaves(f'{place}.datasets[{number}]', inner)
+            yield from leaves_of(f'{place}.datasets.{number}', inner)
     else:
         yield place, dataset
 
@@ -93,7 +94,7 @@ def _keep_tasks(place: str, dataset: Any, tasks: Sequence[str]) -> list[bool]:
         raise UserError(f'none of the datasets of {place} has {", ".join(tasks)}')
     for number, (inner, wanted) in enumerate(zip(dataset['datasets'], own)):
         if wanted:
-            _keep_tasks(f'{place}.datasets[{number}]', inner, wanted)
+            _keep_tasks(f'{place}.datasets.{number}', inner, wanted)
     dataset['datasets'] = [inner for inner, wanted in zip(dataset['datasets'], own) if wanted]
     return [bool(wanted) for wanted in own]
 
@@ -101,9 +102,8 @@ def _keep_tasks(place: str, dataset: Any, tasks: Sequence[str]) -> list[bool]:
 def _offered(dataset: Any, default: Sequence[str]) -> Sequence[str]:
     """The tasks that a dataset gives by its config or its class; ``default`` if neither says so."""
     found: list[str] = []
-    for _, leaf in _leaves('', dataset):
-        kind = leaf.get('type')
-        kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+    for _, leaf in leaves_of('', dataset):
+        kind = _class_of(leaf)
         argument = inspect.signature(kind.__init__).parameters.get('tasks') if kind is not None else None
         by_class = getattr(argument, 'default', None) or getattr(kind, 'TASKS', None)
         found += leaf.get('tasks') or (by_class if isinstance(by_class, (list, tuple)) else default)
@@ -156,8 +156,13 @@ def set_data_root(cfg: Config, root: str | os.PathLike) -> None:
 
 def _root_argument(dataset: Any) -> str | None:
     """Name of the argument that takes the folder, if there is one."""
-    kind = dataset.get('type')
-    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+    kind = _class_of(dataset)
     # Its own arguments alone: every MMEngine dataset accepts data_root, also those that read no folder.
     own = inspect.signature(kind.__init__).parameters if kind is not None else ()
     return next((name for name in ('root', 'data_root') if name in dataset or name in own), None)
+
+
+def _class_of(dataset: Any) -> Any:
+    """The class that the config of a dataset names; None if there is none."""
+    kind = dataset.get('type')
+    return DATASETS.get(kind) if isinstance(kind, str) else kind

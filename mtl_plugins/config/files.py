@@ -12,6 +12,8 @@ import mtl_plugins
 from mtl_plugins.errors import UserFileNotFoundError, UserImportError
 from mtl_plugins.methods.naming import near_names
 
+from .places import walk
+
 
 def configs_root() -> Path:
     """The folder of the shipped configs: in a checkout, beside the package; in a wheel, inside it.
@@ -83,12 +85,7 @@ def name_classes(entry: Any) -> None:
 
     What changes configs (other method, other tasks, other folder of the data) can then look at one kind of ``type``.
     """
-    if isinstance(entry, dict):
-        for key, value in list(entry.items()):
-            if key == 'type' and isinstance(value, type) and value.__module__.partition('.')[0] == 'mtl_plugins':
-                entry[key] = f'mtl_plugins.{value.__name__}'
-            else:
-                name_classes(value)
-    elif isinstance(entry, list | tuple):
-        for value in entry:
-            name_classes(value)
+    for _, node in walk(entry):
+        kind = node.get('type') if isinstance(node, dict) else None
+        if isinstance(kind, type) and kind.__module__.partition('.')[0] == 'mtl_plugins':
+            node['type'] = f'mtl_plugins.{kind.__name__}'

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+
+from .places import kind_of
 
 
 def save_plain_checkpoints(cfg: Config) -> None:
@@ -13,15 +16,14 @@ def save_plain_checkpoints(cfg: Config) -> None:
     """
     hooks = cfg.get('default_hooks') or {}
     given = hooks.get('checkpoint', dict(type='CheckpointHook'))
-    if given is None or given.get('type') not in ('CheckpointHook', 'mmengine.CheckpointHook'):
+    if given is None or given.get('type') not in ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook):
         return
     cfg.default_hooks = {**hooks, 'checkpoint': {**given, 'type': 'mtl_plugins.SafeCheckpointHook'}}
 
 
 def draws_by_itself(cfg: Config) -> bool:
     """Whether the config has MMSegmentation's hook for pictures, which knows the names of its predictions."""
-    hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
-    return str(hook.get('type')).rpartition('.')[2] == 'SegVisualizationHook'
+    return kind_of((cfg.get('default_hooks') or {}).get('visualization')) == 'SegVisualizationHook'
 
 
 def draw_into(cfg: Config, folder: str) -> None:

@@ -15,11 +15,26 @@ from mmengine.runner import Runner
 from mtl_plugins.errors import message_of
 from mtl_plugins.methods.naming import near_names
 
+from .places import LOADERS, walk
+
 _UNREGISTERED = re.compile(r"^'?(?P<name>[\w.]+) is not in the (?P<scope>\w+)::(?P<kind>[\w ]+) registry")
 _ARGUMENT = re.compile(r"(?P<owner>\w+)?\.?__init__\(\) got an unexpected keyword argument '(?P<name>\w+)'")
 _PATH = re.compile(r'(?:[\w.-]+)?(?:/[\w.@ -]+)+|[\w.-]+\.(?:pth|txt|json|py|pt|safetensors)')
-_LOADERS = ('train_dataloader.', 'val_dataloader.', 'test_dataloader.')
-_NETWORK = ('urlopen error', 'Max retries', 'ConnectionError', 'Temporary failure in name resolution', 'LocalEntryNot')
+NO_NETWORK = ('urlopen error', 'URLError', 'Max retries', 'ConnectError', 'ConnectionError', 'LocalEntryNotFound')
+NO_NETWORK += ('OfflineMode', 'Temporary failure in name resolution')
+"""Names of errors, or parts of messages, of clients that found no network."""
+_SIGNS = {
+    NO_NETWORK: 'weights were to be downloaded, but there is no connection. Set pretrained to a local file, or to False '
+    '(None in MMSegmentation) for random weights',
+    ('out of memory', 'Out of memory', 'MemoryError', 'enough memory'): 'the batch does not fit into memory: lower '
+    'train_dataloader.batch_size (with optim_wrapper.accumulative_counts to keep the effective batch), use --precision '
+    'bf16, or a smaller model',
+    ('stack expects each tensor to be equal size',): 'the images of a batch differ in size: end the training pipeline '
+    'with a crop and a pad to one size',
+    ('does not require grad',): 'no parameter that requires a gradient reaches the loss: are all layers frozen, or the '
+    'loss detached?',
+}
+"""Parts of what torch and others say -> what to do about it."""
 
 
 def hint_for(error: BaseException, cfg: Config | None = None) -> str:
@@ -82,21 +97,12 @@ def _registries() -> Iterator[Registry]:
             yield from (root, *root.children.values())
 
 
-def _no_network(error: BaseException, text: str, cfg: Config | None) -> str:
-    if not any(sign in f'{type(error).__name__} {text}' for sign in _NETWORK):
-        return ''
-    return (
-        'weights were to be downloaded, but there is no connection. Set pretrained to a local file, or to False (None '
-        'in MMSegmentation) for random weights'
-    )
-
-
 def _missing_file(error: BaseException, text: str, cfg: Config | None) -> str:
     if not isinstance(error, FileNotFoundError):
         return ''
     path = getattr(error, 'filename', None) or next(iter(_PATH.findall(text)), '')
     place = where_in_config(cfg, str(path), paths=True) if path else ''
-    if place.startswith(_LOADERS) and place.endswith(('.root', '.data_root')):
+    if place.startswith(LOADERS) and place.endswith(('.root', '.data_root')):
         return f'the data are not where {place} says; correct it, or give the folder of your data: --data-root DIR'
     if place.partition('.')[0] not in inspect.signature(Runner).parameters and place:
         return f'the path comes from {place}, a variable of the config file; correct it there'
@@ -113,36 +119,17 @@ def _unknown_module(error: BaseException, text: str, cfg: Config | None) -> str:
     return ''
 
 
-def _too_big(error: BaseException, text: str, cfg: Config | None) -> str:
-    if 'out of memory' in text.lower() or isinstance(error, MemoryError) or 'enough memory' in text:
-        return (
-            'the batch does not fit into memory: lower train_dataloader.batch_size (with '
-            'optim_wrapper.accumulative_counts to keep the effective batch), use --precision bf16, or a smaller model'
-        )
-    return ''
-
-
-def _sizes_differ(error: BaseException, text: str, cfg: Config | None) -> str:
-    if 'stack expects each tensor to be equal size' in text:
-        return 'the images of a batch differ in size: end the training pipeline with a crop and a pad to one size'
-    return ''
-
-
-def _no_gradient(error: BaseException, text: str, cfg: Config | None) -> str:
-    if 'does not require grad' in text:
-        return 'no parameter that requires a gradient reaches the loss: are all layers frozen, or the loss detached?'
-    return ''
+def _by_signs(error: BaseException, text: str, cfg: Config | None) -> str:
+    told = f'{type(error).__name__} {text}'
+    return next((advice for signs, advice in _SIGNS.items() if any(sign in told for sign in signs)), '')
 
 
 _RULES: tuple[Callable[[BaseException, str, Config | None], str], ...] = (
     _unregistered,
     _unexpected_argument,
-    _no_network,
+    _by_signs,
     _missing_file,
     _unknown_module,
-    _too_big,
-    _sizes_differ,
-    _no_gradient,
 )
 
 
@@ -202,20 +189,8 @@ def entry_in_config(cfg: Config, entry: dict[str, Any], *, completed: bool = Fal
 
 def _search(cfg: Config | None, matches: Callable[[str, Any], bool]) -> str:
     """The first place whose name and value match; entries of the run come before variables of the config file."""
-
-    def search(node: Any, place: str) -> str:
-        items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else ()
-        for key, value in items:
-            here = f'{place}.{key}' if place else str(key)
-            if matches(str(key), value):
-                return here
-            found = search(value, here)
-            if found:
-                return found
-        return ''
-
-    if cfg is None:
-        return ''
-    content = cfg.to_dict()
+    content = {} if cfg is None else cfg.to_dict()
     read = [key for key in inspect.signature(Runner).parameters if key in content]
-    return search({key: content[key] for key in [*read, *(key for key in content if key not in read)]}, '')
+    ordered = {key: content[key] for key in [*read, *(key for key in content if key not in read)]}
+    found = (place for place, value in walk(ordered) if place and matches(place.rpartition('.')[2], value))
+    return next(found, '')

@@ -24,6 +24,7 @@ from .hints import classes_named
 from .names import check_names
 from .numbers import check_shapes, settle_numbers
 from .overrides import override
+from .places import kind_of
 from .plain_yaml import plain_yaml
 from .sources import check_config_text
 
@@ -130,8 +131,7 @@ def set_method(cfg: Config, key: str) -> None:
     former = cfg.get('optim_wrapper') or {}
     _refuse_several_optimizers(former, f'--method {key}')
     wrapper = {name: former[name] for name in KEPT_BY_METHOD if name in former}
-    mixed = str(former.get('type')).rpartition('.')[2] == 'AmpOptimWrapper'
-    if mixed or not {'loss_scale', 'dtype'}.isdisjoint(former):
+    if kind_of(former) == 'AmpOptimWrapper' or not {'loss_scale', 'dtype'}.isdisjoint(former):
         # Without the first loss scale, which adapts within a few steps.
         wrapper['precision'] = precision_entry(former.get('precision'), 'dynamic', former.get('dtype'))
     wrapper.update(fragment.optim_wrapper.to_dict())
@@ -146,11 +146,11 @@ def _merge_optimizers(former: Mapping[str, Any], wanted: Mapping[str, Any]) -> d
     kept = {name: value for name, value in former.items() if name in known}
     dropped = [name for name in former if name not in known and name != 'type']
     notes = [f'left out {", ".join(dropped)}, which it does not take'] * bool(dropped)
-    if former['type'] == 'AdamW' and former.get('weight_decay', 0.01):
+    if kind_of(former) == 'AdamW' and former.get('weight_decay', 0.01):
         notes.append('weight_decay is an L2 penalty there, not decoupled from the gradient')
     if notes:
         # The logger of the run does not exist yet.
-        print_log(f'the method replaces the optimizer {former["type"]} by {wanted["type"]}: {"; ".join(notes)}')
+        print_log(f'the method replaces the optimizer {kind_of(former)} by {wanted["type"]}: {"; ".join(notes)}')
     return {**kept, **wanted}
 
 
@@ -174,10 +174,9 @@ def set_precision(cfg: Config, precision: str) -> None:
     if not wrapper:
         raise UserError(f'--precision {precision}: the config has no optim_wrapper')
     _refuse_several_optimizers(wrapper, f'--precision {precision}')
-    kind = str(wrapper.get('type', 'OptimWrapper')).rpartition('.')[2]
     for name in ('loss_scale', 'dtype') if precision != 'fp16' else ('dtype',):
         wrapper.pop(name, None)
-    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+    if kind_of(wrapper) not in ('', 'OptimWrapper', 'AmpOptimWrapper'):
         wrapper.precision = precision
         return
     wrapper.type = 'OptimWrapper' if precision == 'fp32' else 'AmpOptimWrapper'
@@ -196,7 +195,7 @@ def set_tta(cfg: Config) -> None:
         UserError: If that would be needed, but is not there.
     """
     wrapper, pipeline = cfg.get('tta_model'), cfg.get('tta_pipeline')
-    one_task = str((wrapper or {}).get('type')).rpartition('.')[2] == 'SegTTAModel'
+    one_task = kind_of(wrapper) == 'SegTTAModel'
     if cfg.model.get('heads') and (not wrapper or one_task):
         cfg.model.test_cfg = {**(cfg.model.get('test_cfg') or {}), 'flip_tta': True}
         return

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
 from typing import Any
 
 from mtl_plugins.errors import UserImportError
+
+from .places import kind_of, walk
 
 _OPERATORS = 'the compiled operators of mmcv'
 _MMDET = 'onedl-mmdetection'
@@ -28,24 +29,13 @@ def refuse_missing_packages(model: Any) -> None:
     Raises:
         UserImportError: Naming the part and the packages.
     """
-    for name in _types(model):
+    for name in (kind_of(node) for _, node in walk(model)):
         missing = [package for package in _NEEDS.get(name, ()) if not _installed(_MODULES[package])]
         if missing:
             raise UserImportError(
                 f'{name} of MMSegmentation needs {" and ".join(missing)}, which this environment does not have: '
                 'install them (docs/existing_models.md says how), or choose another head'
             )
-
-
-def _types(node: Any) -> Iterator[str]:
-    """Names of all parts in a config, without the scope before the dot."""
-    if isinstance(node, dict):
-        kind = node.get('type')
-        if kind is not None:
-            yield str(getattr(kind, '__name__', kind)).rpartition('.')[2]
-    values = node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ()
-    for value in values:
-        yield from _types(value)
 
 
 def _installed(module: str) -> bool:

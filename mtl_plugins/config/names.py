@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmengine.config import Config
@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mtl_plugins.errors import UserKeyError
 from mtl_plugins.methods.naming import near_names
 
+from .places import walk
 from .readers import arguments_of, readers_of
 
 OF_CONFIGS = {'type', '_delete_', '_scope_'}
@@ -40,8 +41,9 @@ def check_names(cfg: Config) -> None:
         near = [] if name in known else meant_by(str(name), known - _OF_RUNNER, _VERY_NEAR)
         if near:
             say(f'no part of a run reads the entry {name} of the config; did you mean {" or ".join(near)}?')
-    for place, node in _dicts({name: content[name] for name in sorted(known & {*content})}):
-        _check(place, node)
+    for place, node in walk({name: content[name] for name in sorted(known & {*content})}):
+        if place and isinstance(node, dict):
+            _check(place, node)
 
 
 def _check(place: str, node: Mapping[str, Any]) -> None:
@@ -58,15 +60,6 @@ def _check(place: str, node: Mapping[str, Any]) -> None:
             say(f'{place}.{name} may be without effect; did you mean {" or ".join(near)}?')
         elif place in _IGNORE_THE_REST:
             say(f'{place}.{name} is without effect: nobody reads it; known: {", ".join(sorted(known))}')
-
-
-def _dicts(node: Any, place: str = '') -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """All dicts below ``node``, with their places."""
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
-    if isinstance(node, dict) and place:
-        yield place, node
-    for key, value in items:
-        yield from _dicts(value, f'{place}.{key}' if place else str(key))
 
 
 def meant_by(name: str, known: Iterable[str], cutoff: float = _NEAR) -> list[str]:

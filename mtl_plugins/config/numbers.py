@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import Config
@@ -12,8 +11,8 @@ from mtl_plugins.engine.step.clipping import check_clipping
 from mtl_plugins.errors import UserError
 
 from .arguments import LARGEST_SEED
+from .places import LOADERS, entries
 
-_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 _NEEDS_WORKERS = ('prefetch_factor', 'timeout', 'multiprocessing_context')
 
 
@@ -55,9 +54,9 @@ class Number:
 _COUNT, _LIMIT = Number(1, whole=True), Number(0, above=True)
 _AMOUNT, _INDEX = Number(), Number(whole=True)
 _RULES = {
-    **{f'{loader}.batch_size': _COUNT for loader in _LOADERS},
-    **{f'{loader}.num_workers': _INDEX for loader in _LOADERS},
-    **{f'{loader}.prefetch_factor': Number(1, whole=True, also=(None,)) for loader in _LOADERS},
+    **{f'{loader}.batch_size': _COUNT for loader in LOADERS},
+    **{f'{loader}.num_workers': _INDEX for loader in LOADERS},
+    **{f'{loader}.prefetch_factor': Number(1, whole=True, also=(None,)) for loader in LOADERS},
     'train_cfg.max_iters': _COUNT,
     'train_cfg.max_epochs': _COUNT,
     'train_cfg.val_interval': _COUNT,
@@ -89,7 +88,7 @@ _RULES = {
 
 _DICT, _LIST, _NOTHING = (dict, 'a dict'), (list | tuple, 'a list'), (type(None), 'None')
 _SHAPES = {
-    **{f'{loader}{part}': (_DICT, _NOTHING) for loader in _LOADERS for part in ('', '.dataset', '.sampler')},
+    **{f'{loader}{part}': (_DICT, _NOTHING) for loader in LOADERS for part in ('', '.dataset', '.sampler')},
     'train_cfg': (_DICT, _NOTHING),
     'val_cfg': (_DICT, _NOTHING),
     'test_cfg': (_DICT, _NOTHING),
@@ -149,25 +148,10 @@ def settle_numbers(cfg: Config) -> None:
     for _, wrapper in (*entries(cfg._cfg_dict, ['optim_wrapper']), *entries(cfg._cfg_dict, ['optim_wrapper', '*'])):
         if isinstance(wrapper, dict):
             check_clipping(wrapper.get('clip_grad'))
-    for name in _LOADERS:
+    for name in LOADERS:
         loader = cfg.get(name)
         if isinstance(loader, dict) and loader.get('num_workers', 0) == 0:
             if loader.get('persistent_workers'):
                 loader['persistent_workers'] = False
             for option in _NEEDS_WORKERS:
                 loader.pop(option, None)
-
-
-def entries(node: Any, parts: list[str], place: str = '') -> Iterator[tuple[str, Any]]:
-    """All that stands at a place of a config: ``(place, value)``; a part ``*`` is every entry."""
-    if not parts:
-        yield place, node
-        return
-    if isinstance(node, dict):
-        keys = list(node) if parts[0] == '*' else [key for key in (parts[0],) if key in node]
-    elif isinstance(node, list | tuple):
-        keys = list(range(len(node))) if parts[0] == '*' else []
-    else:
-        return
-    for key in keys:
-        yield from entries(node[key], parts[1:], f'{place}.{key}' if place else str(key))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,17 +11,10 @@ from mmengine.config import Config
 from mtl_plugins.errors import UserError, UserRuntimeError, message_of
 from mtl_plugins.models.backbones.hub import NO_ANSWER, hub_answers
 
+from .hints import NO_NETWORK
+from .places import kind_of, walk
+
 _SCHEMES = ('http://', 'https://', 'open-mmlab://', 'openmmlab://', 'torchvision://', 'modelzoo://', 'mmcls://')
-# Names of errors, or parts of messages, of clients that found no network.
-_SIGNS = (
-    'LocalEntryNotFound',
-    'OfflineMode',
-    'URLError',
-    'ConnectError',
-    'ConnectionError',
-    'Timeout',
-    'urlopen error',
-)
 
 
 @contextmanager
@@ -31,7 +24,7 @@ def fetching(cfg: Config) -> Iterator[None]:
     Raises:
         UserRuntimeError: If weights could not be fetched; it names the entries of the config that ask for them.
     """
-    places = dict(_places(cfg.get('model'), 'model'))
+    places = dict(_places(cfg.get('model')))
     hub = any(value is True for value in places.values())
     reachable = not hub or hub_answers()
     try:
@@ -40,7 +33,7 @@ def fetching(cfg: Config) -> Iterator[None]:
         raise
     except Exception as error:
         text = f'{type(error).__name__}: {message_of(error)}'
-        if not places or not any(sign in text for sign in _SIGNS):
+        if not places or not any(sign in text for sign in (*NO_NETWORK, 'Timeout')):
             raise
         entries = ', '.join(f'{place}={value!r}' for place, value in places.items())
         place, value = next(iter(places.items()))
@@ -52,17 +45,10 @@ def fetching(cfg: Config) -> Iterator[None]:
         ) from error
 
 
-def _places(entry: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """Where a config asks for weights from elsewhere: ``(place, value)``."""
-    if isinstance(entry, Mapping):
-        kind = str(entry.get('type')).rpartition('.')[2]
-        if entry.get('pretrained', kind == 'TIMMBackbone') is True:
+def _places(model: Any) -> Iterator[tuple[str, Any]]:
+    """Where the config of a model asks for weights from elsewhere: ``(place, value)``."""
+    for place, entry in walk(model, 'model'):
+        if isinstance(entry, dict) and entry.get('pretrained', kind_of(entry) == 'TIMMBackbone') is True:
             yield f'{place}.pretrained', True
-        for key, value in entry.items():
-            if key in ('pretrained', 'checkpoint') and isinstance(value, str) and value.startswith(_SCHEMES):
-                yield f'{place}.{key}', value
-            else:
-                yield from _places(value, f'{place}.{key}')
-    elif isinstance(entry, list | tuple):
-        for number, value in enumerate(entry):
-            yield from _places(value, f'{place}.{number}')
+        if isinstance(entry, str) and entry.startswith(_SCHEMES) and place.endswith(('.pretrained', '.checkpoint')):
+            yield place, entry

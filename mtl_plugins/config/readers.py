@@ -19,7 +19,7 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.models import MultiTaskDataPreProcessor, TaskHead
 
 from .hints import classes_named
-from .numbers import entries
+from .places import LOADERS, entries
 
 
 def _paramwise() -> None:
@@ -47,12 +47,9 @@ def _auto_scale(enable: bool, base_batch_size: int):
     """What ``Runner.scale_lr`` reads."""
 
 
-_LOADER = (DataLoader, Runner.build_dataloader)
 _READERS = {
     '': (Runner,),
-    'train_dataloader': _LOADER,
-    'val_dataloader': _LOADER,
-    'test_dataloader': _LOADER,
+    **dict.fromkeys(LOADERS, (DataLoader, Runner.build_dataloader)),
     'optim_wrapper': (OptimWrapper, _optim_wrapper),
     'optim_wrapper.paramwise_cfg': (_paramwise,),
     'optim_wrapper.paramwise_cfg.custom_keys.*': (_custom_key,),

@@ -15,6 +15,7 @@ from mtl_plugins.runtime.hooks import LoadReportHook, TargetCheckHook
 
 from .foreign_hooks import save_plain_checkpoints
 from .missing_packages import refuse_missing_packages
+from .places import kind_of
 from .pretrained_weights import fetching
 from .refusals import refusals_of
 from .start import check_start, keep_task_order
@@ -58,12 +59,8 @@ def build_runner(cfg: Config) -> Runner:
 def _collate_in_workers(cfg: Config) -> None:
     """Let training batches for our preprocessor be stacked and pinned before they are copied to a GPU."""
     loader, model = cfg.get('train_dataloader'), cfg.get('model') or {}
-    preprocessor = (model.get('data_preprocessor') or {}).get('type')
-    if (
-        torch.cuda.is_available()
-        and isinstance(loader, dict)
-        and preprocessor == 'mtl_plugins.MultiTaskDataPreProcessor'
-    ):
+    ours = kind_of(model.get('data_preprocessor')) == 'MultiTaskDataPreProcessor'
+    if ours and torch.cuda.is_available() and isinstance(loader, dict):
         loader.setdefault('pin_memory', True)
         loader.setdefault('collate_fn', dict(type='mtl_plugins.collate_targets'))
 

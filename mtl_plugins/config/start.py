@@ -15,7 +15,7 @@ from mtl_plugins.errors import UserError, UserFileNotFoundError
 from mtl_plugins.methods.naming import near_names
 from mtl_plugins.runtime.checkpoints import safe_torch_load
 
-from .numbers import entries
+from .places import entries
 from .readers import check_kinds
 
 

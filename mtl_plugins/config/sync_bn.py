@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,16 +9,14 @@ from mmengine.config import Config
 
 from mtl_plugins.errors import UserError
 
+from .places import kind_of, walk
+
 _NAMES = ('SyncBN', 'SyncBatchNorm', 'MMSyncBN')
 
 
-def sync_bn_places(node: Any, place: str = 'model') -> Iterator[str]:
+def sync_bn_places(model: Any) -> list[str]:
     """Every entry of a model's config that asks for SyncBatchNorm, for example ``model.backbone.norm_cfg``."""
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else ()
-    if isinstance(node, dict) and str(node.get('type')).rpartition('.')[2] in _NAMES:
-        yield place
-    for key, value in items:
-        yield from sync_bn_places(value, f'{place}.{key}')
+    return [place for place, node in walk(model, 'model') if kind_of(node) in _NAMES]
 
 
 def refuse_sync_bn_on_cpu(cfg: Config) -> None:
@@ -30,7 +27,7 @@ def refuse_sync_bn_on_cpu(cfg: Config) -> None:
     """
     if torch.cuda.is_available():
         return
-    places = list(sync_bn_places(cfg.get('model')))
+    places = sync_bn_places(cfg.get('model'))
     if places:
         options = ' '.join(f'{place}.type=BN' for place in places)
         raise UserError(

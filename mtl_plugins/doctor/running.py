@@ -62,7 +62,7 @@ def build(step: Step, cfg: Config, folder: str, report: Report) -> Runner:
             VISUALIZERS.build({**cfg.visualizer.to_dict(), 'name': uuid.uuid4().hex, 'save_dir': folder})
         cfg.visualizer.update(vis_backends=[], name=uuid.uuid4().hex)
     if not torch.cuda.is_available():
-        for place in list(sync_bn_places(cfg.get('model'))):
+        for place in sync_bn_places(cfg.get('model')):
             cfg.merge_from_dict({f'{place}.type': 'BN'})
             step.note(f'{place}: SyncBatchNorm needs CUDA, which is not here; examined as BatchNorm')
     runner = build_runner(cfg)

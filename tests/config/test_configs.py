@@ -263,7 +263,7 @@ def test_data_root_inside_wrappers_and_of_mmseg():
     cfg = Config(dict(default_scope='mmseg', train_dataloader=dict(dataset=nested)))
     set_data_root(cfg, Path('y'))
     places = dict(leaf_datasets(cfg))
-    assert list(places) == [f'train_dataloader.dataset.dataset.datasets[{n}]' for n in (0, 1)]
+    assert list(places) == [f'train_dataloader.dataset.dataset.datasets.{n}' for n in (0, 1)]
     assert [d.get('data_root', d.get('root')) for d in places.values()] == ['y', 'y']
 
 

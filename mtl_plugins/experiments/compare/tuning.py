@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
 from mtl_plugins.config.cfg_options import parse_value
+from mtl_plugins.config.datasets import leaves_of
 from mtl_plugins.errors import UserError
 from mtl_plugins.evaluation.delta_m import delta_m
 
@@ -77,8 +78,8 @@ def hold_out(cfg: Config, share: float) -> Config:
     """
     cfg = copy.deepcopy(cfg)
     train, val = cfg.train_dataloader.dataset, cfg.val_dataloader.dataset
-    readers = list(_leaves(val))
-    leaves = list(_leaves(train))
+    readers = [reader for _, reader in leaves_of('', val)]
+    leaves = [leaf for _, leaf in leaves_of('', train)]
     if len({label(dict(it=each.get('pipeline'))) for each in readers}) == 1:
         readers = readers[:1] * len(leaves)
     if len(readers) != len(leaves):
@@ -88,13 +89,14 @@ def hold_out(cfg: Config, share: float) -> Config:
         )
     parts = []
     for leaf, reader in zip(leaves, readers):
-        own = {**copy.deepcopy(leaf), 'pipeline': reader.get('pipeline')}
+        whole, own = copy.deepcopy(leaf), {**copy.deepcopy(leaf), 'pipeline': reader.get('pipeline')}
         if 'test_mode' in reader:
             own['test_mode'] = reader['test_mode']
         parts.append(dict(type=HOLD_OUT, dataset=own, share=share, held_out=True))
+        leaf.clear()  # in its wrappers stands what is left of it
+        leaf.update(type=HOLD_OUT, dataset=whole, share=share, held_out=False)
     cfg.val_dataloader.pop('dataset')  # merging would keep entries of the old one
     cfg.val_dataloader.dataset = parts[0] if len(parts) == 1 else _joined(train, parts)
-    cfg.train_dataloader.dataset = _without(train, share)
     return cfg
 
 
@@ -102,25 +104,6 @@ def held_out_parts(cfg: Config) -> list[Mapping[str, Any]]:
     """The :data:`HOLD_OUT` entries of the validation in what :func:`hold_out` returns."""
     dataset = cfg.val_dataloader.dataset
     return list(dataset['datasets']) if 'datasets' in dataset else [dataset]
-
-
-def _leaves(dataset: Any) -> Iterable[Any]:
-    if isinstance(dataset.get('dataset'), Mapping):
-        yield from _leaves(dataset['dataset'])
-    elif isinstance(dataset.get('datasets'), list | tuple):
-        for each in dataset['datasets']:
-            yield from _leaves(each)
-    else:
-        yield dataset
-
-
-def _without(dataset: Any, share: float) -> dict[str, Any]:
-    """The training set with only the rest of every dataset that reads data itself."""
-    if isinstance(dataset.get('dataset'), Mapping):
-        return {**dataset, 'dataset': _without(dataset['dataset'], share)}
-    if isinstance(dataset.get('datasets'), list | tuple):
-        return {**dataset, 'datasets': [_without(each, share) for each in dataset['datasets']]}
-    return dict(type=HOLD_OUT, dataset=copy.deepcopy(dataset), share=share, held_out=False)
 
 
 def _joined(dataset: Any, parts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from mtl_plugins.config.places import kind_of, walk
 from mtl_plugins.datasets import collate_targets
 from mtl_plugins.errors import UserTypeError
 from mtl_plugins.task_specs import get_task_spec
@@ -78,18 +79,11 @@ def image_size(cfg: Config) -> tuple[int, int] | None:
     """
     model = cfg.get('model') or {}
     candidates = [(model.get('data_preprocessor') or {}).get('size'), (model.get('backbone') or {}).get('img_size')]
-    candidates += _crops(cfg.get('train_dataloader') or {})
+    crops = (part for _, part in walk(cfg.get('train_dataloader')) if 'Crop' in kind_of(part))
+    candidates += [part.get(name) for part in crops for name in ('size', 'crop_size')]
     candidates.append(cfg.get('crop_size'))
     size = next((candidate for candidate in candidates if candidate), None)
     return (size, size) if isinstance(size, int) else tuple(size) if size else None
-
-
-def _crops(part: Any) -> list[Any]:
-    """Sizes of all crops in a nested config."""
-    if isinstance(part, Mapping):
-        found = [part[name] for name in ('size', 'crop_size') if 'Crop' in str(part.get('type')) and part.get(name)]
-        return found + [size for value in part.values() for size in _crops(value)]
-    return [size for value in part for size in _crops(value)] if isinstance(part, (list, tuple)) else []
 
 
 def _labels(model: nn.Module, size: tuple[int, int], generator: torch.Generator) -> dict[str, Tensor]:
