@@ -13,57 +13,6 @@ LARGEST_SEED = 2**32 - 1
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
-def add_launcher(parser: argparse.ArgumentParser) -> None:
-    """Add ``--launcher``, and the ``--local-rank`` that launchers pass."""
-    parser.add_argument(
-        '--launcher', choices=LAUNCHERS, default='none', help='how processes were started; dist_*.sh set it (none)'
-    )
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-
-
-def add_trust(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trust-checkpoint``."""
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='load a checkpoint that contains code. Only for files of people you trust: loading runs that code',
-    )
-
-
-def add_verbose(parser: argparse.ArgumentParser) -> None:
-    """Add ``--verbose``."""
-    parser.add_argument(
-        '--verbose',
-        action='store_true',
-        help='show on the console all that goes into the log file: environment, whole config, order of hooks',
-    )
-
-
-def add_data_root(parser: argparse.ArgumentParser) -> None:
-    """Add ``--data-root``."""
-    parser.add_argument(
-        '--data-root',
-        type=given,
-        metavar='DIR',
-        help='folder of the data, for all splits, instead of the one in the config',
-    )
-
-
-def add_precision(parser: argparse.ArgumentParser) -> None:
-    """Add ``--precision``, and ``--amp`` as MMSegmentation calls its fp16."""
-    parser.add_argument('--precision', choices=('fp32', 'bf16', 'fp16'), help='computing precision')
-    parser.add_argument(
-        '--amp', dest='precision', action='store_const', const='fp16', help='the same as --precision fp16'
-    )
-
-
-def add_tasks(
-    parser: argparse.ArgumentParser, text: str = 'only these tasks of the config (all); one: its single-task model'
-) -> None:
-    """Add ``--tasks``."""
-    parser.add_argument('--tasks', type=names, metavar='A,B', help=text)
-
-
 def names(value: Any) -> list[str]:
     """Argument type: names, or a text that separates them by commas; each once."""
     if isinstance(value, list | tuple) and value and all(isinstance(name, str) and name for name in value):
@@ -182,3 +131,56 @@ def _split(text: str) -> list[str]:
     if not parts:
         raise argparse.ArgumentTypeError('expected a list such as a,b')
     return parts
+
+
+_SHARED: dict[str, dict[tuple[str, ...], dict[str, Any]]] = {
+    'data_root': {
+        ('--data-root',): dict(
+            type=given, metavar='DIR', help='folder of the data, for all splits, instead of the one in the config'
+        )
+    },
+    'jobs': {('--jobs',): dict(type=positive, default=1, metavar='N', help='trainings at a time (1)')},
+    'launcher': {
+        ('--launcher',): dict(
+            choices=LAUNCHERS, default='none', help='how processes were started; dist_*.sh set it (none)'
+        ),
+        # Launchers pass it.
+        ('--local_rank', '--local-rank'): dict(type=int, default=0, help=argparse.SUPPRESS),
+    },
+    'method': {
+        ('--method',): dict(metavar='KEY', help='swap the multi-task method; see tools/train.py --list-methods')
+    },
+    'out': {('--out',): dict(type=folder_to_write, metavar='DIR')},
+    'precision': {
+        ('--precision',): dict(choices=('fp32', 'bf16', 'fp16'), help='computing precision'),
+        # MMSegmentation's name of its fp16.
+        ('--amp',): dict(dest='precision', action='store_const', const='fp16', help='the same as --precision fp16'),
+    },
+    'seeds': {('--seeds',): dict(type=seeds, default=[0], metavar='0,1')},
+    'tasks': {
+        ('--tasks',): dict(
+            type=names, metavar='A,B', help='only these tasks of the config (all); one: its single-task model'
+        )
+    },
+    'trust': {
+        ('--trust-checkpoint',): dict(
+            action='store_true',
+            help='load a checkpoint that contains code. Only for files of people you trust: loading runs that code',
+        )
+    },
+    'verbose': {
+        ('--verbose',): dict(
+            action='store_true',
+            help='show on the console all that goes into the log file: environment, whole config, order of hooks',
+        )
+    },
+    'work_dir': {('--work-dir',): dict(type=folder_to_write, metavar='DIR')},
+}
+"""Name -> the options that it stands for."""
+
+
+def add_shared(parser: argparse.ArgumentParser, *shared: str, **helps: str) -> None:
+    """Add options that several commands have, by their names in :data:`_SHARED`; of ``helps`` with another text."""
+    for name in (*shared, *helps):
+        for flags, settings in _SHARED[name].items():
+            parser.add_argument(*flags, **{**settings, **({'help': helps[name]} if name in helps else {})})

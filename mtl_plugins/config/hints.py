@@ -24,8 +24,8 @@ NO_NETWORK = ('urlopen error', 'URLError', 'Max retries', 'ConnectError', 'Conne
 NO_NETWORK += ('OfflineMode', 'Temporary failure in name resolution')
 """Names of errors, or parts of messages, of clients that found no network."""
 _SIGNS = {
-    NO_NETWORK: 'weights were to be downloaded, but there is no connection. Set pretrained to a local file, or to False '
-    '(None in MMSegmentation) for random weights',
+    NO_NETWORK: 'weights were to be downloaded, but there is no connection. Set pretrained to a local file, or to '
+    'False (None in MMSegmentation) for random weights',
     ('out of memory', 'Out of memory', 'MemoryError', 'enough memory'): 'the batch does not fit into memory: lower '
     'train_dataloader.batch_size (with optim_wrapper.accumulative_counts to keep the effective batch), use --precision '
     'bf16, or a smaller model',

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mtl_plugins.config.arguments import add_data_root, add_tasks, file_to_write, folder_to_write, positive, seeds
+from mtl_plugins.config.arguments import add_shared, file_to_write
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 
 EPILOG = (
@@ -21,14 +21,15 @@ def build_parser() -> ConfigArgumentParser:
         epilog=EPILOG,
     )
     parser.add_argument('config', help='config file of a multi-task training')
-    add_tasks(parser)
-    parser.add_argument('--seeds', type=seeds, default=[0], metavar='0,1', help='the baseline is their mean (0)')
     parser.add_argument(
         '--out', type=file_to_write, metavar='FILE', help='result (<config name>.baselines.json beside CONFIG)'
     )
-    parser.add_argument(
-        '--work-dir', type=folder_to_write, metavar='DIR', help='runs (work_dirs/baselines/<config name>)'
+    add_shared(
+        parser,
+        'tasks',
+        'jobs',
+        'data_root',
+        seeds='the baseline is their mean (0)',
+        work_dir='runs (work_dirs/baselines/<config name>)',
     )
-    parser.add_argument('--jobs', type=positive, default=1, metavar='N', help='trainings at a time (1)')
-    add_data_root(parser)
     return parser

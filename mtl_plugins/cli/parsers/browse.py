@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mtl_plugins.config.arguments import add_data_root, folder_to_write, positive
+from mtl_plugins.config.arguments import add_shared, positive
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 
 
@@ -15,7 +15,6 @@ def build_parser() -> ConfigArgumentParser:
     )
     parser.add_argument('config', metavar='CONFIG', help='config file')
     parser.add_argument('--split', choices=('train', 'val', 'test'), default='train', help='default: train')
-    parser.add_argument('--out', type=folder_to_write, metavar='DIR', help='default: work_dirs/browse/<config>/<split>')
     parser.add_argument('-n', '--number', type=positive, default=8, help='number of pictures (default: 8)')
-    add_data_root(parser)
+    add_shared(parser, 'data_root', out='default: work_dirs/browse/<config>/<split>')
     return parser

@@ -6,15 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mtl_plugins.config.arguments import (
-    add_data_root,
-    file_to_write,
-    folder_to_write,
-    positive,
-    positive_number,
-    seeds,
-    share,
-)
+from mtl_plugins.config.arguments import add_shared, file_to_write, positive_number, seeds, share
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.errors import UserError
 
@@ -66,15 +58,10 @@ def build_parser() -> ConfigArgumentParser:
         '--tune-on', type=share, default=0.1, metavar='SHARE', help='share of the training set held out for it (0.1)'
     )
     parser.add_argument('--no-shared', action='store_true', help='with --tune: no runs at one shared value')
-    parser.add_argument('--jobs', type=positive, default=1, metavar='N', help='trainings at a time (1)')
     parser.add_argument('--no-single-task', action='store_true', help='no single-task models: no delta_m')
-    parser.add_argument(
-        '--work-dir', type=folder_to_write, metavar='DIR', help='runs (work_dirs/compare/<config name>)'
-    )
     parser.add_argument(
         '--results', type=_files, metavar='FILE', help='all results (<work dir>/results.json); of several configs: A,B'
     )
-    parser.add_argument('--out', type=folder_to_write, metavar='DIR', help='the report (<work dir>/report)')
     parser.add_argument(
         '--tell',
         type=positive_number,
@@ -83,7 +70,13 @@ def build_parser() -> ConfigArgumentParser:
         help='the report says how many more seeds would tell a difference of so many points (1)',
     )
     parser.add_argument('--report-only', action='store_true', help='train nothing, write the report of what is there')
-    add_data_root(parser)
+    add_shared(
+        parser,
+        'jobs',
+        'data_root',
+        work_dir='runs (work_dirs/compare/<config name>)',
+        out='the report (<work dir>/report)',
+    )
     return parser
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mtl_plugins.config.arguments import folder_to_write, positive
+from mtl_plugins.config.arguments import add_shared, positive
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 
 
@@ -19,7 +19,5 @@ def build_parser() -> ConfigArgumentParser:
     parser.add_argument(
         '--depth', type=positive, metavar='N', help='levels of parts that are listed (backbone, decoder and each head)'
     )
-    parser.add_argument(
-        '--out', type=folder_to_write, metavar='DIR', help='folder of the picture (work_dirs/cost/<config name>)'
-    )
+    add_shared(parser, out='folder of the picture (work_dirs/cost/<config name>)')
     return parser

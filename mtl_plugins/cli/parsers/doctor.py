@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mtl_plugins.config.arguments import add_data_root, add_precision, add_tasks
+from mtl_plugins.config.arguments import add_shared
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 
 
@@ -15,9 +15,6 @@ def build_parser() -> ConfigArgumentParser:
         epilog='exit codes: 0 no error, 1 an error, 2 wrong arguments',
     )
     parser.add_argument('config', help='config file, of mtl_plugins or any MMSegmentation one')
-    parser.add_argument('--method', metavar='KEY', help='swap the multi-task method; see tools/train.py --list-methods')
-    add_precision(parser)
     parser.add_argument('--traceback', action='store_true', help='show where an error came from')
-    add_tasks(parser)
-    add_data_root(parser)
+    add_shared(parser, 'method', 'precision', 'tasks', 'data_root')
     return parser

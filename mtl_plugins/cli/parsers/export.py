@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mtl_plugins.config.arguments import add_tasks, add_trust, file_to_write, positive
+from mtl_plugins.config.arguments import add_shared, file_to_write, positive
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.export import FORMATS
 
@@ -23,6 +23,5 @@ def build_parser() -> ConfigArgumentParser:
         '--size', type=positive, nargs=2, metavar=('H', 'W'), help='size of the images (that of the training images)'
     )
     parser.add_argument('--raw', action='store_true', help='raw outputs instead of predictions')
-    add_tasks(parser, 'only these tasks (all)')
-    add_trust(parser)
+    add_shared(parser, 'trust', tasks='only these tasks (all)')
     return parser

@@ -8,15 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mtl_plugins.config.arguments import (
-    add_data_root,
-    add_tasks,
-    add_trust,
-    folder_to_write,
-    names,
-    positive,
-    positive_number,
-)
+from mtl_plugins.config.arguments import add_shared, names, positive, positive_number
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.methods.facts import OBJECTIVES as KINDS
 
@@ -72,10 +64,13 @@ def build_parser() -> ConfigArgumentParser:
         metavar='X',
         help='show groupings that are worse by up to this, too (1e-9)',
     )
-    parser.add_argument('--out', type=folder_to_write, metavar='DIR', help='results (work_dirs/group_tasks/<config>)')
-    add_tasks(parser, 'only these tasks of the config, or of --maps (all)')
-    add_data_root(parser)
-    add_trust(parser)
+    add_shared(
+        parser,
+        'data_root',
+        'trust',
+        out='results (work_dirs/group_tasks/<config>)',
+        tasks='only these tasks of the config, or of --maps (all)',
+    )
     return parser
 
 

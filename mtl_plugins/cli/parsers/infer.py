@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mtl_plugins.config.arguments import add_tasks, add_trust, folder_to_write, usable_device
+from mtl_plugins.config.arguments import add_shared, folder_to_write, usable_device
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 
 EPILOG = (
@@ -27,7 +27,6 @@ def build_parser() -> ConfigArgumentParser:
     parser.add_argument(
         '--out', type=folder_to_write, required=True, metavar='DIR', help='folder for the files; made if needed'
     )
-    add_tasks(parser, 'predict only these tasks (all)')
     parser.add_argument('--device', type=usable_device, help='cpu, cuda, cuda:1, ... (the best there is)')
     parser.add_argument(
         '--batch-size', type=_checked('batch_size'), default=1, metavar='N', help='most pictures at once (1)'
@@ -61,7 +60,7 @@ def build_parser() -> ConfigArgumentParser:
     files.add_argument(
         '--frames', action='store_true', help='also write panels and raw predictions of single frames of videos'
     )
-    add_trust(parser)
+    add_shared(parser, 'trust', tasks='predict only these tasks (all)')
     return parser
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mtl_plugins.config.arguments import add_data_root, file_to_write, folder_to_write, names, positive, seeds
+from mtl_plugins.config.arguments import add_shared, file_to_write, names, positive
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
-from mtl_plugins.experiments.reproduce import (
-    list_tables,
-)
+from mtl_plugins.experiments.reproduce import list_tables
 
 EPILOG = (
     'Start the same command again after an interruption: finished runs count, the others go on from their newest '
@@ -32,15 +30,17 @@ def build_parser() -> ConfigArgumentParser:
     parser.add_argument(
         '--rows', type=names, metavar='A,B', help='only these rows, by name or method key (all of ours)'
     )
-    parser.add_argument('--seeds', type=seeds, default=[0], metavar='0,1', help='one run each; the table has means (0)')
     parser.add_argument('--backbone', metavar='NAME', help='another than that of the table, e.g. vit-tiny for a trial')
     parser.add_argument('--gpus', type=positive, default=1, metavar='N', help='processes per run; they share the batch')
-    parser.add_argument('--jobs', type=positive, default=1, metavar='N', help='trainings at a time (1)')
-    parser.add_argument(
-        '--work-dir', type=folder_to_write, default=Path('work_dirs/reproduce'), metavar='DIR', help='all runs'
-    )
     parser.add_argument('--out', type=file_to_write, metavar='FILE.md', help='the table (<work dir>/<table>/table.md)')
     parser.add_argument('--metafile', action='store_true', help='write finished rows into the metafile of the configs')
     parser.add_argument('--list', action='store_true', help='list the tables and stop')
-    add_data_root(parser)
+    add_shared(
+        parser,
+        'jobs',
+        'data_root',
+        seeds='one run each; the table has means (0)',
+        work_dir='all runs (work_dirs/reproduce)',
+    )
+    parser.set_defaults(work_dir=Path('work_dirs/reproduce'))
     return parser

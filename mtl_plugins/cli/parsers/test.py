@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-from mtl_plugins.config.arguments import (
-    add_data_root,
-    add_launcher,
-    add_tasks,
-    add_trust,
-    add_verbose,
-    file_to_write,
-    folder_to_write,
-    positive,
-)
+from mtl_plugins.config.arguments import add_shared, file_to_write, folder_to_write, positive
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 
 
@@ -20,9 +11,6 @@ def build_parser() -> ConfigArgumentParser:
     parser = ConfigArgumentParser(prog='test', description='Evaluate a trained model: metrics and pictures.')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument(
-        '--work-dir', type=folder_to_write, metavar='DIR', help='folder for the log (work_dirs/<config name>)'
-    )
     parser.add_argument('--out', type=file_to_write, metavar='FILE.json', help='also write the metrics to this file')
     parser.add_argument(
         '--show-dir', type=folder_to_write, metavar='DIR', help='write prediction panels into this folder'
@@ -33,9 +21,6 @@ def build_parser() -> ConfigArgumentParser:
         action='store_true',
         help="the config's tta_model, or else the mean with the mirrored image, for all tasks",
     )
-    add_tasks(parser)
-    add_data_root(parser)
-    add_trust(parser)
-    add_launcher(parser)
-    add_verbose(parser)
+    shared = ('tasks', 'data_root', 'trust', 'launcher', 'verbose')
+    add_shared(parser, *shared, work_dir='folder for the log (work_dirs/<config name>)')
     return parser

@@ -5,15 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from mtl_plugins.config.arguments import (
-    add_precision,
-    add_tasks,
-    counts,
-    folder_to_write,
-    pair,
-    positive,
-    usable_device,
-)
+from mtl_plugins.config.arguments import add_shared, counts, pair, positive, usable_device
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.errors import UserError
 
@@ -47,12 +39,13 @@ def build_parser() -> ConfigArgumentParser:
         metavar='M,...',
         help='numbers of groups that STGU is measured with, since made-up images have no affinity to follow (2)',
     )
-    add_tasks(parser, 'only these tasks of the config (all)')
-    add_precision(parser)
     parser.add_argument('--rounds', type=positive, default=10, metavar='N', help='timed steps per method (10)')
     parser.add_argument('--device', type=usable_device, help='cpu, cuda or cuda:N (cuda if there is one)')
-    parser.add_argument(
-        '--out', type=folder_to_write, metavar='DIR', help='result and picture (work_dirs/throughput/<config name>)'
+    add_shared(
+        parser,
+        'precision',
+        tasks='only these tasks of the config (all)',
+        out='result and picture (work_dirs/throughput/<config name>)',
     )
     return parser
 
