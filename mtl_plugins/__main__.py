@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from mtl_plugins.cli.parsers import parser_of
 from mtl_plugins.cli.user_errors import report, wants_traceback
 from mtl_plugins.compat import missing_packages, repair_stack
 from mtl_plugins.runtime import signals
@@ -47,13 +48,12 @@ def run(command: str, argv: Sequence[str]) -> int:
         os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')
     if command in signals.COMMANDS:
         signals.leave_on_signals()
-    module = command.replace('-', '_')
     try:
         # Help and wrong options end here, before anything heavy is imported.
-        import_module(f'mtl_plugins.cli.parsers.{module}').build_parser().parse_args(argv)
+        args = parser_of(command).parse_args(argv)
         if not missing_packages():
             repair_stack()
-        return import_module(f'mtl_plugins.cli.{module}').main(argv)
+        return import_module(f'mtl_plugins.cli.{command.replace("-", "_")}').main(args)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _reader_is_gone():
             return 0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import statistics
-import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,15 +25,14 @@ from mtl_plugins.runtime.hooks import EXIT_PREEMPTED
 from mtl_plugins.runtime.hooks.environment import collect_environment, git_state
 from mtl_plugins.runtime.work_folder import naming
 
-from .parsers.baselines import build_parser
+from .parsers import command
 
 TOOL = 'tools/analysis/single_task_baselines.py'
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse ``argv``, train what is missing and write the file; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    args = build_parser().parse_args(argv)
+@command
+def main(parser: ArgumentParser, args: Namespace) -> int:
+    """Train what is missing and write the file; returns the exit code."""
     cfg = load_config(args.config, args.cfg_options, data_root=args.data_root)
     check_folders(cfg)
     stem = Path(args.config).stem
@@ -44,12 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     root = args.work_dir or Path('work_dirs', 'baselines', stem)
     tasks = args.tasks or list((cfg.get('model') or {}).get('heads') or {})
     with naming(root):
-        return _train_and_save(cfg, tasks or [''], root, out, args, argv)
+        return _train_and_save(cfg, tasks or [''], root, out, args)
 
 
-def _train_and_save(
-    cfg: Config, tasks: Sequence[str], root: Path, out: Path, args: argparse.Namespace, argv: Sequence[str]
-) -> int:
+def _train_and_save(cfg: Config, tasks: Sequence[str], root: Path, out: Path, args: Namespace) -> int:
     runs = plan_runs(cfg, tasks, args.seeds, root)
     console = Console(soft_wrap=True, highlight=False)
     todo = [run for run in runs if run.value() is None]
@@ -68,7 +64,7 @@ def _train_and_save(
         console.print(f'{out} is not written; start again after the repair, or leave tasks out with --tasks')
         return 1
     with naming(out, '--out'):
-        save_baselines(_record(runs, args.config, argv), out)
+        save_baselines(_record(runs, args.config, args.words), out)
     console.print(f'baselines: {out}', markup=False)
     return 0
 
@@ -85,7 +81,7 @@ def summary(runs: Sequence[BaselineRun]) -> Table:
     return table
 
 
-def _record(runs: Sequence[BaselineRun], config: str, argv: Sequence[str]) -> dict[str, Any]:
+def _record(runs: Sequence[BaselineRun], config: str, words: Sequence[str]) -> dict[str, Any]:
     entries = {}
     for task, group in _by_task(runs).items():
         values = [run.value() for run in group]
@@ -100,7 +96,7 @@ def _record(runs: Sequence[BaselineRun], config: str, argv: Sequence[str]) -> di
     record = make_baselines(
         entries,
         config=_relative(config),
-        command=shlex.join(['python', TOOL, *map(_relative, argv)]),
+        command=shlex.join(['python', TOOL, *map(_relative, words)]),
         commit=git['commit'] + (' with changes' if git['dirty'] else '') if git else 'unknown',
         seeds=[run.seed for run in _by_task(runs)[runs[0].task]],
         versions=dict(mtl_plugins=environment['mtl_plugins'], python=environment['python'], **environment['packages']),

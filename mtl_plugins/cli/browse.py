@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mtl_plugins.visualization import image_from_inputs, prediction_panel
 from mtl_plugins.visualization.figure import save_image
 from mtl_plugins.visualization.panels import image_title
 
-from .parsers.browse import build_parser
+from .parsers import command
 
 
 def build_dataset(cfg: Config, split: str) -> Any:
@@ -48,10 +48,9 @@ def draw_sheet(packed: dict[str, Any], meta: dict[str, Any]) -> np.ndarray:
     return prediction_panel(sample, tasks, image=image, meta=meta, title=image_title(sample))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse ``argv`` and draw; returns the exit code."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
+@command
+def main(parser: ArgumentParser, args: Namespace) -> int:
+    """Draw; returns the exit code."""
     try:
         cfg = load_config(args.config, args.cfg_options, data_root=args.data_root)
         dataset = build_dataset(cfg, args.split)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import sys
 import time
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -33,16 +32,15 @@ from mtl_plugins.experiments.runs import execute, terminating_like_ctrl_c
 from mtl_plugins.runtime.hooks import EXIT_PREEMPTED
 from mtl_plugins.runtime.work_folder import claim, naming
 
-from .parsers.compare import build_parser
+from .parsers import command
 
 if TYPE_CHECKING:
     from mtl_plugins.experiments.report import Setting
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse ``argv``, train what is missing and write the report; returns the exit code."""
-    parser = build_parser()
-    args = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
+@command
+def main(parser: ArgumentParser, args: Namespace) -> int:
+    """Train what is missing and write the report; returns the exit code."""
     # What the report needs and does not find is told now, not after hours of training.
     import_module('mtl_plugins.experiments.report')
     console = Console(soft_wrap=True, highlight=False)
@@ -66,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _train_and_report(cfgs, paths, roots, args, console)
 
 
-def _roots(parser: argparse.ArgumentParser, args: argparse.Namespace) -> list[Path]:
+def _roots(parser: ArgumentParser, args: Namespace) -> list[Path]:
     """The folder of the runs of each config; without one, that of the results."""
     stems = [Path(config).stem for config in args.config]
     if len(set(stems)) < len(stems):
@@ -77,7 +75,7 @@ def _roots(parser: argparse.ArgumentParser, args: argparse.Namespace) -> list[Pa
 
 
 def _train_and_report(
-    cfgs: Sequence[Config], paths: Sequence[Path], roots: Sequence[Path], args: argparse.Namespace, console: Console
+    cfgs: Sequence[Config], paths: Sequence[Path], roots: Sequence[Path], args: Namespace, console: Console
 ) -> int:
     stores, plans = [], []
     for cfg, config, path, root in zip(cfgs, args.config, paths, roots):
@@ -100,7 +98,7 @@ def _train_and_report(
     return 1 if failed else 0
 
 
-def _tuning(args: argparse.Namespace) -> Tuning | None:
+def _tuning(args: Namespace) -> Tuning | None:
     if not args.tune:
         return None
     shared = None if args.no_shared else args.methods[0].name
@@ -136,7 +134,7 @@ def choice_line(subject: tuple[str, str | None], choice: Choice) -> str:
     return f'chosen for {name}{f" ({task})" if task else ""}: {what}'
 
 
-def _report(stores: Sequence[RecordStore], args: argparse.Namespace, console: Console) -> None:
+def _report(stores: Sequence[RecordStore], args: Namespace, console: Console) -> None:
     """Write the report of all runs of the stores, unless there is none."""
     from mtl_plugins.experiments.report import write_report
     from mtl_plugins.experiments.report.tables import starts
@@ -157,14 +155,14 @@ def _report(stores: Sequence[RecordStore], args: argparse.Namespace, console: Co
     console.print(f'report: {page}', markup=False)
 
 
-def _report_folder(stores: Sequence[RecordStore], args: argparse.Namespace) -> Path:
+def _report_folder(stores: Sequence[RecordStore], args: Namespace) -> Path:
     """Where the folder of the report goes."""
     if args.work_dir or not args.config:
         return args.work_dir or stores[0].path.parent
     return Path('work_dirs', 'compare', '+'.join(Path(config).stem for config in args.config))
 
 
-def _setting(store: RecordStore, args: argparse.Namespace) -> Setting:
+def _setting(store: RecordStore, args: Namespace) -> Setting:
     """What the report shows of a results file."""
     from mtl_plugins.experiments.report import Comparison, Setting, expected_keys, shared_tables, tuning_tables
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 
 from mtl_plugins.config.loading import load_config
 
-from .parsers.config import build_parser
+from .parsers import command
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse ``argv`` and print; returns the exit code."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
+@command
+def main(parser: ArgumentParser, args: Namespace) -> int:
+    """Print; returns the exit code."""
     if args.save and args.save.suffix not in ('.py', '.json', '.yaml', '.yml'):
         parser.error(f'argument --save: expected a file .py, .json or .yaml, but got {args.save}')
     cfg = load_config(args.config, args.cfg_options, args.method, args.precision, data_root=args.data_root)

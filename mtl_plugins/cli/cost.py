@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.experiments.measuring import image_size
 from mtl_plugins.visualization.parts import PartBar, draw_parts
 
-from .parsers.cost import build_parser
+from .parsers import command
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,9 @@ def main_parts(parts: Sequence[PartCost]) -> list[PartCost]:
     return tops + heads
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse ``argv`` and print the table; returns the exit code."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
+@command
+def main(parser: ArgumentParser, args: Namespace) -> int:
+    """Print the table; returns the exit code."""
     cfg = load_config(args.config, args.cfg_options)
     if not cfg.get('model'):
         parser.error(f'{args.config} has no model')

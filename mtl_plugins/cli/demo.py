@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,17 @@ from mtl_plugins.runtime.hooks.metrics_file import FILE_NAME, read_metrics
 from mtl_plugins.task_specs import get_task_specs
 from mtl_plugins.utils.json_files import read_json
 
-from .parsers.demo import build_parser
+from .parsers import command
 from .train import claim_work_dir
 
 CONFIG = 'rooms/stgu_resnet-micro_8b-demo_rooms-96.py'
 UNTRAINED = 'untrained.json'
 
 
+@command
 @safe_loading()
-def main(argv: Sequence[str] | None = None) -> int:
+def main(parser: ArgumentParser, args: Namespace) -> int:
     """Evaluate the untrained model, train it, and say what came out; returns the exit code."""
-    args = build_parser().parse_args(argv)
     if not args.verbose:
         keep_console_short()
     begin = time.time()

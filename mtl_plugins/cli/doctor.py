@@ -6,7 +6,7 @@ import os
 import tempfile
 import uuid
 import warnings
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 
 import torch
 from mmengine.config import Config
@@ -19,14 +19,14 @@ from mtl_plugins.doctor import data, running, setting, training
 from mtl_plugins.doctor.report import Report, StepFailed
 from mtl_plugins.runtime.checkpoints import safe_loading
 
-from .parsers.doctor import build_parser
+from .parsers import command
 from .train import resume_newest, wants_newest
 
 
+@command
 @safe_loading()
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse ``argv`` and examine the config; returns the exit code."""
-    args = build_parser().parse_args(argv)
+def main(parser: ArgumentParser, args: Namespace) -> int:
+    """Examine the config; returns the exit code."""
     os.environ.setdefault('LOCAL_RANK', '0')
     # Private ones, and no log file: warnings and errors still reach the terminal.
     name = f'doctor-{uuid.uuid4().hex[:8]}'

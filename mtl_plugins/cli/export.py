@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from mtl_plugins.inference.sizes import Size, round_up, training_size
 from mtl_plugins.runtime.checkpoints import safe_loading, write_atomically
 from mtl_plugins.task_specs import get_task_specs
 
-from .parsers.export import build_parser
+from .parsers import command
 
 VALUES = dict(
     classes='class index, int64',
@@ -26,10 +27,9 @@ VALUES = dict(
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse ``argv``, export and check; returns the exit code."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
+@command
+def main(parser: ArgumentParser, args: Namespace) -> int:
+    """Export and check; returns the exit code."""
     path = Path(args.out)
     kind = args.format or path.suffix.removeprefix('.')
     if kind not in FORMATS:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from mmengine.config import Config
 from rich.console import Console
 
-from mtl_plugins.config.cfg_options import OPTION, raw_options
+from mtl_plugins.config.cfg_options import OPTION
 from mtl_plugins.config.loading import load_config, set_method
 from mtl_plugins.errors import UserError
 from mtl_plugins.experiments.task_groups import Gains, measure, parameters_of, serving_line
@@ -25,15 +24,13 @@ from mtl_plugins.runtime.console import keep_console_short
 from mtl_plugins.runtime.work_folder import claim
 from mtl_plugins.visualization.task_gains import draw_gain_maps, draw_task_groups
 
-from .parsers.group_tasks import build_parser
+from .parsers import command
 from .train import resume_newest
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse ``argv``, measure, solve, print and write; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    parser = build_parser()
-    args = parser.parse_args(argv)
+@command
+def main(parser: ArgumentParser, args: Namespace) -> int:
+    """Measure, solve, print and write; returns the exit code."""
     _check(parser, args)
     keep_console_short()
     console = Console(soft_wrap=True, highlight=False)
@@ -73,8 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     console.print(str(out / 'gains.png'), markup=False)
     kind = args.by or next(iter(gains.maps))
     found = gains.solve(kind, **options)
-    same = shlex.join([*(['--data-root', args.data_root] if args.data_root else []), *_options(argv)])
-    _report(cfg, args, gains, kind, found, out, console, f' {same}' if same else '')
+    same = ['--data-root', args.data_root] if args.data_root else []
+    same += [OPTION, *args.cfg_words] if args.cfg_words else []
+    _report(cfg, args, gains, kind, found, out, console, ''.join(f' {shlex.quote(word)}' for word in same))
     return 0
 
 
@@ -105,11 +103,6 @@ def _try(cfg: Config, kind: str, options: Mapping[str, Any]) -> None:
 
 def _heads(cfg: Config) -> list[str]:
     return list((cfg.get('model') or {}).get('heads') or ())
-
-
-def _options(argv: Sequence[str]) -> list[str]:
-    words = raw_options(argv)
-    return [OPTION, *words] if words else []
 
 
 def _report(

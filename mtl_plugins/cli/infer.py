@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any
 
 from mtl_plugins.inference import MultiTaskInferencer
 from mtl_plugins.runtime.checkpoints import safe_loading
 
-from .parsers.infer import build_parser
+from .parsers import command
 
 INCOMPLETE = 1
 """Exit code when inputs were skipped."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse ``argv`` and predict; returns the exit code."""
-    args = build_parser().parse_args(argv)
+@command
+def main(parser: ArgumentParser, args: Namespace) -> int:
+    """Predict; returns the exit code."""
     optional = {'mode': args.mode, 'crop_size': args.crop_size, 'stride': args.stride, 'resize': args.resize}
     with safe_loading(args.trust_checkpoint):
         inferencer = MultiTaskInferencer(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 
 from mtl_plugins.datasets.nyud.prepare import NOTE, prepare_nyuv2
 from mtl_plugins.datasets.nyud.sources import open_source
 
-from .parsers.prepare_nyuv2 import build_parser
+from .parsers import command
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@command
+def main(parser: ArgumentParser, args: Namespace) -> int:
     """Run the command and return its exit code."""
-    args = build_parser().parse_args(argv)
     source = open_source(args.source)
     provenance = prepare_nyuv2(source, args.out, args.jobs)
     counts = ', '.join(f'{split} {count}' for split, count in provenance['counts'].items())

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
-import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from mtl_plugins.config.cfg_options import raw_options
 from mtl_plugins.config.loading import configs_root
 from mtl_plugins.datasets.files.provenance import read_provenance
 from mtl_plugins.errors import UserFileNotFoundError
@@ -33,16 +31,14 @@ from mtl_plugins.runtime.checkpoints import write_atomically
 from mtl_plugins.runtime.hooks import EXIT_PREEMPTED
 from mtl_plugins.runtime.work_folder import naming
 
-from .parsers.reproduce import build_parser
+from .parsers import command
 
 MAX_WIDTH = 400
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse ``argv`` and print, run or fill; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    parser = build_parser()
-    args = parser.parse_args(argv)
+@command
+def main(parser: ArgumentParser, args: Namespace) -> int:
+    """Print, run or fill; returns the exit code."""
     console = Console(soft_wrap=True, highlight=False)
     if args.list or args.table is None:
         for name in list_tables():
@@ -50,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0 if args.list else parser.error('name a TABLE of this list')
     table = load_table(args.table)
     rows = [table.row(name) for name in args.rows] if args.rows else list(table.rows)
-    options = _options(args, argv)
+    options = RunOptions(tuple(args.seeds), args.data_root, args.backbone, args.gpus, args.cfg_words, args.work_dir)
     planned = plan_table(table, rows, options)
     runs = [run for plan in planned for run in plan.runs.values()]
     if args.dry_run:
@@ -72,17 +68,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _options(args: argparse.Namespace, argv: Sequence[str]) -> RunOptions:
-    return RunOptions(
-        seeds=tuple(args.seeds),
-        data_root=args.data_root,
-        backbone=args.backbone,
-        gpus=args.gpus,
-        cfg_options=raw_options(argv),
-        root=args.work_dir,
-    )
-
-
 def _print_commands(console: Console, planned: Sequence[RowRuns]) -> None:
     for plan in planned:
         if not plan.row.ours:
@@ -102,7 +87,7 @@ def _train(runs: Sequence[TrainingRun], jobs: int, console: Console) -> list[Tra
 
 
 def _report(
-    console: Console, table: PublishedTable, planned: Sequence[RowRuns], options: RunOptions, args: argparse.Namespace
+    console: Console, table: PublishedTable, planned: Sequence[RowRuns], options: RunOptions, args: Namespace
 ) -> None:
     filled = fill_table(table, planned)
     # Squeezed into a narrow terminal, a table of eleven columns would hold nothing but dots.

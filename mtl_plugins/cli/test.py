@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -19,12 +19,12 @@ from mtl_plugins.runtime.checkpoints import safe_loading, write_atomically
 from mtl_plugins.runtime.console import keep_console_short
 from mtl_plugins.runtime.work_folder import naming
 
-from .parsers.test import build_parser
+from .parsers import command
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse ``argv`` and evaluate; returns the exit code."""
-    args = build_parser().parse_args(argv)
+@command
+def main(parser: ArgumentParser, args: Namespace) -> int:
+    """Evaluate; returns the exit code."""
     if not args.verbose:
         keep_console_short()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,13 +24,12 @@ from mtl_plugins.runtime.hooks.environment import collect_environment
 from mtl_plugins.runtime.memory import format_bytes
 from mtl_plugins.visualization.costs import CostBar, draw_costs
 
-from .parsers.throughput import build_parser
+from .parsers import command
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse ``argv`` and measure; returns the exit code."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
+@command
+def main(parser: ArgumentParser, args: Namespace) -> int:
+    """Measure; returns the exit code."""
     cfg = load_config(args.config, args.cfg_options, tasks=args.tasks)
     size = args.size or image_size(cfg)
     if size is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -20,15 +20,14 @@ from mtl_plugins.runtime.console import keep_console_short
 from mtl_plugins.runtime.hooks import PreemptionHook
 from mtl_plugins.runtime.work_folder import claim, naming
 
-from .parsers.train import build_parser
+from .parsers import command
 
 _RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse ``argv`` and train; returns the exit code."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
+@command
+def main(parser: ArgumentParser, args: Namespace) -> int:
+    """Train; returns the exit code."""
     if args.list_methods:
         print(format_catalogue())
         return 0

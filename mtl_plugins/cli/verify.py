@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from mtl_plugins.datasets.files.folders import FolderNotFoundError
@@ -28,15 +27,14 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.utils.files import write_whole
 from mtl_plugins.utils.parallel import usable_cores
 
-from .parsers.verify import build_parser
+from .parsers import command
 
 CLEAN, PROBLEMS, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@command
+def main(parser: ArgumentParser, args: Namespace) -> int:
     """Run the command and return its exit code."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
     if args.jobs is None:
         args.jobs = usable_cores()
     if args.jobs < 1 or args.show < 0:
@@ -65,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return tell(report, args)
 
 
-def run(args: argparse.Namespace, check_class: type[LayoutCheck]) -> Report:
+def run(args: Namespace, check_class: type[LayoutCheck]) -> Report:
     """Verify the folder, and compare with or write its manifest."""
     start = time.monotonic()
     try:
@@ -111,7 +109,7 @@ def settle_manifest(
     return changes, f'manifest: {same} of {len(old.stamps)} files are as noted in {path}'
 
 
-def tell(report: Report, args: argparse.Namespace) -> int:
+def tell(report: Report, args: Namespace) -> int:
     """Print the report, write the JSON, and return the exit code."""
     print(report.as_text(args.show))
     if args.json:

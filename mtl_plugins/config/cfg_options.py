@@ -113,6 +113,7 @@ class _Collect(argparse.Action):
                     f"""leaves, {key}='"..."'"""
                 )
         setattr(namespace, self.dest, options)
+        namespace.cfg_words += tuple(values)
 
 
 class ConfigArgumentParser(argparse.ArgumentParser):
@@ -120,11 +121,13 @@ class ConfigArgumentParser(argparse.ArgumentParser):
 
     As in every OpenMMLab project, it takes several ``KEY=VALUE`` at once and may be repeated. Unlike there, it stops at
     the first argument that is not of this form, so that ``--cfg-options a=1 CONFIG`` works. The outcome is
-    ``args.cfg_options``, a flat dict of what :func:`parse_value` made of the values, or None.
+    ``args.cfg_options``, a flat dict of what :func:`parse_value` made of the values, or None. To be handed on, the
+    ``KEY=VALUE`` are ``args.cfg_words`` as they were typed, and the whole line is ``args.words``.
     """
 
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
+        self.set_defaults(cfg_words=())
         self.add_argument(
             OPTION,
             nargs='+',
@@ -137,7 +140,10 @@ class ConfigArgumentParser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse, see :class:`argparse.ArgumentParser`."""
-        return super().parse_known_args(self._one_by_one(sys.argv[1:] if args is None else args), namespace)
+        words = list(sys.argv[1:] if args is None else args)
+        found, rest = super().parse_known_args(self._one_by_one(words), namespace)
+        found.words = words
+        return found, rest
 
     def _one_by_one(self, args: Sequence[str]) -> list[str]:
         """Write ``--cfg-options a=1 b=2 c`` as ``--cfg-options=a=1 --cfg-options=b=2 c``."""
@@ -161,18 +167,3 @@ class ConfigArgumentParser(argparse.ArgumentParser):
 
     def _refuse(self, found: str) -> None:
         self.error(f'argument {OPTION}: expected KEY=VALUE, but got {found}')
-
-
-def raw_options(argv: Sequence[str]) -> tuple[str, ...]:
-    """The ``KEY=VALUE`` words as they were typed, to be handed on to the trainings."""
-    words, inside = [], False
-    for word in argv:
-        if word == OPTION:
-            inside = True
-        elif word.startswith(f'{OPTION}='):
-            words.append(word.split('=', 1)[1])
-        elif inside and '=' in word and not word.startswith('-'):
-            words.append(word)
-        else:
-            inside = False
-    return tuple(words)

@@ -1,6 +1,6 @@
 import pytest
 
-from mtl_plugins.cli import baselines, doctor, test, train
+from mtl_plugins.cli.parsers import baselines, doctor, test, train
 from mtl_plugins.config.arguments import LAUNCHERS
 
 

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 from PIL import Image
 
-from mtl_plugins.cli.infer import build_parser
+from mtl_plugins.cli.parsers.infer import build_parser
 from mtl_plugins.datasets.photo_files import UnreadablePhotoError
 from mtl_plugins.datasets.transforms import MultiTaskPad, PackMultiTaskInputs
 from mtl_plugins.errors import UserError, UserOSError
