@@ -20,8 +20,7 @@ from mtl_plugins.config.files import names_package
 from mtl_plugins.config.loading import load_config
 from mtl_plugins.evaluation.baselines import make_baselines, save_baselines
 from mtl_plugins.experiments.baselines import BaselineRun, plan_runs
-from mtl_plugins.experiments.runs import execute, terminating_like_ctrl_c
-from mtl_plugins.runtime.hooks import EXIT_PREEMPTED
+from mtl_plugins.experiments.runs import execute
 from mtl_plugins.runtime.hooks.environment import collect_environment, git_state
 from mtl_plugins.runtime.work_folder import naming
 
@@ -50,12 +49,7 @@ def _train_and_save(cfg: Config, tasks: Sequence[str], root: Path, out: Path, ar
     console = Console(soft_wrap=True, highlight=False)
     todo = [run for run in runs if run.value() is None]
     console.print(f'{len(runs)} runs in {root}, {len(runs) - len(todo)} of them finished before', markup=False)
-    try:
-        with terminating_like_ctrl_c():
-            execute(todo, args.jobs, console)
-    except KeyboardInterrupt:
-        console.print('stopped; start the same command again to go on')
-        return EXIT_PREEMPTED
+    execute(todo, args.jobs, console)
     console.print(summary(runs))
     failed = [run for run in runs if run.value() is None]
     for run in failed:

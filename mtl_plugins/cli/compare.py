@@ -28,8 +28,7 @@ from mtl_plugins.experiments.compare import (
     shared_settings,
     view,
 )
-from mtl_plugins.experiments.runs import execute, terminating_like_ctrl_c
-from mtl_plugins.runtime.hooks import EXIT_PREEMPTED
+from mtl_plugins.experiments.runs import execute
 from mtl_plugins.runtime.work_folder import claim, naming
 
 from .parsers import command
@@ -85,15 +84,10 @@ def _train_and_report(
         stores.append(store)
         plans.append(Plan(cfg, args.methods, args.seeds, root, store, not args.no_single_task, _tuning(args)))
     failed = []
-    try:
-        with terminating_like_ctrl_c():
-            for plan in plans:
-                if len(plans) > 1:
-                    console.print(plan.store.header['config'], markup=False)
-                failed += train(plan, args.jobs, console)
-    except KeyboardInterrupt:
-        console.print('stopped; start the same command again to go on')
-        return EXIT_PREEMPTED
+    for plan in plans:
+        if len(plans) > 1:
+            console.print(plan.store.header['config'], markup=False)
+        failed += train(plan, args.jobs, console)
     _report(stores, args, console)
     return 1 if failed else 0
 
@@ -122,8 +116,7 @@ def train(plan: Plan, jobs: int, console: Console) -> list[ComparisonRun]:
             return list(failed.values())
         for run in todo:
             run.prepare()
-        execute(todo, jobs, console)
-        failed |= {run.key: run for run in todo if run.error}
+        failed |= {run.key: run for run in execute(todo, jobs, console)}
 
 
 def choice_line(subject: tuple[str, str | None], choice: Choice) -> str:

@@ -26,9 +26,8 @@ from mtl_plugins.experiments.reproduce import (
     to_rich,
     write_metafile,
 )
-from mtl_plugins.experiments.runs import TrainingRun, execute, terminating_like_ctrl_c
+from mtl_plugins.experiments.runs import execute
 from mtl_plugins.runtime.checkpoints import write_atomically
-from mtl_plugins.runtime.hooks import EXIT_PREEMPTED
 from mtl_plugins.runtime.work_folder import naming
 
 from .parsers import command
@@ -56,14 +55,12 @@ def main(parser: ArgumentParser, args: Namespace) -> int:
     if args.run:
         if args.data_root and not Path(args.data_root).expanduser().is_dir():
             raise UserFileNotFoundError(f'--data-root {args.data_root}: there is no such folder; give that of the data')
-        try:
-            with naming(args.work_dir), terminating_like_ctrl_c():
-                for run in runs:
-                    run.prepare()
-                failed = _train([run for run in runs if not run.finished()], args.jobs, console)
-        except KeyboardInterrupt:
-            console.print('stopped; start the same command again to go on')
-            return EXIT_PREEMPTED
+        with naming(args.work_dir):
+            for run in runs:
+                run.prepare()
+            failed = execute([run for run in runs if not run.finished()], args.jobs, console)
+        for run in failed:
+            console.print(f'FAILED {run.name}: {run.error}', markup=False)
     _report(console, table, planned, options, args)
     return 1 if failed else 0
 
@@ -76,14 +73,6 @@ def _print_commands(console: Console, planned: Sequence[RowRuns]) -> None:
             console.print(f'# {run.name}', markup=False)
             command = ['python', *run.command[1:]]
             console.print(shlex.join(command), markup=False)
-
-
-def _train(runs: Sequence[TrainingRun], jobs: int, console: Console) -> list[TrainingRun]:
-    execute(runs, jobs, console)
-    failed = [run for run in runs if run.error]
-    for run in failed:
-        console.print(f'FAILED {run.name}: {run.error}', markup=False)
-    return failed
 
 
 def _report(

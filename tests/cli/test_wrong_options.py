@@ -27,7 +27,7 @@ WORK = {
     'config': [],
     'compare': ['mtl_plugins.cli.compare.execute'],
     'baselines': ['mtl_plugins.cli.baselines.execute'],
-    'reproduce': ['mtl_plugins.cli.reproduce._train'],
+    'reproduce': ['mtl_plugins.cli.reproduce.execute'],
     'cost': ['mtl_plugins.cli.cost.model_cost'],
     'throughput': ['mtl_plugins.cli.throughput.build_model'],
     'group-tasks': ['mtl_plugins.cli.group_tasks.measure'],

@@ -132,7 +132,9 @@ def test_a_small_comparison_stopped_and_resumed(tmp_path, monkeypatch):
 
     thread = threading.Thread(target=stop)
     thread.start()
-    assert compare.main(arguments) == 75
+    with pytest.raises(SystemExit) as stop:
+        compare.main(arguments)
+    assert stop.value.code == 75
     thread.join()
     assert compare.main(arguments) == 0
     check_both(tmp_path, before)

@@ -14,13 +14,18 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mtl_plugins.runtime.signals import EXIT_PREEMPTED
+
 from .training_run import TrainingRun
 
 
-def execute(runs: Sequence[TrainingRun], jobs: int, console: Console) -> None:
-    """Run the processes, ``jobs`` at a time; what fails is noted in :attr:`TrainingRun.error`.
+def execute(runs: Sequence[TrainingRun], jobs: int, console: Console) -> list[TrainingRun]:
+    """Run the processes, ``jobs`` at a time; returns those that failed, which say why in :attr:`TrainingRun.error`.
 
-    On an exception, Ctrl-C included, the running trainings save a checkpoint and end first.
+    On an exception, a signal included, the running trainings save a checkpoint and end first.
+
+    Raises:
+        SystemExit: At Ctrl-C or SIGTERM, with exit code 75.
     """
     waiting, running = deque(runs), []
     environment = dict(os.environ)
@@ -36,7 +41,7 @@ def execute(runs: Sequence[TrainingRun], jobs: int, console: Console) -> None:
         disable=not console.is_terminal,
         transient=True,
     )
-    with progress:
+    with _stopping(console), progress:
         bar = progress.add_task('', total=sum(run.max_iters or 0 for run in runs) or None)
         try:
             while waiting or running:
@@ -64,6 +69,17 @@ def execute(runs: Sequence[TrainingRun], jobs: int, console: Console) -> None:
         finally:
             for run in running:
                 run.stop()
+    return [run for run in runs if run.error]
+
+
+@contextlib.contextmanager
+def _stopping(console: Console) -> Iterator[None]:
+    try:
+        with terminating_like_ctrl_c():
+            yield
+    except KeyboardInterrupt:
+        console.print('stopped; start the same command again to go on')
+        raise SystemExit(EXIT_PREEMPTED) from None
 
 
 @contextlib.contextmanager
