@@ -42,7 +42,7 @@ def run(command: str, argv: Sequence[str]) -> int:
     # OpenMP threads that spin while they wait make training many times slower on a machine that has other work to do.
     # The library reads this once, when torch loads it, so it is settled before anything here imports torch.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    if command == 'throughput':
+    if command in ('throughput', 'doctor'):
         # Torch's profiler, which tells the memory on a CPU, announces each of its steps.
         os.environ.setdefault('KINETO_LOG_LEVEL', '99')
         os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')

@@ -14,14 +14,13 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
 
-import mtl_plugins
 from mtl_plugins.config.datasets import check_folders
 from mtl_plugins.config.files import names_package
 from mtl_plugins.config.loading import load_config
 from mtl_plugins.evaluation.baselines import make_baselines, save_baselines
 from mtl_plugins.experiments.baselines import BaselineRun, plan_runs
 from mtl_plugins.experiments.runs import execute
-from mtl_plugins.runtime.hooks.environment import collect_environment, git_state
+from mtl_plugins.runtime.hooks.environment import collect_environment, commit_of
 from mtl_plugins.runtime.work_folder import naming
 
 from .parsers import command
@@ -86,12 +85,11 @@ def _record(runs: Sequence[BaselineRun], config: str, words: Sequence[str]) -> d
             values=values,
         )
     environment = collect_environment()
-    git = git_state(Path(mtl_plugins.__file__).parent)
     record = make_baselines(
         entries,
         config=_relative(config),
         command=shlex.join(['python', TOOL, *map(_relative, words)]),
-        commit=git['commit'] + (' with changes' if git['dirty'] else '') if git else 'unknown',
+        commit=commit_of(environment),
         seeds=[run.seed for run in _by_task(runs)[runs[0].task]],
         versions=dict(mtl_plugins=environment['mtl_plugins'], python=environment['python'], **environment['packages']),
     )

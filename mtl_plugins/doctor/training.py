@@ -162,8 +162,8 @@ def _show_memory(step: Step, model: nn.Module, wrapper: OptimWrapper, memory: Pe
     weights = tensor_bytes(list(model.parameters())) + tensor_bytes(list(model.buffers()))
     gradients = tensor_bytes([p for p in model.parameters() if p.requires_grad])
     state = sum(tensor_bytes(dict(optimizer.state)) for _, optimizer in _optimizers(wrapper))
-    activations = None if memory.extra is None else max(0, memory.extra - gradients - state)
-    total = None if activations is None else weights + gradients + state + activations
+    activations = max(0, memory.extra - gradients - state)
+    total = weights + gradients + state + activations
     step.say(
         f'memory, about: parameters {format_bytes(weights)}, gradients {format_bytes(gradients)}, optimizer '
         f'{format_bytes(state)}, activations {format_bytes(activations)}; together {format_bytes(total)} at the peak'

@@ -73,17 +73,10 @@ class BaselineRun(TrainingRun):
 
     def __init__(self, task: str, seed: int, cfg: Config, root: Path) -> None:
         folder = Path(root) / task / f'seed_{seed}'
-        self._config = folder / 'config' / f'{task}_seed_{seed}.py'
-        super().__init__(f'{task}, seed {seed}', folder, cfg, [str(self._config)])
+        super().__init__(f'{task}, seed {seed}', folder, cfg, f'{task}_seed_{seed}.py')
         self.task = task
         self.seed = seed
         self.metric, self.higher_is_better = headline(cfg, task)
-
-    def prepare(self) -> None:
-        """Write the config of the run; see :meth:`TrainingRun.prepare`."""
-        super().prepare()
-        self._config.parent.mkdir(parents=True, exist_ok=True)
-        self.cfg.dump(str(self._config))
 
     def value(self) -> float | None:
         """The baseline if the run is finished, else None."""

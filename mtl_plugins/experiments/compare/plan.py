@@ -36,8 +36,6 @@ class ComparisonRun(TrainingRun):
         at: The tuned settings that the config has.
     """
 
-    what = 'a run'
-
     def __init__(
         self,
         key: Key,
@@ -49,8 +47,7 @@ class ComparisonRun(TrainingRun):
     ) -> None:
         settings = file_name(key.at) + '_held_out' * key.tuning
         folder = Path(root, *filter(None, [file_name(key.variant), key.task, settings]), f'seed_{key.seed}')
-        self._config = folder / 'config' / f'{file_name(key.variant)}_seed_{key.seed}.py'
-        super().__init__(describe_key(key), folder, cfg, [str(self._config)])
+        super().__init__(describe_key(key), folder, cfg, f'{file_name(key.variant)}_seed_{key.seed}.py')
         self.at = dict(at or {})
         self.key = key
         # Pictures of every validation would take longer than many a training.
@@ -60,12 +57,6 @@ class ComparisonRun(TrainingRun):
         self.variant = variant
         self.store = store
         self.settings = fingerprint(decisive_settings(cfg))
-
-    def prepare(self) -> None:
-        """Write the config of the run; see :meth:`TrainingRun.prepare`."""
-        super().prepare()
-        self._config.parent.mkdir(parents=True, exist_ok=True)
-        self.cfg.dump(str(self._config))
 
     def record(self) -> dict[str, Any] | None:
         """The record in the store, or None.

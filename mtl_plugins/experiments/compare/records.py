@@ -13,7 +13,7 @@ import numpy as np
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError
 from mtl_plugins.runtime.checkpoints import write_atomically
-from mtl_plugins.runtime.hooks.environment import FILE_NAME as STAMP
+from mtl_plugins.runtime.hooks.environment import commit_of, last_stamp
 from mtl_plugins.runtime.hooks.metrics_file import FILE_NAME, read_metrics
 from mtl_plugins.runtime.hooks.start_record import FILE_NAME as START
 from mtl_plugins.utils.json_files import check_form, parse_json, read_json
@@ -261,11 +261,9 @@ def _groups(folder: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]
 
 def _environment(folder: Path) -> dict[str, Any]:
     """Commit, versions and machine of the last start."""
-    stamps = sorted(folder.glob(f'*/{STAMP}'))
-    stamp = read_json(stamps[-1]) if stamps else {}
-    git = stamp.get('mtl_plugins_git') or {}
+    stamp = last_stamp(folder)
     return dict(
-        commit=f'{git.get("commit", "unknown")[:12]}{" with changes" if git.get("dirty") else ""}',
+        commit=commit_of(stamp, 12),
         torch=(stamp.get('packages') or {}).get('torch'),
         hardware=stamp.get('hardware'),
     )

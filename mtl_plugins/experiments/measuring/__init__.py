@@ -1,9 +1,8 @@
 """Measuring training steps: times of several in turn, peak memory, and batches that need no data."""
 
 from .memory import peak_memory
-from .steps import TrainingStep
 from .synthetic import image_size, random_batch, synthetic_batch, synthetic_target
-from .timing import Spread, Times, ratio, time_systems
+from .timing import Spread, Times, TrainingStep, ratio, time_systems
 
 __all__ = [
     'Spread',

@@ -6,10 +6,27 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
+from torch import nn
+from torch.optim import Optimizer
 
-from .steps import TrainingStep
+
+class TrainingStep(Protocol):
+    """A model with a way to train it.
+
+    Attributes:
+        label: Name in tables.
+        model: The model.
+        optimizer: Its optimizer.
+        step: Trains on a batch once.
+    """
+
+    label: str
+    model: nn.Module
+    optimizer: Optimizer
+    step: Callable[[], Any]
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ import yaml
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.runtime.checkpoints import write_atomically
-from mtl_plugins.runtime.hooks.environment import FILE_NAME
+from mtl_plugins.runtime.hooks.environment import commit_of, last_stamp
 from mtl_plugins.task_specs import get_task_spec
-from mtl_plugins.utils.json_files import read_json
 
 from .fill import FilledRow
 from .plan import RowRuns, RunOptions, config_of
@@ -59,7 +58,7 @@ def write_metafile(
 def _entry(table: PublishedTable, plan: RowRuns, filled: FilledRow, options: RunOptions) -> dict[str, Any]:
     config = config_of(table, plan.row, options.backbone)
     method = plan.row.method or 'single-task'
-    stamps = [stamp for run in plan.runs.values() if (stamp := _stamp(run.folder))]
+    stamps = [stamp for run in plan.runs.values() if (stamp := last_stamp(run.folder))]
     metrics = {column.metric: round(value, 5) for column, value in zip(table.columns, filled.values) if value == value}
     if filled.delta_m == filled.delta_m:
         metrics['delta_m'] = round(filled.delta_m, 3)
@@ -70,7 +69,7 @@ def _entry(table: PublishedTable, plan: RowRuns, filled: FilledRow, options: Run
             'Method': method,
             'Iterations': next(iter(plan.runs.values())).max_iters,
             'Seeds': list(options.seeds),
-            'Commits': sorted({_commit(stamp) for stamp in stamps}),
+            'Commits': sorted({commit_of(stamp) for stamp in stamps}),
             'Hardware': sorted({json.dumps(stamp.get('hardware'), sort_keys=True) for stamp in stamps}),
             'Packages': stamps[-1].get('packages', {}) if stamps else {},
         },
@@ -82,15 +81,3 @@ def _entry(table: PublishedTable, plan: RowRuns, filled: FilledRow, options: Run
             }
         ],
     )
-
-
-def _stamp(folder: Path) -> dict[str, Any] | None:
-    """What the last start of a run was made with."""
-    stamps = sorted(folder.glob(f'*/{FILE_NAME}'))
-    return read_json(stamps[-1]) if stamps else None
-
-
-def _commit(stamp: dict[str, Any]) -> str:
-    """That of mtl_plugins, not that of the folder in which the run was started."""
-    git = stamp.get('mtl_plugins_git') or {}
-    return f'{git.get("commit", "unknown")}{" with changes" if git.get("dirty") else ""}'

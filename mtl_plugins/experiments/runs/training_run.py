@@ -34,7 +34,8 @@ class TrainingRun:
         name: Name in messages.
         folder: Work dir of the run.
         cfg: Its config, from which length and settings are read.
-        arguments: Arguments of ``train`` without ``--work-dir`` and ``--resume``.
+        arguments: Arguments of ``train`` without ``--work-dir`` and ``--resume``; or the name of a config file, which
+            ``cfg`` is written to inside of ``folder``.
         launcher: Command that starts a Python program, for example ``torchrun --nproc_per_node=4``; None shares the
             imports with the other trainings, see :class:`ForkedProcess`, or is this interpreter where that is not to
             be had.
@@ -50,13 +51,14 @@ class TrainingRun:
         name: str,
         folder: str | os.PathLike,
         cfg: Config,
-        arguments: Sequence[str],
+        arguments: Sequence[str] | str,
         launcher: Sequence[str] | None = None,
     ) -> None:
         self.name = name
         self.folder = Path(folder)
         self.cfg = cfg
-        self.arguments = list(arguments)
+        self._written = self.folder / 'config' / arguments if isinstance(arguments, str) else None
+        self.arguments = [str(self._written)] if self._written else list(arguments)
         self.launcher = list(launcher or [])
         self.max_iters = (cfg.get('train_cfg') or {}).get('max_iters')
         self.error = ''
@@ -79,7 +81,7 @@ class TrainingRun:
         return [*launcher, '-m', 'mtl_plugins', 'train', *self.arguments, *options]
 
     def prepare(self) -> None:
-        """Make the folder, or check that what is there belongs to the same settings; workers may have changed.
+        """Make the folder, or check that what is there belongs to the same settings; and write the config, if asked to.
 
         Raises:
             ValueError: If the folder belongs to a run with other settings; the message names the first difference.
@@ -96,6 +98,9 @@ class TrainingRun:
                 )
         else:
             write_atomically(json.dumps(settings, indent=1).encode(), path)
+        if self._written:
+            self._written.parent.mkdir(parents=True, exist_ok=True)
+            self.cfg.dump(str(self._written))
 
     def metrics(self) -> dict[str, float | None] | None:
         """The metrics of the last validation if the training is finished, else None."""

@@ -9,6 +9,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mmengine.dist import get_world_size, master_only
 from mmengine.hooks import Hook
 
 from mtl_plugins.registry import HOOKS
+from mtl_plugins.utils.json_files import read_json
 from mtl_plugins.utils.parallel import usable_cores
 from mtl_plugins.version import __version__
 
@@ -100,6 +102,18 @@ def collect_environment(seed: int | None = None) -> dict[str, Any]:
         ),
         variables={name: os.environ[name] for name in _VARIABLES if name in os.environ},
     )
+
+
+def last_stamp(folder: Path) -> dict[str, Any]:
+    """What the last start of the run in ``folder`` was made with; empty if nothing is known of it."""
+    stamps = sorted(folder.glob(f'*/{FILE_NAME}'))
+    return read_json(stamps[-1]) if stamps else {}
+
+
+def commit_of(stamp: Mapping[str, Any], letters: int | None = None) -> str:
+    """The commit of mtl_plugins, not that of the folder in which the run was started, in words."""
+    git = stamp.get('mtl_plugins_git') or {}
+    return f'{git.get("commit", "unknown")[:letters]}{" with changes" if git.get("dirty") else ""}'
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
