@@ -129,7 +129,9 @@ def test_an_interruption_stops_the_trainings_in_good_order(trainings, tmp_path, 
     killing = SimpleNamespace(sleep=lambda seconds: signal.raise_signal(signal.SIGTERM))
     monkeypatch.setattr(executor, 'time', killing)
     before = signal.getsignal(signal.SIGTERM)
-    assert start(tmp_path, '--tasks', 'depth,normals', '--jobs', 2) == 75
+    with pytest.raises(SystemExit) as stop:
+        start(tmp_path, '--tasks', 'depth,normals', '--jobs', 2)
+    assert stop.value.code == 75
     assert trainings.terminated == 2
     assert 'start the same command again' in capsys.readouterr().out
     assert signal.getsignal(signal.SIGTERM) is before
@@ -140,6 +142,11 @@ def test_runs_with_other_settings_are_not_mixed(trainings, tmp_path):
     assert start(tmp_path, '--tasks', 'depth') == 0
     with pytest.raises(ValueError, match=r'other settings \(.*lr: 0\.0005 -> 0\.1\).*another --work-dir'):
         start(tmp_path, '--tasks', 'depth', '--cfg-options', 'optim_wrapper.optimizer.lr=0.1')
+    defaults = ['optim_wrapper.optimizer.betas=(0.9,0.999)', 'optim_wrapper.clip_grad=None']
+    assert start(tmp_path, '--tasks', 'depth', '--cfg-options', *defaults, 'train_dataloader.num_workers=2') == 0
+    for changed in ('optim_wrapper.optimizer.betas=(0.8,0.999)', 'default_hooks.ema.type=EMAHook'):
+        with pytest.raises(ValueError, match='other settings'):
+            start(tmp_path, '--tasks', 'depth', '--cfg-options', changed)
 
 
 def test_what_cannot_exist_yet_is_left_out(trainings, tmp_path):

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mtl_plugins.config.loading import set_method
 from mtl_plugins.errors import UserError
 from mtl_plugins.experiments.baselines import METRICS_HOOK, headline, single_task_config
-from mtl_plugins.experiments.runs import TrainingRun, decisive_settings
+from mtl_plugins.experiments.runs import TrainingRun, comparable, decisive_settings
 from mtl_plugins.task_specs import get_task_spec
 
 from .keys import Key, describe_key, label
@@ -56,7 +56,8 @@ class ComparisonRun(TrainingRun):
         cfg.custom_hooks = hooks + [dict(type=kind) for kind in (METRICS_HOOK, START_HOOK) if kind not in found]
         self.variant = variant
         self.store = store
-        self.settings = fingerprint(decisive_settings(cfg))
+        settings = decisive_settings(cfg)
+        self.settings, self.comparable = fingerprint(settings), fingerprint(comparable(settings))
 
     def record(self) -> dict[str, Any] | None:
         """The record in the store, or None.
@@ -64,7 +65,7 @@ class ComparisonRun(TrainingRun):
         Raises:
             ValueError: If the store holds the run with other settings.
         """
-        return self.store.get(self.key, self.settings)
+        return self.store.get(self.key, self.settings, self.comparable)
 
     def finished(self) -> bool:
         """Whether the record is there."""
@@ -89,7 +90,7 @@ class ComparisonRun(TrainingRun):
             method, options = ('gd', {}) if self.variant is None else (self.variant.method, self.variant.options)
             headlines = {entry['metric'] for entry in self.store.header['tasks'].values()}
             record = make_record(self.key, method, options, self.settings, self.folder, headlines, self.at)
-            self.store.add({**record, 'session': self.store.session})
+            self.store.add({**record, 'comparable': self.comparable, 'session': self.store.session})
         return problem
 
 

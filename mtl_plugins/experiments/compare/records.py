@@ -42,6 +42,7 @@ _RUNS = [
         'at': ({...: ...}, None),
         'tuning': (bool, None),
         'settings': str,
+        'comparable': (str, None),
         'start': ({'weights': str, 'samples': {...: str}}, None),
         'session': ({'started': str, 'jobs': int}, None),
         'curve': [{'iter': int, 'metrics': {...: _NUMBER}, 'cost': ({...: _NUMBER}, None)}],
@@ -72,12 +73,12 @@ class RecordStore:
     """The runs of a comparison: records of the finished ones, and why others failed.
 
     A record has ``variant``, ``method``, ``options``, ``seed``, ``task`` (None, or the only task of a single-task
-    model), ``settings`` (a fingerprint), ``start`` (hashes, see :class:`mtl_plugins.runtime.hooks.StartRecordHook`),
-    ``session``, ``curve`` (``[{"iter", "metrics", "cost"}]``, the headline metrics at each validation), ``metrics``
-    (all of the last one), ``groups`` (None, or ``{"mean", "curve": [[iter, M], ...], "together": K x K}``, the last the
-    share of the entries in which two tasks were in one group), ``affinity`` (None, or ``{"iter", "tasks", "matrix"}``,
-    the last one) and ``environment``; where settings are tuned also ``at`` (those of
-    this run) and ``tuning`` (whether it was scored on the held-out part).
+    model), ``settings`` (a fingerprint), ``comparable`` (that without what changes nothing), ``start`` (hashes, see
+    :class:`mtl_plugins.runtime.hooks.StartRecordHook`), ``session``, ``curve`` (``[{"iter", "metrics", "cost"}]``, the
+    headline metrics at each validation), ``metrics`` (all of the last one), ``groups`` (None, or ``{"mean", "curve":
+    [[iter, M], ...], "together": K x K}``, the last the share of the entries in which two tasks were in one group),
+    ``affinity`` (None, or ``{"iter", "tasks", "matrix"}``, the last one) and ``environment``; where settings are tuned
+    also ``at`` (those of this run) and ``tuning`` (whether it was scored on the held-out part).
 
     Attributes:
         records: The finished runs.
@@ -113,14 +114,14 @@ class RecordStore:
                 f'no results file {self.path}; train something first, or name another by --results'
             )
 
-    def get(self, key: Key, settings: str) -> dict[str, Any] | None:
-        """The record of a run, or None.
+    def get(self, key: Key, settings: str, comparable: str = '') -> dict[str, Any] | None:
+        """The record of a run with the same fingerprint of settings, or of what is comparable in them; or None.
 
         Raises:
             ValueError: If the run was made with other settings.
         """
         record = self.records.get(key)
-        if record is not None and record['settings'] != settings:
+        if record is not None and record['settings'] != settings and record.get('comparable') != comparable:
             raise UserError(
                 f'{self.path} holds the run {describe_key(key)} with other settings than those of now. Write to '
                 'another --results, or remove that run from the file to train it anew'

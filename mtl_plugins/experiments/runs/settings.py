@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import Any
 
 from mmengine.config import Config
+
+from mtl_plugins.config.hints import classes_named
 
 SETTINGS = ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'train_cfg', 'optim_wrapper')
 SETTINGS += ('param_scheduler', 'auto_scale_lr', 'load_from', 'randomness')
 """Entries of a config in which two runs of the same training must agree."""
 WORKERS = ('num_workers', 'persistent_workers', 'prefetch_factor', 'pin_memory', 'start_method', 'cache_dir')
 """What may change between two starts of a run, at any depth: no number depends on it."""
+_NOT_AS_LEFT_OUT = ('lr', 'weight_decay', 'seed')
+"""What means something else when it is given, even with the default of its class: ``paramwise_cfg`` multiplies it, or
+the Runner has a value for what is left out."""
+_OBSERVING = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint', 'visualization')
+"""MMEngine's default hooks, and MMSegmentation's."""
 
 
 def decisive_settings(cfg: Config) -> dict[str, Any]:
@@ -21,16 +29,38 @@ def decisive_settings(cfg: Config) -> dict[str, Any]:
     """
     content = cfg.to_dict()
     settings = {name: content.get(name) for name in SETTINGS}
-    hooks = content.get('custom_hooks') or []
+    hooks = [*(content.get('custom_hooks') or [])]
+    hooks += [hook for name, hook in (content.get('default_hooks') or {}).items() if hook and name not in _OBSERVING]
     settings['custom_hooks'] = [hook for hook in hooks if not str(hook.get('type')).startswith('mtl_plugins.')]
-    return json.loads(json.dumps(settings, default=str))
+    return _as_json(settings)
 
 
-def without_workers(settings: Any) -> Any:
-    """A JSON structure without :data:`WORKERS`."""
-    if isinstance(settings, dict):
-        return {key: without_workers(value) for key, value in settings.items() if key not in WORKERS}
-    return [without_workers(value) for value in settings] if isinstance(settings, list) else settings
+def comparable(settings: Any) -> Any:
+    """A JSON structure without :data:`WORKERS`, and without what is as if it were left out.
+
+    That is what has the default of its class, and None where no class is known to take something else.
+    """
+    if isinstance(settings, list):
+        return [comparable(value) for value in settings]
+    if not isinstance(settings, dict):
+        return settings
+    defaults = _defaults(settings.get('type'))
+    kept = [name for name, value in settings.items() if name in _NOT_AS_LEFT_OUT or value != defaults.get(name)]
+    return {name: comparable(settings[name]) for name in kept if name not in WORKERS}
+
+
+def _defaults(kind: Any) -> dict[str, Any]:
+    """The defaults, as JSON, on which all classes agree that a ``type`` may mean."""
+    found = [
+        {name: _as_json(one.default) for name, one in inspect.signature(cls.__init__).parameters.items()}
+        for cls in classes_named(kind)
+    ]
+    first = found[0] if found else {}
+    return {name: value for name, value in first.items() if all(each.get(name) == value for each in found)}
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
 
 
 def first_difference(old: Any, new: Any, place: str = '') -> str:

@@ -22,7 +22,7 @@ from mtl_plugins.utils.json_files import parse_json, read_json
 
 from .forked import LOST, ForkedProcess, can_fork
 from .log_errors import error_line
-from .settings import decisive_settings, first_difference, without_workers
+from .settings import comparable, decisive_settings, first_difference
 
 SETTINGS_FILE = 'settings.json'
 
@@ -89,8 +89,7 @@ class TrainingRun:
         settings = decisive_settings(self.cfg)
         path = self.folder / SETTINGS_FILE
         if path.is_file():
-            old = read_json(path)
-            change = first_difference(without_workers(old), without_workers(settings))
+            change = first_difference(comparable(read_json(path)), comparable(settings))
             if change:
                 raise UserError(
                     f'{self.folder} holds {self.what} with other settings ({change}). Remove that folder to train '
