@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -19,9 +17,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtl_plugins.config.loading import load_config
-from mtl_plugins.config.missing_packages import refuse_missing_packages
 from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.experiments.measuring import image_size
+from mtl_plugins.experiments.measuring.methods import build_plain
 from mtl_plugins.visualization.parts import PartBar, draw_parts
 
 from .parsers import command
@@ -58,13 +56,8 @@ def model_cost(model: Mapping[str, Any], size: Sequence[int], depth: int = 1) ->
     Returns:
         The whole model, then its parts, each followed by its own.
     """
-    cfg = Config(dict(model=model)).model.to_dict()
-    if cfg['backbone'].get('pretrained'):
-        cfg['backbone']['pretrained'] = False
-    refuse_missing_packages(cfg)
     with torch.device('meta'):
-        built = revert_sync_batchnorm(MODELS.build(cfg)).eval()
-    built.load_state_dict(built.state_dict())  # no backbone waits for others
+        built = build_plain(model).eval()
     counter = FlopCounterMode(display=False)
     with FakeTensorMode(allow_non_fake_inputs=True):
         built.to_empty(device='cpu')

@@ -17,6 +17,7 @@ from mtl_plugins.config.start import check_loop
 from mtl_plugins.errors import UserFileNotFoundError
 from mtl_plugins.runtime.checkpoints import safe_loading, write_atomically
 from mtl_plugins.runtime.console import keep_console_short
+from mtl_plugins.runtime.hooks.metrics_file import as_number
 from mtl_plugins.runtime.work_folder import naming
 
 from .parsers import command
@@ -52,7 +53,7 @@ def main(parser: ArgumentParser, args: Namespace) -> int:
         with refusals_of(cfg):
             metrics = runner.test()
     if args.out and is_main_process():
-        text = json.dumps({name: float(value) for name, value in metrics.items()}, indent=2) + '\n'
+        text = json.dumps({name: as_number(value) for name, value in metrics.items()}, indent=2) + '\n'
         with naming(args.out, '--out'):
             write_atomically(text.encode(), args.out)
     return 0

@@ -17,6 +17,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from mtl_plugins.config.loading import load_config
+from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.experiments.measuring import image_size, synthetic_batch
 from mtl_plugins.experiments.measuring.methods import MethodCost, build_model, build_steps, measure
 from mtl_plugins.runtime.checkpoints import write_atomically
@@ -36,19 +37,24 @@ def main(parser: ArgumentParser, args: Namespace) -> int:
         parser.error('the config does not tell the size of the images; give --size H,W')
     if args.rounds < 2:
         parser.error('--rounds must be 2 or more, for a median and its spread')
-    batch_size = args.batch_size or cfg.train_dataloader.batch_size
+    batch_size = args.batch_size or (cfg.get('train_dataloader') or {}).get('batch_size')
+    if not cfg.get('model'):
+        parser.error(f'{args.config} has no model')
+    if batch_size is None:
+        parser.error('the config does not tell the size of a batch; give --batch-size N')
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     MMLogger.get_current_instance().setLevel(logging.WARNING)
     init_default_scope(cfg.get('default_scope', 'mtl_plugins'))
     model = build_model(cfg, device)
     batch = synthetic_batch(model, size, batch_size)
-    steps = build_steps(cfg, model, args.methods, args.groups, args.precision, batch)
+    with refusals_of(cfg):
+        steps = build_steps(cfg, model, args.methods, args.groups, args.precision, batch)
     console = Console(soft_wrap=True, highlight=False)
     with Progress(console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task('measuring', total=len(steps) * (args.rounds + 2))
         costs = measure(steps, batch_size, args.rounds, lambda: progress.advance(bar))
     where = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'CPU, threads: {torch.get_num_threads()}'
-    precision = args.precision or cfg.optim_wrapper.get('precision', 'fp32')
+    precision = args.precision or (cfg.get('optim_wrapper') or {}).get('precision', 'fp32')
     setting = f'batches of {batch_size} images of {size[0]} x {size[1]}, {precision}'
     console.print(cost_table(costs, f'{Path(args.config).stem}\n{setting}\n{where}'))
     out = args.out or Path('work_dirs', 'throughput', Path(args.config).stem)

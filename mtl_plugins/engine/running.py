@@ -56,7 +56,7 @@ def prepare_wrapper(wrapper: OptimWrapper, model: nn.Module) -> None:
     _check_optimizer(wrapper, model)
     runner = runner_around()
     if runner is not None:
-        _check_data(runner)
+        check_data()
         prepare_weightings(wrapper, runner)
         wrapper.saves_are_announced = any(getattr(hook, 'gathers_state', False) for hook in runner.hooks)
         if is_spread(wrapper.optimizer) and get_world_size() > 1 and not wrapper.saves_are_announced:
@@ -85,8 +85,13 @@ def _check_optimizer(wrapper: OptimWrapper, model: nn.Module) -> None:
         )
 
 
-def _check_data(runner: Runner | FlexibleRunner) -> None:
-    loader = runner.train_dataloader
+def check_data() -> None:
+    """Refuse data that give no batch, which an endless sampler would wait for.
+
+    Raises:
+        UserError: If the training set of the Runner around this call has none, as far as that is known.
+    """
+    loader = getattr(getattr(runner_around(), '_train_loop', None), 'dataloader', None)
     images = length(getattr(loader, 'dataset', None))
     if 0 in (images, length(loader)):
         raise UserError(

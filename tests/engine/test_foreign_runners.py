@@ -219,11 +219,12 @@ def test_a_resume_between_two_micro_batches_is_told(key, monkeypatch):
         said.clear()
 
 
+@RUNNERS
 @pytest.mark.parametrize(('images', 'by_epoch', 'drop'), [(0, False, False), (0, True, True), (3, True, True)])
-def test_data_that_give_no_batch_are_refused(images, by_epoch, drop, tmp_path):
+def test_data_that_give_no_batch_are_refused(kind, images, by_epoch, drop, tmp_path):
     """An endless sampler would look for one forever, and a run by epochs would be over at once."""
     with pytest.raises(UserError, match=f'train_dataloader gives no batch: its data set has {images} images'):
-        run(Runner, tmp_path, ORDINARY, by_epoch=by_epoch, images=images, drop_last=drop)
+        run(kind, tmp_path, ORDINARY, by_epoch=by_epoch, images=images, drop_last=drop)
 
 
 def test_optimizers_that_cannot_train_the_model_are_told(monkeypatch):

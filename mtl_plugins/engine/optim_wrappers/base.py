@@ -19,7 +19,7 @@ from mtl_plugins.methods.naming import RefusedValueError
 from mtl_plugins.utils.argument_types import Count
 
 from ..one_task import one_task_note
-from ..running import prepare_wrapper, warn_of_lost_batches
+from ..running import check_data, prepare_wrapper, warn_of_lost_batches
 from ..step.batch import Closure, StepBatch
 from ..step.batch_norm import Policy, synchronises
 from ..step.capture import ForwardCapture
@@ -92,6 +92,7 @@ class StepOptimWrapper(Priced, SavedState):
         dtype: Any = None,
         num_valid: Mapping[str, str | Sequence[str]] | None = None,
     ) -> None:
+        check_data()  # now, for a FlexibleRunner calls a wrapper only when it has a batch
         super().__init__(optimizer, accumulative_counts, check_clipping(clip_grad))
         self.losses = LossTable(tasks, num_valid)
         entry = precision_entry(precision, loss_scale, dtype)

@@ -83,17 +83,23 @@ class MethodCost:
 
 def build_model(cfg: Config, device: torch.device) -> nn.Module:
     """The model of a config in train mode; pretrained weights are not looked for."""
-    settings = copy.deepcopy(cfg.model.to_dict())
+    with refusals_of(cfg):
+        model = build_plain(cfg.model)
+    equal_class_weights(model)
+    return model.to(device).train()
+
+
+def build_plain(settings: Any) -> nn.Module:
+    """The model of its config without SyncBatchNorm and without pretrained weights, so that it runs anywhere."""
+    settings = Config(dict(model=settings)).model.to_dict()
     settings.pop('pretrained', None)
     backbone = settings.get('backbone') or {}
     if backbone.get('pretrained'):
         backbone['pretrained'] = False
     refuse_missing_packages(settings)
-    with refusals_of(cfg):
-        model = MODELS.build(settings)
+    model = revert_sync_batchnorm(MODELS.build(settings))
     model.load_state_dict(model.state_dict())  # no backbone waits for others
-    equal_class_weights(model)
-    return revert_sync_batchnorm(model).to(device).train()
+    return model
 
 
 def build_steps(

@@ -88,7 +88,7 @@ def _run(table: PublishedTable, row: PublishedRow, seed: int, column: str | None
         arguments += ['--data-root', options.data_root]
     overrides, launcher = [*_settings(table, tasks), *options.cfg_options], None
     if options.gpus > 1:
-        overrides += [_batch_per_gpu(config, options.gpus)]
+        overrides += [_batch_per_gpu(config, overrides, options.gpus)]
         arguments += ['--launcher', 'pytorch']
         launcher = [sys.executable, '-m', 'torch.distributed.run', f'--nproc_per_node={options.gpus}', '--standalone']
     if overrides:
@@ -140,8 +140,8 @@ def _short(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _batch_per_gpu(config: Path, gpus: int) -> str:
-    batch = load_config(config).train_dataloader.batch_size
+def _batch_per_gpu(config: Path, overrides: Sequence[str], gpus: int) -> str:
+    batch = load_config(config, _parsed(overrides)).train_dataloader.batch_size
     if batch % gpus:
         raise UserError(f'--gpus {gpus}: the batch of {batch} of {config} cannot be split evenly; choose a divisor')
     return f'train_dataloader.batch_size={batch // gpus}'

@@ -158,7 +158,7 @@ class TrainingRun:
         if self._process is None:
             if self.waits_for():
                 return False
-            if self.metrics() is None:
+            if self.max_iters is None or self.metrics() is None:  # by epochs, metrics do not tell the last ones
                 self._launch(self._environment)
                 return False
             code = 0  # the other process has finished the training
