@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -13,7 +14,7 @@ from types import FrameType
 
 EXIT_PREEMPTED = 75
 """``EX_TEMPFAIL`` of ``sysexits.h``: "failed for now, try again later"."""
-SIGNALS = tuple(getattr(signal, name) for name in ('SIGTERM', 'SIGUSR1') if hasattr(signal, name))
+SIGNALS = tuple(getattr(signal, name) for name in ('SIGTERM', 'SIGUSR1', 'SIGHUP') if hasattr(signal, name))
 PARENT = 'MTL_PLUGINS_PARENT'
 """Set by a command for the trainings that it starts, whose standard input is open as long as the command lives."""
 COMMANDS = {
@@ -48,7 +49,7 @@ class TrainingPreempted(SystemExit):
 
 
 def leave_on_signals() -> None:
-    """From now on SIGTERM and SIGUSR1 end the program with 75, cleaning up on the way; may be called again."""
+    """From now on :data:`SIGNALS` end the program with 75, cleaning up on the way; may be called again."""
     global _process
     _process = os.getpid()
     for number in SIGNALS:
@@ -86,5 +87,6 @@ def _leave(number: int, frame: FrameType | None) -> None:
         os.kill(os.getpid(), number)
         return
     error = TrainingPreempted(EXIT_PREEMPTED, signal.Signals(number).name, None)
-    os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f'{error}\n'.encode())  # print may be in use just now
+    with contextlib.suppress(OSError):  # the terminal may be gone, and print may be in use just now
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f'{error}\n'.encode())
     raise error

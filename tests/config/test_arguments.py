@@ -33,7 +33,7 @@ def test_options_swallow_nothing(tool, positional):
 @pytest.mark.parametrize('tool', [train, test, doctor, baselines])
 def test_help_says_what_there_is(tool, capsys):
     with pytest.raises(SystemExit) as stop:
-        tool.main(['--help'])
+        tool.build_parser().parse_args(['--help'])
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert '--cfg-options' in text

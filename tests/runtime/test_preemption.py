@@ -61,6 +61,21 @@ def test_finishes_the_iteration_saves_and_stops(tmp_path, number):
     assert torch.load(tmp_path / 'iter_4.pth', weights_only=True)['meta']['iter'] == 4
 
 
+def test_a_terminal_that_closes_stops_it_too_but_not_under_nohup(tmp_path):
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        error, recorder, _ = _preempt(tmp_path / 'seen', SignalAt(signal.SIGHUP, iteration=2), checkpoint=NEVER)
+        assert (error.code, error.signal_name, sorted(recorder.losses)) == (75, 'SIGHUP', [1, 2])
+        assert not (tmp_path / 'seen' / 'run.lock').exists()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        runner = build_runner(tmp_path / 'not', [PreemptionHook(), SignalAt(signal.SIGHUP, iteration=1)], iters=2)
+        runner.train()
+        release(runner)
+        assert (tmp_path / 'not' / 'iter_2.pth').exists()
+    finally:
+        signal.signal(signal.SIGHUP, former)
+
+
 def test_no_second_save_where_one_was_due(tmp_path, monkeypatch):
     targets = []
     real = os.replace

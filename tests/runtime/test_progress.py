@@ -1,3 +1,4 @@
+import errno
 import io
 import logging
 import os
@@ -75,6 +76,20 @@ def test_bars_and_lines_share_the_terminal(tmp_path, console, capsys):
     assert 'a line' not in output.out + output.err
     raw = console.file.getvalue()
     assert raw.rindex(SHOW_CURSOR) > raw.rindex(HIDE_CURSOR)
+
+
+def test_a_terminal_that_was_closed_ends_no_run(tmp_path):
+    class Terminal(io.StringIO):
+        def write(self, text):
+            if len(self.getvalue()) > 200:
+                raise OSError(errno.EIO, 'Input/output error')
+            return super().write(text)
+
+    console = Console(file=Terminal(), force_terminal=True, width=150, legacy_windows=False)
+    runner = build_runner(tmp_path, [RichProgressHook(refresh=0, console=console)], iters=4, val_interval=2)
+    runner.train()
+    release(runner)
+    assert runner.iter == 4
 
 
 def test_without_a_terminal_nothing_changes(tmp_path, capsys):

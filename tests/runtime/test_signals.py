@@ -1,4 +1,4 @@
-"""SIGTERM and SIGUSR1 before, beside and after the training loop, and a command that dies."""
+"""SIGTERM, SIGUSR1 and SIGHUP before, beside and after the training loop, and a command that dies."""
 
 import os
 import signal

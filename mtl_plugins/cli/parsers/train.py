@@ -8,7 +8,7 @@ from mtl_plugins.config.log_services import SERVICES
 
 EPILOG = (
     'exit codes: 0 finished, 1 error (also: finished, but the last state or the metrics could not be saved), 2 wrong '
-    'arguments, 75 stopped by SIGTERM or SIGUSR1 after saving what there was (start again with --resume)'
+    'arguments, 75 stopped by SIGTERM, SIGUSR1 or SIGHUP after saving what there was (start again with --resume)'
 )
 
 

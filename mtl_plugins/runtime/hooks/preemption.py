@@ -25,7 +25,7 @@ from mtl_plugins.runtime.signals import EXIT_PREEMPTED, TrainingPreempted, leavi
 
 @HOOKS.register_module()
 class PreemptionHook(Hook):
-    """On SIGTERM or SIGUSR1 finishes the running iteration, saves a checkpoint and ends the program.
+    """On SIGTERM, SIGUSR1 or SIGHUP finishes the running iteration, saves a checkpoint and ends the program.
 
     The exit code is 75, ``EX_TEMPFAIL`` of ``sysexits.h``: "failed for now, try again later". A job script can requeue
     on it. 143, what a shell reports for a process killed by SIGTERM, would not tell whether anything was saved.
@@ -40,6 +40,7 @@ class PreemptionHook(Hook):
     that command has died.
 
     Slurm gives notice with ``#SBATCH --signal=USR1@120``; Kubernetes and ``torchrun`` send SIGTERM and allow 30 s.
+    SIGHUP comes when the terminal closes; under ``nohup``, which ignores it, training goes on.
 
     Args:
         signals: Names of the signals that mean "stop".
@@ -48,7 +49,9 @@ class PreemptionHook(Hook):
 
     priority = 'LOWEST'  # after CheckpointHook, so that a regular save of the same iteration is not repeated
 
-    def __init__(self, signals: Iterable[str] = ('SIGTERM', 'SIGUSR1'), exit_code: int = EXIT_PREEMPTED) -> None:
+    def __init__(
+        self, signals: Iterable[str] = ('SIGTERM', 'SIGUSR1', 'SIGHUP'), exit_code: int = EXIT_PREEMPTED
+    ) -> None:
         unknown = [name for name in signals if not isinstance(name, str) or not hasattr(signal, name)]
         if unknown:
             raise UserError(f"signals must be names such as 'SIGTERM', got {unknown}")
@@ -75,8 +78,10 @@ class PreemptionHook(Hook):
             runner.logger.warning('PreemptionHook found no CheckpointHook: on a signal nothing will be saved.')
         self._loop_code = type(runner.train_loop).run.__code__
         self._process = os.getpid()
-        self._shield_workers(runner)
         numbers = [getattr(signal, name) for name in self.signals]
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+            numbers = [number for number in numbers if number != signal.SIGHUP]
+        self._shield_workers(runner, numbers)
         for number in {*numbers, *leaving()}:
             handler = self._handle if number in numbers else signal.SIG_DFL
             self._former[number] = signal.signal(number, handler)
@@ -139,7 +144,7 @@ class PreemptionHook(Hook):
             return
         self._received = number
 
-    def _shield_workers(self, runner: Any) -> None:
+    def _shield_workers(self, runner: Any, numbers: list[int]) -> None:
         """Let data workers survive the signals: schedulers send them to whole process groups.
 
         A worker that dies takes the running iteration with it. This needs memory that forked workers share; where
@@ -149,7 +154,6 @@ class PreemptionHook(Hook):
         if multiprocessing.get_start_method() != 'fork':
             return
         self._ending = mmap.mmap(-1, 1)
-        numbers = [getattr(signal, name) for name in self.signals]
         for loader in [runner.train_dataloader, *([] if runner.val_loop is None else [runner.val_dataloader])]:
             if loader.num_workers > 0 and loader.multiprocessing_context is None:
                 former = loader.worker_init_fn

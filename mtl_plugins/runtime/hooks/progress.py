@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import sys
 import time
 from collections import deque
@@ -86,7 +87,7 @@ class RichProgressHook(Hook):
             eta=f'ETA {format_seconds(left)}',
             status=fitting(_status(runner, outputs), self._progress.console.width - _FIXED_WIDTH),
         )
-        self._progress.refresh()
+        self._draw()
 
     @property
     def seconds_per_iteration(self) -> float:
@@ -109,7 +110,7 @@ class RichProgressHook(Hook):
         now = time.perf_counter()
         if now - self._drawn >= self.refresh:
             self._drawn = now
-            self._progress.refresh()
+            self._draw()
 
     after_test_iter = after_val_iter
 
@@ -140,8 +141,13 @@ class RichProgressHook(Hook):
             self._redirected.undo()
             self._redirected = None
         if progress is not None:
-            progress.stop()
+            with contextlib.suppress(OSError):
+                progress.stop()
         atexit.unregister(self.close)
+
+    def _draw(self) -> None:
+        with contextlib.suppress(OSError):  # a terminal that was closed
+            self._progress.refresh()
 
     def _start(self) -> None:
         self.close()
@@ -177,7 +183,7 @@ class RichProgressHook(Hook):
             self._start()
         if self._progress is not None:
             self._evaluation = self._add(title, len(dataloader), 0)
-            self._progress.refresh()
+            self._draw()
 
     def _add(self, title: str, total: int, completed: int) -> TaskID:
         return self._progress.add_task(title, total=total, completed=completed, rate='', eta='', status='')

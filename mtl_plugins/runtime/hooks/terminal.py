@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
@@ -67,9 +68,9 @@ class AboveBarStream(io.TextIOBase):
 
     def finish(self) -> None:
         """Write what has not been ended by a new line."""
-        if self._line:
-            self._original.write(self._line)
-            self._line = ''
+        line, self._line = self._line, ''
+        with contextlib.suppress(OSError):
+            self._original.write(line)
 
     def flush(self) -> None:
         """Flush the original stream."""
