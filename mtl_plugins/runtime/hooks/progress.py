@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import sys
 import time
 from collections import deque
@@ -18,7 +17,7 @@ from rich.table import Column
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
-from mtl_plugins.runtime.hooks.terminal import TerminalRedirection
+from mtl_plugins.runtime.hooks.terminal import LastingStream, TerminalRedirection
 
 _BAR_WIDTH = 20
 # Description, bar, count, speed and remaining time, with the blanks between them.
@@ -87,7 +86,7 @@ class RichProgressHook(Hook):
             eta=f'ETA {format_seconds(left)}',
             status=fitting(_status(runner, outputs), self._progress.console.width - _FIXED_WIDTH),
         )
-        self._draw()
+        self._progress.refresh()
 
     @property
     def seconds_per_iteration(self) -> float:
@@ -110,7 +109,7 @@ class RichProgressHook(Hook):
         now = time.perf_counter()
         if now - self._drawn >= self.refresh:
             self._drawn = now
-            self._draw()
+            self._progress.refresh()
 
     after_test_iter = after_val_iter
 
@@ -141,13 +140,8 @@ class RichProgressHook(Hook):
             self._redirected.undo()
             self._redirected = None
         if progress is not None:
-            with contextlib.suppress(OSError):
-                progress.stop()
+            progress.stop()
         atexit.unregister(self.close)
-
-    def _draw(self) -> None:
-        with contextlib.suppress(OSError):  # a terminal that was closed
-            self._progress.refresh()
 
     def _start(self) -> None:
         self.close()
@@ -174,6 +168,8 @@ class RichProgressHook(Hook):
         )
         self._warming_up = True
         self._drawn = 0.0
+        if not isinstance(console.file, LastingStream):
+            console.file = LastingStream(console.file)
         self._redirected = TerminalRedirection(console)
         atexit.register(self.close)
         self._progress.start()
@@ -183,7 +179,7 @@ class RichProgressHook(Hook):
             self._start()
         if self._progress is not None:
             self._evaluation = self._add(title, len(dataloader), 0)
-            self._draw()
+            self._progress.refresh()
 
     def _add(self, title: str, total: int, completed: int) -> TaskID:
         return self._progress.add_task(title, total=total, completed=completed, rate='', eta='', status='')

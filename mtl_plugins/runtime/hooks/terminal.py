@@ -69,12 +69,11 @@ class AboveBarStream(io.TextIOBase):
     def finish(self) -> None:
         """Write what has not been ended by a new line."""
         line, self._line = self._line, ''
-        with contextlib.suppress(OSError):
-            self._original.write(line)
+        LastingStream(self._original).write(line)
 
     def flush(self) -> None:
         """Flush the original stream."""
-        self._original.flush()
+        LastingStream(self._original).flush()
 
     def isatty(self) -> bool:
         """Whether the original stream is a terminal."""
@@ -88,3 +87,24 @@ class AboveBarStream(io.TextIOBase):
     def encoding(self) -> str:
         """Encoding of the original stream."""
         return self._original.encoding
+
+
+class LastingStream:
+    """A text stream that can be written to when its terminal was closed."""
+
+    def __init__(self, original: TextIO) -> None:
+        self._original = original
+
+    def write(self, text: str) -> int:
+        """Write, if anybody is there."""
+        with contextlib.suppress(OSError):
+            self._original.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if anybody is there."""
+        with contextlib.suppress(OSError):
+            self._original.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
