@@ -14,7 +14,7 @@ from types import FrameType
 
 EXIT_PREEMPTED = 75
 """``EX_TEMPFAIL`` of ``sysexits.h``: "failed for now, try again later"."""
-SIGNALS = tuple(getattr(signal, name) for name in ('SIGTERM', 'SIGUSR1', 'SIGHUP') if hasattr(signal, name))
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 PARENT = 'MTL_PLUGINS_PARENT'
 """Set by a command for the trainings that it starts, whose standard input is open as long as the command lives."""
 COMMANDS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import shlex
@@ -17,11 +18,6 @@ from typing import Any
 from mmengine.logging import print_log
 
 from mtl_plugins.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None
 
 LOCK_NAME = 'run.lock'
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
@@ -109,7 +105,7 @@ def naming(folder: str | os.PathLike, option: str = '--work-dir') -> Iterator[No
 def holder(folder: str | os.PathLike, name: str = LOCK_NAME) -> str:
     """Who holds a folder, in words; empty if no other process does."""
     path = Path(folder).resolve() / name
-    if fcntl is None or str(path) in _held:
+    if str(path) in _held:
         return ''
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -127,8 +123,8 @@ def holder(folder: str | os.PathLike, name: str = LOCK_NAME) -> str:
 
 
 def _acquire(key: str, folder: Path, option: str) -> None:
-    if fcntl is None or key in _held:
-        descriptor, count = _held.get(key, (-1, 0))
+    if key in _held:
+        descriptor, count = _held[key]
         _held[key] = (descriptor, count + 1)
         return
     looks = 0
@@ -165,10 +161,9 @@ def _release(key: str) -> None:
         _held[key] = (descriptor, count - 1)
     elif count == 1:
         del _held[key]
-        if descriptor >= 0:
-            with contextlib.suppress(OSError):
-                os.unlink(key)
-            os.close(descriptor)
+        with contextlib.suppress(OSError):
+            os.unlink(key)
+        os.close(descriptor)
 
 
 def _is_the_file(descriptor: int, path: str) -> bool:
@@ -211,5 +206,4 @@ def _forget() -> None:
     _held.clear()
 
 
-if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_forget)
+os.register_at_fork(after_in_child=_forget)

@@ -63,6 +63,5 @@ def _in_worker(function: Callable[[Any], Any], item: Any) -> Any:
 
 def ignore_signals() -> None:
     """For worker processes: schedulers and Ctrl-C reach them too, and the main process decides and ends them."""
-    for name in ('SIGTERM', 'SIGUSR1', 'SIGHUP', 'SIGINT'):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)

@@ -88,7 +88,7 @@ class AtomicLocalBackend(LocalBackend):
 
 def _write_and_flush(view: memoryview, path: Path) -> None:
     # Not tempfile: its files are readable by the owner only, and the rename would hand that on to the checkpoint.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, 'O_BINARY', 0), 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
         written = 0
         while written < view.nbytes:
@@ -114,7 +114,7 @@ def _compare(view: memoryview, path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    # Some file systems (and Windows) cannot flush a folder; the file itself is safe by then.
+    # Some file systems cannot flush a folder; the file itself is safe by then.
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
