@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from mmengine.registry import init_default_scope
 from rich.console import Console
-from rich.table import Table
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtl_plugins.config.loading import load_config
 from mtl_plugins.config.refusals import refusals_of
+from mtl_plugins.evaluation.result_table import plain_table
 from mtl_plugins.experiments.measuring import image_size
 from mtl_plugins.experiments.measuring.methods import build_plain
 from mtl_plugins.visualization.parts import PartBar, draw_parts
@@ -107,10 +107,9 @@ def main(parser: ArgumentParser, args: Namespace) -> int:
     listed = [part for part in parts if not part.name or part.name.count('.') < args.depth] if args.depth else None
     main_ones = main_parts(parts)
     whole = parts[0]
-    table = Table(title=f'one image of {size[0]} x {size[1]}')
-    table.add_column('part', no_wrap=True)
-    for heading in ('parameters', '%', 'multiply-adds (10⁹)', '%'):
-        table.add_column(heading, justify='right')
+    table = plain_table(
+        f'one image of {size[0]} x {size[1]}', ('part',), ('parameters', '%', 'multiply-adds (10⁹)', '%')
+    )
     for part in listed or [whole, *main_ones]:
         table.add_row(
             part.name or 'whole model',

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from mtl_plugins.config import build_runner
 from mtl_plugins.config.loading import configs_root, load_config
 from mtl_plugins.evaluation import delta_m, load_baselines, relative_changes
-from mtl_plugins.evaluation.result_table import UNKNOWN, format_value
+from mtl_plugins.evaluation.result_table import UNKNOWN, format_value, plain_table
 from mtl_plugins.runtime.checkpoints import find_newest_loadable, safe_loading, write_atomically
 from mtl_plugins.runtime.console import keep_console_short
 from mtl_plugins.runtime.hooks.metrics_file import FILE_NAME, read_metrics
@@ -79,20 +78,15 @@ def summary(
     values = {spec.key: _number(trained[spec.headline_key]) for spec in specs}
     single = {task: entry['value'] for task, entry in baselines.items() if task in values}
     directions = {spec.key: spec.higher_is_better for spec in specs}
-    table = Table(
-        title='Rooms, validation set',
-        title_justify='left',
+    table = plain_table(
+        'Rooms, validation set',
+        ('Task', 'Metric'),
+        ('Untrained', 'STGU', 'Single', 'Change'),
         title_style='bold',
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
         collapse_padding=True,
         caption='Single: one model per task, same schedule. Change: STGU to it, + is better',
         caption_justify='left',
     )
-    for heading in ('Task', 'Metric'):
-        table.add_column(heading, no_wrap=True)
-    for heading in ('Untrained', 'STGU', 'Single', 'Change'):
-        table.add_column(heading, justify='right', no_wrap=True)
     changes = relative_changes(values, single, directions) if single else {}
     for spec in specs:
         unit = f' ({spec.unit})' if spec.unit else ''

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
-from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from mtl_plugins.config.loading import load_config
 from mtl_plugins.config.refusals import refusals_of
+from mtl_plugins.evaluation.result_table import plain_table
 from mtl_plugins.experiments.measuring import image_size, synthetic_batch
 from mtl_plugins.experiments.measuring.methods import MethodCost, build_model, build_steps, measure
 from mtl_plugins.runtime.checkpoints import write_atomically
@@ -76,21 +76,15 @@ def main(parser: ArgumentParser, args: Namespace) -> int:
 def cost_table(costs: Sequence[MethodCost], title: str) -> Table:
     """The figures for people."""
     first = costs[0].name
-    table = Table(
-        title=title,
-        title_justify='left',
+    table = plain_table(
+        title,
+        ('method',),
+        ('img/s', 's/batch', 'time', 'fwd', 'bwd', 'memory', 'ratio'),
+        caption=f'time and ratio (of memory): in units of {first}; time as median (quartiles) over the rounds.\n'
+        'fwd, bwd: forwards and backwards of a batch. memory: weights, state of the optimizer, peak of a step',
         caption_justify='left',
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
         collapse_padding=True,
     )
-    table.caption = (
-        f'time and ratio (of memory): in units of {first}; time as median (quartiles) over the rounds.\n'
-        'fwd, bwd: forwards and backwards of a batch. memory: weights, state of the optimizer, peak of a step'
-    )
-    table.add_column('method', no_wrap=True)
-    for heading in ('img/s', 's/batch', 'time', 'fwd', 'bwd', 'memory', 'ratio'):
-        table.add_column(heading, justify='right', no_wrap=True)
     for cost in costs:
         table.add_row(
             cost.name,

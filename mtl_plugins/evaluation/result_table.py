@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -43,6 +44,16 @@ class ResultRow:
         """Name of the metric with an arrow into the direction of better."""
         arrow = {True: ' ↑', False: ' ↓', None: ''}[self.higher_is_better]
         return self.metric + arrow
+
+
+def plain_table(title: str, texts: Sequence[str], numbers: Sequence[str], **options: Any) -> Table:
+    """A table without rows: columns of text, then those of numbers, which are right-aligned; no cell is broken."""
+    table = Table(title=title, title_justify='left', box=box.SIMPLE_HEAD, pad_edge=False, **options)
+    for heading in texts:
+        table.add_column(heading, no_wrap=True)
+    for heading in numbers:
+        table.add_column(heading, justify='right', no_wrap=True)
+    return table
 
 
 def build_table(rows: Sequence[ResultRow], delta_m: float | None = None, title: str = 'Results') -> Table:

@@ -6,11 +6,12 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
-from rich import box
 from rich.table import Table
 
 from mtl_plugins.evaluation.delta_m import delta_m
+from mtl_plugins.evaluation.result_table import plain_table
 
 from .plan import RowRuns
 from .tables import Column, PublishedRow, PublishedTable
@@ -60,14 +61,11 @@ def fill_table(table: PublishedTable, planned: Sequence[RowRuns]) -> list[Filled
 
 def to_rich(table: PublishedTable, rows: Sequence[FilledRow]) -> Table:
     """Ours, published and their difference, one line each per row; print it as wide as it wants to be."""
-    out = Table(title=table.title, title_justify='left', box=box.SIMPLE_HEAD, pad_edge=False)
-    out.add_column('row', no_wrap=True)
-    out.add_column('', no_wrap=True)
-    for heading in _headings(table):
-        out.add_column(heading, justify='right', no_wrap=True)
+    out = plain_table(table.title, ('row', ''), _headings(table))
     for filled in rows:
-        for number, (kind, cells) in enumerate(_lines(filled)):
-            out.add_row(filled.row.name if number == 0 else '', kind, *cells, end_section=kind == _lines(filled)[-1][0])
+        for cells in _lines(filled):
+            out.add_row(*cells)
+        out.add_section()
     return out
 
 
@@ -84,9 +82,7 @@ def to_markdown(table: PublishedTable, rows: Sequence[FilledRow], remark: str = 
         '',
     ]
     lines += ['| ' + ' | '.join(headings) + ' |', '|' + '---|' * len(headings)]
-    for filled in rows:
-        for number, (kind, cells) in enumerate(_lines(filled)):
-            lines.append('| ' + ' | '.join([filled.row.name if number == 0 else '', kind, *cells]) + ' |')
+    lines += ['| ' + ' | '.join(cells) + ' |' for filled in rows for cells in _lines(filled)]
     return '\n'.join(lines) + '\n'
 
 
@@ -94,21 +90,22 @@ def _headings(table: PublishedTable) -> list[str]:
     return [f'{column.name} {"↑" if column.higher_is_better else "↓"}' for column in table.columns] + ['Δm %']
 
 
-def _lines(filled: FilledRow) -> list[tuple[str, list[str]]]:
+def _lines(filled: FilledRow) -> list[list[str]]:
+    """The lines of a row; its name stands in the first one."""
     row = filled.row
     published = row.values or (None,) * len(filled.values)
     lines = []
     if row.ours:
         state = 'ours' if filled.complete else f'ours ({filled.finished} of {filled.planned} runs)'
         cells = [_text(value, _digits(like, value)) for value, like in zip(filled.values, published)]
-        lines.append((state, [*cells, _text(filled.delta_m, 2)]))
+        lines.append([state, *cells, _text(filled.delta_m, 2)])
     overall = _text(row.delta_m, 2) + (f' ± {row.spread:g}' if row.spread is not None else '')
     cells = [_text(value, _digits(value)) for value in published]
-    lines.append((f'published{f" ({row.note})" if row.note else ""}', [*cells, overall]))
+    lines.append([f'published{f" ({row.note})" if row.note else ""}', *cells, overall])
     if row.ours and filled.finished:
         cells = [_difference(value, like, _digits(like, value)) for value, like in zip(filled.values, published)]
-        lines.append(('difference', [*cells, _difference(filled.delta_m, row.delta_m, 2)]))
-    return lines
+        lines.append(['difference', *cells, _difference(filled.delta_m, row.delta_m, 2)])
+    return [[name, *line] for name, line in zip_longest([row.name], lines, fillvalue='')]
 
 
 def _digits(*values: float | None) -> int:
