@@ -209,6 +209,33 @@ def test_a_schedule_that_ends_before_the_present_iteration_is_refused(tmp_path):
         train(tmp_path, tmp_path / 'iter_6.pth', train_cfg=iterations(8), param_scheduler=short)
 
 
+class Renamed(DropoutModel):
+    """As many parameters of the same shapes, one layer under another name."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = self.body[3]
+        self.body = self.body[:3]
+
+    def forward(self, inputs, target, mode='tensor'):
+        return dict(loss=(self.last(self.body(inputs)).squeeze(1) - target).square().mean())
+
+
+@pytest.mark.parametrize(
+    ('model', 'said'),
+    [
+        (lambda: DropoutModel(width=4), r'model: body\.0\.weight has \(8, 6\) in the checkpoint, \(4, 6\) now'),
+        (Renamed, r'model: no last\.weight in the checkpoint; model: no last\.bias in the checkpoint'),
+    ],
+)
+def test_another_model_is_refused(model, said, tmp_path):
+    """MMEngine loads what fits and goes on with random weights for the rest."""
+    sgd = dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)), param_scheduler=None)
+    train(tmp_path, train_cfg=iterations(2), **sgd)
+    with pytest.raises(ResumeMismatchError, match=said):
+        train(tmp_path, tmp_path / 'iter_2.pth', train_cfg=iterations(4), model=model(), **sgd)
+
+
 class TwoOptimizers(DropoutModel):
     def train_step(self, data, optim_wrapper):
         losses = self(**self.data_preprocessor(data, True), mode='loss')

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -32,6 +33,17 @@ class WeightFit:
     new: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+
+
+def weights_of(checkpoint: Mapping[str, Any]) -> OrderedDict[str, Any]:
+    """The tensors of a checkpoint, without the prefix that wrappers give them."""
+    weights = checkpoint.get('state_dict', checkpoint)
+    plain = OrderedDict(
+        (name.removeprefix('module.'), each) for name, each in weights.items() if hasattr(each, 'shape')
+    )
+    if hasattr(weights, '_metadata'):
+        plain._metadata = weights._metadata
+    return plain
 
 
 def other_shapes(
@@ -84,7 +96,7 @@ def describe_fit(fit: WeightFit, tasks: Sequence[str], former_tasks: Sequence[st
     """One line per thing to know about a load, the tasks by name.
 
     Args:
-        fit: From :func:`compare_weights`.
+        fit: From :func:`load_weights`.
         tasks: Tasks of the model.
         former_tasks: Tasks of the checkpoint, as far as known.
     """

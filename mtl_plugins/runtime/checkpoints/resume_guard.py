@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from mtl_plugins.errors import UserError
 
+from .fitting import load_weights, weights_of
 from .optimizer_settings import differences, group_settings, method_differences, settings_in_state, wrapper_settings
 
 _WORDS = {
@@ -94,6 +95,22 @@ def optimizer_differences(runner: Any, checkpoint: Mapping[str, Any], saved: Map
         words = [*differences(known, wrapper), *method_differences(known, wrapper)]
         found += [f'{name}: {text}' for text in words] if name else words
     return found
+
+
+def model_differences(runner: Any, checkpoint: Mapping[str, Any]) -> list[str]:
+    """Where the model of a run is not the one of a checkpoint, so that weights would stay random, in words.
+
+    Args:
+        runner: A Runner whose model is built; the weights are loaded into it.
+        checkpoint: The checkpoint.
+    """
+    model = getattr(runner.model, 'module', runner.model)
+    fit, parameters = load_weights(model, weights_of(checkpoint)), dict(model.named_parameters())
+    words = [f'model: no {name} in the checkpoint' for name in fit.new if name in parameters]
+    words += [
+        f'model: {name} has {saved} in the checkpoint, {now} now' for name, (saved, now) in fit.mismatched.items()
+    ]
+    return words[:3]
 
 
 def check_resume_compatibility(

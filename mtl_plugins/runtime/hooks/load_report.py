@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -23,6 +21,7 @@ from mtl_plugins.runtime.checkpoints.fitting import (
     mismatch_message,
     other_shapes,
     tasks_without_weights,
+    weights_of,
 )
 from mtl_plugins.utils.init_files import init_files_fit
 
@@ -98,7 +97,7 @@ class LoadReportHook(Hook):
         Raises:
             CheckpointMismatchError: If shapes differ and ``mismatch`` is ``'raise'``, or nothing fits at all.
         """
-        saved = _weights(checkpoint)
+        saved = weights_of(checkpoint)
         shapes = other_shapes(saved, model.state_dict())
         if shapes and self.mismatch == 'raise':
             raise CheckpointMismatchError(mismatch_message(shapes, source, OPTION))
@@ -117,17 +116,6 @@ class LoadReportHook(Hook):
         complete = not fit.new and not fit.mismatched
         text = '\n  '.join([f'Weights from {source}: {lines[0]}', *lines[1:]])
         runner.logger.log(logging.INFO if complete else logging.WARNING, text)
-
-
-def _weights(checkpoint: Mapping[str, Any]) -> OrderedDict[str, Any]:
-    """The tensors of a checkpoint, without the prefix that wrappers give them."""
-    weights = checkpoint.get('state_dict', checkpoint)
-    plain = OrderedDict(
-        (re.sub(r'^module\.', '', name), value) for name, value in weights.items() if hasattr(value, 'shape')
-    )
-    if hasattr(weights, '_metadata'):
-        plain._metadata = weights._metadata
-    return plain
 
 
 def _tasks(runner: Any, model: Any) -> tuple[str, ...]:

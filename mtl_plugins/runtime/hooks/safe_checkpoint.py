@@ -24,7 +24,7 @@ from mtl_plugins.runtime.checkpoints import (
 )
 from mtl_plugins.runtime.checkpoints.best_files import DeferredRemoval, forget_best, settle_best
 from mtl_plugins.runtime.checkpoints.newest import POINTER, refuse_fresh_start
-from mtl_plugins.runtime.checkpoints.resume_guard import describe_settings, optimizer_differences
+from mtl_plugins.runtime.checkpoints.resume_guard import describe_settings, model_differences, optimizer_differences
 from mtl_plugins.runtime.checkpoints.resume_schedules import (
     apply_length_and_schedules,
     describe_length,
@@ -168,7 +168,10 @@ class SafeCheckpointHook(CheckpointHook):
         check_resume_compatibility(
             {**run, **saved, 'seed': meta.get('seed')},
             {**describe_run(runner), **self._settings(runner)},
-            further=optimizer_differences(runner, checkpoint, saved.get('optimizers')),
+            further=[
+                *optimizer_differences(runner, checkpoint, saved.get('optimizers')),
+                *model_differences(runner, checkpoint),
+            ],
         )
         apply_length_and_schedules(runner, checkpoint, saved)
         if saved.get('best_by', self._best_by) != self._best_by:
