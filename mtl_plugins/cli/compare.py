@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mmengine.config import Config
 from rich.console import Console
 
+from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.datasets import check_folders
 from mtl_plugins.config.loading import load_config
 from mtl_plugins.experiments.compare import (
@@ -38,10 +39,11 @@ if TYPE_CHECKING:
 
 
 @command
-def main(parser: ArgumentParser, args: Namespace) -> int:
+def main(parser: ConfigArgumentParser, args: Namespace) -> int:
     """Train what is missing and write the report; returns the exit code."""
     # What the report needs and does not find is told now, not after hours of training.
     import_module('mtl_plugins.experiments.report')
+    parser.refuse_idle(args, args.tune, '--tune', '--tune-on', '--tune-seeds', '--no-shared')
     console = Console(soft_wrap=True, highlight=False)
     roots = _roots(parser, args)
     paths = args.results or [root / 'results.json' for root in roots]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
 from mmengine.dist import is_main_process
 
+from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.foreign_hooks import draw_into, draws_by_itself
 from mtl_plugins.config.loading import load_config, set_tta
 from mtl_plugins.config.refusals import refusals_of
@@ -24,8 +25,9 @@ from .parsers import command
 
 
 @command
-def main(parser: ArgumentParser, args: Namespace) -> int:
+def main(parser: ConfigArgumentParser, args: Namespace) -> int:
     """Evaluate; returns the exit code."""
+    parser.refuse_idle(args, args.show_dir, '--show-dir', '--num-panels')
     if not args.verbose:
         keep_console_short()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))

@@ -24,9 +24,10 @@ class CommaList(list):
 def parse_value(text: str) -> Any:
     """The value that a text on the command line means.
 
-    Numbers, ``True``, ``False`` and ``None`` (or as in JSON); ``"quoted"`` text, which is kept as it is; ``[lists]``,
-    ``(tuples)`` and ``a,b`` (:class:`CommaList`); ``{"key": value}`` and ``dict(key=value)``. Inside brackets, quotes
-    may be left out, since a shell takes them away. All else is text, with its spaces and single brackets.
+    Numbers (those with underscores are names), ``True``, ``False`` and ``None`` (or as in JSON); ``"quoted"`` text, which
+    is kept as it is; ``[lists]``, ``(tuples)`` and ``a,b`` (:class:`CommaList`); ``{"key": value}`` and
+    ``dict(key=value)``. Inside brackets, quotes may be left out, since a shell takes them away. All else is text, with
+    its spaces and single brackets.
 
     Raises:
         ValueError: If brackets or quotes do not match or are nested too deeply, or an entry of a dict has no key.
@@ -57,7 +58,7 @@ def _parse_one(text: str) -> Any:
         return (list if text[0] == '[' else tuple)(map(_parse_one, parts))
     if text in _WORDS:
         return _WORDS[text]
-    for kind in (int, float):
+    for kind in (int, float) if '_' not in text else ():
         try:
             return kind(text)
         except ValueError:
@@ -144,6 +145,12 @@ class ConfigArgumentParser(argparse.ArgumentParser):
         found, rest = super().parse_known_args(self._one_by_one(words), namespace)
         found.words = words
         return found, rest
+
+    def refuse_idle(self, args: argparse.Namespace, used: Any, needed: str, *options: str) -> None:
+        """End the program if some of ``options`` were given, of which nothing comes without what is ``needed``."""
+        for option in () if used else options:
+            if any(word == option or word.startswith(f'{option}=') for word in args.words):
+                self.error(f'{option} is without effect where there is no {needed}; leave it out')
 
     def _one_by_one(self, args: Sequence[str]) -> list[str]:
         """Write ``--cfg-options a=1 b=2 c`` as ``--cfg-options=a=1 --cfg-options=b=2 c``."""

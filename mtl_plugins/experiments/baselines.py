@@ -41,14 +41,23 @@ def single_task_config(cfg: Config, task: str, seed: int) -> Config:
     if checkpoint.get('save_best'):
         for key in ('save_best', 'rule'):
             checkpoint.pop(key, None)
-    hooks = list(cfg.get('custom_hooks') or [])
-    if not any(hook.get('type') == METRICS_HOOK for hook in hooks):
-        hooks.append(dict(type=METRICS_HOOK))
-    cfg.custom_hooks = hooks
+    settle_run(cfg, seed)
+    return cfg
+
+
+def settle_run(cfg: Config, seed: int) -> None:
+    """Make a config that of one of many trainings: with its seed and a file of metrics, from the beginning."""
+    add_hooks(cfg, METRICS_HOOK)
     cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
     cfg.resume, cfg.launcher = False, 'none'
     cfg.pop('work_dir', None)
-    return cfg
+
+
+def add_hooks(cfg: Config, *kinds: str) -> None:
+    """Add hooks to a config, those that it does not have."""
+    hooks = list(cfg.get('custom_hooks') or [])
+    found = {hook.get('type') for hook in hooks}
+    cfg.custom_hooks = hooks + [dict(type=kind) for kind in kinds if kind not in found]
 
 
 def headline(cfg: Config, task: str) -> tuple[str, bool]:

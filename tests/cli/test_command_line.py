@@ -252,6 +252,20 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err.strip() == 'train: interrupted'
 
 
+@pytest.mark.parametrize(
+    ('command', 'line', 'said'),
+    [
+        ('test', 'c.py x.pth --num-panels 3', '--num-panels is without effect where there is no --show-dir'),
+        ('compare', 'c.py --methods gd --tune-on=0.2', '--tune-on is without effect where there is no --tune'),
+    ],
+)
+def test_options_of_which_nothing_would_come(command, line, said, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(command, line.split())
+    assert stop.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 def test_output_that_nobody_reads_to_its_end_is_no_error():
     command = [sys.executable, '-u', '-m', 'mtl_plugins', 'train', '--list-methods']
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:

@@ -24,6 +24,7 @@ def loaded(*options):
     [
         ('1', 1),
         ('1e-3', 0.001),
+        ('2012_01', '2012_01'),
         ('TRUE', True),
         ('None', None),
         ('null', None),

@@ -6,6 +6,7 @@ import functools
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import Any
 
 
 def parser_of(command: str) -> ArgumentParser:
@@ -13,7 +14,7 @@ def parser_of(command: str) -> ArgumentParser:
     return import_module(f'{__name__}.{command.replace("-", "_")}').build_parser()
 
 
-def command(main: Callable[[ArgumentParser, Namespace], int]) -> Callable[[Sequence[str] | Namespace | None], int]:
+def command(main: Callable[[Any, Namespace], int]) -> Callable[[Sequence[str] | Namespace | None], int]:
     """Let the ``main(parser, args)`` of a command be called with words, by default those of the program.
 
     Who has parsed them already, to see whether they are right, hands over the outcome.

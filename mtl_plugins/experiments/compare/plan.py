@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from mtl_plugins.config.loading import set_method
 from mtl_plugins.errors import UserError
-from mtl_plugins.experiments.baselines import METRICS_HOOK, headline, single_task_config
+from mtl_plugins.experiments.baselines import add_hooks, headline, settle_run, single_task_config
 from mtl_plugins.experiments.runs import TrainingRun, comparable, decisive_settings
 from mtl_plugins.task_specs import get_task_spec
 
@@ -51,9 +51,8 @@ class ComparisonRun(TrainingRun):
         self.at = dict(at or {})
         self.key = key
         # Pictures of every validation would take longer than many a training.
-        hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook.get('type') != PANELS_HOOK]
-        found = {hook.get('type') for hook in hooks}
-        cfg.custom_hooks = hooks + [dict(type=kind) for kind in (METRICS_HOOK, START_HOOK) if kind not in found]
+        cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook.get('type') != PANELS_HOOK]
+        add_hooks(cfg, START_HOOK)
         self.variant = variant
         self.store = store
         settings = decisive_settings(cfg)
@@ -162,9 +161,7 @@ def variant_run(
     _set_wrapper(cfg, {**variant.settings, **(at or {})})
     if factor != 1:
         stretch(cfg, factor)
-    cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
-    cfg.resume, cfg.launcher = False, 'none'
-    cfg.pop('work_dir', None)
+    settle_run(cfg, seed)
     return ComparisonRun(key, variant, cfg, root, store, at)
 
 
