@@ -24,8 +24,8 @@ class CommaList(list):
 def parse_value(text: str) -> Any:
     """The value that a text on the command line means.
 
-    Numbers (those with underscores are names), ``True``, ``False`` and ``None`` (or as in JSON); ``"quoted"`` text, which
-    is kept as it is; ``[lists]``, ``(tuples)`` and ``a,b`` (:class:`CommaList`); ``{"key": value}`` and
+    Numbers (what has an underscore is a name), ``True``, ``False`` and ``None`` (or as in JSON); ``"quoted"`` text,
+    kept as it is; ``[lists]``, ``(tuples)`` and ``a,b`` (:class:`CommaList`); ``{"key": value}`` and
     ``dict(key=value)``. Inside brackets, quotes may be left out, since a shell takes them away. All else is text, with
     its spaces and single brackets.
 
