@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,6 +25,16 @@ def test_without_a_folder_no_picture_is_drawn(trained, tmp_path):
     arguments = [ROOMS, str(trained / 'iter_2.pth'), '--work-dir', str(tmp_path), *options()]
     assert evaluation.main(arguments) == 0
     assert not list(tmp_path.rglob('*.png'))
+
+
+def test_what_is_no_number_is_null_in_the_file(tmp_path, monkeypatch):
+    found = dict(a=1.5, b=float('nan'), c='text', d=[1.0, 2.0])
+    monkeypatch.setattr(evaluation, 'build_runner', lambda cfg: SimpleNamespace(test=lambda: found))
+    (tmp_path / 'x.pth').touch()
+    out = tmp_path / 'out.json'
+    assert evaluation.main([ROOMS, str(tmp_path / 'x.pth'), '--out', str(out), '--work-dir', str(tmp_path)]) == 0
+    assert json.loads(out.read_text()) == dict(a=1.5, b=None, c=None, d=None)
+    assert 'NaN' not in out.read_text()
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):

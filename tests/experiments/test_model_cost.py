@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtl_plugins.cli.cost import main, main_parts, model_cost
@@ -62,6 +64,20 @@ def test_the_published_invpt(name, size, parameters, giga):
     assert whole.parameters == parameters
     assert round(whole.multiply_adds / 1e9, 2) == giga
     assert cfg.model.backbone.pretrained is True  # configs are not changed
+
+
+class Plain(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 2, 1)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return self.layer(inputs)
+
+
+def test_a_model_without_a_backbone():
+    whole, layer = model_cost(dict(type=Plain), (4, 6), depth=1)
+    assert (whole.parameters, whole.multiply_adds, layer.name) == (8, 4 * 6 * 6, 'layer')
 
 
 def test_command_line(tmp_path, capsys, monkeypatch):

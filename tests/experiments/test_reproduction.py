@@ -228,6 +228,9 @@ def test_another_backbone_and_more_gpus(capsys, tmp_path):
     assert command.startswith('python -m torch.distributed.run --nproc_per_node=4 --standalone -m mtl_plugins train')
     assert 'gd_vit-tiny_1xb8-40k_taskonomy-256x256.py' in command
     assert command.count('train_cfg.max_iters=2 a.b=c train_dataloader.batch_size=2') == 1
+    larger = [*options[:4], '--cfg-options', 'train_dataloader.batch_size=16']
+    assert reproduce.main([TABLE, '--dry-run', '--rows', 'uw', '--work-dir', str(tmp_path), *larger]) == 0
+    assert 'batch_size=16 train_dataloader.batch_size=4' in capsys.readouterr().out
     with pytest.raises(ValueError, match='cannot be split evenly'):
         reproduce.main([TABLE, '--dry-run', '--rows', 'uw', '--gpus', '3'])
     with pytest.raises(FileNotFoundError, match='vit-base'):

@@ -101,6 +101,19 @@ def test_a_folder_with_another_process_is_waited_for(run, tmp_path):
     assert ended(one).startswith('exit code 4: trained')
 
 
+def test_what_the_other_process_did_of_a_training_by_epochs_is_gone_on_with(run, tmp_path):
+    """Its metrics do not tell whether they are the last ones."""
+    one = run('print("goes on"); raise SystemExit(4)')
+    one.max_iters = None
+    with open(tmp_path / LOCK_NAME, 'w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        one.start({})
+        assert not one.poll()
+    (tmp_path / 'metrics.json').write_text(json.dumps([dict(iter=2, metrics=dict(a=1))]))
+    assert not one.poll()
+    assert ended(one).startswith('exit code 4: goes on')
+
+
 def test_what_the_other_process_finished_is_taken_over(run, tmp_path):
     one = run('raise SystemExit(4)')
     with open(tmp_path / LOCK_NAME, 'w') as file:

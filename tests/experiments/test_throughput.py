@@ -8,10 +8,13 @@ from mmengine.config import Config
 
 from mtl_plugins.cli import throughput
 from mtl_plugins.config import load_config
+from mtl_plugins.errors import UserError
 from mtl_plugins.experiments.measuring import image_size, synthetic_batch
 from mtl_plugins.experiments.measuring.methods import build_model
 from tests.mmseg.tiny import NOISE, small_config
 from tests.support.tiny import ROOMS, options
+
+from .test_model_cost import VIT
 
 
 def run(out, *arguments):
@@ -62,6 +65,17 @@ def test_wrong_arguments(arguments, message, capsys):
         throughput.main([ROOMS, *arguments])
     assert error.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_configs_that_lack_a_part(tmp_path, capsys):
+    path = tmp_path / 'part.py'
+    for text, said in (('x = 1', 'has no model'), (f'model = {VIT!r}', 'give --batch-size N')):
+        path.write_text(f'{text}\n')
+        with pytest.raises(SystemExit):
+            throughput.main([str(path), '--methods', 'gd', '--size', '32,48'])
+        assert said in capsys.readouterr().err
+    with pytest.raises(UserError, match='the config cannot be used'):
+        throughput.main([str(path), '--methods', 'gd', '--size', '32,48', '--batch-size', '1'])
 
 
 def test_too_many_groups(tmp_path):
