@@ -16,7 +16,6 @@ from rich.progress import Progress
 from rich.table import Table
 
 from mtl_plugins.config.loading import load_config
-from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.evaluation.result_table import plain_table
 from mtl_plugins.experiments.measuring import image_size, synthetic_batch
 from mtl_plugins.experiments.measuring.methods import MethodCost, build_model, build_steps, measure
@@ -47,8 +46,7 @@ def main(parser: ArgumentParser, args: Namespace) -> int:
     init_default_scope(cfg.get('default_scope', 'mtl_plugins'))
     model = build_model(cfg, device)
     batch = synthetic_batch(model, size, batch_size)
-    with refusals_of(cfg):
-        steps = build_steps(cfg, model, args.methods, args.groups, args.precision, batch)
+    steps = build_steps(cfg, model, args.methods, args.groups, args.precision, batch)
     console = Console(soft_wrap=True, highlight=False)
     with Progress(console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task('measuring', total=len(steps) * (args.rounds + 2))

@@ -35,10 +35,22 @@ def check_start(cfg: Config) -> None:
         raise UserError(f'log_level must be one of {", ".join(levels)}, but is {cfg.log_level!r}')
     for name in ('val', 'test'):
         check_loop(cfg, name)
-    for part in ('', '.*'):  # one optimizer per part of the model
-        _check_names(cfg, f'optim_wrapper{part}.optimizer.type', OPTIMIZERS, 'optimizer')
+    check_optimizers(cfg)
     for name in ('train', 'val', 'test'):
         _check_names(cfg, f'{name}_dataloader.collate_fn.type', FUNCTIONS, 'function')
+
+
+def check_optimizers(cfg: Config) -> None:
+    """Refuse optimizers that nobody knows, or that have no name.
+
+    Raises:
+        UserError: See above.
+    """
+    for part in ('', '.*'):  # one optimizer per part of the model
+        for place, optimizer in entries(cfg._cfg_dict, f'optim_wrapper{part}.optimizer'.split('.')):
+            if isinstance(optimizer, dict) and not optimizer.get('type'):
+                raise UserError(f"{place} must be a dict with a type, such as dict(type='AdamW', lr=1e-3)")
+        _check_names(cfg, f'optim_wrapper{part}.optimizer.type', OPTIMIZERS, 'optimizer')
 
 
 def keep_task_order(cfg: Config) -> None:

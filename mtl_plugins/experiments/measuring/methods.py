@@ -17,6 +17,7 @@ from torch import nn
 from mtl_plugins.config.loading import set_method, set_precision
 from mtl_plugins.config.missing_packages import refuse_missing_packages
 from mtl_plugins.config.refusals import refusals_of
+from mtl_plugins.config.start import check_optimizers
 from mtl_plugins.engine.hooks.class_weights import equal_class_weights
 from mtl_plugins.engine.optim_wrappers import SelectiveTaskGroupOptimWrapper, StepOptimWrapper
 from mtl_plugins.errors import UserError
@@ -180,6 +181,7 @@ def _build_wrapper(
     cfg.optim_wrapper.update(settings)
     # The images of several batches would be counted as those of one.
     cfg.optim_wrapper.pop('accumulative_counts', None)
+    check_optimizers(cfg)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     weighting = getattr(wrapper, 'weighting', None)
     if hasattr(weighting, 'set_epoch_length'):
