@@ -74,7 +74,7 @@ def test_configs_that_lack_a_part(tmp_path, capsys):
         with pytest.raises(SystemExit):
             throughput.main([str(path), '--methods', 'gd', '--size', '32,48'])
         assert said in capsys.readouterr().err
-    with pytest.raises(UserError, match='optim_wrapper.optimizer must be a dict with a type'):
+    with pytest.raises(UserError, match=r'optim_wrapper\.optimizer must be a dict with a type'):
         throughput.main([str(path), '--methods', 'gd', '--size', '32,48', '--batch-size', '1'])
 
 
