@@ -12,8 +12,9 @@ from mtl_plugins.engine.optimizers import AdaTask
 from mtl_plugins.errors import UserError
 from mtl_plugins.methods.weighting import RLW
 from mtl_plugins.registry import OPTIM_WRAPPERS
+from tests.support.runs import differences
 
-from .all_methods import build
+from .all_methods import QUICK, ROWS, build, read_fragment
 from .toy import TASKS, flat, make_model, toy_batch
 
 STGU = dict(type='mtl_plugins.SelectiveTaskGroupOptimWrapper', warmup_iters=1, regroup_interval=1, probe_interval=1)
@@ -165,6 +166,31 @@ def test_the_log_does_not_go_on_with_numbers_of_a_strategy_that_is_over():
         names = wrapper.message_hub.log_scalars
         seen.append(('train/a.weight' in names, 'train/num_groups' in names))
     assert seen == [(True, False)] * 2 + [(False, True)] * 2 + [(False, False)] * 2
+
+
+@pytest.mark.parametrize('key', {row.wrapper: key for key, row in ROWS.items() if key != 'phases'}.values())
+def test_phases_go_around_every_strategy_and_resume(key):
+    """One method of each; AdaTask with its own optimizer, which single tasks step, too."""
+    batches = [toy_batch(0), toy_batch(1, tasks=('a', 'c')), toy_batch(2, tasks=('b',)), toy_batch(3)]
+    own = read_fragment(key).get('optimizer')
+    joint = {name: value for name, value in {**read_fragment(key), **QUICK.get(key, {})}.items() if name != 'optimizer'}
+
+    def run(model, numbers, state=None):
+        optimizer = AdaTask(model.parameters(), base=own['base']) if own else adam(model)
+        wrapper = PhasesOptimWrapper(optimizer, joint, total=4, seed=0)
+        wrapper.weighting.set_epoch_length(2)
+        if state:
+            wrapper.load_state_dict(state)
+        for number in numbers:
+            torch.manual_seed(number)
+            model.train_step(batches[number], wrapper)
+        return copy.deepcopy(wrapper.state_dict())
+
+    whole, first = make_model(dropout=0.3), make_model(dropout=0.3)
+    final, halfway = run(whole, range(4)), run(first, range(2))
+    assert differences(final, run(first, range(2, 4), halfway)) == []
+    assert torch.equal(flat(whole), flat(first))
+    assert torch.isfinite(flat(whole)).all()
 
 
 def test_what_hooks_look_for_is_found_behind_a_schedule():
