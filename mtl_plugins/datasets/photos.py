@@ -83,7 +83,7 @@ class PhotosDataset(BaseDataset):
     shots of one scene are different photographs: put only one of them into the folder if that matters.
 
     Crops and targets are computed once, into a cache. It is made anew when a file of the folder is added, removed or
-    changed.
+    changed, and when the folder is moved.
 
     Args:
         root: Folder of photographs, searched recursively. None takes the photographs that ship inside scikit-image and

@@ -12,10 +12,10 @@ import numpy as np
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 
-from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.structures.fields import entry
 from mtl_plugins.task_specs import get_task_specs
+from mtl_plugins.utils.arguments import whole
 
 from .backends import picture_services
 from .figure import save_image
@@ -42,7 +42,7 @@ class PredictionPanelHook(Hook):
 
     Raises:
         KeyError: If a task is unknown.
-        ValueError: If ``interval`` or ``num_panels`` is not positive.
+        ValueError: If ``interval``, ``num_panels`` or ``columns`` is no whole number of 1 or more.
 
     Example:
         >>> from mtl_plugins.registry import HOOKS
@@ -62,17 +62,13 @@ class PredictionPanelHook(Hook):
         columns: int = 6,
         add_to_visualizer: bool = True,
     ) -> None:
-        if interval < 1 or (num_panels is not None and num_panels < 1):
-            raise UserError(
-                f'PredictionPanelHook: interval and num_panels must be positive, but got {interval} and {num_panels}'
-            )
         if tasks is not None:
             get_task_specs(tasks)
-        self.interval = interval
-        self.num_panels = num_panels
+        self.interval = whole('PredictionPanelHook.interval', interval, 1)
+        self.num_panels = None if num_panels is None else whole('PredictionPanelHook.num_panels', num_panels, 1)
         self.show_dir = show_dir
         self.tasks = tasks
-        self.columns = columns
+        self.columns = whole('PredictionPanelHook.columns', columns, 1)
         self.add_to_visualizer = add_to_visualizer
         self._validations = 0
         self._wanted: set[int] | None = None

@@ -376,8 +376,10 @@ def test_a_full_disk_does_not_end_the_run(monkeypatch, caplog, tmp_path):
 @pytest.mark.parametrize(
     ('options', 'error', 'message'),
     [
-        (dict(interval=0), ValueError, 'must be positive, but got 0 and 4'),
-        (dict(num_panels=0), ValueError, 'must be positive, but got 1 and 0'),
+        (dict(interval=0), ValueError, 'interval must be a whole number, 1 or more, but got 0'),
+        (dict(num_panels=0), ValueError, 'num_panels must be a whole number, 1 or more, but got 0'),
+        (dict(num_panels=2.5), ValueError, 'num_panels must be a whole number, 1 or more, but got 2.5'),
+        (dict(columns=1.5), ValueError, 'columns must be a whole number, 1 or more, but got 1.5'),
         (dict(tasks=['sall']), KeyError, "did you mean 'sal'"),
     ],
 )
