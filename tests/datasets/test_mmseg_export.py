@@ -62,7 +62,7 @@ def test_exports_do_not_harm_other_files(root, tmp_path, cache):
     export_mmseg(root, COUNTS, SIZE, cache_dir=cache)  # the same once more
     with pytest.raises(FileExistsError, match='does not hold the same export'):
         export_mmseg(root, {'train': 2, 'val': 2}, SIZE, cache_dir=cache)
-    with pytest.raises(ValueError, match='splits train and val'):
+    with pytest.raises(ValueError, match='splits train, val'):
         export_mmseg(tmp_path / 'new', {'test': 2}, SIZE, cache_dir=cache)
 
 
