@@ -83,6 +83,13 @@ def test_unknown_precision_is_refused():
         Precision('fp8')
 
 
+@pytest.mark.parametrize('value', [0, -1.0, True, math.inf, math.nan, 'dynamic'])
+@pytest.mark.parametrize('name', ['init_scale', 'growth_interval'])
+def test_scales_that_are_no_number_above_0_are_refused(name, value):
+    with pytest.raises(ValueError, match=f'precision: {name} must be a number above 0, but got {value!r}'):
+        Precision('fp16', **{name: value})
+
+
 @pytest.mark.parametrize(
     ('name', 'dtype'), [('fp32', torch.float32), ('bf16', torch.bfloat16), ('fp16', torch.float16)]
 )
@@ -139,4 +146,5 @@ def test_the_scalers_state_waits_for_its_first_use_and_is_taken_at_any_time():
         fresh = Precision('fp16', init_scale=2.0)
         fresh.load_state_dict(other.state_dict())
         stepped(fresh, 0.5)
+        fresh.load_state_dict(other.state_dict())
         assert fresh.loss_scale == 2.0
