@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
-from mtl_plugins.task_specs import offered_tasks
+from mtl_plugins.task_specs import get_task_spec, offered_tasks
 from mtl_plugins.utils.arguments import one_of, whole
 
 from .cache import SampleCache
@@ -155,6 +155,14 @@ class PhotosDataset(BaseDataset):
             raise UserError("PhotosDataset: task 'denoise' needs noise_std above 0")
         metainfo = {'tasks': self.tasks, **(kwargs.pop('metainfo', None) or {})}
         super().__init__(metainfo=metainfo, pipeline=list(pipeline), **kwargs)
+        coloured = [task for task in self.tasks if get_task_spec(task).painter == 'rgb']
+        if coloured and 'PhotoMetric' in repr(self.pipeline):
+            print_log(
+                'PhotosDataset: the pipeline changes the colours of the picture (PhotoMetricDistortion), but not those '
+                f'in the targets of {", ".join(coloured)}, which are taken from it; leave that transform out',
+                logger='current',
+                level=30,
+            )
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Find and check the photographs, choose the crops and render what the cache lacks."""

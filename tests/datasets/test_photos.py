@@ -195,6 +195,21 @@ def test_denoise_adds_noise_to_the_input_only_if_asked_for(folder, tmp_path):
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.1
 
 
+def test_colours_that_the_targets_do_not_follow_are_told(folder, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr('mtl_plugins.datasets.photos.print_log', lambda text, **_: told.append(text))
+    colours = dict(type='mtl_plugins.SeededTransforms', transforms=[dict(type='mtl_plugins.FastPhotoMetricDistortion')])
+    for tasks, transform, named in (
+        (['denoise', 'edge_texture'], colours, 'denoise'),
+        (['segment_unsup2d'], colours, 'segment_unsup2d'),
+        (['edge_texture'], colours, None),
+        (['denoise'], dict(type='mtl_plugins.MultiTaskRandomFlip'), None),
+    ):
+        build(folder, tmp_path, tasks=tasks, pipeline=[*PIPELINE, transform], lazy_init=True)
+        assert len(told) == (named is not None)
+        assert not told or f'the targets of {named}, which' in told.pop()
+
+
 def test_noise_is_gaussian():
     noise = add_noise(np.full((200, 200, 3), 128, np.uint8), 20, np.random.default_rng(0)).astype(float) - 128
     for z, share in ((1, 0.6827), (2, 0.9545)):

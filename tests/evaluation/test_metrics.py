@@ -276,6 +276,8 @@ def test_wrong_samples_are_named():
         evaluate(SegmentationMetric(), [sample('semseg', gt, pred + 3)])
     with pytest.raises(ValueError, match=r'0\.png: the prediction must have the shape \(1, H, W\), but has \(4, '):
         evaluate(SegmentationMetric(), [sample('semseg', gt, np.repeat(pred, 4, 0))])
+    with pytest.raises(ValueError, match=r'0\.png: the prediction must hold class indices, but holds numbers between'):
+        evaluate(SegmentationMetric(), [sample('semseg', gt, pred + 0.5)])
     metric = SegmentationMetric()
     metric.dataset_meta = dict(classes=dict(human_parts=('a',)))
     with pytest.raises(KeyError, match=r"classes of task 'semseg' are unknown"):

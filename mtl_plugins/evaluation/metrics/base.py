@@ -129,6 +129,8 @@ class DenseMetric(BaseMetric):
         for name, array in (('prediction', pred), ('target', target)):
             if len(array) != wanted:
                 raise UserError(f'the {name} must have the shape ({wanted}, H, W), but has {array.shape}')
+        if self.spec.kind == 'classes' and pred.dtype.kind == 'f' and (pred[0][valid] % 1 != 0).any():
+            raise UserError('the prediction must hold class indices, but holds numbers between; were they resized?')
         if self.spec.kind != 'binary':
             return
         score, labels = pred[0][valid], target[0][valid]
