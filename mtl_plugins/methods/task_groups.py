@@ -7,7 +7,7 @@ of PTG's program. A group here is a network of its own, so that groups may overl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
 
@@ -181,8 +181,8 @@ def _best(
 ) -> list[tuple[list[int], float]]:
     """Sets of rows with the greatest sum of values that hold every task, once or (``overlap``) at least once.
 
-    A mixed-integer program gives the best one; forbidding it gives the next, until the sum falls too low. Groups that
-    cannot be part of so good a set are left out of all programs but the first.
+    A mixed-integer program gives the best one, and says which groups cannot be part of so good a set. Of the others all
+    partitions are tried; where groups may overlap, forbidding the best set gives the next, until the sum falls too low.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
@@ -208,7 +208,10 @@ def _best(
         if not found:
             # The last digits of the solver's sums are not certain: a little further, to be sorted out afterwards.
             least = (value - tolerance) * scale - 1e-3
-            groups = _good_enough(scaled, least, rows, low, high)
+            losses, spare = _losses(scaled, least, rows, low, high)
+            groups = np.flatnonzero(losses <= spare)
+            if not overlap:
+                return _partitions(values.tolist(), dict(zip(groups.tolist(), losses[groups])), spare, span, most)
             rows, low, high = np.vstack([rows, scaled]), np.r_[low, least], np.r_[high, np.inf]
         found.append((chosen.tolist(), value))
         rows = np.vstack([rows, np.where(np.isin(np.arange(len(values)), chosen), 1.0, -1.0)])
@@ -218,11 +221,13 @@ def _best(
     return found
 
 
-def _good_enough(values: np.ndarray, least: float, rows: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """The groups that may be part of a set with a sum of at least ``least``, by their reduced costs.
+def _losses(
+    values: np.ndarray, least: float, rows: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """What each group costs a set at least, and how much a set with a sum of at least ``least`` can lose in all.
 
-    Where fractions of groups may be taken, the best sum is an upper bound, and falls by the reduced cost of a group
-    that the bound does without as soon as that is taken.
+    Where fractions of groups may be taken, the best sum is an upper bound; it falls by the reduced costs of the groups
+    that are taken.
     """
     from scipy.optimize import linprog
 
@@ -230,8 +235,28 @@ def _good_enough(values: np.ndarray, least: float, rows: np.ndarray, low: np.nda
     finite = np.isfinite(limits)
     relaxed = linprog(-values, np.vstack([rows, -rows])[finite], limits[finite], bounds=(0, 1))
     if not relaxed.success:
-        return np.arange(len(values))
-    return np.flatnonzero(relaxed.fun + relaxed.lower.marginals <= 1e-3 - least)
+        return np.zeros(len(values)), np.inf
+    return relaxed.lower.marginals, 1e-3 - least - relaxed.fun
+
+
+def _partitions(
+    values: list[float], losses: Mapping[int, float], spare: float, span: tuple[int, int], most: int
+) -> list[tuple[list[int], float]]:
+    """The best partitions into groups of ``losses`` that lose no more than what is to spare."""
+    begins: dict[int, list[tuple[int, int]]] = {}
+    for number in losses:
+        begins.setdefault((number + 1) & -(number + 1), []).append((number, number + 1))
+
+    def ways(rest: int, left: float, chosen: list[int]) -> Iterator[list[int]]:
+        if not rest and len(chosen) >= span[0]:
+            yield chosen
+        elif rest and len(chosen) < span[1]:
+            for number, bits in begins.get(rest & -rest, ()):
+                if bits & rest == bits and losses[number] <= left:
+                    yield from ways(rest ^ bits, left - losses[number], [*chosen, number])
+
+    scored = ((found, sum(values[number] for number in found)) for found in ways(len(values), spare, []))
+    return nlargest(most, scored, key=lambda way: way[1])
 
 
 def _ranked(
