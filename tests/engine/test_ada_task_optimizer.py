@@ -85,6 +85,30 @@ def test_accumulators_wait_while_the_tasks_step_together(base):
     assert torch.equal(*found)
 
 
+@pytest.mark.parametrize('base', GROUPS)
+def test_accumulators_of_one_task_are_handed_over_and_others_start_anew(base):
+    """Of a parameter that is one task's at first, and then shared."""
+    options, generator = GROUPS[base][1], torch.Generator().manual_seed(0)
+    for owners in (True, False):
+        parameter = torch.nn.Parameter(torch.randn(2, 3, generator=generator, dtype=torch.float64))
+        optimizer = AdaTask([dict(params=[parameter], **options)], base=base)
+        reference, former = OneBasePerTask(base, parameter.detach(), options), (1,)
+        for tasks in ((1,), (1,), (0, 1, 2), (0, 1, 2)):
+            rows = torch.randn(len(tasks), 2, 3, generator=generator, dtype=torch.float64)
+            if len(tasks) == 1:
+                parameter.grad = rows[0].clone()
+                given = {}
+            else:
+                given = dict(task_grads={parameter: rows.clone()}, task_ids=tasks, num_tasks=3)
+                given.update(former_owners={parameter: 1} if owners else None)
+            if tasks != former and not owners:
+                reference = OneBasePerTask(base, parameter.detach(), options)
+            former = tasks
+            optimizer.step(**given)
+            reference.step(rows, tasks)
+            torch.testing.assert_close(parameter.detach(), reference.value, rtol=1e-6, atol=1e-9)
+
+
 def test_updates_are_recorded_for_shared_parameters_and_on_request_only():
     shared, own = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
     optimizer = AdaTask([shared, own], lr=0.01)
@@ -133,4 +157,4 @@ def test_a_parameter_without_gradient_stays_and_a_closure_gives_the_loss():
 def test_what_is_out_of_range_is_refused(options, message):
     with pytest.raises(ValueError, match=f'AdaTask: {message}'):
         AdaTask([torch.nn.Parameter(torch.zeros(1))], **options)
-    AdaTask([torch.nn.Parameter(torch.zeros(1))], lr=0, eps=0, weight_decay=0, betas=(0, 0), alpha=0)
+    AdaTask([torch.nn.Parameter(torch.zeros(1))], lr=0, eps=0, weight_decay=0, betas=(0, 0), alpha=0, amsgrad=True)
