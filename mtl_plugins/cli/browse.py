@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from rich.progress import track
 
 from mtl_plugins.config.loading import load_config
+from mtl_plugins.config.places import enter_scope
 from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.datasets import AbsoluteSampler
 from mtl_plugins.errors import UserError
@@ -32,7 +32,7 @@ def build_dataset(cfg: Config, split: str) -> Any:
     loader = cfg.get(f'{split}_dataloader')
     if not loader:
         raise UserError(f'the config has no {split}_dataloader; choose another --split')
-    init_default_scope(cfg.get('default_scope', 'mtl_plugins'))
+    enter_scope(cfg)
     with refusals_of(cfg):
         dataset = DATASETS.build(loader['dataset'])
         if hasattr(dataset, 'full_init'):

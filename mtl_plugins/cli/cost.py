@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.registry import init_default_scope
 from rich.console import Console
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtl_plugins.config.loading import load_config
+from mtl_plugins.config.places import enter_scope
 from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.evaluation.result_table import plain_table
 from mtl_plugins.experiments.measuring import image_size
@@ -101,7 +101,7 @@ def main(parser: ArgumentParser, args: Namespace) -> int:
     size = tuple(args.size) if args.size else image_size(cfg)
     if size is None:
         parser.error('the config does not tell the size of the images; give --size H W')
-    init_default_scope(cfg.get('default_scope', 'mtl_plugins'))
+    enter_scope(cfg)
     with refusals_of(cfg):
         parts = model_cost(cfg.model, size, max(args.depth or 0, 2))
     listed = [part for part in parts if not part.name or part.name.count('.') < args.depth] if args.depth else None

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 from mmengine.logging import MMLogger
-from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from mtl_plugins.config.loading import load_config
+from mtl_plugins.config.places import enter_scope
 from mtl_plugins.evaluation.result_table import plain_table
 from mtl_plugins.experiments.measuring import image_size, synthetic_batch
 from mtl_plugins.experiments.measuring.methods import MethodCost, build_model, build_steps, measure
@@ -43,7 +43,7 @@ def main(parser: ArgumentParser, args: Namespace) -> int:
         parser.error('the config does not tell the size of a batch; give --batch-size N')
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     MMLogger.get_current_instance().setLevel(logging.WARNING)
-    init_default_scope(cfg.get('default_scope', 'mtl_plugins'))
+    enter_scope(cfg)
     model = build_model(cfg, device)
     batch = synthetic_batch(model, size, batch_size)
     steps = build_steps(cfg, model, args.methods, args.groups, args.precision, batch)

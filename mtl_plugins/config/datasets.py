@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from mtl_plugins.datasets import FilesDataset
 from mtl_plugins.errors import UserError, UserFileNotFoundError
 from mtl_plugins.registry import DATASETS
 
-from .places import LOADERS
+from .places import LOADERS, enter_scope
 
 
 def leaf_datasets(cfg: Config) -> Iterator[tuple[str, Any]]:
@@ -137,7 +136,7 @@ def set_data_root(cfg: Config, root: str | os.PathLike) -> None:
     Raises:
         ValueError: If no dataset takes a folder, or the config has no dataset.
     """
-    init_default_scope(cfg.get('default_scope') or 'mtl_plugins')
+    enter_scope(cfg)
     leaves = list(leaf_datasets(cfg))
     if not leaves:
         raise UserError(f'--data-root {root}: the config has no dataset')

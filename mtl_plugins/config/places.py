@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -35,3 +38,8 @@ def kind_of(entry: Any) -> str:
     """Name of the class that an entry names as its ``type``, as a text or itself, without the scope; empty for none."""
     kind = entry.get('type') if isinstance(entry, dict) else None
     return str(getattr(kind, '__name__', kind or '')).rpartition('.')[2]
+
+
+def enter_scope(cfg: Config) -> None:
+    """Let names be looked up in the default scope of a config, or else in ours."""
+    init_default_scope(cfg.get('default_scope') or 'mtl_plugins')

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
-from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from mtl_plugins.config.datasets import file_datasets
 from mtl_plugins.config.loading import configs_root, load_config, set_tasks
 from mtl_plugins.config.missing_packages import refuse_missing_packages
+from mtl_plugins.config.places import enter_scope
 from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
 from mtl_plugins.methods.naming import near_names
@@ -92,7 +92,7 @@ def load_model(
         FileNotFoundError: If there is no such checkpoint.
         ValueError: If the weights do not fit the model, the device cannot be used, or the model is none of ours.
     """
-    init_default_scope(cfg.get('default_scope') or 'mtl_plugins')
+    enter_scope(cfg)
     if not cfg.get('model'):
         raise UserError(f'the config has no model; its entries: {", ".join(cfg) or "none"}')
     checkpoint = None if weights is None else _read(weights)

@@ -83,7 +83,7 @@ def test_a_model_without_a_backbone():
 def test_command_line(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / 'model.py'
-    path.write_text(f'model = {VIT!r}\n')
+    path.write_text(f'default_scope = None\nmodel = {VIT!r}\n')
     assert main([str(path), '--cfg-options', 'model.heads.depth.predictor.type=mtl_plugins.LinearHead']) == 0
     said = capsys.readouterr().out
     assert 'one image of 32 x 48' in said

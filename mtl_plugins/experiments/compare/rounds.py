@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
 from torch import nn
 
 from mtl_plugins.config.numbers import settle_numbers
+from mtl_plugins.config.places import enter_scope
 from mtl_plugins.engine.optim_wrappers import MultiTaskOptimWrapper, StepOptimWrapper
 from mtl_plugins.engine.optim_wrappers.rows import TaskGradientOptimWrapper
 from mtl_plugins.errors import UserError, refusing
@@ -230,7 +230,7 @@ class Plan:
                 )
 
     def _check_hold_out(self, tuning: Tuning) -> None:
-        init_default_scope(self.cfg.get('default_scope') or 'mtl_plugins')
+        enter_scope(self.cfg)
         with refusing('--tune-on'):
             for part in held_out_parts(hold_out(self.cfg, tuning.share)):
                 DATASETS.build({**part, 'dataset': {**part['dataset'], 'pipeline': []}})
