@@ -212,6 +212,9 @@ def test_wrong_arguments_give_2(capsys):
 
 def test_a_config_without_heads_is_refused(tmp_path):
     cfg = load_config(ROOMS)
+    for name in ('train_dataloader', 'val_dataloader'):  # which --tune looks into
+        with pytest.raises(ValueError, match='needs a model with heads'):
+            comparison_header(Config({**cfg.to_dict(), name: None}), 'x.py')
     cfg.model.pop('heads')
     with pytest.raises(ValueError, match='needs a model with heads'):
         comparison_header(cfg, 'x.py')

@@ -101,10 +101,11 @@ def comparison_header(cfg: Config, config: str) -> dict[str, Any]:
     """
     tasks = list((cfg.get('model') or {}).get('heads') or {})
     max_iters = (cfg.get('train_cfg') or {}).get('max_iters')
-    if not tasks or not cfg.get('val_evaluator') or not max_iters:
+    needed = ('train_dataloader', 'val_dataloader', 'val_evaluator')
+    if not tasks or not max_iters or not all(map(cfg.get, needed)):
         raise UserError(
-            f'{config} cannot be compared: it needs a model with heads=dict(<task>=...), a val_evaluator, and '
-            'train_cfg.max_iters'
+            f'{config} cannot be compared: it needs a model with heads=dict(<task>=...), train_cfg.max_iters, '
+            f'{", ".join(needed)}'
         )
     entries = {}
     for task in tasks:
