@@ -86,9 +86,13 @@ _RULES = {
 """Place in the config -> what stands there must be, if anything does; ``*`` is every entry."""
 
 
-_DICT, _LIST, _NOTHING = (dict, 'a dict'), (list | tuple, 'a list'), (type(None), 'None')
+_DICT, _LIST, _TEXT, _NOTHING = (dict, 'a dict'), (list | tuple, 'a list'), (str, 'text'), (type(None), 'None')
 _SHAPES = {
     **{f'{loader}{part}': (_DICT, _NOTHING) for loader in LOADERS for part in ('', '.dataset', '.sampler')},
+    **{f'{loader}.dataset.{name}': (_TEXT, _NOTHING) for loader in LOADERS for name in ('root', 'data_root')},
+    **{f'{loader}.dataset.tasks': (_LIST, _DICT, _TEXT, _NOTHING) for loader in LOADERS},
+    **{f'{name}_evaluator.metrics': (_LIST, _DICT, _TEXT) for name in ('val', 'test')},
+    **{f'{name}_evaluator.tasks': (_LIST, _NOTHING) for name in ('val', 'test')},
     'train_cfg': (_DICT, _NOTHING),
     'val_cfg': (_DICT, _NOTHING),
     'test_cfg': (_DICT, _NOTHING),
@@ -111,10 +115,10 @@ _SHAPES = {
     'env_cfg': (_DICT,),
     'visualizer': (_DICT, _NOTHING),
     'log_processor': (_DICT,),
-    'work_dir': ((str, 'text'), _NOTHING),
-    'load_from': ((str, 'text'), _NOTHING),
-    'default_scope': ((str, 'text'), _NOTHING),
-    'resume': ((bool, 'True or False'), (str, 'text'), _NOTHING),
+    'work_dir': (_TEXT, _NOTHING),
+    'load_from': (_TEXT, _NOTHING),
+    'default_scope': (_TEXT, _NOTHING),
+    'resume': ((bool, 'True or False'), _TEXT, _NOTHING),
 }
 """Place in the config -> what it may be, if it is there."""
 

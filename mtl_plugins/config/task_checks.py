@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop
+from torch import Tensor
 
 from mtl_plugins.engine.optim_wrappers import StepOptimWrapper
 from mtl_plugins.engine.parameter_settings import warn_of_unused_settings
@@ -120,6 +121,8 @@ def check_first_size(model: Any, dataset: Any) -> None:
         batch = model.data_preprocessor(pseudo_collate([dataset[0]]), False)
     finally:
         set_rng_state(state)
+    if not isinstance(batch['inputs'], Tensor):  # a preprocessor that stacks nothing
+        return
     size = tuple(batch['inputs'].shape[-2:])
     try:
         check(size)

@@ -71,6 +71,15 @@ def test_a_comma_makes_no_list_of_what_is_text():
     assert (cfg.work_dir, cfg.default_scope, cfg.model.backbone.out_indices) == ('/my runs/a,b', 'a,b', [0, 1])
 
 
+@pytest.mark.parametrize(
+    'option',
+    ['train_dataloader.dataset.data_root=2024', 'val_evaluator.metrics=None', 'val_evaluator.tasks=3'],
+)
+def test_what_is_of_no_kind_that_its_reader_takes(option):
+    with pytest.raises(UserError, match=f'{option.partition("=")[0]} must be (text|a list)'):
+        loaded(option)
+
+
 def test_a_dict_takes_the_place_of_nothing_and_joins_another():
     cfg = loaded('optim_wrapper.clip_grad={"max_norm":1.0}', 'optim_wrapper.optimizer={lr: 0.5}')
     assert cfg.optim_wrapper.clip_grad == dict(max_norm=1.0)

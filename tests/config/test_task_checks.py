@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseDataPreprocessor
 from mmengine.optim import OptimWrapperDict
 from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
@@ -151,6 +152,8 @@ def test_the_first_image_of_the_validation_is_tried():
     model.test_cfg = dict(mode='slide', crop_size=(32, 32))
     check_first_size(model, images)
     model.data_preprocessor, model.test_cfg = SegDataPreProcessor(size=(48, 48), test_cfg=dict(size_divisor=16)), None
+    check_first_size(model, images)
+    model.data_preprocessor = BaseDataPreprocessor()  # stacks nothing
     check_first_size(model, images)
 
 
