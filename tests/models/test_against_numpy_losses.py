@@ -234,9 +234,9 @@ def test_an_image_without_a_person_adds_nothing():
 
 
 def test_bad_options_are_named():
-    with pytest.raises(ValueError, match="average must be 'valid' or 'all', but got 'none'"):
+    with pytest.raises(ValueError, match=r"average must be one of \('valid', 'all'\), but got 'none'"):
         losses.BalancedCrossEntropyLoss('none')
-    with pytest.raises(ValueError, match="channels must be 'sum' or 'mean', but got 'max'"):
+    with pytest.raises(ValueError, match=r"channels must be one of \('sum', 'mean'\), but got 'max'"):
         losses.NormalsL1Loss('max')
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -40,9 +40,7 @@ class MaskedBCELoss(MaskedLoss):
         tensor(1.3863)
     """
 
-    def __init__(
-        self, pos_weight: Positive = 1.0, scale: Positive = 1.0, class_weight: Sequence[float] | str | None = None
-    ) -> None:
+    def __init__(self, pos_weight: Positive = 1.0, scale: Positive = 1.0, class_weight: Any = None) -> None:
         super().__init__()
         self.pos_weight = pos_weight
         self.scale = scale

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +39,7 @@ class MaskedCrossEntropyLoss(MaskedLoss):
         tensor(1.3863)
     """
 
-    def __init__(self, class_weight: Sequence[float] | str | None = None) -> None:
+    def __init__(self, class_weight: Any = None) -> None:
         super().__init__()
         self.class_weight = ClassWeights(class_weight, type(self).__name__)
 
