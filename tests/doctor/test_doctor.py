@@ -98,7 +98,11 @@ def test_first_error_with_advice(changes, step, error, hint, capsys):
 
 
 def test_infinite_inputs_are_reported_by_task(capsys):
-    code, text = examine(capsys, *options(2, 'model.data_preprocessor.mean=[nan,nan,nan]'), ROOMS)
+    code, text = examine(
+        capsys,
+        *options(2, 'model.data_preprocessor.mean=[3e38,3e38,3e38]', 'model.data_preprocessor.std=[1e-9,1e-9,1e-9]'),
+        ROOMS,
+    )
     assert code == 1
     assert 'not finite at the first batch: semseg.loss, depth.loss' in text
 

@@ -19,7 +19,7 @@ from .toy import TASKS, flat, make_model, toy_batch
 
 STGU = dict(type='mtl_plugins.SelectiveTaskGroupOptimWrapper', warmup_iters=1, regroup_interval=1, probe_interval=1)
 GD = dict(type='mtl_plugins.MultiTaskOptimWrapper')
-PCGRAD = dict(type='GradientAggregationOptimWrapper', aggregator=dict(type='PCGrad'))
+PCGRAD = dict(type='mtl_plugins.GradientAggregationOptimWrapper', aggregator=dict(type='PCGrad'))
 MOCO = dict(type='mtl_plugins.GradientAggregationOptimWrapper', aggregator=dict(type='MoCo'))
 
 
@@ -52,12 +52,16 @@ def test_each_part_of_a_switched_run_is_the_strategy_by_itself():
 
 APART = {
     'a clip of its own': (
-        dict(type='AdaTaskOptimWrapper'),
+        dict(type='mtl_plugins.AdaTaskOptimWrapper'),
         lambda p: AdaTask(p, base='Adagrad', lr=0.01),
         dict(max_norm=1e-3),
     ),
     'features': (dict(PCGRAD, aggregator=dict(type='MGDA'), level='features'), lambda p: torch.optim.SGD(p, 0.1), None),
-    'zeros': (dict(type='ReleasedTaskGroupOptimWrapper', warmup_iters=1), lambda p: torch.optim.Adam(p, 0.01), None),
+    'zeros': (
+        dict(type='mtl_plugins.ReleasedTaskGroupOptimWrapper', warmup_iters=1),
+        lambda p: torch.optim.Adam(p, 0.01),
+        None,
+    ),
 }
 
 
@@ -65,7 +69,10 @@ APART = {
 def test_so_it_is_for_strategies_that_step_and_look_in_their_own_way(kind):
     strategy, make, clip = APART[kind]
     found = []
-    for cfg in (dict(strategy, seed=1), dict(type='SwitchOptimWrapper', strategies=[strategy, GD], at=9, seed=0)):
+    for cfg in (
+        dict(strategy, seed=1),
+        dict(type='mtl_plugins.SwitchOptimWrapper', strategies=[strategy, GD], at=9, seed=0),
+    ):
         model = make_model()
         train(model, OPTIM_WRAPPERS.build(dict(cfg, optimizer=make(model.parameters()), clip_grad=clip)), range(3))
         found.append(flat(model))
@@ -100,7 +107,7 @@ def test_switching_counts_batches_and_begins_with_a_step():
 def test_a_strategy_that_leaves_zeros_behind_moves_nothing_after_the_switch():
     """The released program steps idle heads by momentum; afterwards an absent task's head stands still."""
     model = make_model()
-    wrapper = switch(model, (dict(type='ReleasedTaskGroupOptimWrapper', warmup_iters=9), GD), 2)
+    wrapper = switch(model, (dict(type='mtl_plugins.ReleasedTaskGroupOptimWrapper', warmup_iters=9), GD), 2)
     train(model, wrapper, range(2))
     before = flat(model.heads['b'])
     model.train_step(toy_batch(2, tasks=('a', 'c')), wrapper)
@@ -202,7 +209,7 @@ def test_what_hooks_look_for_is_found_behind_a_schedule():
 
 def test_what_cannot_be_is_refused():
     model = make_model()
-    nested, wrong = dict(type='SwitchOptimWrapper', strategies=[GD], at=[]), dict(GD, precision='bf16')
+    nested, wrong = dict(type='mtl_plugins.SwitchOptimWrapper', strategies=[GD], at=[]), dict(GD, precision='bf16')
     cases = [
         (
             lambda: switch(model, (STGU, GD), (3, 6)),
