@@ -117,6 +117,8 @@ def solve_tag(
     exact = _task_scores(matrix, members, single)
     groupings = {}
     for sets, _ in found:
+        if len(groupings) >= most:
+            break  # best first: what follows is no better
         for numbers in _combinations([offers[number] for number in sets], best - slack, most):
             mine = np.where(members[list(numbers)] > 0, exact[list(numbers)], -np.inf)
             groupings[numbers] = float(mine.max(0).mean())

@@ -125,8 +125,9 @@ def test_all_that_tie_are_found_by_one_program_or_small_ones(sizes, count, monke
     assert max(seen[2:]) < 40, 'after the first, only groups that can be part of a solution'
 
 
-def test_where_all_groupings_tie_none_needs_a_program_of_its_own():
-    found = solve_tag(torch.zeros(9, 9), overlap=False, most=50)
+@pytest.mark.parametrize('overlap', [False, True])
+def test_where_all_groupings_tie_none_needs_a_program_of_its_own(overlap):
+    found = solve_tag(torch.zeros(9, 9), overlap=overlap, most=50)
     assert len({str(grouping.groups) for grouping in found}) == 50
 
 
