@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from mtl_plugins.cli import test as testing
-from mtl_plugins.cli import train
+from mtl_plugins.cli.parsers import test as testing
+from mtl_plugins.cli.parsers import train
 from tests.support.tiny import ROOT
 
 SCRIPTS = sorted((ROOT / 'tools').glob('*.sh'))

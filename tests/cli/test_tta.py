@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from mtl_plugins.cli import config as print_config
-from mtl_plugins.cli import doctor, test, throughput, train
+from mtl_plugins.cli.parsers import doctor, test, throughput, train
 from mtl_plugins.config import load_config
 from mtl_plugins.config.loading import set_tta
 from mtl_plugins.errors import UserError

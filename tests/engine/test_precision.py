@@ -86,7 +86,7 @@ def test_unknown_precision_is_refused():
 @pytest.mark.parametrize('value', [0, -1.0, True, math.inf, math.nan, 'dynamic'])
 @pytest.mark.parametrize('name', ['init_scale', 'growth_interval'])
 def test_scales_that_are_no_number_above_0_are_refused(name, value):
-    with pytest.raises(ValueError, match=f'precision: {name} must be a number above 0, but got {value!r}'):
+    with pytest.raises(ValueError, match=rf'precision\.{name} must be a number > 0, but got {value!r}'):
         Precision('fp16', **{name: value})
 
 
