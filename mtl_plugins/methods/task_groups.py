@@ -115,7 +115,7 @@ def solve_tag(
     found = _best(values, members, _span(len(matrix), num_groups, max_groups, overlap), False, slack, most)
     best = max(value for _, value in found)
     exact = _task_scores(matrix, members, single)
-    groupings = {}
+    groupings: dict[tuple[int, ...], float] = {}
     for sets, _ in found:
         if len(groupings) >= most:
             break  # best first: what follows is no better
