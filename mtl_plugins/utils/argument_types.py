@@ -5,19 +5,21 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from mtl_plugins.errors import refusing
 
-_PLAIN = {
-    float: ('a finite number', lambda v: isinstance(v, numbers.Real) and not isinstance(v, bool) and math.isfinite(v)),
-    int: ('an integer', lambda v: isinstance(v, numbers.Integral) and not isinstance(v, bool)),
-    bool: ('True or False', lambda v: isinstance(v, bool)),
-    str: ('text', lambda v: isinstance(v, str)),
-    type(None): ('None', lambda v: v is None),
+_PLAIN: dict[Any, Callable[[Any], bool]] = {
+    float: lambda v: isinstance(v, numbers.Real) and not isinstance(v, bool) and math.isfinite(v),
+    int: lambda v: isinstance(v, numbers.Integral) and not isinstance(v, bool),
+    bool: lambda v: isinstance(v, bool),
+    str: lambda v: isinstance(v, str),
+    type(None): lambda v: v is None,
 }
+_NAMES = {float: 'a finite number', int: 'an integer', bool: 'True or False', str: 'text', type(None): 'None'}
+_PLURALS = {**_NAMES, float: 'finite numbers', int: 'integers', str: 'texts'}
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def _fits(value: Any, hint: Any, limits: bool = True) -> bool:
 
 def _fits_one(value: Any, hint: Any, limits: bool) -> bool:
     if hint in _PLAIN:
-        return _PLAIN[hint][1](value)
+        return _PLAIN[hint](value)
     origin, inside = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _fits(value, inside[0], limits) and (not limits or inside[1].holds(value))
@@ -126,18 +128,19 @@ def _fits_one(value: Any, hint: Any, limits: bool) -> bool:
     return True
 
 
-def _words(hint: Any) -> str:
+def _words(hint: Any, many: bool = False) -> str:
     words = []
     for member in _members(hint):
         origin, inside = get_origin(member), get_args(member)
         if member in _PLAIN:
-            words.append(_PLAIN[member][0])
+            words.append((_PLURALS if many else _NAMES)[member])
         elif origin is Annotated:
-            words.append(f'{"an integer" if inside[0] is int else "a number"} {inside[1]}')
+            one, several = ('an integer', 'integers') if inside[0] is int else ('a number', 'numbers')
+            words.append(f'{several if many else one} {inside[1]}')
         elif origin is Literal:
             words.append(f'one of {inside}')
         elif origin is Sequence:
-            words.append(f'a list whose entries are {_words(inside[0])}')
+            words.append(f'a list of {_words(inside[0], many=True)}')
         elif origin is Mapping:
-            words.append(f'a dict whose values are {_words(inside[1])}')
+            words.append(f'a dict of {_words(inside[1], many=True)}')
     return ' or '.join(words)

@@ -125,7 +125,10 @@ def test_wrong_settings_are_named():
         build_own(tasks=['depth'])
     with pytest.raises(ValueError, match=r'OwnMaps: aux_weight must be numbers >= 0, but got -1'):
         build_own(aux_weight=-1)
-    with pytest.raises(ValueError, match=r"OwnMaps: aux_weight must be numbers >= 0, but got \{'fine': nan\}"):
+    with pytest.raises(
+        ValueError,
+        match=r"OwnMaps.aux_weight must be a finite number or a dict of finite numbers, but got \{'fine': nan\}",
+    ):
         build_own(aux_weight=dict(fine=float('nan')))
     misspelt = build_own(aux_weight=dict(coarze=0.5))
     with pytest.raises(ValueError, match=r"aux_weight names \['coarze'\], but its .* are \['fine', 'coarse'\]"):
