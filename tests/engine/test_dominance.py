@@ -63,9 +63,12 @@ def test_watching_changes_nothing_and_other_methods_are_left_alone(tmp_path):
 def test_within_a_schedule_it_is_the_same(tmp_path):
     ada_task = read_fragment('ada_task')
     optimizer = ada_task.pop('optimizer')
-    strategies = [ada_task, dict(type='MultiTaskOptimWrapper')]
+    strategies = [ada_task, dict(type='mtl_plugins.MultiTaskOptimWrapper')]
     found = []
-    for key in ('ada_task', dict(type='SwitchOptimWrapper', strategies=strategies, at=2, optimizer=optimizer)):
+    for key in (
+        'ada_task',
+        dict(type='mtl_plugins.SwitchOptimWrapper', strategies=strategies, at=2, optimizer=optimizer),
+    ):
         hook = DominanceHook()
         run(tmp_path, hook, [toy_batch(i) for i in range(2 if key == 'ada_task' else 3)], key)
         found.append(hook.layers())

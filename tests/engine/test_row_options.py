@@ -39,7 +39,7 @@ def test_the_line_before_training_names_the_main_task():
     assert "; main task 'a'" in cost_line(build('pcd', make_model(), tasks=TASKS))
     named = build('pcd', make_model(), tasks=TASKS, aggregator=dict(type='PCD', main='c'))
     assert "; main task 'c'" in cost_line(named)
-    inside = dict(type='GradientAggregationOptimWrapper', aggregator=dict(type='PCD', main='b'))
+    inside = dict(type='mtl_plugins.GradientAggregationOptimWrapper', aggregator=dict(type='PCD', main='b'))
     assert "; main task 'b'" in cost_line(build('phases', make_model(), tasks=TASKS, joint=inside))
     inside['aggregator'] = dict(type='CRMOGM', aggregator=inside['aggregator'])
     assert "; main task 'b'" in cost_line(build(inside, make_model(), tasks=TASKS))
