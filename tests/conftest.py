@@ -43,6 +43,14 @@ def no_lock_left():
         module._lock.release()
 
 
+@pytest.fixture(autouse=True, scope='module')
+def no_scope_left():
+    """Names are looked up in the scope of the latest Runner, which may be that of an earlier file."""
+    module = sys.modules.get('mmengine.registry')
+    if module is not None:
+        module.DefaultScope._instance_dict.clear()
+
+
 def pytest_collection_finish():
     """Modules and tests stay; the many collections of garbage that MMEngine orders need not walk through them."""
     gc.freeze()
