@@ -5,9 +5,11 @@ import copy
 import pytest
 import torch
 
+from mtl_plugins.engine.step import reduction
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import AGGREGATORS
 from tests.support.runs import differences
+from tests.support.thread_ranks import Ranks
 from tests.support.two_ranks import launch
 
 from . import ddp_changing_graphs
@@ -172,6 +174,64 @@ def test_between_two_solutions_a_layer_has_a_user_while_its_owner_is_absent(key)
     del batch['targets']['a']
     model.train_step(batch, wrapper)
     assert not torch.equal(before, model.heads['a']['first'].weight)
+
+
+# Their updates follow from earlier gradients, too.
+REMEMBERING = {'ada_task', 'db_mtl', 'moco'}
+
+
+def ways(key):
+    """Options under which a method makes its update in another way than from whole rows in every step."""
+    if ROWS[key].kind != 'gradient aggregation':
+        return [{}]
+    kind = AGGREGATORS.get(read_fragment(key)['aggregator']['type'])
+    found = [{}]
+    if kind.gramian_only:
+        found += [dict(memory='gramian'), dict(interval=2), dict(memory='gramian', interval=2)]
+    if key in AT_FEATURES:
+        found += [dict(level='features', features='features', interval=n) for n in (1, 2)]
+    return found
+
+
+def skip_a_block(key, options):
+    """A batch that skips the block, after one that did not, under momentum and decay.
+
+    Returns the block's weight before and after, and where that puts it which steps along a gradient of zeros.
+    """
+    model = make('freeze')
+    wrapper = build(key, model, lr=LR, **options)
+    (group,) = wrapper.optimizer.param_groups
+    group.update(momentum=0.5, weight_decay=0.1)
+    model.train_step(micro('freeze', 0), wrapper)
+    weight = model.block.weight
+    before, speed = weight.detach().clone(), wrapper.optimizer.state[weight].get('momentum_buffer', torch.zeros(()))
+    expected = before - LR * (0.5 * speed + 0.1 * before)
+    model.train_step({**micro('freeze', 1), 'skip': True}, wrapper)
+    return before, weight.detach().clone(), expected
+
+
+@pytest.mark.parametrize('key', [key for key in ROWS if key != 'stgu_released'])
+def test_a_shared_parameter_that_no_task_reaches_gets_zeros(key):
+    """From methods that compare gradients, however they make the update; others leave it alone, as gd does."""
+    for options in ways(key):
+        before, after, expected = skip_a_block(key, options)
+        if ROWS[key].kind in ('loss weighting', 'task groups'):
+            assert torch.equal(after, before)
+            continue
+        assert not torch.equal(after, before), options
+        if key not in REMEMBERING:
+            torch.testing.assert_close(after, expected, msg=str(options))
+
+
+@pytest.mark.parametrize('key', ['mgda', 'graddrop'])
+def test_so_it_does_on_two_ranks(monkeypatch, key):
+    """Where rows are spread over them, and where gradients are summed in buckets."""
+    for options in ways(key):
+        ranks = Ranks(2)
+        monkeypatch.setattr(reduction, 'dist', ranks)
+        before, after, expected = ranks.run(lambda rank, options=options: skip_a_block(key, options))[1]
+        assert not torch.equal(after, before), options
+        torch.testing.assert_close(after, expected, msg=str(options))
 
 
 class OftenCalled(Changing):

@@ -193,7 +193,15 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         parts = [scaled[task] * self.combiner.weights[task] for task in kept if task in scaled]
         if shared and parts:
             sum_of(parts).backward(inputs=shared)
-        self.reducer.sum_gradients(shared)
+        self._sum_gradients(shared)
+
+    def _sum_gradients(self, parameters: Sequence[nn.Parameter], news: bool = False) -> bool:
+        """As the reducer; a shared parameter that no task of this batch reaches then has zeros, as in rows."""
+        news = self.reducer.sum_gradients(parameters, news)
+        for parameter in self.split.shared.parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        return news
 
     def _free_heads(self, tasks: Sequence[str]) -> None:
         """Tasks without a gradient at the shared parameters get no weight, which says nothing about their own ones.
@@ -252,7 +260,7 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         if rows.layout.parameters and behind:
             self.watch.backward(weighted_sum(rows.matrix, solution), behind)
         self._scale_heads()
-        self.reducer.sum_gradients(self._trainable())
+        self._sum_gradients(self._trainable())
 
     def _learn_at_features(
         self, members: Sequence[str], found: Found, one_pass: bool
@@ -302,7 +310,7 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
                 accumulate([*shared, *unknown], gradients)
                 news |= any(gradient is not None for gradient in gradients[len(shared) :])
         # Whose these are cannot be told in a sum of losses, so the next step is solved.
-        self._look_again |= self.reducer.sum_gradients(self._trainable(), news)
+        self._look_again |= self._sum_gradients(self._trainable(), news)
 
     # ------------------------------------------------------------------ set-up, state
     def strategy_state(self) -> dict[str, Any]:

@@ -28,7 +28,8 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
     """Base of the strategies that take each task's gradient by itself.
 
     Rows are gradients with respect to the shared parameters, averaged over ranks and micro-batches before anything is
-    done with them. A parameter that one task alone uses ("own") gets that task's gradient.
+    done with them. A parameter that one task alone uses ("own") gets that task's gradient. A shared one that no task of
+    a batch reaches, such as those of a skipped block, gets zeros, so that momentum and weight decay go on moving it.
 
     Args:
         optimizer: The optimizer that is stepped.

@@ -68,8 +68,9 @@ class BlockPlanner:
                 elif hasattr(parent, 'variable'):
                     uses[index].append(parent.variable)
         shares = set(map(id, shared))
-        users = [node for node, parameters in zip(order, uses) if any(id(p) in shares for p in parameters)]
-        if len(users) == 1 and len(shares) > _LAYER:
+        used = {node: shares.intersection(map(id, parameters)) for node, parameters in zip(order, uses)}
+        users = [node for node, parameters in used.items() if parameters]
+        if len(users) == 1 and len(used[users[0]]) > _LAYER:
             raise UserRuntimeError(
                 "memory='gramian': the model cannot be cut into blocks, because a single node of its graph, "
                 f'{users[0].name()}, uses all its shared parameters. If the model is compiled as a whole, compile its '
