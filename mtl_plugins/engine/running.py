@@ -19,6 +19,7 @@ from mtl_plugins.methods.weighting import Weighting
 
 from .optimizers.spread_state import is_spread
 from .parameter_settings import warn_of_unused_settings
+from .step.guards import refuse_several_wrappers
 
 
 def runner_around() -> Runner | FlexibleRunner | None:
@@ -34,6 +35,30 @@ def runner_around() -> Runner | FlexibleRunner | None:
             return caller
         frame = frame.f_back
     return None
+
+
+class AskedByRunners(OptimWrapper):
+    """An optimizer wrapper that uses the first look a Runner has at it to refuse what would never call it properly."""
+
+    _attached: nn.Module | None = None
+
+    @property
+    def _accumulative_counts(self) -> int:
+        """Batches per step: all that a FlexibleRunner looks at before it waits for the first batch."""
+        if self._attached is None:
+            check_data()
+        return self._counts
+
+    @_accumulative_counts.setter
+    def _accumulative_counts(self, counts: int) -> None:
+        self._counts = counts
+
+    def get_lr(self) -> dict[str, list[float]]:
+        """As MMEngine's: all that a Runner looks at, before the first step, of one wrapper among several."""
+        runner = runner_around() if self._attached is None else None
+        if runner is not None:
+            refuse_several_wrappers(runner.optim_wrapper, runner.model)
+        return super().get_lr()
 
 
 def weightings_of(wrapper: OptimWrapper) -> list[Weighting]:

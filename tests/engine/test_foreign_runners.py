@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -42,7 +43,9 @@ def run(kind, work_dir, optim_wrapper, max_iters=7, by_epoch=False, images=IMAGE
             collate_fn=dict(type='default_collate'),
         ),
         train_cfg=loops,
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.05), **optim_wrapper),
+        optim_wrapper=optim_wrapper
+        if isinstance(optim_wrapper, OptimWrapper)
+        else dict(optimizer=dict(type='SGD', lr=0.05), **optim_wrapper),
         default_scope='mmengine',
         log_level='ERROR',
         experiment_name=f'{work_dir.name}-{kind.__name__}',
@@ -223,8 +226,29 @@ def test_a_resume_between_two_micro_batches_is_told(key, monkeypatch):
 @pytest.mark.parametrize(('images', 'by_epoch', 'drop'), [(0, False, False), (0, True, True), (3, True, True)])
 def test_data_that_give_no_batch_are_refused(kind, images, by_epoch, drop, tmp_path):
     """An endless sampler would look for one forever, and a run by epochs would be over at once."""
-    with pytest.raises(UserError, match=f'train_dataloader gives no batch: its data set has {images} images'):
-        run(kind, tmp_path, ORDINARY, by_epoch=by_epoch, images=images, drop_last=drop)
+    model = make_model()
+    for wrapper in (ORDINARY, MultiTaskOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.05))):
+        with pytest.raises(UserError, match=f'train_dataloader gives no batch: its data set has {images} images'):
+            run(
+                kind,
+                tmp_path / f'{tmp_path.name}-{type(wrapper).__name__}',
+                wrapper,
+                by_epoch=by_epoch,
+                images=images,
+                drop_last=drop,
+                model=model,
+            )
+
+
+@RUNNERS
+def test_one_wrapper_per_part_is_refused_where_nothing_would_step_it(kind, tmp_path):
+    model = make_model()
+    parts = dict(backbone=model.backbone, heads=model.heads)
+    wrappers = {
+        name: MultiTaskOptimWrapper(torch.optim.SGD(part.parameters(), lr=0.05)) for name, part in parts.items()
+    }
+    with pytest.raises(UserError, match='one wrapper each for backbone, heads, but the train_step of ToyModel'):
+        run(kind, tmp_path, OptimWrapperDict(**wrappers), model=model)
 
 
 def test_optimizers_that_cannot_train_the_model_are_told(monkeypatch):

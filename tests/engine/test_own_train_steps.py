@@ -122,6 +122,36 @@ def test_a_backward_of_the_models_own_is_refused():
         wrapper.backward(sum(losses.values()))
 
 
+@pytest.mark.parametrize('key', ['gd', 'pcgrad', 'stgu', 'phases'])
+def test_a_step_of_the_models_own_is_refused(key):
+    """The method would have no part in it."""
+    model = ToyModel()
+    wrapper = build(key, model)
+    model.parse_losses(model(**toy_batch(0), mode='loss'))[0].backward()
+    for _ in range(2):
+        before = flat(model)
+        with pytest.raises(UserError, match=r'step\(\) was called outside of a multi-task step, so that .* would have'):
+            wrapper.step()
+        assert torch.equal(flat(model), before)
+        model.train_step(toy_batch(0), wrapper)
+        assert not torch.equal(flat(model), before)
+
+
+@pytest.mark.parametrize('key', ['gd', 'pcgrad', 'stgu'])
+def test_a_forward_is_watched_by_one_wrapper(key):
+    """The second would see losses without a graph, and train nothing."""
+    model = ToyModel()
+    first, second = build(key, model), build(key, model)
+    with (
+        pytest.raises(UserError, match='two multi-task wrappers watch one forward'),
+        first.optim_context(model),
+        second.optim_context(model),
+    ):
+        model(**toy_batch(0), mode='loss')
+    for wrapper in (first, second):
+        model.train_step(toy_batch(0), wrapper)
+
+
 class InPlace(ToyModel):
     """Changes what it was given: a tensor, one within a sample, or a dict."""
 

@@ -19,14 +19,14 @@ from mtl_plugins.methods.naming import RefusedValueError
 from mtl_plugins.utils.argument_types import Count
 
 from ..one_task import one_task_note
-from ..running import check_data, prepare_wrapper, warn_of_lost_batches
+from ..running import AskedByRunners, prepare_wrapper, warn_of_lost_batches
 from ..step.batch import Closure, StepBatch
 from ..step.batch_norm import Policy, synchronises
 from ..step.capture import ForwardCapture
 from ..step.clipping import check_clipping
 from ..step.closure import ForwardPolicy, TaskClosure
 from ..step.gradients import ParameterSplit, refuse_complex
-from ..step.guards import bare_model, refuse_backward, refuse_compiled, refuse_sparse
+from ..step.guards import bare_model, refuse_backward, refuse_compiled, refuse_sparse, refuse_step
 from ..step.logged import read_together
 from ..step.losses import LossTable
 from ..step.nonfinite import NonFiniteGuard, all_finite
@@ -40,7 +40,7 @@ from .late_read import LateRead
 from .saved_state import SavedState, other_tasks
 
 
-class StepOptimWrapper(Priced, SavedState):
+class StepOptimWrapper(AskedByRunners, Priced, SavedState):
     """Base of all step strategies: an MMEngine optimizer wrapper that sees the losses of single tasks.
 
     ``optim_context(model)`` catches the batch and the loss dict of the forward that ``train_step`` makes;
@@ -92,7 +92,6 @@ class StepOptimWrapper(Priced, SavedState):
         dtype: Any = None,
         num_valid: Mapping[str, str | Sequence[str]] | None = None,
     ) -> None:
-        check_data()  # now, for a FlexibleRunner calls a wrapper only when it has a batch
         super().__init__(optimizer, accumulative_counts, check_clipping(clip_grad))
         self.losses = LossTable(tasks, num_valid)
         entry = precision_entry(precision, loss_scale, dtype)
@@ -112,7 +111,7 @@ class StepOptimWrapper(Priced, SavedState):
         first = self.reducer.gather_objects(torch.initial_seed())[0] if seed is None else seed
         self.generator = torch.Generator().manual_seed(int(first) % 2**63)
         self.policy: ForwardPolicy | None = None
-        self._attached: nn.Module | None = None
+        self._steps = False
         self._table: ParameterTable | None = None
         self.zero_rows: dict[str, int] = {}
         self._capture = ForwardCapture(self.losses)
@@ -238,10 +237,13 @@ class StepOptimWrapper(Priced, SavedState):
         if self.notes_one_task and len(self.task_names) == 1:
             print_log(self.one_task_note(), logger='current', level=logging.WARNING)
         self.notes_one_task = False
+        self._steps = True
         try:
             self._step_tasks(batch)
         except RefusedValueError as error:
             raise UserRuntimeError(str(error)) from error
+        finally:
+            self._steps = False
         self.guard.end_batch()
         self._log(batch)
 
@@ -282,7 +284,12 @@ class StepOptimWrapper(Priced, SavedState):
 
         Returns:
             False if the step was skipped: no gradient at all, or one that was not finite.
+
+        Raises:
+            UserRuntimeError: Outside of :meth:`step_tasks`, where the gradient is not that of the method.
         """
+        if not self._steps:
+            refuse_step(self)
         gradients = [p.grad for p in self._trainable() if p.grad is not None]
         finite, self.late.finite = self.late.finite, None
         if not gradients:

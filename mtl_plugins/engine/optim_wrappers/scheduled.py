@@ -140,6 +140,7 @@ class ScheduledOptimWrapper(StepOptimWrapper):
     def step(self, **kwargs: Any) -> bool:
         """As the strategy of this step does it, which may clip in its own way."""
         strategy = self._strategies[self._last]
+        strategy._steps = self._steps
         return type(strategy).step(strategy, **kwargs)
 
     def _step_tasks(self, batch: StepBatch) -> None:

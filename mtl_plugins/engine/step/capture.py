@@ -103,6 +103,11 @@ class ForwardCapture:
                     f'model(mode="loss") must return a dict of losses for multi-task training, but got '
                     f'{type(output).__name__}'
                 )
+            if any(isinstance(value, LoggedScalar) for value in output.values()):
+                raise UserRuntimeError(
+                    'two multi-task wrappers watch one forward, and each step needs a graph of its own: give each its '
+                    'own optim_context with a forward in it, and call its update_params before the next'
+                )
             changed = _versions([args, kwargs]) != self._versions
             self._captured = CapturedForward(args, kwargs, output, self._noise, changed)
             detached = self._losses.detached(output)

@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mtl_plugins.errors import UserRuntimeError, UserTypeError
+from mtl_plugins.errors import UserError, UserRuntimeError, UserTypeError
 
 _SHARDED = (
     'FullyShardedDataParallel',
@@ -60,11 +60,11 @@ def refuse_several_wrappers(wrapper: OptimWrapper | OptimWrapperDict, model: nn.
     """Refuse one optimizer wrapper per part of a model whose ``train_step`` is MMEngine's, which steps only one.
 
     Raises:
-        UserTypeError: See above.
+        UserError: See above.
     """
     stock = (BaseModel.train_step, MMDistributedDataParallel.train_step)
     if isinstance(wrapper, OptimWrapperDict) and getattr(type(model), 'train_step', None) in stock:
-        raise UserTypeError(
+        raise UserError(
             f'optim_wrapper has one wrapper each for {", ".join(wrapper.keys())}, but the train_step of '
             f'{type(model).__name__} is that of MMEngine, which steps a single one. Override train_step so that it '
             'calls optim_context and update_params of each, or write optim_wrapper=dict(optimizer=dict(...)), with '
@@ -102,4 +102,13 @@ def refuse_backward(wrapper: OptimWrapper, loss: Tensor, **kwargs: Any) -> None:
     raise UserRuntimeError(
         f'{type(wrapper).__name__} differentiates the losses of the tasks by itself: a train_step must call '
         'update_params(loss) in place of backward(), step() and zero_grad()'
+    )
+
+
+def refuse_step(wrapper: OptimWrapper) -> None:
+    """Raise a UserRuntimeError: a gradient that ``loss.backward()`` has left would be stepped without the method."""
+    raise UserRuntimeError(
+        f'{type(wrapper).__name__}.step() was called outside of a multi-task step, so that {wrapper.method_name} would '
+        'have no part in it: a train_step must call update_params(loss) in place of backward() and step(). If another '
+        'step is meant, call optim_wrapper.optimizer.step()'
     )
