@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mtl_plugins.engine.optim_wrappers import StepOptimWrapper
 from mtl_plugins.engine.parameter_settings import warn_of_unused_settings
+from mtl_plugins.engine.running import check_data
 from mtl_plugins.engine.step.guards import refuse_several_wrappers
 from mtl_plugins.errors import UserError
 from mtl_plugins.evaluation.metrics.base import DenseMetric
@@ -149,6 +150,7 @@ class TaskCheckHook(Hook):
                 runner.logger.log(logging.WARNING, note)
             check_hooks(model, runner.hooks, getattr(loop.dataloader.dataset, 'metainfo', None))
         refuse_several_wrappers(runner.optim_wrapper, runner.model)
+        check_data()
         wrapper = runner.optim_wrapper  # a test builds none, and of several each has an optimizer
         optimizer = getattr(wrapper, 'optimizer', None) if isinstance(wrapper, OptimWrapper) else None
         if optimizer is not None and not isinstance(wrapper, StepOptimWrapper):

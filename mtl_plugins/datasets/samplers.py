@@ -71,6 +71,8 @@ class AbsoluteSampler(Sampler):
         ValueError: If the dataset is empty.
     """
 
+    endless = True
+
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None) -> None:
         self.size = len(dataset)
         if self.size == 0:

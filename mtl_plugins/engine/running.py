@@ -8,10 +8,11 @@ import math
 import sys
 from typing import Any
 
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
-from mmengine.runner import FlexibleRunner, Runner
+from mmengine.runner import EpochBasedTrainLoop, FlexibleRunner, Runner
 from torch import nn
 
 from mtl_plugins.errors import UserError
@@ -111,12 +112,20 @@ def _check_optimizer(wrapper: OptimWrapper, model: nn.Module) -> None:
 
 
 def check_data() -> None:
-    """Refuse data that give no batch, which an endless sampler would wait for.
+    """Refuse data that give no batch, which an endless sampler would wait for, and epochs that have no end.
 
     Raises:
-        UserError: If the training set of the Runner around this call has none, as far as that is known.
+        UserError: If that is so in the Runner around this call, as far as it is known.
     """
-    loader = getattr(getattr(runner_around(), '_train_loop', None), 'dataloader', None)
+    loop = getattr(runner_around(), '_train_loop', None)
+    loader = getattr(loop, 'dataloader', None)
+    sampler = getattr(getattr(loader, 'batch_sampler', None), 'sampler', None)
+    if isinstance(loop, EpochBasedTrainLoop) and getattr(sampler, 'endless', isinstance(sampler, InfiniteSampler)):
+        raise UserError(
+            f'train_dataloader.sampler: {type(sampler).__name__} has no end, so that the first epoch of '
+            f'{type(loop).__name__} would not end either: count iterations '
+            "(train_cfg=dict(type='IterBasedTrainLoop', max_iters=...)), or use sampler=dict(type='DefaultSampler')"
+        )
     images = length(getattr(loader, 'dataset', None))
     if 0 in (images, length(loader)):
         raise UserError(

@@ -38,6 +38,7 @@ def outcome(command, arguments, capsys, monkeypatch, tmp_path):
         ('val_evaluator.tasks=[semseg,depth,normals]', 'val_evaluator measures normals, but the model has heads for'),
         ('custom_hooks=[{type: mtl_plugins.PredictionPanelHook, tasks: [human_parts]}]', 'but model and data have'),
         ('val_evaluator.tasks=[semseg,dept]', "unknown task 'dept'"),
+        ('train_cfg={_delete_: True, type: EpochBasedTrainLoop, max_epochs: 2}', 'AbsoluteSampler has no end, so'),
         ('load_from=there.pth', 'none of its 1 tensors fits the model'),
         ('default_hooks.checkpoint={save_best: semseg/nope, rule: greater}', "save_best='semseg/nope', but the valida"),
         ('custom_hooks=[{type: EMAHook, begin_iter: 100}]', 'begin_iter should be smaller than'),

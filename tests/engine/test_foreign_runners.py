@@ -32,6 +32,7 @@ class Samples(list):
 def run(kind, work_dir, optim_wrapper, max_iters=7, by_epoch=False, images=IMAGES, drop_last=False, **kwargs):
     loops = dict(by_epoch=True, max_epochs=2) if by_epoch else dict(by_epoch=False, max_iters=max_iters)
     model = kwargs.pop('model', None) or make_model()
+    sampler = kwargs.pop('sampler', 'DefaultSampler' if by_epoch else 'InfiniteSampler')
     runner = kind(
         model=model,
         work_dir=str(work_dir),
@@ -39,7 +40,7 @@ def run(kind, work_dir, optim_wrapper, max_iters=7, by_epoch=False, images=IMAGE
             dataset=Samples(images),
             batch_size=BATCH,
             drop_last=drop_last,
-            sampler=dict(type='InfiniteSampler' if not by_epoch else 'DefaultSampler', shuffle=False),
+            sampler=dict(type=sampler, shuffle=False),
             collate_fn=dict(type='default_collate'),
         ),
         train_cfg=loops,
@@ -238,6 +239,13 @@ def test_data_that_give_no_batch_are_refused(kind, images, by_epoch, drop, tmp_p
                 drop_last=drop,
                 model=model,
             )
+
+
+@RUNNERS
+@pytest.mark.parametrize('sampler', ['InfiniteSampler', 'mtl_plugins.AbsoluteSampler'])
+def test_epochs_that_have_no_end_are_refused(kind, sampler, tmp_path):
+    with pytest.raises(UserError, match='Sampler has no end, so that the first epoch of EpochBasedTrainLoop would not'):
+        run(kind, tmp_path, ORDINARY, by_epoch=True, sampler=sampler)
 
 
 @RUNNERS
