@@ -6,7 +6,9 @@ import inspect
 from collections.abc import Container, Mapping
 from typing import Any
 
+import numpy as np
 from mmengine.registry import Registry
+from torch import Tensor
 
 from mtl_plugins.errors import UserKeyError, UserTypeError, refusing
 from mtl_plugins.methods import GradientCosine, affinity, aggregation, grouping, weighting
@@ -29,6 +31,14 @@ AFFINITIES.register_module(module=affinity.ProximalAffinity)
 AFFINITIES.register_module(module=affinity.ReleasedAffinity)
 AFFINITIES.register_module(module=GradientCosine)
 
+DEFAULT_PARTS = {
+    'weighting': dict(type='EqualWeighting'),
+    'grouper': dict(type='AffinityPropagation'),
+    'affinity': dict(type='ProximalAffinity'),
+    'aggregator': dict(type='Sum'),
+}
+"""What None stands for as an argument of a strategy."""
+
 
 def settings_of(kind: type, given: Mapping[str, Any], without: Container[str] = ()) -> dict[str, Any]:
     """What something is built with, its defaults included, by dotted names: ``{'aggregator.type': 'CAGrad', ...}``.
@@ -38,18 +48,79 @@ def settings_of(kind: type, given: Mapping[str, Any], without: Container[str] = 
         given: The arguments that a config gives; parts of a method among them are dicts with a ``type``.
         without: Arguments that are left out.
     """
-    defaults = {name: each.default for name, each in inspect.signature(kind).parameters.items()}
     settings: dict[str, Any] = {}
-    for name, value in {**defaults, **given}.items():
-        if name in without or value is inspect.Parameter.empty or _is_strategies(value):
-            continue
-        part = part_named(value['type']) if isinstance(value, Mapping) and 'type' in value else None
-        if part is None:
-            settings[name] = value
-            continue
-        inner = settings_of(part, {key: each for key, each in value.items() if key != 'type'})
-        settings.update({f'{name}.type': part.__name__, **{f'{name}.{key}': each for key, each in inner.items()}})
+    for name, value in {**_defaults(kind), **given}.items():
+        if name not in without and not _is_strategies(value):
+            settings.update(_written_out(name, value))
     return settings
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    """The defaults of all arguments of a class, of those too that its constructor hands on as ``**kwargs``."""
+    found: dict[str, Any] = {}
+    for each in kind.__mro__:
+        constructor = vars(each).get('__init__')
+        if constructor is None:
+            continue
+        arguments = inspect.signature(constructor).parameters.values()
+        found = {**{a.name: a.default for a in arguments if a.default is not a.empty}, **found}
+        if all(a.kind is not a.VAR_KEYWORD for a in arguments):
+            break
+    return found
+
+
+def _written_out(name: str, value: Any) -> dict[str, Any]:
+    part = part_named(value['type']) if isinstance(value, Mapping) and 'type' in value else None
+    if part is None:
+        return {name: value}
+    inner = settings_of(part, {key: each for key, each in value.items() if key != 'type'})
+    return {f'{name}.type': part.__name__, **{f'{name}.{key}': each for key, each in inner.items()}}
+
+
+def with_default_parts(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a strategy, with the parts that stand for None."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found.update(_written_out(name, DEFAULT_PARTS.get(name) if value is None else value))
+    return found
+
+
+def make_the_same(name: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether a part is the same, built from the one settings or from the others: None may stand for a value.
+
+    Args:
+        name: Of the part, which both have.
+        first: Settings by dotted names, with all of the part.
+        second: The others.
+    """
+    try:
+        return _same(*(_built(name, settings) for settings in (first, second)))
+    except (TypeError, ValueError):  # of a version with other arguments
+        return False
+
+
+def _built(name: str, settings: Mapping[str, Any]) -> Any:
+    own = {key.removeprefix(f'{name}.'): value for key, value in settings.items() if key.startswith(f'{name}.')}
+    kind = part_named(own.pop('type'))
+    if kind is None:
+        raise TypeError
+    arguments = {key: value for key, value in own.items() if '.' not in key}
+    arguments.update({key: _built(key, own) for key in (k.removesuffix('.type') for k in own if k.endswith('.type'))})
+    # What has no default comes from the strategy: the number of tasks.
+    asked = inspect.signature(kind).parameters.values()
+    return kind(**{**{each.name: 1 for each in asked if each.default is each.empty}, **arguments})
+
+
+def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)):
+        return len(first) == len(second) and all(map(_same, first, second))
+    if type(first) is type(second) and isinstance(first, (Tensor, np.ndarray)):
+        return np.array_equal(np.asarray(first), np.asarray(second), equal_nan=True)
+    if type(first) is type(second) and type(first).__module__.startswith('mtl_plugins.'):
+        first, second = vars(first), vars(second)
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return first.keys() == second.keys() and all(_same(first[key], second[key]) for key in first)
+    return bool(first == second)
 
 
 def part_named(kind: str | type) -> type | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from fractions import Fraction
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.methods.aggregation import Aggregator
 from mtl_plugins.methods.aggregation.rows import gramian, products, symmetric, weighted_sum
 from mtl_plugins.registry import OPTIM_WRAPPERS
 from mtl_plugins.utils.argument_types import Count
@@ -313,6 +314,14 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         self._look_again |= self._sum_gradients(self._trainable(), news)
 
     # ------------------------------------------------------------------ set-up, state
+    def in_effect(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """As the base, with what the method's paper does with the heads."""
+        usual = type(self.aggregator).head_weights is Aggregator.head_weights
+        found = super().in_effect(settings)
+        if usual and 'heads' in found and found['heads'] is None:
+            found['heads'] = self.aggregator.heads
+        return found
+
     def strategy_state(self) -> dict[str, Any]:
         """As the base, with the counter."""
         return dict(**super().strategy_state(), num_steps=self.num_steps)

@@ -10,7 +10,7 @@ from mtl_plugins.errors import UserError
 from mtl_plugins.methods.weighting import Weighting
 from mtl_plugins.registry import WEIGHTINGS
 
-from ..methods import build_part
+from ..methods import DEFAULT_PARTS, build_part
 from ..step.batch import Measurement, StepBatch
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def build_weighting(
     Raises:
         UserError: If the weighting asks for what the strategy does not do.
     """
-    weighting = build_part(WEIGHTINGS, cfg or dict(type='EqualWeighting'), 'weighting')
+    weighting = build_part(WEIGHTINGS, cfg or DEFAULT_PARTS['weighting'], 'weighting')
     if weighting.needs_grad_norms and not brings_grad_norms:
         raise UserError(
             f'{type(weighting).__name__} needs the gradient norms on the last shared layer before the one backward of '

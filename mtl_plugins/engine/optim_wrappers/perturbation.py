@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from mtl_plugins.errors import UserError
 from mtl_plugins.utils.argument_types import Positive
 
+from ..methods import DEFAULT_PARTS
 from ..step.batch import StepBatch
 from ..step.restored import restored
 from ..step.row_shards import Shard
@@ -42,7 +43,7 @@ class PerturbedOptimWrapper(TaskGradientOptimWrapper):
                 raise UserError(f'sharpness-aware methods have no {name}: leave it out, or use {name}={only!r}')
         super().__init__(optimizer, **kwargs)
         self.rho = float(rho)
-        self.combiner = self.make_combiner(aggregator or dict(type='Sum'), rescale, normalise=normalise)
+        self.combiner = self.make_combiner(aggregator or DEFAULT_PARTS['aggregator'], rescale, normalise=normalise)
 
     @property
     def takes_shards(self) -> bool:

@@ -44,17 +44,18 @@ class ReleasedTaskGroupOptimWrapper(SelectiveTaskGroupOptimWrapper):
     )
     method_name = 'stgu_released'
 
+    own_defaults = dict(
+        affinity=dict(type='ReleasedAffinity'),
+        grouper=dict(type='Released'),
+        warmup_iters=101,
+        regroup_interval=1,
+        probe_interval=0,
+        same_noise=False,
+        bn_stats='every',
+    )
+
     def __init__(self, optimizer: Optimizer, **kwargs: Any) -> None:
-        released = dict(
-            affinity=dict(type='ReleasedAffinity'),
-            grouper=dict(type='Released'),
-            warmup_iters=101,
-            regroup_interval=1,
-            probe_interval=0,
-            same_noise=False,
-            bn_stats='every',
-        )
-        super().__init__(optimizer, **{**released, **kwargs})
+        super().__init__(optimizer, **{**self.own_defaults, **kwargs})
 
     @classmethod
     def cost(cls, setup: StepSetup) -> StepCost:

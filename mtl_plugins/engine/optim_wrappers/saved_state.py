@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import torch
 from mmengine.dist import get_world_size
 from mmengine.optim import OptimWrapper
 
 from mtl_plugins.errors import UserError, refusing
-from mtl_plugins.runtime.checkpoints.optimizer_settings import wrapper_settings
+from mtl_plugins.runtime.checkpoints.optimizer_settings import plain, wrapper_settings
 from mtl_plugins.runtime.checkpoints.stock_resume import describe_plan, warn_of_plan, warn_of_settings
 from mtl_plugins.utils.argument_types import Checked, given_arguments
 from mtl_plugins.version import __version__
 
 from ..catalogue import list_methods
 from ..method_keys import former_name, key_of_former, method_key
-from ..methods import settings_of
+from ..methods import make_the_same, settings_of, with_default_parts
 from ..optimizers.spread_state import is_spread, not_gathered, state_on_first
 from ..running import runner_around
 
@@ -30,6 +30,8 @@ class SavedState(Checked, OptimWrapper):
     """The part of :class:`.base.StepOptimWrapper` that deals with checkpoints."""
 
     PLACE = 'optim_wrapper'
+    own_defaults: ClassVar[dict[str, Any]] = {}
+    """Defaults of arguments that its base has with others."""
     method_parts: tuple[str, ...] = ()
     """Names of the classes of :mod:`mtl_plugins.methods` that the step is made of, the loss weighting first."""
     _optimizer_state: dict[str, Any] | None = None
@@ -45,11 +47,29 @@ class SavedState(Checked, OptimWrapper):
     def method_settings(self) -> dict[str, Any]:
         """The settings of the method and its parts by dotted names, without those that every wrapper has."""
         common = next(kind for kind in type(self).__mro__ if SavedState in kind.__bases__)
-        given = dict(self._given)
-        for name in ('weighting', 'grouper'):  # where None stands for one
-            if given.get(name) is None and getattr(self, name, None) is not None:
-                given[name] = dict(type=type(getattr(self, name)).__name__)
-        return settings_of(type(self), given, {'kwargs', *inspect.signature(common).parameters})
+        given = {**self.own_defaults, **self._given}
+        return self.in_effect(settings_of(type(self), given, set(inspect.signature(common).parameters)))
+
+    def in_effect(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings by dotted names with what None stands for; older checkpoints hold None itself."""
+        return with_default_parts(settings)
+
+    def changed_settings(self, saved: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Settings of the method that differ in effect, each as it was and is; what one side does not have is left out.
+
+        Args:
+            saved: :meth:`method_settings` of the run that is resumed, as plain data.
+        """
+        before, now = self.in_effect(saved), plain(self.method_settings())
+        parts = (name.removesuffix('.type') for name in now if name.endswith('.type') and name in before)
+        same = [f'{part}.' for part in parts if make_the_same(part, before, now)]
+        found = {}
+        for name in dict.fromkeys([*now, *before]):
+            # A part may have stood for None, which has no type.
+            old, new = (each.get(name, each.get(name.removesuffix('.type'), each)) for each in (before, now))
+            if old != new and old is not before and new is not now and not name.startswith(tuple(same)):
+                found[name] = (old, new)
+        return found
 
     @property
     def method_name(self) -> str:

@@ -78,6 +78,11 @@ class ScheduledOptimWrapper(StepOptimWrapper):
             )
         return strategy
 
+    def method_settings(self) -> dict[str, Any]:
+        """As the base, with the kinds of the strategies, whose own settings are with them."""
+        kinds = {f'strategy {number}.type': type(each).__name__ for number, each in enumerate(self._strategies, 1)}
+        return {**kinds, **super().method_settings()}
+
     @property
     def strategies(self) -> tuple[StepOptimWrapper, ...]:
         """The strategies that the schedule chooses from."""

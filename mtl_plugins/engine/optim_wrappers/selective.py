@@ -20,7 +20,7 @@ from mtl_plugins.methods.grouping import Grouper
 from mtl_plugins.registry import AFFINITIES, GROUPERS, OPTIM_WRAPPERS
 from mtl_plugins.utils.argument_types import Count, Index
 
-from ..methods import build_part
+from ..methods import DEFAULT_PARTS, build_part
 from ..step.batch import StepBatch
 from ..step.group_gradients import GroupGradients
 from ..step.kept_columns import KeptColumns
@@ -101,13 +101,13 @@ class SelectiveTaskGroupOptimWrapper(StepOptimWrapper):
     ) -> None:
         super().__init__(optimizer, same_noise=same_noise, **kwargs)
         self.idle_heads = idle_heads
-        self._affinity_cfg = dict(affinity or dict(type='ProximalAffinity'))
+        self._affinity_cfg = dict(affinity or DEFAULT_PARTS['affinity'])
         self._takes_gradients = build_part(AFFINITIES, self._affinity_cfg, 'affinity', num_tasks=1).needs_gradients
         # Otherwise a task's parameters need not be known: what its loss does not reach has no gradient.
         self.maps_parameters = idle_heads == 'step' or self._takes_gradients
         self._gradients = GroupGradients(self.split, self.reducer)
         self._idle: list[int] = []
-        self.grouper: Grouper = build_part(GROUPERS, grouper or dict(type='AffinityPropagation'), 'grouper')
+        self.grouper: Grouper = build_part(GROUPERS, grouper or DEFAULT_PARTS['grouper'], 'grouper')
         self.weighting = build_weighting(self, weighting)
         self.affinity: ProximalAffinity | GradientCosine | None = None
         self._kept = KeptColumns(None)

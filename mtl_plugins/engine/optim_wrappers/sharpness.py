@@ -14,6 +14,7 @@ from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.registry import OPTIM_WRAPPERS
 from mtl_plugins.utils.argument_types import Positive
 
+from ..methods import DEFAULT_PARTS
 from ..step.batch import StepBatch
 from ..step.task_rows import TaskRows
 from ..step_cost import StepCost, StepSetup
@@ -67,7 +68,7 @@ class SharpnessAwareOptimWrapper(PerturbedOptimWrapper):
     ) -> None:
         super().__init__(optimizer, aggregator, rho, rescale, normalise, **kwargs)
         # Methods with state keep one for each part.
-        self.flat = self.make_combiner(aggregator or dict(type='Sum'), rescale, normalise=normalise)
+        self.flat = self.make_combiner(aggregator or DEFAULT_PARTS['aggregator'], rescale, normalise=normalise)
         self.adaptive = adaptive
 
     @classmethod

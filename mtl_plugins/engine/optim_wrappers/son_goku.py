@@ -40,16 +40,17 @@ class SonGokuOptimWrapper(SelectiveTaskGroupOptimWrapper):
     )
     method_name = 'son_goku'
 
+    own_defaults = dict(
+        affinity=dict(type='GradientCosine'),
+        grouper=dict(type='GraphColouring'),
+        warmup_iters=0,
+        regroup_interval=32,
+        probe_interval=0,
+        groups_per_batch=1,
+    )
+
     def __init__(self, optimizer: Optimizer, **kwargs: Any) -> None:
-        own = dict(
-            affinity=dict(type='GradientCosine'),
-            grouper=dict(type='GraphColouring'),
-            warmup_iters=0,
-            regroup_interval=32,
-            probe_interval=0,
-            groups_per_batch=1,
-        )
-        super().__init__(optimizer, **{**own, **kwargs})
+        super().__init__(optimizer, **{**self.own_defaults, **kwargs})
 
     @classmethod
     def cost(cls, setup: StepSetup) -> StepCost:

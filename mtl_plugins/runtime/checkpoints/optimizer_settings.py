@@ -32,16 +32,11 @@ def wrapper_settings(wrapper: Any) -> dict[str, Any]:
     if getattr(precision, 'uses_scaler', False):
         settings.update(growth_interval=precision.growth_interval, init_scale=precision.init_scale)
     method: dict[str, Any] = {}
-    strategies = getattr(wrapper, 'strategies', (wrapper,))
-    for number, strategy in enumerate(strategies, start=1):
-        place = f'strategy {number}.' if len(strategies) > 1 else ''
-        if hasattr(strategy, 'grouper'):  # the name of the method says nothing of its parts
-            settings.update({f'{place}{part}.type': type(getattr(strategy, part)).__name__ for part in PARTS})
-        if hasattr(strategy, 'method_settings'):
-            method.update({f'{place}{name}': _plain(each) for name, each in strategy.method_settings().items()})
-    if hasattr(wrapper, 'method_settings') and wrapper not in strategies:  # a schedule
-        method.update({f'strategy {number}.type': type(each).__name__ for number, each in enumerate(strategies, 1)})
-        method.update({name: _plain(each) for name, each in wrapper.method_settings().items()})
+    for place, owner in _owners(wrapper).items():
+        if hasattr(owner, 'grouper'):  # the name of the method says nothing of its parts
+            settings.update({f'{place}{part}.type': type(getattr(owner, part)).__name__ for part in PARTS})
+        if hasattr(owner, 'method_settings'):
+            method.update({f'{place}{name}': plain(each) for name, each in owner.method_settings().items()})
     initial = getattr(getattr(wrapper, 'weighting', None), 'initial', None)
     if initial is not None:
         settings['weighting.initial'] = initial
@@ -86,14 +81,21 @@ def method_differences(saved: Mapping[str, Any], wrapper: Any) -> list[str]:
         saved: As for :func:`differences`.
         wrapper: The wrapper of this run.
     """
-    before, now = saved.get('method', {}), wrapper_settings(wrapper).get('method', {})
     found = []
-    for name in dict.fromkeys([*now, *before]):
-        # A part may have stood for None, which has no type.
-        values = [each.get(name, each.get(name.removesuffix('.type'), each)) for each in (before, now)]
-        if values[0] != values[1] and before not in values and now not in values:
-            found.append(_difference(name, *values))
+    for place, owner in _owners(wrapper).items():
+        told = saved.get('method', {}).items()
+        mine = {name.removeprefix(place): each for name, each in told if name.startswith(place)}
+        changed = owner.changed_settings(mine) if hasattr(owner, 'changed_settings') else {}
+        found += [_difference(place + name, *values) for name, values in changed.items()]
     return found
+
+
+def _owners(wrapper: Any) -> dict[str, Any]:
+    """What has settings of a method, by what their names begin with: a wrapper; of a schedule, its strategies too."""
+    strategies = getattr(wrapper, 'strategies', (wrapper,))
+    if wrapper in strategies:
+        return {'': wrapper}
+    return {**{f'strategy {number}.': each for number, each in enumerate(strategies, start=1)}, '': wrapper}
 
 
 def impossible(state: Mapping[str, Any], wrapper: Any) -> list[str]:
@@ -153,17 +155,18 @@ def _first_value(group: Mapping[str, Any], name: str) -> Any:
     value = group.get(f'initial_{name}', group[name])
     if name == 'betas' and 'initial_momentum' in group:
         value = (group['initial_momentum'], *value[1:])
-    return _plain(value)
+    return plain(value)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A setting as a checkpoint holds it: numbers, texts, lists and dicts; anything else by its ``repr``."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(each) for name, each in value.items()}
+        return {str(name): plain(each) for name, each in value.items()}
     if hasattr(value, 'tolist'):  # tensors and arrays
         return value.tolist()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return list(map(_plain, value)) if isinstance(value, (list, tuple)) else repr(value)
+    return list(map(plain, value)) if isinstance(value, (list, tuple)) else repr(value)
 
 
 def _difference(name: str, before: Any, now: Any) -> str:
