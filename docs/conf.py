@@ -1,12 +1,16 @@
 """Sphinx settings: `make docs` builds docs/_build/html, offline, with warnings as errors."""
 
+import inspect
 import re
 import warnings
 
 # mmcv, which comes without compiled operators, says so when mmseg.models is imported.
 warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
 
+from sphinx.util.inspect import stringify_signature  # noqa: E402
+
 from mtl_plugins import __version__  # noqa: E402
+from mtl_plugins.utils.argument_types import Checked  # noqa: E402
 
 project = 'mtl_plugins'
 author = 'The mtl_plugins authors'
@@ -52,6 +56,16 @@ def _escape_bars(app, what, name, obj, options, lines):
     lines[:] = ''.join(parts).split('\n')
 
 
+def _signature_of_class(app, what, name, obj, options, signature, return_annotation):
+    """``__init__`` as it is written; of :class:`Checked` Sphinx would show ``__new__``, which takes any arguments."""
+    if what != 'class' or not issubclass(obj, Checked):
+        return None
+    if not inspect.isfunction(obj.__init__):
+        return '', None
+    _, *parameters = inspect.signature(obj.__init__).parameters.values()
+    return stringify_signature(inspect.Signature(parameters)), None
+
+
 def setup(app):
     """Called by Sphinx."""
     # Napoleon's part in choosing members is about private ones, which are not shown; it fails for those that mmcv's
@@ -61,3 +75,4 @@ def setup(app):
             app.disconnect(listener.id)
     # Before napoleon, which turns Google sections into fields.
     app.connect('autodoc-process-docstring', _escape_bars, priority=400)
+    app.connect('autodoc-process-signature', _signature_of_class)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from mtl_plugins.errors import UserError, UserKeyError, UserTypeError
+from mtl_plugins.errors import UserError, UserKeyError
 from mtl_plugins.methods.naming import near_matches, near_names
 
 IGNORE_INDEX = 255
@@ -202,12 +202,9 @@ def offered_tasks(owner: str, tasks: Sequence[str], offered: Collection[str]) ->
         offered: The tasks that it has targets for.
 
     Raises:
-        TypeError: If ``tasks`` is a single string.
         KeyError: If a task is unknown.
         ValueError: If a known one is not offered, none is asked for, or one twice.
     """
-    if isinstance(tasks, str):
-        raise UserTypeError(f'{owner}.tasks must be a list of task names, but got the string {tasks!r}')
     for task in tasks:
         if task not in offered:
             get_task_spec(task)

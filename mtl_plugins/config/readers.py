@@ -15,8 +15,9 @@ from torch.distributed import init_process_group
 from torch.utils.data import DataLoader
 
 from mtl_plugins.engine.parameter_settings import READ
-from mtl_plugins.errors import UserError
+from mtl_plugins.errors import UserError, refusing
 from mtl_plugins.models import MultiTaskDataPreProcessor, TaskHead
+from mtl_plugins.utils.argument_types import Checked, check_arguments
 
 from .hints import classes_named
 from .places import LOADERS, entries
@@ -115,6 +116,10 @@ def check_kinds(cfg: Config) -> None:
     for place, node in dicts:
         if not isinstance(node, dict):
             continue
+        for reader in readers_of(place, node):
+            if inspect.isclass(reader) and issubclass(reader, Checked):
+                with refusing():
+                    check_arguments(reader, node, f'{place}.')
         readers = [arguments_of(reader) for reader in readers_of(place, node)]
         for name, value in node.items():
             kinds = [_kinds(arguments[name]) for arguments in readers if name in arguments]

@@ -16,8 +16,7 @@ import filelock
 import numpy as np
 from mmengine.logging import print_log
 
-from mtl_plugins.errors import UserRuntimeError
-from mtl_plugins.utils.arguments import whole
+from mtl_plugins.errors import UserError, UserRuntimeError
 from mtl_plugins.utils.files import remove_leftovers, replacing
 from mtl_plugins.utils.json_files import check_form
 from mtl_plugins.utils.parallel import end_workers, in_processes, tracked
@@ -50,7 +49,7 @@ def cache_base(cache_dir: str | os.PathLike | None) -> Path:
 
 def fingerprint(parameters: dict[str, Any]) -> str:
     """Short hash of everything that determines the content of a cache (must be serializable as JSON)."""
-    text = json.dumps(parameters, sort_keys=True, separators=(',', ':'))
+    text = json.dumps(parameters, sort_keys=True, separators=(',', ':'), default=np.generic.item)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -147,7 +146,8 @@ class FileCache:
         Raises:
             CacheError: If an entry cannot be written, or a building process died.
         """
-        num_workers = whole('num_workers', num_workers, 0)
+        if num_workers < 0:
+            raise UserError(f'num_workers must be 0 or more, but got {num_workers}')
         if not self.missing(keys):
             return 0
         try:

@@ -10,12 +10,13 @@ from mmengine.dataset import ConcatDataset
 from mtl_plugins.errors import UserError, UserTypeError
 from mtl_plugins.registry import DATASETS
 from mtl_plugins.task_specs import get_task_spec
+from mtl_plugins.utils.argument_types import Checked
 
 _PER_TASK = ('classes', 'palettes', 'channels', 'units', 'value_ranges')
 
 
 @DATASETS.register_module()
-class MultiTaskConcatDataset(ConcatDataset):
+class MultiTaskConcatDataset(Checked, ConcatDataset):
     """Datasets with different tasks one after the other; a sample has the labels of the dataset it comes from.
 
     Each dataset keeps its own pipeline, in which its targets are loaded, checked and augmented. The images of a batch
@@ -40,7 +41,7 @@ class MultiTaskConcatDataset(ConcatDataset):
     def __init__(
         self, datasets: Sequence[Any], metainfo: Mapping[str, Any] | None = None, lazy_init: bool = False
     ) -> None:
-        if isinstance(datasets, (str, Mapping)) or not datasets:
+        if not datasets:
             raise UserError(f'MultiTaskConcatDataset: datasets must be a list of datasets, but got {datasets!r}')
         # MMEngine's own constructor wants all datasets to have the same meta information.
         self.datasets = [_built(dataset) for dataset in datasets]

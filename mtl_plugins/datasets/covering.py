@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from mtl_plugins.errors import UserError
-from mtl_plugins.utils.arguments import whole
 
 
 class TaskCover:
@@ -20,11 +19,10 @@ class TaskCover:
         block: Samples per block.
 
     Raises:
-        ValueError: If ``block`` is below 1, no sample carries a task, or a block cannot hold all of them.
+        ValueError: If no sample carries a task, or a block cannot hold all of them.
     """
 
     def __init__(self, tasks: Sequence[str], carried: np.ndarray, block: int) -> None:
-        whole('MixedSampler.cover', block, 1)
         nobody = [task for task, any_sample in zip(tasks, carried.any(0)) if not any_sample]
         if nobody:
             raise UserError(f'cover: no sample carries {", ".join(nobody)}; leave it out of the tasks of the datasets')

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Real
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from mmengine.dataset import BaseDataset
 
-from mtl_plugins.errors import UserError, UserTypeError
+from mtl_plugins.errors import UserError, UserTypeError, refusing
 from mtl_plugins.registry import DATASETS
-from mtl_plugins.utils.arguments import one_of, whole
+from mtl_plugins.utils.argument_types import Index, Range, check_arguments
 
 
 @DATASETS.register_module()
-def HoldOut(dataset: Mapping[str, Any], share: float, held_out: bool, seed: int = 0) -> BaseDataset:
+def HoldOut(
+    dataset: Mapping[str, Any],
+    share: Annotated[float, Range(0, 1, above=True, below=True)],
+    held_out: bool,
+    seed: Index = 0,
+) -> BaseDataset:
     """A part of a dataset: the samples that are held out, or all others.
 
     Which samples these are depends on ``seed``, ``share`` and the dataset alone, so that two configs that differ in
@@ -31,10 +35,8 @@ def HoldOut(dataset: Mapping[str, Any], share: float, held_out: bool, seed: int 
     Raises:
         UserError: If an argument has no valid value, or one of the parts would be empty.
     """
-    if not isinstance(share, Real) or not 0 < share < 1:
-        raise UserError(f'HoldOut.share must lie between 0 and 1, but is {share!r}')
-    one_of('HoldOut.held_out', held_out, (True, False))
-    seed = whole('HoldOut.seed', seed, 0)
+    with refusing():
+        check_arguments(HoldOut, locals(), 'HoldOut.')
     built = DATASETS.build(dataset)
     if not isinstance(built, BaseDataset):
         raise UserTypeError(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence, Sized
+from typing import Literal
 
 import numpy as np
 import torch
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATA_SAMPLERS
+from mtl_plugins.utils.argument_types import Count, Index, Positive
 
 from .covering import TaskCover
 from .presence import sample_tasks
@@ -47,10 +49,10 @@ class MixedSampler(AbsoluteSampler):
     def __init__(
         self,
         dataset: Sized,
-        mixing: str | Sequence[float] = 'proportional',
-        cover: int | None = None,
+        mixing: Literal['proportional', 'balanced'] | Sequence[Positive] = 'proportional',
+        cover: Count | None = None,
         shuffle: bool = True,
-        seed: int | None = None,
+        seed: Index | None = None,
     ) -> None:
         super().__init__(dataset, shuffle, seed)
         self.sizes = _sizes(dataset)
@@ -103,11 +105,10 @@ def _counts(mixing: str | Sequence[float], sizes: Sequence[int]) -> list[int]:
     if mixing == 'proportional':
         return list(sizes)
     weights = [1.0] * len(sizes) if mixing == 'balanced' else mixing
-    is_list = isinstance(weights, Sequence) and not isinstance(weights, str)
-    if not is_list or len(weights) != len(sizes) or not all(map(_positive, weights)):
+    if len(weights) != len(sizes):
         raise UserError(
-            f"MixedSampler: mixing must be 'proportional', 'balanced' or {len(sizes)} positive numbers, one per data "
-            f'set, but got {mixing!r}'
+            f"MixedSampler: mixing must be 'proportional', 'balanced' or {len(sizes)} positive numbers, one per "
+            f'dataset, but got {mixing!r}'
         )
     total = sum(sizes)
     exact = [total * weight / sum(weights) for weight in weights]
@@ -121,7 +122,3 @@ def _counts(mixing: str | Sequence[float], sizes: Sequence[int]) -> list[int]:
             f'datasets[{counts.index(0)}]; give it a larger weight'
         )
     return counts
-
-
-def _positive(weight: float) -> bool:
-    return isinstance(weight, (int, float)) and math.isfinite(weight) and weight > 0

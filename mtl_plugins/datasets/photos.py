@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from numbers import Real
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -16,10 +14,10 @@ from mmengine.logging import print_log
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
 from mtl_plugins.task_specs import get_task_spec, offered_tasks
-from mtl_plugins.utils.arguments import one_of, whole
+from mtl_plugins.utils.argument_types import Checked, Count, Index, Range
 
 from .cache import SampleCache
-from .photo_crops import SPLITS, Crop, crop_generator, draw_crops, photos_of_split, region, working_size
+from .photo_crops import Crop, crop_generator, draw_crops, photos_of_split, region, working_size
 from .photo_files import PhotoFile, UnreadablePhotoError, find_bundled_photos, find_photos, read_photo, scan_photos
 from .photo_targets import NOISE_TASK, OFFERED_TASKS, SELF_TASKS, add_noise, photo_targets
 from .transforms.fields import as_size
@@ -63,7 +61,7 @@ class _Renderer:
 
 
 @DATASETS.register_module()
-class PhotosDataset(BaseDataset):
+class PhotosDataset(Checked, BaseDataset):
     """Random crops of any photographs, with targets that are computed from the photographs themselves.
 
     Tasks:
@@ -117,38 +115,32 @@ class PhotosDataset(BaseDataset):
     def __init__(
         self,
         root: str | os.PathLike | None = None,
-        split: str = 'train',
+        split: Literal['train', 'val', 'test'] = 'train',
         tasks: Sequence[str] = SELF_TASKS,
-        crop_size: int | tuple[int, int] = (128, 128),
-        crops_per_image: int = 16,
-        split_by: str = 'auto',
-        photo_side: int | None = None,
-        noise_std: float = 25.0,
-        on_error: str = 'skip',
-        seed: int = 0,
+        crop_size: int | Sequence[int] = (128, 128),
+        crops_per_image: Count = 16,
+        split_by: Literal['auto', 'photo', 'region'] = 'auto',
+        photo_side: Count | None = None,
+        noise_std: Annotated[float, Range(0)] = 25.0,
+        on_error: Literal['skip', 'raise'] = 'skip',
+        seed: Index = 0,
         cache_dir: str | os.PathLike | None = None,
-        num_workers: int = 0,
+        num_workers: Index = 0,
         pipeline: Sequence[Any] = (),
         **kwargs: Any,
     ) -> None:
-        one_of('PhotosDataset.split', split, SPLITS)
-        one_of('PhotosDataset.split_by', split_by, ('auto', 'photo', 'region'))
-        one_of('PhotosDataset.on_error', on_error, ('skip', 'raise'))
-        if not isinstance(noise_std, Real) or not 0 <= noise_std < math.inf:
-            raise UserError(f'PhotosDataset.noise_std must be a number of 0 or more, but got {noise_std!r}')
         self.root = root
         self.split = split
         self.tasks = offered_tasks('PhotosDataset', tasks, OFFERED_TASKS)
         self.crop_size = as_size(crop_size, 'PhotosDataset.crop_size')
-        self.crops_per_image = whole('PhotosDataset.crops_per_image', crops_per_image, 1)
+        self.crops_per_image = crops_per_image
         self.split_by = split_by
-        side = 4 * max(self.crop_size) if photo_side is None else photo_side
-        self.photo_side = whole('PhotosDataset.photo_side', side, 1)
+        self.photo_side = 4 * max(self.crop_size) if photo_side is None else photo_side
         self.noise_std = float(noise_std) if NOISE_TASK in self.tasks else 0.0
         self.on_error = on_error
-        self.seed = whole('PhotosDataset.seed', seed, 0)
+        self.seed = seed
         self.cache_dir = cache_dir
-        self.num_workers = whole('PhotosDataset.num_workers', num_workers, 0)
+        self.num_workers = num_workers
         self.sample_cache: SampleCache | None = None
         self.skipped: dict[str, str] = {}
         if NOISE_TASK in self.tasks and not self.noise_std:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -13,7 +13,7 @@ from mmengine.dataset import BaseDataset
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
 from mtl_plugins.task_specs import offered_tasks
-from mtl_plugins.utils.arguments import one_of, whole
+from mtl_plugins.utils.argument_types import Checked, Index, Range
 
 from .cache import SampleCache
 from .rendering import (
@@ -21,7 +21,6 @@ from .rendering import (
     HUMAN_PALETTE,
     HUMAN_PARTS,
     PALETTE,
-    SPLITS,
     TASKS,
     VERSION,
     render_scene,
@@ -29,14 +28,14 @@ from .rendering import (
 )
 
 _NUM_IMAGES = {'train': 320, 'val': 64, 'test': 64}
-_SMALLEST = 16
+Side = Annotated[int, Range(16)]
 _CLASSES = {'semseg': CLASSES, 'human_parts': HUMAN_PARTS}
 _PALETTES = {'semseg': PALETTE, 'human_parts': HUMAN_PALETTE}
 _UNITS = {'principal_curvature': '1/(0.1 m)'}
 
 
 @DATASETS.register_module()
-class RoomsDataset(BaseDataset):
+class RoomsDataset(Checked, BaseDataset):
     """Procedurally rendered RGB-D rooms, without any download.
 
     Each image is a furnished room of its own, drawn from ``(version, split, seed, index)``; splits and seeds never
@@ -77,28 +76,27 @@ class RoomsDataset(BaseDataset):
 
     def __init__(
         self,
-        split: str = 'train',
-        num_images: int | None = None,
-        size: tuple[int, int] = (96, 96),
+        split: Literal['train', 'val', 'test'] = 'train',
+        num_images: Index | None = None,
+        size: tuple[Side, Side] = (96, 96),
         tasks: Sequence[str] = TASKS,
-        seed: int = 0,
+        seed: Index = 0,
         cache_dir: str | os.PathLike | None = None,
-        num_workers: int = 0,
+        num_workers: Index = 0,
         pipeline: Sequence[Any] = (),
-        metainfo: dict[str, Any] | None = None,
+        metainfo: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        one_of('RoomsDataset.split', split, SPLITS)
-        self.split, self.seed, self.size = split, whole('RoomsDataset.seed', seed, 0), _checked_size(size)
+        self.split, self.seed, self.size = split, seed, tuple(size)
         self.tasks = offered_tasks('RoomsDataset', tasks, TASKS)
-        num_images = whole('RoomsDataset.num_images', _NUM_IMAGES[split] if num_images is None else num_images, 0)
+        num_images = _NUM_IMAGES[split] if num_images is None else num_images
         if not num_images:
             raise UserError(
                 f'RoomsDataset (split {split!r}, size {self.size[0]}x{self.size[1]}) is empty: it was asked to render '
                 f'num_images={num_images} images into {cache_dir or "the default cache"}; num_images must be 1 or more'
             )
         self.sample_cache = rooms_cache(split, num_images, self.size, seed, cache_dir)
-        self.num_workers = whole('RoomsDataset.num_workers', num_workers, 0)
+        self.num_workers = num_workers
         told = dict(classes=_CLASSES, palettes=_PALETTES, units=_UNITS)
         own = dict(tasks=self.tasks, **{key: _only(entries, self.tasks) for key, entries in told.items()})
         super().__init__(metainfo={**own, **(metainfo or {})}, pipeline=list(pipeline), **kwargs)
@@ -137,9 +135,3 @@ def render_room(split: str, seed: int, size: tuple[int, int], index: int) -> dic
 
 def _only(entries: dict[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
     return {task: entries[task] for task in tasks if task in entries}
-
-
-def _checked_size(size: Any) -> tuple[int, int]:
-    if not isinstance(size, (list, tuple)) or len(size) != 2:
-        raise UserError(f'RoomsDataset.size must be (height, width) in pixels, but got {size!r}')
-    return tuple(whole('RoomsDataset.size', side, _SMALLEST) for side in size)

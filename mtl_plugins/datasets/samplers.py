@@ -15,6 +15,7 @@ from torch.utils.data import Sampler
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATA_SAMPLERS
+from mtl_plugins.utils.argument_types import Checked, Index
 
 
 class SamplePosition(int):
@@ -55,7 +56,7 @@ class SamplePosition(int):
 
 
 @DATA_SAMPLERS.register_module()
-class AbsoluteSampler(Sampler):
+class AbsoluteSampler(Checked, Sampler):
     """Endless stream of indices in which rank ``r`` of ``W`` takes the absolute positions ``r, r + W, r + 2W, ...``.
 
     Position ``p`` belongs to epoch ``p // len(dataset)``, and each epoch is a permutation drawn from ``(seed, epoch)``
@@ -73,7 +74,7 @@ class AbsoluteSampler(Sampler):
 
     endless = True
 
-    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None) -> None:
+    def __init__(self, dataset: Sized, shuffle: bool = True, seed: Index | None = None) -> None:
         self.size = len(dataset)
         if self.size == 0:
             raise UserError(

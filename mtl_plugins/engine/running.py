@@ -129,7 +129,7 @@ def check_data() -> None:
     images = length(getattr(loader, 'dataset', None))
     if 0 in (images, length(loader)):
         raise UserError(
-            f'train_dataloader gives no batch: its data set has {images} images, at a batch size of '
+            f'train_dataloader gives no batch: its dataset has {images} images, at a batch size of '
             f'{loader.batch_size} with drop_last={loader.drop_last}'
         )
 

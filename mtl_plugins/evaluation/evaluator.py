@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from mmengine.dist import is_main_process
 from mmengine.evaluator import BaseMetric, Evaluator
@@ -16,22 +16,21 @@ from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 from rich.table import Table
 
-from mtl_plugins.errors import UserError, UserTypeError
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import EVALUATOR, METRICS
 from mtl_plugins.task_specs import TaskSpec, get_task_specs
-from mtl_plugins.utils.arguments import one_of
+from mtl_plugins.utils.argument_types import Checked
 
 from .baselines import load_baselines, validate_baselines
 from .delta_m import delta_m, relative_changes
 from .metrics.base import DenseMetric
 from .result_table import ResultRow, build_table, render_text
 
-MISSING = ('nan', 'raise')
 HEADLINE = ('metric', 'higher_is_better', 'unit')
 
 
 @EVALUATOR.register_module()
-class MultiTaskEvaluator(Evaluator):
+class MultiTaskEvaluator(Checked, Evaluator):
     """Evaluates all tasks, adds ``delta_m`` to the results and prints a table on rank 0.
 
     In a config, ``metrics`` must be written even where it is ``'auto'``: MMEngine's Runner builds an evaluator of this
@@ -71,14 +70,11 @@ class MultiTaskEvaluator(Evaluator):
         tasks: Sequence[str] | None = None,
         baselines: str | os.PathLike | Mapping | None = None,
         headlines: Mapping[str, Mapping[str, Any]] | None = None,
-        missing: str = 'nan',
+        missing: Literal['nan', 'raise'] = 'nan',
         details: bool = False,
     ) -> None:
-        one_of('MultiTaskEvaluator.missing', missing, MISSING)
         if isinstance(metrics, str) and metrics != 'auto':
             raise UserError(f"MultiTaskEvaluator: metrics must be 'auto' or metrics, but got {metrics!r}")
-        if isinstance(tasks, str):
-            raise UserTypeError(f'MultiTaskEvaluator: tasks must be a list of names, but got the string {tasks!r}')
         self.missing = missing
         self.details = details
         self.headlines = {task: dict(entry) for task, entry in (headlines or {}).items()}
@@ -202,8 +198,10 @@ class MultiTaskEvaluator(Evaluator):
         praise the worst; metrics of others are not known.
         """
         for task, entry in self.headlines.items():
-            for name in entry:
-                one_of(f"MultiTaskEvaluator: entries of headlines['{task}']", name, HEADLINE)
+            for name in entry.keys() - {*HEADLINE}:
+                raise UserError(
+                    f"MultiTaskEvaluator: entries of headlines['{task}'] must be one of {HEADLINE}, but got {name!r}"
+                )
         if not all(isinstance(metric, DenseMetric) for metric in self.metrics):
             return
         for spec in self.specs:
@@ -296,11 +294,5 @@ def _read_baselines(baselines: str | os.PathLike | Mapping | None) -> dict[str, 
     if baselines is None:
         return None
     if isinstance(baselines, Mapping):
-        record = validate_baselines(baselines, 'given in the config')
-    elif isinstance(baselines, (str, os.PathLike)):
-        record = load_baselines(baselines)
-    else:
-        raise UserTypeError(
-            f'MultiTaskEvaluator: baselines must be a path, a mapping or None, but got {type(baselines)}'
-        )
-    return record['tasks']
+        return validate_baselines(baselines, 'given in the config')['tasks']
+    return load_baselines(baselines)['tasks']

@@ -16,7 +16,6 @@ from typing import Any
 
 from mmengine.logging import print_log
 
-from mtl_plugins.errors import UserError
 from mtl_plugins.utils.parallel import usable_cores
 
 MAX_WORKERS = 8
@@ -65,16 +64,9 @@ class WorkPool:
         start_method: ``'fork'``, ``'spawn'`` or ``'forkserver'``; None for that of this process, which MMEngine sets
             from ``env_cfg.mp_cfg`` (``'fork'`` by default, as for data workers).
 
-    Raises:
-        ValueError: If an argument has no valid value.
     """
 
     def __init__(self, num_workers: int, start_method: str | None = None) -> None:
-        if not isinstance(num_workers, int) or num_workers < 0:
-            raise UserError(f'num_workers must be a number of processes >= 0, but got {num_workers!r}')
-        methods = multiprocessing.get_all_start_methods()
-        if start_method is not None and start_method not in methods:
-            raise UserError(f'start_method must be None or one of {", ".join(methods)}, but got {start_method!r}')
         self.num_workers = num_workers
         self.start_method = start_method
         self._executor: ProcessPoolExecutor | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
@@ -16,10 +17,17 @@ _PLAIN: dict[Any, Callable[[Any], bool]] = {
     int: lambda v: isinstance(v, numbers.Integral) and not isinstance(v, bool),
     bool: lambda v: isinstance(v, bool),
     str: lambda v: isinstance(v, str),
+    os.PathLike: lambda v: isinstance(v, os.PathLike),
     type(None): lambda v: v is None,
 }
-_NAMES = {float: 'a finite number', int: 'an integer', bool: 'True or False', str: 'text', type(None): 'None'}
-_PLURALS = {**_NAMES, float: 'finite numbers', int: 'integers', str: 'texts'}
+_NAMES = {
+    float: ('a finite number', 'finite numbers'),
+    int: ('an integer', 'integers'),
+    bool: ('True or False', 'True or False'),
+    str: ('a string', 'strings'),
+    os.PathLike: ('a path', 'paths'),
+    type(None): ('None', 'None'),
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class Range:
 Count = Annotated[int, Range(1)]
 Index = Annotated[int, Range(0)]
 Positive = Annotated[float, Range(0, above=True)]
+Share = Annotated[float, Range(0, 1)]
 
 
 class Checked:
@@ -66,24 +75,31 @@ class Checked:
         Raises:
             UserError: For the first that is not what the annotation says; of another type, it is a TypeError, too.
         """
+        given = given_arguments(cls, args, kwargs)
         with refusing():
-            check_arguments(cls, given_arguments(cls, args, kwargs), f'{cls.PLACE or cls.__name__}.')
+            check_arguments(cls, given, f'{cls.PLACE or cls.__name__}.')
         return super().__new__(cls)
 
 
 def given_arguments(kind: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that a class is called with, by name."""
+    """The arguments that a class is called with, by name.
+
+    Raises:
+        UserTypeError: For one that it does not have.
+    """
     signature = inspect.signature(kind)
-    given = signature.bind_partial(*args, **kwargs).arguments
+    with refusing(kind.__name__):
+        given = signature.bind_partial(*args, **kwargs).arguments
     further = next((name for name, each in signature.parameters.items() if each.kind is each.VAR_KEYWORD), '')
     return {**{name: value for name, value in given.items() if name != further}, **given.get(further, {})}
 
 
-def check_arguments(kind: type, arguments: Mapping[str, Any], place: str = '') -> None:
-    """Refuse what a constructor's annotations do not allow: numbers, words, lists and dicts of another kind or size.
+def check_arguments(kind: Callable[..., Any], arguments: Mapping[str, Any], place: str = '') -> None:
+    """Refuse what the annotations do not allow: numbers, words, paths, lists and dicts of another kind or size.
 
     Args:
-        kind: The class. Constructors of others, and arguments that are annotated with a class, are left to themselves.
+        kind: The class or function. Constructors of others, and arguments that are annotated with another class, are
+            left to themselves.
         arguments: What it is about to be called with.
         place: What stands before their names in messages.
 
@@ -92,12 +108,12 @@ def check_arguments(kind: type, arguments: Mapping[str, Any], place: str = '') -
         ValueError: For one that is out of range, or none of several choices.
     """
     hints: dict[str, Any] = {}
-    for each in reversed(kind.__mro__):
-        constructor = vars(each).get('__init__')
-        if inspect.isfunction(constructor):
-            ours = each.__module__.startswith('mtl_plugins.')
-            own = get_type_hints(constructor, include_extras=True) if ours else {}
-            hints.update({**dict.fromkeys(inspect.signature(constructor).parameters, Any), **own})
+    bases = reversed(inspect.getmro(kind)) if inspect.isclass(kind) else ()
+    for function in [vars(each).get('__init__') for each in bases] or [kind]:
+        if inspect.isfunction(function):
+            ours = function.__module__.startswith('mtl_plugins.')
+            own = get_type_hints(function, include_extras=True) if ours else {}
+            hints.update({**dict.fromkeys(inspect.signature(function).parameters, Any), **own})
     for name, value in arguments.items():
         wanted = hints.get(name, Any)
         if not _fits(value, wanted):
@@ -116,31 +132,37 @@ def _fits(value: Any, hint: Any, limits: bool = True) -> bool:
 def _fits_one(value: Any, hint: Any, limits: bool) -> bool:
     if hint in _PLAIN:
         return _PLAIN[hint](value)
-    origin, inside = get_origin(hint), get_args(hint)
+    origin, inside = get_origin(hint) or hint, get_args(hint)
     if origin is Annotated:
         return _fits(value, inside[0], limits) and (not limits or inside[1].holds(value))
     if origin is Literal:
         return isinstance(value, str) and (not limits or value in inside)
-    if origin is Sequence:
-        return isinstance(value, Sequence) and not isinstance(value, str) and all(_fits(v, inside[0]) for v in value)
+    if origin in (Sequence, tuple):
+        if not isinstance(value, Sequence) or isinstance(value, str) or (_pair(hint) and limits and len(value) != 2):
+            return False
+        return all(_fits(each, member, limits) for each in value for member in inside[:1])
     if origin is Mapping:
-        return isinstance(value, Mapping) and all(_fits(v, inside[1]) for v in value.values())
+        return isinstance(value, Mapping) and all(_fits(v, m, limits) for v in value.values() for m in inside[1:])
     return True
+
+
+def _pair(hint: Any) -> bool:
+    return get_origin(hint) is tuple and ... not in get_args(hint)
 
 
 def _words(hint: Any, many: bool = False) -> str:
     words = []
     for member in _members(hint):
-        origin, inside = get_origin(member), get_args(member)
+        origin, inside = get_origin(member) or member, get_args(member)
         if member in _PLAIN:
-            words.append((_PLURALS if many else _NAMES)[member])
+            words.append(_NAMES[member][many])
         elif origin is Annotated:
             one, several = ('an integer', 'integers') if inside[0] is int else ('a number', 'numbers')
             words.append(f'{several if many else one} {inside[1]}')
         elif origin is Literal:
             words.append(f'one of {inside}')
-        elif origin is Sequence:
-            words.append(f'a list of {_words(inside[0], many=True)}')
-        elif origin is Mapping:
-            words.append(f'a dict of {_words(inside[1], many=True)}')
+        elif origin in (Sequence, tuple, Mapping):
+            name, names = ('a dict', 'dicts') if origin is Mapping else ('a list', 'lists')
+            contents = _words(inside[origin is Mapping], many=True) if inside else ''
+            words.append((names if many else name) + (f' of {"two " * _pair(member)}{contents}' if contents else ''))
     return ' or '.join(words)

@@ -17,6 +17,7 @@ from mmengine.visualization import LocalVisBackend, MLflowVisBackend, Visualizer
 from mmengine.visualization.vis_backend import BaseVisBackend, force_init_env
 
 from mtl_plugins.registry import VISBACKENDS
+from mtl_plugins.utils.argument_types import Checked
 
 
 def picture_services(visualizer: Visualizer) -> list[BaseVisBackend]:
@@ -25,7 +26,7 @@ def picture_services(visualizer: Visualizer) -> list[BaseVisBackend]:
 
 
 @VISBACKENDS.register_module()
-class WandbBackend(WandbVisBackend):
+class WandbBackend(Checked, WandbVisBackend):
     """Weights & Biases, with the iteration as the x axis.
 
     MMEngine's own backend counts calls instead, so that curves of one run do not line up, and sends every ``.py`` file
@@ -77,7 +78,7 @@ class WandbBackend(WandbVisBackend):
 
 
 @VISBACKENDS.register_module()
-class MLflowBackend(MLflowVisBackend):
+class MLflowBackend(Checked, MLflowVisBackend):
     """MLflow, in a data base file where ``mlflow ui`` looks for it, unless a server is named.
 
     MMEngine's own backend keeps plain files by default, which MLflow >= 3.7 refuses; and it stops the run at a picture,

@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.structures.fields import entry
 from mtl_plugins.task_specs import get_task_specs
-from mtl_plugins.utils.arguments import whole
+from mtl_plugins.utils.argument_types import Checked, Count
 
 from .backends import picture_services
 from .figure import save_image
@@ -23,7 +23,7 @@ from .panels import image_from_inputs, image_title, prediction_panel
 
 
 @HOOKS.register_module()
-class PredictionPanelHook(Hook):
+class PredictionPanelHook(Checked, Hook):
     """Draws targets beside predictions for a few images, the same ones each time.
 
     At validation the panels go to ``<work_dir>/panels/iter_<n>/``, in a test to ``<show_dir>/``. The images are spread
@@ -55,20 +55,20 @@ class PredictionPanelHook(Hook):
 
     def __init__(
         self,
-        interval: int = 1,
-        num_panels: int | None = 4,
+        interval: Count = 1,
+        num_panels: Count | None = 4,
         show_dir: str | os.PathLike | None = None,
         tasks: Sequence[str] | None = None,
-        columns: int = 6,
+        columns: Count = 6,
         add_to_visualizer: bool = True,
     ) -> None:
         if tasks is not None:
             get_task_specs(tasks)
-        self.interval = whole('PredictionPanelHook.interval', interval, 1)
-        self.num_panels = None if num_panels is None else whole('PredictionPanelHook.num_panels', num_panels, 1)
+        self.interval = interval
+        self.num_panels = num_panels
         self.show_dir = show_dir
         self.tasks = tasks
-        self.columns = whole('PredictionPanelHook.columns', columns, 1)
+        self.columns = columns
         self.add_to_visualizer = add_to_visualizer
         self._validations = 0
         self._wanted: set[int] | None = None

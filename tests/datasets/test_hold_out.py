@@ -35,7 +35,7 @@ def test_the_parts_are_disjoint_and_complete_and_by_the_seed():
 
 @pytest.mark.parametrize(
     ('pictures', 'share', 'message'),
-    [(1, 0.5, '1 pictures'), (3, 1, 'between 0 and 1'), (3, 'half', "between 0 and 1, but is 'half'")],
+    [(1, 0.5, '1 pictures'), (3, 1, r'share must be a number in \(0, 1\)'), (3, 'half', "but got 'half'")],
 )
 def test_no_part_may_be_empty(pictures, share, message):
     with pytest.raises(ValueError, match=message):
@@ -43,5 +43,7 @@ def test_no_part_may_be_empty(pictures, share, message):
 
 
 def test_which_part_is_said_in_so_many_words():
-    with pytest.raises(ValueError, match=r"HoldOut\.held_out must be one of True, False, but got 'false'"):
+    with pytest.raises(ValueError, match=r"HoldOut\.held_out must be True or False, but got 'false'"):
         part('false')
+    with pytest.raises(ValueError, match=r'HoldOut\.seed must be an integer >= 0, but got 1.5'):
+        part(True, seed=1.5)

@@ -96,11 +96,15 @@ def test_in_a_pipeline(tmp_path):
 @pytest.mark.parametrize(
     ('arguments', 'error', 'message'),
     [
-        (dict(tasks='depth'), TypeError, "must be a list of task names, but got the string 'depth'"),
+        (dict(tasks='depth'), TypeError, "tasks must be a list of strings, but got 'depth'"),
         (dict(tasks=['depht']), KeyError, "did you mean 'depth'"),
-        (dict(tasks=['depth'], keep=1.5), ValueError, r"probabilities of 0 to 1, but got {'depth': 1.5}"),
+        (
+            dict(tasks=['depth'], keep=1.5),
+            ValueError,
+            r'keep must be a number in \[0, 1\] or a dict of .*, but got 1.5',
+        ),
         (dict(tasks=['depth'], keep=dict(edge=0.5)), ValueError, r"keep names \['edge'\], but tasks are \['depth'\]"),
-        (dict(tasks=['depth'], at_least=0.5), ValueError, 'at_least must be a whole number, 0 or more, but got 0.5'),
+        (dict(tasks=['depth'], at_least=0.5), ValueError, 'at_least must be an integer >= 0, but got 0.5'),
         (dict(tasks=['depth'], at_least=2), ValueError, 'at_least must be 0 to 1, the number of tasks, but got 2'),
     ],
 )

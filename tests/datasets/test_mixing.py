@@ -189,13 +189,16 @@ def test_built_from_the_registry(joint):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(mixing='equal'), "must be 'proportional', 'balanced' or 3 positive numbers, .* but got 'equal'"),
-        (dict(mixing=3), 'or 3 positive numbers, .* but got 3'),
-        (dict(mixing=[1, 2]), r'but got \[1, 2\]'),
+        (
+            dict(mixing='equal'),
+            r"one of \('proportional', 'balanced'\) or a list of numbers > 0, but got 'equal'",
+        ),
+        (dict(mixing=3), 'or a list of numbers > 0, but got 3'),
+        (dict(mixing=[1, 2]), r'or 3 positive numbers, .* but got \[1, 2\]'),
         (dict(mixing=[1, 2, 0]), r'but got \[1, 2, 0\]'),
         (dict(mixing=[1, 1e-9, 1]), r'has none of datasets\[1\]; give it a larger weight'),
-        (dict(cover=0), 'cover must be a whole number, 1 or more, but got 0'),
-        (dict(cover=2.0), 'cover must be a whole number, 1 or more, but got 2.0'),
+        (dict(cover=0), 'cover must be an integer >= 1 or None, but got 0'),
+        (dict(cover=2.0), 'cover must be an integer >= 1 or None, but got 2.0'),
         (dict(cover=2), 'so few samples cannot carry all of depth, sal, edge; 3 are needed'),
     ],
 )

@@ -192,18 +192,18 @@ def test_bad_arguments_are_explained(tmp_path):
         build(tmp_path, tasks=['denoise'])
     with pytest.raises(ValueError, match='only once'):
         build(tmp_path, tasks=['depth', 'depth'])
-    with pytest.raises(TypeError, match='list of task names'):
+    with pytest.raises(TypeError, match='tasks must be a list of strings'):
         build(tmp_path, tasks='depth')
     with pytest.raises(ValueError, match=r"RoomsDataset \(split 'val'.*is empty.*num_images=0"):
         build(tmp_path, num_images=0)
     with pytest.raises(ValueError, match=r"split must be one of .*'train'.*'all'"):
         build(tmp_path, split='all')
     for size in ((8, 32), (32.5, 32)):
-        with pytest.raises(ValueError, match='size must be a whole number, 16 or more'):
+        with pytest.raises(ValueError, match='size must be a list of two integers >= 16'):
             build(tmp_path, size=size)
-    with pytest.raises(ValueError, match=r'\(height, width\)'):
+    with pytest.raises(ValueError, match='size must be a list of two integers >= 16, but got 32'):
         build(tmp_path, size=32)
     for name in ('seed', 'num_images', 'num_workers'):
         for value in (-1, 1.5, '2', True):
-            with pytest.raises(ValueError, match=f'RoomsDataset.{name} must be a whole number, 0 or more, but got'):
+            with pytest.raises(ValueError, match=f'RoomsDataset.{name} must be an integer >= 0.*, but got'):
                 build(tmp_path, **{name: value})

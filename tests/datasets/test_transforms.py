@@ -326,7 +326,7 @@ def test_augmentation_is_the_same_for_any_number_of_workers_and_after_resuming()
 def test_seeded_without_a_position_says_what_to_do():
     with pytest.raises(ValueError, match=r"sample 'a.png' has no position.*mtl_plugins.AbsoluteSampler"):
         SeededTransforms([noisy])(dict(sample_idx=3, img_path='a.png'))
-    with pytest.raises(ValueError, match='seed must be a whole number, 0 or more, but got -1'):
+    with pytest.raises(ValueError, match='seed must be an integer >= 0, but got -1'):
         SeededTransforms([], seed=-1)
 
 
@@ -482,12 +482,14 @@ def test_whole_pipeline_from_the_registry_without_some_tasks():
     ('build', 'message'),
     [
         (lambda: MultiTaskRandomScale((2, 1)), r'scale must be \(low, high\) with 0 < low <= high, but got \(2, 1\)'),
-        (lambda: MultiTaskRandomScale((0, 1)), '0 < low'),
+        (lambda: MultiTaskRandomScale((0, 1)), 'scale must be a list of two numbers > 0'),
         (lambda: MultiTaskRandomCrop((3, 4, 5)), r'size must be a positive integer or \(height, width\), but got'),
         (lambda: MultiTaskRandomCrop(0), 'MultiTaskRandomCrop: size must be a positive integer'),
-        (lambda: MultiTaskRandomCrop(4, cat_max_ratio=75), r'cat_max_ratio must lie in \(0, 1\], but got 75'),
-        (lambda: MultiTaskRandomFlip(1.5), 'prob must lie in 0..1'),
-        (lambda: MultiTaskPad((4.5, 3)), 'MultiTaskPad: size must be a positive integer'),
+        (lambda: MultiTaskRandomCrop(4, cat_max_ratio=75), r'cat_max_ratio must be a number in \(0, 1\], but got 75'),
+        (lambda: MultiTaskRandomFlip(1.5), r'prob must be a number in \[0, 1\]'),
+        (lambda: MultiTaskRandomFlip([0.7, 0.7], ['horizontal', 'vertical']), 'prob must lie in 0..1'),
+        (lambda: MultiTaskRandomFlip(direction='left'), "direction must be one of .* but got 'left'"),
+        (lambda: MultiTaskPad((4.5, 3)), 'MultiTaskPad.size must be an integer or a list of integers'),
     ],
 )
 def test_bad_arguments(build, message):

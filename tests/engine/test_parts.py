@@ -1,19 +1,13 @@
 """Parts of a method from their configs: names, defaults, and what is said of wrong ones."""
 
-from inspect import isabstract
 from types import UnionType
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import get_args, get_type_hints
 
 import pytest
 
-from mtl_plugins.engine import hooks, optim_wrappers
 from mtl_plugins.engine.methods import build_part
-from mtl_plugins.engine.step.nonfinite import NonFiniteGuard
-from mtl_plugins.engine.step.precision import Precision
-from mtl_plugins.errors import UserError
 from mtl_plugins.methods import PositiveAffinity, ProximalAffinity
 from mtl_plugins.registry import AFFINITIES, AGGREGATORS, GROUPERS, WEIGHTINGS
-from mtl_plugins.utils.argument_types import Checked
 
 
 def test_a_part_is_built_from_a_name_with_or_without_prefix_or_a_class():
@@ -83,63 +77,3 @@ def test_arguments_of_another_kind_are_refused_by_name(registry, name):
                 continue
             with pytest.raises(TypeError, match=rf'{name}", \.\.\.\): {argument} must be .* but got'):
                 build_part(registry, dict(type=name, **{argument: value}), 'part')
-
-
-WRAPPERS = [getattr(optim_wrappers, name) for name in optim_wrappers.__all__]
-WRAPPERS = [kind for kind in WRAPPERS if not isabstract(kind)]
-HOOKS = [kind for name in hooks.__all__ if issubclass(kind := getattr(hooks, name), Checked)]
-
-
-@pytest.mark.parametrize('kind', [*WRAPPERS, *HOOKS, NonFiniteGuard, Precision], ids=lambda kind: kind.__name__)
-def test_arguments_of_wrappers_and_hooks_are_refused_by_name(kind):
-    """Those of its base classes too, before anything is made of them; nothing counts as True that is not."""
-    place = {**dict.fromkeys(WRAPPERS, 'optim_wrapper'), NonFiniteGuard: 'nonfinite', Precision: 'precision'}
-    whose, seen = place.get(kind, kind.__name__), set()
-    for base in kind.__mro__:
-        if not base.__module__.startswith('mtl_plugins') or '__init__' not in vars(base):
-            continue
-        for argument, hint in get_type_hints(base.__init__).items():
-            members = set(get_args(hint)) if isinstance(hint, UnionType) or type(None) in get_args(hint) else {hint}
-            members = {str if get_origin(each) is Literal else each for each in members} - {type(None)}
-            if argument in seen or members - {*OTHER_KINDS} or not members:
-                continue
-            seen.add(argument)
-            others = [value for wanted in members for value in OTHER_KINDS[wanted]]
-            for value in others:
-                if (value is None and type(None) in get_args(hint)) or (type(value) in members and value == value):
-                    continue
-                with pytest.raises(UserError, match=rf'^{whose}\.{argument} must be .* but got'):
-                    kind(**{argument: value})
-    assert seen
-
-
-def test_arguments_of_classes_of_others_are_theirs():
-    class Own(hooks.AffinityHook):
-        def __init__(self, interval='often', **kwargs):
-            super().__init__(dict(often=7)[interval], **kwargs)
-
-    assert Own('often').interval == 7
-    with pytest.raises(UserError, match=r'Own\.decay must be a number in \(0, 1\], but got 2'):
-        Own(decay=2)
-
-
-@pytest.mark.parametrize(
-    ('kind', 'wrong'),
-    [
-        (optim_wrappers.MultiTaskOptimWrapper, dict(bn_stats='never')),
-        (optim_wrappers.MultiTaskOptimWrapper, dict(passes=0)),
-        (optim_wrappers.SAMOOptimWrapper, dict(beta=1.5)),
-        (optim_wrappers.SAMOOptimWrapper, dict(mu=0)),
-        (optim_wrappers.GradientAggregationOptimWrapper, dict(memory='none')),
-        (optim_wrappers.GradientAggregationOptimWrapper, dict(rescale='mean')),
-        (optim_wrappers.PhasesOptimWrapper, dict(total=0)),
-        (hooks.DominanceHook, dict(decay=1.0)),
-        (hooks.AffinityHook, dict(decay=0)),
-        (NonFiniteGuard, dict(patience=-1)),
-        (Precision, dict(init_scale=0)),
-    ],
-)
-def test_what_is_out_of_range_is_no_error_of_its_type(kind, wrong):
-    with pytest.raises(UserError, match=rf'\.{next(iter(wrong))} must be .*, but got') as error:
-        kind(**wrong)
-    assert not isinstance(error.value, TypeError)

@@ -242,10 +242,10 @@ def test_prefix_can_be_changed():
     [
         (lambda: SegmentationMetric('semsg'), KeyError, "did you mean 'semseg'"),
         (lambda: SegmentationMetric('depth'), ValueError, "kind classes, but task 'depth' is of kind 'depth'"),
-        (lambda: SegmentationMetric(absent='skip'), ValueError, "absent must be one of 'nan', 'zero'"),
-        (lambda: DepthErrorMetric(max_depth=-1), ValueError, 'max_depth must be positive'),
-        (lambda: SaliencyMetric(beta_squared=0), ValueError, 'beta_squared must be positive'),
-        (lambda: EdgeMetric(max_dist=7.7), ValueError, 'share of the diagonal'),
+        (lambda: SegmentationMetric(absent='skip'), ValueError, r"absent must be one of \('nan', 'zero'\)"),
+        (lambda: DepthErrorMetric(max_depth=-1), ValueError, 'max_depth must be a number > 0 or None, but got -1'),
+        (lambda: SaliencyMetric(beta_squared=0), ValueError, 'beta_squared must be a number > 0'),
+        (lambda: EdgeMetric(max_dist=7.7), ValueError, r'max_dist must be a number in \[0, 1\)'),
     ],
 )
 def test_wrong_arguments(make, error, message):

@@ -376,10 +376,10 @@ def test_a_full_disk_does_not_end_the_run(monkeypatch, caplog, tmp_path):
 @pytest.mark.parametrize(
     ('options', 'error', 'message'),
     [
-        (dict(interval=0), ValueError, 'interval must be a whole number, 1 or more, but got 0'),
-        (dict(num_panels=0), ValueError, 'num_panels must be a whole number, 1 or more, but got 0'),
-        (dict(num_panels=2.5), ValueError, 'num_panels must be a whole number, 1 or more, but got 2.5'),
-        (dict(columns=1.5), ValueError, 'columns must be a whole number, 1 or more, but got 1.5'),
+        (dict(interval=0), ValueError, 'interval must be an integer >= 1, but got 0'),
+        (dict(num_panels=0), ValueError, 'num_panels must be an integer >= 1 or None, but got 0'),
+        (dict(num_panels=2.5), ValueError, 'num_panels must be an integer >= 1 or None, but got 2.5'),
+        (dict(columns=1.5), ValueError, 'columns must be an integer >= 1, but got 1.5'),
         (dict(tasks=['sall']), KeyError, "did you mean 'sal'"),
     ],
 )

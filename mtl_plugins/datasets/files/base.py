@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError
 from mtl_plugins.task_specs import IGNORE_INDEX, get_task_spec, offered_tasks
-from mtl_plugins.utils.arguments import one_of
+from mtl_plugins.utils.argument_types import Checked
 
 from ..transforms.fields import target_key
 from ..transforms.resizing import has_labels
@@ -27,7 +27,7 @@ _LOOKED_AT = 32
 """Samples that are read, if need be, to find out whether a task has labels."""
 
 
-class FilesDataset(BaseDataset):
+class FilesDataset(Checked, BaseDataset):
     """A dataset whose images and targets are files.
 
     Subclasses set the class attributes and implement :meth:`find_root`, :meth:`list_samples` and :meth:`make_reader`.
@@ -91,7 +91,8 @@ class FilesDataset(BaseDataset):
                     f'{type(self).__name__}: {name} does not apply; the names of folders and files are those of the '
                     'archives, below data_root'
                 )
-        one_of(f'{type(self).__name__}.split', split, self.SPLITS)
+        if split not in self.SPLITS:
+            raise UserError(f'{type(self).__name__}.split must be one of {self.SPLITS}, but got {split!r}')
         self.split = split
         self.tasks = self.TASKS if tasks is None else offered_tasks(type(self).__name__, tasks, self.TASKS)
         self.allow_missing = allow_missing

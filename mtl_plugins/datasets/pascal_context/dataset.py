@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmengine.logging import print_log
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
-from mtl_plugins.utils.arguments import one_of, whole
+from mtl_plugins.utils.argument_types import Index
 
 from ..cache import DerivedCache
 from ..files.base import FilesDataset
@@ -19,7 +19,6 @@ from ..files.folders import read_lines
 from ..human_parts import HUMAN_PALETTE, HUMAN_PARTS
 from . import layout
 from .classes import SEMSEG, voc_palette
-from .decoding import EDGE_RULES
 from .part_lists import archive_lists, people, rebuilt_lists
 from .reader import PascalContextReader
 
@@ -68,16 +67,14 @@ class PascalContextMTDataset(FilesDataset):
         tasks: Sequence[str] | None = None,
         persons_only: bool | None = None,
         ids_file: str | os.PathLike | None = None,
-        edge_rule: str = 'laplacian',
-        num_workers: int = 0,
+        edge_rule: Literal['laplacian', 'borders'] = 'laplacian',
+        num_workers: Index = 0,
         **kwargs: Any,
     ) -> None:
-        one_of('PascalContextMTDataset.persons_only', persons_only, (None, True, False))
-        one_of('PascalContextMTDataset.edge_rule', edge_rule, EDGE_RULES)
         self.persons_only = persons_only
         self.ids_file = ids_file
         self.edge_rule = edge_rule
-        self.num_workers = whole('PascalContextMTDataset.num_workers', num_workers, 0)
+        self.num_workers = num_workers
         super().__init__(data_root, split, tasks, **kwargs)
 
     def find_root(self, data_root: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from mmengine.logging import print_log
@@ -13,7 +13,6 @@ from mmengine.logging import print_log
 from mtl_plugins.errors import UserError, UserFileNotFoundError
 from mtl_plugins.registry import DATASETS
 from mtl_plugins.task_specs import offered_tasks
-from mtl_plugins.utils.arguments import one_of
 
 from ..files import DerivedCache, FilesDataset, NormalAxes
 from ..transforms.fields import as_size
@@ -33,7 +32,7 @@ from .layout import (
     find_root,
     read_splits,
 )
-from .reader import RESAMPLE, TaskonomyReader
+from .reader import TaskonomyReader
 
 INDEX_VERSION = 1
 
@@ -94,7 +93,7 @@ class TaskonomyDataset(FilesDataset):
         tasks: Sequence[str] | None = None,
         masks: bool = True,
         size: int | Sequence[int] | None = None,
-        resample: str = 'bilinear',
+        resample: Literal['bilinear', 'nearest'] = 'bilinear',
         normal_axes: Sequence[str] | None = None,
         metainfo: Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -103,7 +102,6 @@ class TaskonomyDataset(FilesDataset):
         self.size = None if size is None else as_size(size, 'TaskonomyDataset: size')
         self.normal_axes = NormalAxes(NORMAL_AXES if normal_axes is None else normal_axes)
         self.stated = () if normal_axes is None else ('normal_axes',)
-        one_of('TaskonomyDataset.resample', resample, RESAMPLE)
         self.resample = resample
         self.index: Index | None = None
         tasks = TASKS if tasks is None else offered_tasks('TaskonomyDataset', tasks, TASKS)

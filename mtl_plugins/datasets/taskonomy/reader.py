@@ -15,7 +15,6 @@ from ..transforms.resizing import resize_nearest
 from .decoding import NO_DATA, NORMAL_AXES, PICTURE_TASKS, decode, dilate, own_holes, read_codes
 from .layout import Z_BUFFER
 
-RESAMPLE = ('bilinear', 'nearest')
 _MEMORY = 'stored_codes'
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -13,12 +13,12 @@ from mmcv.transforms.utils import cache_randomness
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import TaskSpec
+from mtl_plugins.utils.argument_types import Positive
 
 from .base import Transform
 from .fields import check_sizes, iter_targets
 
 INTERPOLATIONS = {'bilinear': cv2.INTER_LINEAR, 'bicubic': cv2.INTER_CUBIC}
-BORDERS = ('ignore', 'zero')
 
 
 @TRANSFORMS.register_module()
@@ -46,25 +46,20 @@ class MultiTaskRandomAffine(Transform):
 
     def __init__(
         self,
-        angle: Sequence[float] = (-20.0, 20.0),
-        scale: Sequence[float] = (0.75, 1.25),
-        scales: Sequence[float] | None = None,
-        interpolation: str = 'bicubic',
-        border: str = 'ignore',
-        img_fill: Sequence[int] = (104, 116, 124),
+        angle: tuple[float, float] = (-20.0, 20.0),
+        scale: tuple[Positive, Positive] = (0.75, 1.25),
+        scales: Sequence[Positive] | None = None,
+        interpolation: Literal['bicubic', 'bilinear'] = 'bicubic',
+        border: Literal['ignore', 'zero'] = 'ignore',
+        img_fill: Sequence[float] = (104, 116, 124),
     ) -> None:
         name = type(self).__name__
-        if len(angle) != 2 or not -180 <= angle[0] <= angle[1] <= 180:
+        if not -180 <= angle[0] <= angle[1] <= 180:
             raise UserError(f'{name}: angle must be (low, high) degrees within -180..180, but got {angle!r}')
-        if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+        if scale[0] > scale[1]:
             raise UserError(f'{name}: scale must be (low, high) with 0 < low <= high, but got {scale!r}')
-        if scales is not None and (not len(scales) or min(scales) <= 0):
+        if scales is not None and not len(scales):
             raise UserError(f'{name}: scales must be a list of factors above 0, but got {scales!r}')
-        if interpolation not in INTERPOLATIONS or border not in BORDERS:
-            raise UserError(
-                f'{name}: interpolation must be one of {tuple(INTERPOLATIONS)} and border one of {BORDERS}, '
-                f'but got {interpolation!r} and {border!r}'
-            )
         self.angle = tuple(angle)
         self.scale = tuple(scale)
         self.scales = None if scales is None else tuple(scales)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
@@ -13,10 +13,13 @@ from mmseg.datasets.transforms import RandomFlip
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import IGNORE_INDEX, get_task_spec
+from mtl_plugins.utils.argument_types import Positive, Range, Share
 
 from .base import Transform
 from .fields import as_size, check_sizes, iter_targets, target_key
 from .resizing import resize_linear, resize_nearest
+
+_Direction = Literal['horizontal', 'vertical', 'diagonal']
 
 
 @TRANSFORMS.register_module()
@@ -34,9 +37,9 @@ class MultiTaskRandomScale(Transform):
         ValueError: If ``scale`` is not two positive numbers in ascending order.
     """
 
-    def __init__(self, scale: Sequence[float] = (0.5, 2.0)) -> None:
+    def __init__(self, scale: tuple[Positive, Positive] = (0.5, 2.0)) -> None:
         scale = tuple(scale)
-        if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+        if scale[0] > scale[1]:
             raise UserError(f'MultiTaskRandomScale: scale must be (low, high) with 0 < low <= high, but got {scale}')
         self.scale = scale
 
@@ -80,9 +83,12 @@ class MultiTaskRandomCrop(Transform):
         ValueError: If an argument is out of range.
     """
 
-    def __init__(self, size: int | Sequence[int], cat_max_ratio: float = 1.0, cat_task: str = 'semseg') -> None:
-        if not 0 < cat_max_ratio <= 1:
-            raise UserError(f'MultiTaskRandomCrop: cat_max_ratio must lie in (0, 1], but got {cat_max_ratio}')
+    def __init__(
+        self,
+        size: int | Sequence[int],
+        cat_max_ratio: Annotated[float, Range(0, 1, above=True)] = 1.0,
+        cat_task: str = 'semseg',
+    ) -> None:
         spec = get_task_spec(cat_task)
         if not spec.is_categorical:
             raise UserError(
@@ -155,13 +161,12 @@ class MultiTaskRandomFlip(Transform, RandomFlip):
 
     def __init__(
         self,
-        prob: float | Sequence[float] = 0.5,
-        direction: str | Sequence[str] = 'horizontal',
+        prob: Share | Sequence[Share] = 0.5,
+        direction: _Direction | Sequence[_Direction] = 'horizontal',
         negate_normals: bool = True,
     ) -> None:
         values = [float(p) for p in prob] if isinstance(prob, Sequence) else float(prob)
-        total = sum(values) if isinstance(values, list) else values
-        if not 0 <= total <= 1:
+        if isinstance(prob, Sequence) and not 0 <= sum(prob) <= 1:
             raise UserError(f'MultiTaskRandomFlip: prob must lie in 0..1 (a list: its sum), but got {prob}')
         super().__init__(prob=values, direction=direction if isinstance(direction, str) else list(direction))
         self.negate_normals = negate_normals

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from mtl_plugins.errors import UserError, UserTypeError
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.task_specs import get_task_specs
-from mtl_plugins.utils.arguments import whole
+from mtl_plugins.utils.argument_types import Index, Share
 
 from .base import Transform
 from .fields import sample_name, target_key
@@ -31,7 +31,7 @@ class RandomLabelSubset(Transform):
     Args:
         tasks: The tasks that are drawn. Others stay as they are. Name all tasks of the dataset here, also where the
             dataset is restricted to some of them later on: ``at_least`` counts these.
-        keep: Probability that an image keeps a label: one for all tasks, or task -> probability, where tasks that are
+        keep: Share that an image keeps a label: one for all tasks, or task -> probability, where tasks that are
             not named are kept.
         at_least: Number of labels that every image keeps; where fewer are drawn, the next likely ones are added.
         seed: Varies the draw.
@@ -43,20 +43,19 @@ class RandomLabelSubset(Transform):
     """
 
     def __init__(
-        self, tasks: Sequence[str], keep: float | Mapping[str, float] = 0.5, at_least: int = 1, seed: int = 0
+        self,
+        tasks: Sequence[str],
+        keep: Share | Mapping[str, Share] = 0.5,
+        at_least: Index = 1,
+        seed: Index = 0,
     ) -> None:
-        if isinstance(tasks, str):
-            raise UserTypeError(f'RandomLabelSubset: tasks must be a list of task names, but got the string {tasks!r}')
         self.tasks = tuple(spec.key for spec in get_task_specs(tasks))
         unknown = sorted(set(keep) - set(self.tasks)) if isinstance(keep, Mapping) else []
         if unknown:
             raise UserError(f'RandomLabelSubset: keep names {unknown}, but tasks are {list(self.tasks)}')
         self.keep = dict(keep) if isinstance(keep, Mapping) else dict.fromkeys(self.tasks, keep)
-        bad = {task: value for task, value in self.keep.items() if not 0 <= value <= 1}
-        if bad:
-            raise UserError(f'RandomLabelSubset: keep must be probabilities of 0 to 1, but got {bad}')
-        self.seed = whole('RandomLabelSubset.seed', seed, 0)
-        self.at_least = whole('RandomLabelSubset.at_least', at_least, 0)
+        self.seed = seed
+        self.at_least = at_least
         if at_least > len(self.tasks):
             raise UserError(
                 f'RandomLabelSubset: at_least must be 0 to {len(self.tasks)}, the number of tasks, but got {at_least}'

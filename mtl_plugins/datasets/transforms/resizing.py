@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -12,12 +13,10 @@ from PIL import Image
 from mtl_plugins.registry import TRANSFORMS
 from mtl_plugins.structures.fields import valid_pixels
 from mtl_plugins.task_specs import TaskSpec
-from mtl_plugins.utils.arguments import one_of
 
 from .base import Transform
 from .fields import as_size, check_sizes, iter_targets
 
-TARGETS = ('nearest', 'bilinear')
 SMALLEST_WEIGHT = 1e-6
 LONGEST = 2**15
 """On longer axes the steps of 1/65536 pixel in which OpenCV counts would overflow."""
@@ -147,8 +146,12 @@ class MultiTaskResize(Transform):
         ValueError: If ``size`` or ``targets`` is none of the above.
     """
 
-    def __init__(self, size: Any, targets: str = 'nearest', antialias: bool = True) -> None:
-        one_of('MultiTaskResize.targets', targets, TARGETS)
+    def __init__(
+        self,
+        size: int | Sequence[int],
+        targets: Literal['nearest', 'bilinear'] = 'nearest',
+        antialias: bool = True,
+    ) -> None:
         self.size = as_size(size, 'MultiTaskResize: size')
         self.targets = targets
         self.antialias = antialias

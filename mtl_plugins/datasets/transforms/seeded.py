@@ -13,7 +13,7 @@ from mmcv.transforms import Compose
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import TRANSFORMS
-from mtl_plugins.utils.arguments import whole
+from mtl_plugins.utils.argument_types import Index
 
 from .base import Transform
 from .fields import sample_name
@@ -54,9 +54,9 @@ class SeededTransforms(Transform):
         ValueError: When applied to a sample whose index carries no position.
     """
 
-    def __init__(self, transforms: Sequence[dict | Callable[[dict], dict | None]], seed: int = 0) -> None:
+    def __init__(self, transforms: Sequence[dict | Callable[[dict], dict | None]], seed: Index = 0) -> None:
         self.transforms = Compose(transforms)
-        self.seed = whole('SeededTransforms.seed', seed, 0)
+        self.seed = seed
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Apply the transforms to one sample."""

@@ -61,7 +61,7 @@ class EdgeCounter:
             without, those at or above it (each is what a released reader does).
 
     Raises:
-        ValueError: If a matcher is unknown or ``max_dist`` is no share.
+        ValueError: If a matcher is unknown.
         ImportError: If a matcher needs a package that is not installed.
     """
 
@@ -74,8 +74,6 @@ class EdgeCounter:
         unknown = [name for name in self.matchers if name not in MATCHERS]
         if unknown or not self.matchers:
             raise UserError(f'matcher must be of {", ".join(MATCHERS)} (one or several), but got {self.matchers!r}')
-        if not 0 <= self.max_dist < 1:
-            raise UserError(f'max_dist is a share of the diagonal, 0 <= max_dist < 1, but got {self.max_dist}')
         if 'bsds' in self.matchers:
             load_correspond_pixels()
 

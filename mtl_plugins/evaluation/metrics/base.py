@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
@@ -13,6 +13,7 @@ from mmengine.evaluator import BaseMetric
 from mtl_plugins.errors import UserError, UserKeyError
 from mtl_plugins.structures.fields import read_field, sample_name, valid_pixels
 from mtl_plugins.task_specs import get_task_spec
+from mtl_plugins.utils.argument_types import Checked
 
 NAN = float('nan')
 ROUNDING = 1e-3
@@ -24,7 +25,7 @@ def ratio(numerator: float, denominator: float) -> float:
     return float(numerator) / float(denominator) if denominator > 0 and math.isfinite(numerator) else NAN
 
 
-class DenseMetric(BaseMetric):
+class DenseMetric(Checked, BaseMetric):
     """Base of the metrics of one dense task, pooled over the pixels of the dataset.
 
     One entry per image goes to ``results`` (None if the image has no target of the task), so that MMEngine, which cuts
@@ -50,7 +51,11 @@ class DenseMetric(BaseMetric):
     entries: ClassVar[dict[str, tuple[str | None, bool]]] = {}
 
     def __init__(
-        self, task: str, prefix: str | None = None, collect_device: str = 'cpu', collect_dir: str | None = None
+        self,
+        task: str,
+        prefix: str | None = None,
+        collect_device: Literal['cpu', 'gpu'] = 'cpu',
+        collect_dir: str | None = None,
     ) -> None:
         self.spec = get_task_spec(task)
         if self.kinds and self.spec.kind not in self.kinds:

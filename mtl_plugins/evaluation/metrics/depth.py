@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mtl_plugins.errors import UserError
 from mtl_plugins.registry import METRICS
+from mtl_plugins.utils.argument_types import Positive
 
 from .base import NAN, DenseMetric, ratio
 
@@ -49,10 +49,8 @@ class DepthErrorMetric(DenseMetric):
         'delta3': ('%', True),
     }
 
-    def __init__(self, task: str = 'depth', max_depth: float | None = None, **kwargs) -> None:
+    def __init__(self, task: str = 'depth', max_depth: Positive | None = None, **kwargs) -> None:
         super().__init__(task, **kwargs)
-        if max_depth is not None and max_depth <= 0:
-            raise UserError(f'DepthErrorMetric: max_depth must be positive (metres) or None, but got {max_depth}')
         self.max_depth = max_depth
 
     def measure(self, pred: np.ndarray, target: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:

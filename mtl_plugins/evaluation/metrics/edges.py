@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from mmengine.dist import is_main_process
@@ -19,6 +19,7 @@ from mtl_plugins.errors import UserError, UserFileNotFoundError, refusing
 from mtl_plugins.evaluation.edges import EdgeCounter, check_thresholds
 from mtl_plugins.evaluation.pool import Job, WorkPool, default_workers
 from mtl_plugins.registry import METRICS
+from mtl_plugins.utils.argument_types import Index, Range
 
 from .base import NAN, DenseMetric, ratio
 
@@ -72,13 +73,13 @@ class EdgeMetric(DenseMetric):
     def __init__(
         self,
         task: str = 'edge',
-        max_dist: float = 0.0075,
+        max_dist: Annotated[float, Range(0, 1, below=True)] = 0.0075,
         matcher: str | Sequence[str] = ('exact', 'greedy'),
         thresholds: int | Sequence[float] = 19,
         nms: bool = False,
         image_ids: str | os.PathLike | Sequence[str] | None = None,
-        num_workers: int | None = None,
-        start_method: str | None = None,
+        num_workers: Index | None = None,
+        start_method: Literal['fork', 'spawn', 'forkserver'] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(task, **kwargs)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.special import expit
 
-from mtl_plugins.errors import UserError
 from mtl_plugins.registry import METRICS
+from mtl_plugins.utils.argument_types import Positive
 
 from .base import NAN, DenseMetric, ratio
 
@@ -39,11 +39,9 @@ class SaliencyMetric(DenseMetric):
     entries = {'maxF': ('%', True), 'mIoU': ('%', True)}
 
     def __init__(
-        self, task: str = 'sal', beta_squared: float = 0.3, released_sigmoid_quirk: bool = False, **kwargs
+        self, task: str = 'sal', beta_squared: Positive = 0.3, released_sigmoid_quirk: bool = False, **kwargs
     ) -> None:
         super().__init__(task, **kwargs)
-        if beta_squared <= 0:
-            raise UserError(f'SaliencyMetric: beta_squared must be positive, but got {beta_squared}')
         self.beta_squared = beta_squared
         self.released_sigmoid_quirk = released_sigmoid_quirk
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 
 from mtl_plugins.errors import UserError, UserKeyError
 from mtl_plugins.registry import METRICS
-from mtl_plugins.utils.arguments import one_of
 
 from .base import NAN, DenseMetric, ratio
-
-ABSENT = ('nan', 'zero')
 
 
 @METRICS.register_module()
@@ -43,9 +41,10 @@ class SegmentationMetric(DenseMetric):
     kinds = ('classes',)
     entries = {'mIoU': ('%', True), 'aAcc': ('%', True)}
 
-    def __init__(self, task: str = 'semseg', absent: str = 'nan', per_class: bool = False, **kwargs) -> None:
+    def __init__(
+        self, task: str = 'semseg', absent: Literal['nan', 'zero'] = 'nan', per_class: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(task, **kwargs)
-        one_of('SegmentationMetric.absent', absent, ABSENT)
         self.absent = absent
         self.per_class = per_class
 

@@ -140,12 +140,12 @@ def test_unknown_and_unoffered_tasks(root):
         ToyDataset(root, tasks=['depth', 'depth'])
     with pytest.raises(ValueError, match='at least one task'):
         ToyDataset(root, tasks=[])
-    with pytest.raises(TypeError, match='a list of task names'):
+    with pytest.raises(TypeError, match=r'ToyDataset\.tasks must be a list of strings or None'):
         ToyDataset(root, tasks='depth')
 
 
 def test_splits(root):
-    with pytest.raises(ValueError, match=r"split must be one of 'train', 'val', but got 'test'"):
+    with pytest.raises(ValueError, match=r"split must be one of \('train', 'val'\), but got 'test'"):
         ToyDataset(root, split='test')
     with pytest.raises(ValueError, match=r'the split is empty.*verify.py toy'):
         ToyDataset(root, split='val')

@@ -97,7 +97,7 @@ def test_edges_by_the_rule_of_the_evaluation(exported, build):
     labels = scipy.io.loadmat(path)['LabelMap']
     np.testing.assert_array_equal(dataset[0]['gt_edge'], label_borders(labels))
     assert (dataset[0]['gt_edge'] != label_edges(labels)).any()
-    with pytest.raises(ValueError, match="edge_rule must be one of 'laplacian', 'borders'"):
+    with pytest.raises(ValueError, match=r"edge_rule must be one of \('laplacian', 'borders'\)"):
         build(exported, edge_rule='canny')
 
 

@@ -485,8 +485,8 @@ def test_subsets_keep_working(make):
     [
         (dict(tasks=['depht_zbuffer']), KeyError, "unknown task 'depht_zbuffer': did you mean 'depth_zbuffer'"),
         (dict(tasks=['normals']), ValueError, "no targets for the task 'normals'; did you mean 'normal'"),
-        (dict(tasks='normal'), TypeError, 'must be a list of task names'),
-        (dict(split='all'), ValueError, "split must be one of 'train', 'val', 'test', 'released_train'"),
+        (dict(tasks='normal'), TypeError, 'tasks must be a list of strings or None'),
+        (dict(split='all'), ValueError, r"split must be one of \('train', 'val', 'test', 'released_train'"),
         (dict(size=0), ValueError, 'TaskonomyDataset: size must be a positive integer'),
         (dict(resample='cubic'), ValueError, "TaskonomyDataset.resample must be one of .*'cubic'"),
         (dict(ann_file='x'), ValueError, 'ann_file does not apply'),
