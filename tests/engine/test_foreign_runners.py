@@ -229,7 +229,7 @@ def test_data_that_give_no_batch_are_refused(kind, images, by_epoch, drop, tmp_p
     """An endless sampler would look for one forever, and a run by epochs would be over at once."""
     model = make_model()
     for wrapper in (ORDINARY, MultiTaskOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.05))):
-        with pytest.raises(UserError, match=f'train_dataloader gives no batch: its data set has {images} images'):
+        with pytest.raises(UserError, match=f'train_dataloader gives no batch: its dataset has {images} images'):
             run(
                 kind,
                 tmp_path / f'{tmp_path.name}-{type(wrapper).__name__}',
