@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.datasets import AbsoluteSampler
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
+from mtl_plugins.utils.files import note_of_others
 from mtl_plugins.visualization import image_from_inputs, prediction_panel
 from mtl_plugins.visualization.figure import save_image
 from mtl_plugins.visualization.panels import image_title
@@ -57,13 +59,18 @@ def main(parser: ArgumentParser, args: Namespace) -> int:
     except (UserError, FileNotFoundError) as error:
         parser.error(' '.join(filter(None, (str(error), getattr(error, 'advice', '')))))
     out = Path(args.out or Path('work_dirs', 'browse', Path(args.config).stem, args.split))
+    out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     # Positions from the start of the stream, so that random transforms show what training sees.
     seed = (cfg.get('randomness') or {}).get('seed') or 0
     sampler = AbsoluteSampler(dataset, shuffle=args.split == 'train', seed=seed)
     count = min(args.number, len(dataset))
-    for number, index in zip(track(range(count), 'Draw'), sampler):
-        sheet = draw_sheet(dataset[index], dataset.metainfo)
-        save_image(sheet, out / f'{number:04d}_sample{int(index):06d}.png')
-    print(f'{count} of {len(dataset)} samples of the {args.split} split are drawn in {out.resolve()}')
+    sheets = {
+        save_image(draw_sheet(dataset[index], dataset.metainfo), out / f'{number:04d}_sample{int(index):06d}.png')
+        for number, index in zip(track(range(count), 'Draw'), sampler)
+    }
+    note = note_of_others(out.glob('*.png'), sheets)
+    if note:
+        print(note, file=sys.stderr)
+    print(f'{count} of {len(dataset)} samples of the {args.split} split are drawn in {out}')
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,12 +11,13 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from mmengine.logging import print_log
 
 from mtl_plugins.datasets.files import learned_frame
 from mtl_plugins.errors import UserOSError
 from mtl_plugins.runtime.checkpoints import write_atomically
 from mtl_plugins.task_specs import TaskSpec, get_task_spec
-from mtl_plugins.utils.files import replacing
+from mtl_plugins.utils.files import note_of_others, replacing
 from mtl_plugins.visualization import save_image
 
 from .sources import Entry
@@ -79,7 +81,7 @@ class PredictionFolder:
     """Collects what is predicted below one folder; a context manager, which writes the JSON at the end.
 
     ``panels/<name>.png``, ``<task>/<name>.png`` or ``.npy``, for videos ``<name>.mp4`` (or ``.avi``), and
-    ``predictions.json``. Files of earlier calls with the same names are replaced.
+    ``predictions.json``. Files of earlier calls with the same names are replaced; others stay, which is told.
 
     Args:
         root: The folder; made if it does not exist.
@@ -112,6 +114,8 @@ class PredictionFolder:
         self._tasks: dict[str, dict[str, Any]] = {}
         self._images: list[dict[str, Any]] = []
         self._videos: dict[str, VideoFile] = {}
+        self._written: set[Path] = set()
+        self._again = (self.root / INDEX).exists()
 
     def __enter__(self) -> PredictionFolder:
         return self
@@ -132,6 +136,11 @@ class PredictionFolder:
         finally:
             for video in self._videos.values():
                 video.close()
+        written = {*self._written, *self.outputs()}
+        places = [self.root] if self._again else self.outputs()
+        note = note_of_others((path for place in places for path in place.rglob('*')), written)
+        if note:
+            print_log(note, 'current', logging.WARNING)
 
     def wants_maps(self, entry: Entry) -> bool:
         """Whether raw predictions of an entry are written."""
@@ -156,6 +165,7 @@ class PredictionFolder:
                 spec = get_task_spec(task)
                 self._tasks.setdefault(task, describe(spec, self._meta))
                 files[task] = save_map(spec, values, self.root / task / entry.name)
+        self._written.update(files.values())
         if files:
             height, width = next(iter(maps.values())).shape[:2]
             paths = {name: path.relative_to(self.root).as_posix() for name, path in files.items()}

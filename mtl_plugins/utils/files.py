@@ -8,7 +8,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 SUFFIX = '.mtl-part'
@@ -46,6 +46,20 @@ def write_whole(path: str | os.PathLike, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def note_of_others(found: Iterable[Path], written: Collection[Path]) -> str:
+    """A sentence about files that lie beside those just written; empty if there are none.
+
+    Args:
+        found: What lies there now; folders do not count.
+        written: What was written.
+    """
+    others = [path for path in found if path not in written and path.is_file()]
+    if not others:
+        return ''
+    first, count = min(others), len(others)
+    return f'{first.parent}: {count} files that were there before are not of this call and stay, such as {first.name}'
 
 
 def remove_leftovers(folder: str | os.PathLike, every: bool = False, earlier: str = SUFFIX) -> list[Path]:

@@ -16,6 +16,7 @@ from mtl_plugins.registry import HOOKS
 from mtl_plugins.structures.fields import entry
 from mtl_plugins.task_specs import get_task_specs
 from mtl_plugins.utils.argument_types import Checked, Count
+from mtl_plugins.utils.files import note_of_others
 
 from .backends import picture_services
 from .figure import save_image
@@ -73,7 +74,8 @@ class PredictionPanelHook(Checked, Hook):
         self._validations = 0
         self._wanted: set[int] | None = None
         self._folder: Path | None = None
-        self._seen = self._drawn = 0
+        self._seen = 0
+        self._drawn: set[Path] = set()
 
     def before_val_epoch(self, runner: Any) -> None:
         """Decide whether this validation is drawn, and where."""
@@ -108,7 +110,7 @@ class PredictionPanelHook(Checked, Hook):
 
     def _start(self, folder: Path | None, dataloader: Any) -> None:
         self._folder = folder if is_main_process() else None
-        self._seen = self._drawn = 0
+        self._seen, self._drawn = 0, set()
         self._wanted = self._choose(len(dataloader.dataset))
         self._meta = getattr(dataloader.dataset, 'metainfo', None) or {}
 
@@ -142,18 +144,20 @@ class PredictionPanelHook(Checked, Hook):
             sample, tasks, image=image_from_inputs(inputs), meta=self._meta, columns=self.columns, title=title
         )
         try:
-            save_image(panel, self._folder / f'{name}.png')
+            self._drawn.add(save_image(panel, self._folder / f'{name}.png'))
         except OSError as error:
             runner.logger.warning(f'prediction panel {self._folder / name}.png was not written: {error}')
             return
-        self._drawn += 1
         if self.add_to_visualizer:
             for service in picture_services(runner.visualizer):
                 service.add_image(f'panel_{index:06d}', panel, step=runner.iter)
 
     def _finish(self, runner: Any) -> None:
         if self._folder is not None and self._drawn:
-            runner.logger.info(f'{self._drawn} prediction panels: {self._folder}')
+            runner.logger.info(f'{len(self._drawn)} prediction panels: {self._folder}')
+            note = note_of_others(self._folder.glob('*.png'), self._drawn)
+            if note:
+                runner.logger.warning(note)
         self._folder = None
 
 

@@ -40,12 +40,15 @@ def config(tmp_path):
 
 
 def test_writes_a_sheet_per_sample_and_says_where(config, tmp_path):
+    out = tmp_path / 'work_dirs' / 'browse' / 'rooms' / 'train'
+    out.mkdir(parents=True)
+    (out / '0007_sample000001.png').touch()
     done = run('--cfg-options', 'train_dataloader.dataset.num_images=2', config, '-n', '5', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    out = tmp_path / 'work_dirs' / 'browse' / 'rooms' / 'train'
+    assert f'{out}: 1 files that were there before are not of this call and stay, such as 0007_' in done.stderr
     assert done.stdout.strip().splitlines()[-1] == f'2 of 2 samples of the train split are drawn in {out}'
     sheets = sorted(out.iterdir())
-    assert [sheet.name[:4] for sheet in sheets] == ['0000', '0001']
+    assert [sheet.name[:4] for sheet in sheets] == ['0000', '0001', '0007']
     picture = np.asarray(Image.open(sheets[0]))
     # the image and 11 targets of 24 x 32, enlarged 7 times, in two bands of six, each with its legends
     assert 2 * 24 * 7 < picture.shape[0] < 4 * 24 * 7

@@ -172,6 +172,29 @@ def test_what_is_written_is_not_kept_by_default(inferencer, photos, tmp_path):
     assert {path.name for path in (tmp_path / 'c').iterdir()} == {*TASKS, 'predictions.json'}
 
 
+def test_files_of_earlier_calls_stay_and_are_told(inferencer, photos, clip, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr('mtl_plugins.inference.files.print_log', lambda text, *_: said.append(text))
+    paths = write(tmp_path, photos)
+    there = 0
+    for inputs, options in (
+        (paths, {}),  # nothing was there
+        (paths, {}),  # all are replaced
+        (paths[:2], {}),
+        (paths[0], dict(panels=False)),
+        (clip, dict(raw=False)),
+    ):
+        result = inferencer(inputs, out_dir=tmp_path / 'out', **options)
+        files = {path for path in (tmp_path / 'out').rglob('*') if path.is_file()}
+        written = json.loads((tmp_path / 'out' / 'predictions.json').read_text())
+        ours = 1 + len(written['videos']) + sum(len(image['files']) for image in written['images'])
+        assert len(files) - ours == (int(said.pop().split(': ')[-1].split()[0]) if len(files) > ours else 0)
+        assert not said
+        assert len(files) >= there
+        assert result['outputs']
+        there = len(files)
+
+
 @pytest.fixture
 def clip(tmp_path, photos):
     """A video of 9 frames at 12 frames per second, a square moving right."""

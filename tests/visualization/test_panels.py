@@ -351,6 +351,10 @@ def test_a_test_draws_only_with_a_folder(tmp_path):
     assert not (tmp_path / 'a' / 'panels').exists()
     _runner(tmp_path / 'b', show_dir=str(tmp_path / 'shown'), num_panels=None).test()
     assert len(list((tmp_path / 'shown').glob('*.png'))) == 9
+    _runner(tmp_path / 'c', show_dir=str(tmp_path / 'shown'), num_panels=2).test()
+    logs = [next((tmp_path / run).rglob('*.log')).read_text() for run in 'bc']
+    told = f'{tmp_path / "shown"}: 7 files that were there before are not of this call'
+    assert [told in log for log in logs] == [False, True]
 
 
 def test_a_full_disk_does_not_end_the_run(monkeypatch, caplog, tmp_path):
