@@ -18,7 +18,7 @@ from rich.table import Table
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import EVALUATOR, METRICS
-from mtl_plugins.task_specs import TaskSpec, get_task_specs
+from mtl_plugins.task_specs import TaskSpec, get_task_spec, get_task_specs
 from mtl_plugins.utils.argument_types import Checked
 
 from .baselines import load_baselines, validate_baselines
@@ -156,7 +156,7 @@ class MultiTaskEvaluator(Checked, Evaluator):
             Metric name -> value, equal on all ranks.
         """
         results = self._compute(size)
-        headlines = {spec.key: results.get(self._headline(spec)['metric'], float('nan')) for spec in self.specs}
+        headlines = {spec.key: results.get(self.headline(spec.key)['metric'], float('nan')) for spec in self.specs}
         values, directions = self._baseline_values(), self._directions()
         overall = None
         if self.baselines is not None:
@@ -181,14 +181,16 @@ class MultiTaskEvaluator(Checked, Evaluator):
         self._check_headlines()
         self._check_baselines()
 
-    def _headline(self, spec: TaskSpec) -> dict[str, Any]:
+    def headline(self, task: str) -> dict[str, Any]:
+        """What a task is compared by: ``metric``, its ``unit``, and whether ``higher_is_better``."""
+        spec = get_task_spec(task)
         own = self.headlines.get(spec.key, {})
         name = own.get('metric', spec.headline_key)
         unit = self._describe(f'{spec.key}/', name.removeprefix(f'{spec.key}/'))[0] if 'metric' in own else spec.unit
         return dict(metric=name, higher_is_better=spec.higher_is_better, unit=unit) | own
 
     def _directions(self) -> dict[str, bool]:
-        return {spec.key: self._headline(spec)['higher_is_better'] for spec in self.specs}
+        return {spec.key: self.headline(spec.key)['higher_is_better'] for spec in self.specs}
 
     def _baseline_values(self) -> dict[str, float]:
         return {task: entry['value'] for task, entry in (self.baselines or {}).items()}
@@ -205,7 +207,7 @@ class MultiTaskEvaluator(Checked, Evaluator):
         if not all(isinstance(metric, DenseMetric) for metric in self.metrics):
             return
         for spec in self.specs:
-            headline = self._headline(spec)['metric']
+            headline = self.headline(spec.key)['metric']
             own = [metric for metric in self.metrics if metric.task == spec.key]
             names = [f'{metric.prefix}/{name}' for metric in own for name in metric.entries]
             if own and headline not in names:
@@ -214,7 +216,7 @@ class MultiTaskEvaluator(Checked, Evaluator):
                     f'{", ".join(names)}; name one of these in headlines=dict({spec.key}=dict(metric=...)), or change '
                     'the metric'
                 )
-            higher = self._headline(spec)['higher_is_better']
+            higher = self.headline(spec.key)['higher_is_better']
             if self._describe(f'{spec.key}/', headline.removeprefix(f'{spec.key}/'))[1] is (not higher):
                 raise UserError(
                     f"MultiTaskEvaluator: task '{spec.key}' is compared by {headline}, of which "
@@ -226,7 +228,7 @@ class MultiTaskEvaluator(Checked, Evaluator):
         if self.baselines is None:
             return
         for spec in self.specs:
-            entry, headline = self.baselines.get(spec.key), self._headline(spec)
+            entry, headline = self.baselines.get(spec.key), self.headline(spec.key)
             if entry is None:
                 if self.missing == 'raise':
                     raise UserError(
@@ -246,7 +248,7 @@ class MultiTaskEvaluator(Checked, Evaluator):
             return
         reasons = []
         for spec in self.specs:
-            name, value = self._headline(spec)['metric'], headlines[spec.key]
+            name, value = self.headline(spec.key)['metric'], headlines[spec.key]
             if spec.key not in values:
                 reasons.append(f"task '{spec.key}' has no baseline")
             elif not math.isfinite(value):
@@ -262,7 +264,7 @@ class MultiTaskEvaluator(Checked, Evaluator):
     ) -> list[ResultRow]:
         rows = []
         for spec in self.specs:
-            headline = self._headline(spec)
+            headline = self.headline(spec.key)
             name, prefix = headline['metric'], f'{spec.key}/'
             rows.append(
                 ResultRow(

@@ -6,11 +6,15 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
+from mtl_plugins.config.hints import classes_named
 from mtl_plugins.config.loading import set_method, set_tasks
 from mtl_plugins.errors import UserError
+from mtl_plugins.evaluation import MultiTaskEvaluator
+from mtl_plugins.registry import EVALUATOR
 from mtl_plugins.runtime.checkpoints import write_atomically
 from mtl_plugins.task_specs import get_task_spec
 from mtl_plugins.utils.json_files import read_json
@@ -60,12 +64,14 @@ def add_hooks(cfg: Config, *kinds: str) -> None:
     cfg.custom_hooks = hooks + [dict(type=kind) for kind in kinds if kind not in found]
 
 
-def headline(cfg: Config, task: str) -> tuple[str, bool]:
-    """Name of the metric that the task is compared by, and whether higher is better."""
+def headline(cfg: Config, task: str) -> dict[str, Any]:
+    """What a task is compared by: ``metric``, its ``unit``, and whether ``higher_is_better``."""
     evaluator = cfg.get('val_evaluator')
-    own = (evaluator.get('headlines') or {}).get(task, {}) if isinstance(evaluator, Mapping) else {}
+    if isinstance(evaluator, Mapping) and MultiTaskEvaluator in classes_named(evaluator.get('type')):
+        own = {name: entry for name, entry in (evaluator.get('headlines') or {}).items() if name == task}
+        return EVALUATOR.build({**evaluator, 'tasks': [task], 'headlines': own, 'baselines': None}).headline(task)
     spec = get_task_spec(task)
-    return own.get('metric', spec.headline_key), own.get('higher_is_better', spec.higher_is_better)
+    return dict(metric=spec.headline_key, higher_is_better=spec.higher_is_better, unit=spec.unit)
 
 
 class BaselineRun(TrainingRun):
@@ -85,7 +91,8 @@ class BaselineRun(TrainingRun):
         super().__init__(f'{task}, seed {seed}', folder, cfg, f'{task}_seed_{seed}.py')
         self.task = task
         self.seed = seed
-        self.metric, self.higher_is_better = headline(cfg, task)
+        entry = headline(cfg, task)
+        self.metric, self.higher_is_better = entry['metric'], entry['higher_is_better']
 
     def value(self) -> float | None:
         """The baseline if the run is finished, else None."""

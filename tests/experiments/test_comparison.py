@@ -220,6 +220,21 @@ def test_a_config_without_heads_is_refused(tmp_path):
         comparison_header(cfg, 'x.py')
 
 
+def test_the_unit_of_a_headline_is_that_of_its_metric(tmp_path):
+    """A file that a former version wrote, with the unit of the default metric, is gone on with."""
+    cfg = load_config(ROOMS)
+    path = tmp_path / 'results.json'
+    assert comparison_header(cfg, 'x.py')['tasks']['depth']['unit'] == 'm'
+    cfg.val_evaluator.headlines = dict(depth=dict(metric='depth/abs_rel'))
+    header = comparison_header(cfg, 'x.py')
+    assert header['tasks']['depth'] == dict(title='Depth', metric='depth/abs_rel', unit='', higher_is_better=False)
+    RecordStore(path, header).save()
+    path.write_text(path.read_text().replace('"unit": ""', '"unit": "m"'))
+    assert RecordStore(path, header).header['tasks'] == header['tasks']
+    cfg.val_evaluator.headlines.depth = dict(metric='depth/delta1', higher_is_better=True, unit='percent')
+    assert comparison_header(cfg, 'x.py')['tasks']['depth']['unit'] == 'percent'
+
+
 def test_the_config_of_a_variant(tmp_path):
     cfg = load_config(ROOMS)
     store = RecordStore(tmp_path / 'r.json', comparison_header(cfg, 'x.py'))

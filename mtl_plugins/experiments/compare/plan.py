@@ -107,11 +107,7 @@ def comparison_header(cfg: Config, config: str) -> dict[str, Any]:
             f'{config} cannot be compared: it needs a model with heads=dict(<task>=...), train_cfg.max_iters, '
             f'{", ".join(needed)}'
         )
-    entries = {}
-    for task in tasks:
-        spec = get_task_spec(task)
-        metric, higher_is_better = headline(cfg, task)
-        entries[task] = dict(title=spec.title, metric=metric, unit=spec.unit, higher_is_better=higher_is_better)
+    entries = {task: dict(title=get_task_spec(task).title, **headline(cfg, task)) for task in tasks}
     return dict(config=config, tasks=entries, max_iters=max_iters)
 
 

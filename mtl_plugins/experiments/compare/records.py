@@ -108,7 +108,7 @@ class RecordStore:
         self.resolved: dict[str, dict[str, Any]] = {}
         self.session: dict[str, Any] | None = None
         if self.path.is_file():
-            self._load(whole=header is None)
+            self._load()
         elif header is None:
             raise UserFileNotFoundError(
                 f'no results file {self.path}; train something first, or name another by --results'
@@ -152,12 +152,12 @@ class RecordStore:
         lines = ',\n  '.join(json.dumps(self.records[key]) for key in sorted(self.records, key=Key.order))
         write_atomically(f'{head},\n "runs": [\n  {lines}\n ]\n}}\n'.encode(), self.path)
 
-    def _load(self, whole: bool) -> None:
+    def _load(self) -> None:
         try:
             content = parse_json(self.path.read_bytes(), str(self.path))
             extra = {'failed': (_FAILED, None), 'tuning': (_TUNING, None), 'resolved': ({...: {...: ...}}, None)}
-            check_form(content, {'runs': _RUNS, **extra, **(_HEADER if whole else {})})
-            if whole and not (content['tasks'] and 0 < content['max_iters'] < _MOST):
+            check_form(content, {'runs': _RUNS, **extra, **_HEADER})
+            if not (content['tasks'] and 0 < content['max_iters'] < _MOST):
                 raise UserError('tasks is empty, or max_iters is no number of iterations')
             for number, run in enumerate(content['runs']):
                 affinity = run.get('affinity') or dict(tasks=[], matrix=[])
@@ -181,13 +181,16 @@ class RecordStore:
         self.tuning, self.resolved = content.pop('tuning', None), content.pop('resolved', None) or {}
         if content.get('version') == TUNED:
             content['version'] = VERSION
+        for task in content['tasks'].keys() & self.header.get('tasks', {}).keys():
+            # Former versions wrote the unit of the default metric, whatever the metric.
+            content['tasks'][task]['unit'] = self.header['tasks'][task]['unit']
         for name, value in self.header.items():
             if content.get(name) != value:
                 raise UserError(
                     f'{self.path} holds results for another {name} ({content.get(name)!r}, now {value!r}); write to '
                     'another --results'
                 )
-        if whole:
+        if 'tasks' not in self.header:
             self.header = content
 
 
