@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from heapq import nlargest
+from heapq import heappop, heappush, nlargest
+from itertools import count, islice
 
 import numpy as np
 from torch import Tensor
@@ -183,82 +184,103 @@ def _best(
 ) -> list[tuple[list[int], float]]:
     """Sets of rows with the greatest sum of values that hold every task, once or (``overlap``) at least once.
 
-    A mixed-integer program gives the best one, and says which groups cannot be part of so good a set. Of the others all
-    partitions are tried; where groups may overlap, forbidding the best set gives the next, until the sum falls too low.
+    A mixed-integer program gives the best one. Where fractions of groups may be taken, the best sum is an upper bound,
+    and its prices say what a group, or a task that is held once more, costs a set at least. That leaves so few sets
+    that may be as good that they are searched one by one.
     """
-    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
-    groups = np.arange(len(values))
     scale = 1e4 / max(float(np.abs(values).max()), 1e-300)  # HiGHS stops at an absolute gap of 1e-6
     scaled = values * scale
     rows = np.vstack([np.ones(len(values)), members.T])
     low = np.array([span[0], *([1.0] * members.shape[1])])
     high = np.array([span[1], *([np.inf if overlap else 1.0] * members.shape[1])])
-    found: list[tuple[list[int], float]] = []
-    while len(found) < most:
-        result = milp(
-            -scaled[groups],
-            integrality=np.ones(len(groups)),
-            bounds=Bounds(0, 1),
-            constraints=LinearConstraint(rows[:, groups], low, high),
-            options=dict(mip_rel_gap=0.0),
-        )
-        if result.x is None:
-            break
-        chosen = groups[result.x > 0.5]
-        value = float(values[chosen].sum())
-        if not found:
-            # The last digits of the solver's sums are not certain: a little further, to be sorted out afterwards.
-            least = (value - tolerance) * scale - 1e-3
-            losses, spare = _losses(scaled, least, rows, low, high)
-            groups = np.flatnonzero(losses <= spare)
-            if not overlap:
-                return _partitions(values.tolist(), dict(zip(groups.tolist(), losses[groups])), spare, span, most)
-            rows, low, high = np.vstack([rows, scaled]), np.r_[low, least], np.r_[high, np.inf]
-        found.append((chosen.tolist(), value))
-        rows = np.vstack([rows, np.where(np.isin(np.arange(len(values)), chosen), 1.0, -1.0)])
-        low, high = np.r_[low, -np.inf], np.r_[high, len(chosen) - 1]
-    if not found:
+    solved = milp(
+        -scaled,
+        integrality=np.ones(len(values)),
+        bounds=Bounds(0, 1),
+        constraints=LinearConstraint(rows, low, high),
+        options=dict(mip_rel_gap=0.0),
+    )
+    if solved.x is None:
         raise ValueError(f'no grouping of {members.shape[1]} tasks has {span[0]} to {span[1]} groups')
-    return found
-
-
-def _losses(
-    values: np.ndarray, least: float, rows: np.ndarray, low: np.ndarray, high: np.ndarray
-) -> tuple[np.ndarray, float]:
-    """What each group costs a set at least, and how much a set with a sum of at least ``least`` can lose in all.
-
-    Where fractions of groups may be taken, the best sum is an upper bound; it falls by the reduced costs of the groups
-    that are taken.
-    """
-    from scipy.optimize import linprog
-
-    limits = np.r_[high, -low]
+    limits = np.r_[-low, high]
     finite = np.isfinite(limits)
-    relaxed = linprog(-values, np.vstack([rows, -rows])[finite], limits[finite], bounds=(0, 1))
-    if not relaxed.success:
-        return np.zeros(len(values)), np.inf
-    return relaxed.lower.marginals, 1e-3 - least - relaxed.fun
+    relaxed = linprog(-scaled, np.vstack([-rows, rows])[finite], limits[finite], bounds=(0, 1))
+    # The last digits of the solver's sums are not certain: a little further, to be sorted out afterwards.
+    spare = 2e-3 + scale * tolerance - relaxed.fun - float(scaled[solved.x > 0.5].sum())
+    sets = _sets(
+        scaled,
+        bound=-relaxed.fun,
+        spare=spare,
+        losses=relaxed.lower.marginals,
+        again=-relaxed.ineqlin.marginals[1 : len(low)] if overlap else np.full(len(low) - 1, spare + 1),
+        required=np.flatnonzero(-relaxed.upper.marginals > spare).tolist(),
+        span=span,
+    )
+    return [(numbers, float(values[numbers].sum())) for numbers in islice(sets, most)]
 
 
-def _partitions(
-    values: list[float], losses: Mapping[int, float], spare: float, span: tuple[int, int], most: int
-) -> list[tuple[list[int], float]]:
-    """The best partitions into groups of ``losses`` that lose no more than what is to spare."""
-    begins: dict[int, list[tuple[int, int]]] = {}
-    for number in losses:
-        begins.setdefault((number + 1) & -(number + 1), []).append((number, number + 1))
+def _sets(
+    values: np.ndarray,
+    bound: float,
+    spare: float,
+    losses: np.ndarray,
+    again: np.ndarray,
+    required: list[int],
+    span: tuple[int, int],
+) -> Iterator[list[int]]:
+    """Sets of groups that hold every task and lose at most ``spare`` against the bound, those that lose least first.
 
-    def ways(rest: int, left: float, chosen: list[int]) -> Iterator[list[int]]:
-        if not rest and len(chosen) >= span[0]:
-            yield chosen
-        elif rest and len(chosen) < span[1]:
-            for number, bits in begins.get(rest & -rest, ()):
-                if bits & rest == bits and losses[number] <= left:
-                    yield from ways(rest ^ bits, left - losses[number], [*chosen, number])
+    Each set is built in one way only: the first task that is in no group yet takes one, and the groups before that one
+    in the order that hold the task, too, are out of the question from then on.
 
-    scored = ((found, sum(values[number] for number in found)) for found in ways(len(values), spare, []))
-    return nlargest(most, scored, key=lambda way: way[1])
+    Args:
+        values: Value of each group ``[2^K - 1]``; group n has the tasks whose bits n + 1 has.
+        bound: No set has a greater sum of values.
+        spare: How much of it a set may lose.
+        losses: What a set loses at least by each group that it has.
+        again: What a set loses at least whenever it holds a task once more ``[K]``.
+        required: Groups without which a set loses too much.
+        span: Least and greatest number of groups.
+    """
+    everyone = len(values)
+    twice = np.array([sum(again[task] for task in range(len(again)) if n >> task & 1) for n in range(everyone + 1)])
+    order = np.argsort(losses, kind='stable')
+    order = order[(losses[order] <= spare) & ~np.isin(order, required)]
+    tasks, losses = order + 1, losses[order]
+    holders = {1 << task: np.flatnonzero(tasks >> task & 1) for task in range(len(again))} | {0: np.arange(len(order))}
+    idle = (losses + twice[tasks]).min(initial=np.inf)  # the least loss by a group that brings no new task
+    held, lost = 0, 0.0
+    for group in required:
+        held, lost = held | (group + 1), lost + twice[held & (group + 1)]
+    # The least loss, then most groups, then what was begun last: where many tie, the first complete sets come soon.
+    heap: list[tuple[float, int, int, int, int, list[tuple[int, int]]]] = [(lost, -len(required), 0, 0, held, [])]
+    for turn in count():
+        if not heap:
+            return
+        lost, size, _, place, held, steps = heappop(heap)
+        groups = [*required, *(int(order[chosen]) for _, chosen in steps)]
+        if place < 0:
+            yield groups
+            continue
+        rest = everyone & ~held
+        exact = bound - values[groups].sum()
+        if not rest and -size >= span[0] and exact <= spare:
+            heappush(heap, (exact, size - 1, -turn, -1, held, steps))
+        if -size == span[1]:
+            continue
+        places = holders[rest & -rest]
+        for of, chosen in steps:
+            places = places[(places > chosen) | (tasks[places] & of == 0)]
+        left = np.bitwise_count(rest & ~tasks[places]).astype(int)
+        after = np.round(lost + losses[places] + twice[held & tasks[places]], 4)  # what ties is to be equal
+        possible = after + idle * np.maximum(span[0] + size - 1 - left, 0) <= spare
+        if -size + 1 == span[1]:
+            possible &= left == 0
+        for place, now in zip(places[possible].tolist(), after[possible].tolist()):
+            step = (rest & -rest or everyone, place)
+            heappush(heap, (now, size - 1, -turn, place, held | int(tasks[place]), [*steps, step]))
 
 
 def _ranked(

@@ -113,16 +113,15 @@ def camps(*sizes):
 @pytest.mark.parametrize(
     ('sizes', 'count'), [((4, 4), 16), pytest.param((4, 4, 3), 16, marks=pytest.mark.slow)], ids=['eight', 'eleven']
 )
-def test_all_that_tie_are_found_by_one_program_or_small_ones(sizes, count, monkeypatch):
+def test_all_that_tie_are_found_by_one_program(sizes, count, monkeypatch):
     """A camp of four stays whole or falls into one of three pairs of pairs, at the same mean gain."""
     seen, milp = [], scipy.optimize.milp
     monkeypatch.setattr(scipy.optimize, 'milp', lambda c, **rest: (seen.append(len(c)), milp(c, **rest))[1])
     found = solve_tag(camps(*sizes), overlap=False)
     assert {grouping.score for grouping in found} == {1.0}
     assert len({str(grouping.groups) for grouping in found}) == len(found) == count
-    assert seen == [2 ** sum(sizes) - 1]
     assert len(solve_ptg(camps(*sizes), num_groups=1 + len(sizes))) > 1
-    assert max(seen[2:]) < 40, 'after the first, only groups that can be part of a solution'
+    assert seen == [2 ** sum(sizes) - 1] * 2
 
 
 @pytest.mark.parametrize('overlap', [False, True])
