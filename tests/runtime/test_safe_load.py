@@ -11,6 +11,7 @@ import pytest
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 
+from mtl_plugins.errors import UserError
 from mtl_plugins.runtime.checkpoints import (
     CorruptCheckpointError,
     UnsafeCheckpointError,
@@ -144,6 +145,27 @@ def test_truncated(tmp_path):
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(CorruptCheckpointError, match=r'a\.pth is no readable checkpoint'):
         CheckpointLoader.load_checkpoint(str(path))
+
+
+def test_one_bit_of_the_weights(tmp_path):
+    """torch itself would load it."""
+    weights = torch.arange(64.0)
+    torch.save(dict(state_dict=dict(weight=weights)), tmp_path / 'bit.pth')
+    content = bytearray((tmp_path / 'bit.pth').read_bytes())
+    content[content.find(weights.numpy().tobytes()) + 9] ^= 1
+    (tmp_path / 'bit.pth').write_bytes(content)
+    for file in (tmp_path / 'bit.pth', io.BytesIO(content)):
+        with pytest.raises(CorruptCheckpointError, match=r'no readable checkpoint .* the checksum of .* differs'):
+            safe_torch_load(file, name='bit.pth')
+    with pytest.raises(CorruptCheckpointError, match='checksum'):
+        load_checkpoint(torch.nn.Linear(64, 1), str(tmp_path / 'bit.pth'))
+
+
+@pytest.mark.parametrize('meta', [[1], 'x', 5])
+def test_facts_that_are_none(tmp_path, meta):
+    torch.save(dict(state_dict={}, meta=meta), tmp_path / 'meta.pth')
+    with pytest.raises(UserError, match=r'meta\.pth is no checkpoint of MMEngine: meta is no dict, but'):
+        load_checkpoint(torch.nn.Linear(1, 1), str(tmp_path / 'meta.pth'))
 
 
 def test_missing(tmp_path):

@@ -125,6 +125,8 @@ def _checked(content: Any, name: str) -> Mapping[str, Any]:
         raise UserError(
             f'{name} holds no weights: expected a dict of names and tensors{place}, but found {type(state).__name__}'
         )
+    if 'state_dict' in content and not isinstance(content.get('meta'), Mapping | None):
+        raise UserError(f'{name} is no checkpoint of MMEngine: meta is no dict, but {type(content["meta"]).__name__}')
     return content
 
 

@@ -14,6 +14,7 @@ import os
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Iterator
 from types import TracebackType
 from typing import IO, Any
@@ -106,10 +107,11 @@ def safe_torch_load(
     Raises:
         FileNotFoundError: If there is no such file.
         UnsafeCheckpointError: If it refers to code.
-        CorruptCheckpointError: If it cannot be read.
+        CorruptCheckpointError: If it cannot be read, or a checksum in it differs.
     """
     name = name or str(getattr(file, 'name', file) if hasattr(file, 'read') else file)
     try:
+        _verify_checksums(file)
         with warnings.catch_warnings():
             # A pickle that torch did not write; if it cannot be read for that reason, an error follows anyway.
             warnings.filterwarnings('ignore', 'Detected pickle protocol', UserWarning)
@@ -125,7 +127,9 @@ def safe_torch_load(
         if not _trusted:
             # ``from None``: the text of the original error advises to load unsafely.
             raise UnsafeCheckpointError(name, names) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (
+        RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, zipfile.BadZipFile
+    ) as error:  # fmt: skip
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise CorruptCheckpointError(name, error) from error
@@ -133,6 +137,16 @@ def safe_torch_load(
     if hasattr(file, 'seek'):
         file.seek(0)
     return torch.load(file, map_location=map_location, weights_only=False)
+
+
+def _verify_checksums(file: str | os.PathLike | IO[bytes]) -> None:
+    """Read a file once: torch does not look at the checksums, and would load damaged weights without a word."""
+    with _opened(file) as stream:
+        if zipfile.is_zipfile(stream):  # the older format has none
+            with zipfile.ZipFile(stream) as archive:
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise zipfile.BadZipFile(f'the checksum of {damaged} differs')
 
 
 def _refused_globals(file: str | os.PathLike | IO[bytes], error: pickle.UnpicklingError) -> tuple[str, ...]:
