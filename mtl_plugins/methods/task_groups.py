@@ -207,8 +207,9 @@ def _best(
     limits = np.r_[-low, high]
     finite = np.isfinite(limits)
     relaxed = linprog(-scaled, np.vstack([-rows, rows])[finite], limits[finite], bounds=(0, 1))
-    # The last digits of the solver's sums are not certain: a little further, to be sorted out afterwards.
-    spare = 2e-3 + scale * tolerance - relaxed.fun - float(scaled[solved.x > 0.5].sum())
+    # The last digits of the solver's sums are not certain: a little further, to be sorted out afterwards. No sum comes
+    # near 1e9.
+    spare = 2e-3 + min(scale * tolerance, 1e9) - relaxed.fun - float(scaled[solved.x > 0.5].sum())
     sets = _sets(
         scaled,
         bound=-relaxed.fun,

@@ -126,8 +126,9 @@ def test_all_that_tie_are_found_by_one_program(sizes, count, monkeypatch):
 
 @pytest.mark.parametrize('overlap', [False, True])
 def test_where_all_groupings_tie_none_needs_a_program_of_its_own(overlap):
-    found = solve_tag(torch.zeros(9, 9), overlap=overlap, most=50)
-    assert len({str(grouping.groups) for grouping in found}) == 50
+    for solve in (solve_tag, solve_ptg):
+        found = solve(torch.zeros(9, 9), overlap=overlap, most=50, tolerance=0.3)
+        assert len({str(grouping.groups) for grouping in found}) == 50
 
 
 @pytest.mark.slow
