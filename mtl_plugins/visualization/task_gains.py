@@ -45,7 +45,7 @@ def draw_gain_maps(
         limit = colour_limit(matrix)
         clean(axes)
         axes.imshow(matrix, cmap=COLOUR_MAP, vmin=-limit, vmax=limit)
-        axes.set_title(f'{name} (±{limit:.2g})', loc='left', fontsize=LABEL_SIZE, weight='bold', color=INK)
+        axes.set_title(f'{name} (±{limit:.3g})', loc='left', fontsize=LABEL_SIZE, weight='bold', color=INK)
         axes.set_xticks(range(count), tasks, rotation=90, fontsize=TICK_SIZE, color=MUTED)
         axes.set_yticks(range(count), tasks if axes is grid[0][0] else [''] * count, fontsize=TICK_SIZE, color=MUTED)
         axes.grid(visible=False)
@@ -85,8 +85,8 @@ def draw_task_groups(
         bar_title='mean gain',
         colours=COLOUR_MAP,
         limits=(-limit, limit),
-        tick=lambda value: f'{value:.1e}',
-        cell=lambda value: f'{value:.1e}',
+        tick=lambda value: f'{value:.3g}',
+        cell=lambda value: f'{value:.3g}',
         cell_size=(84, 34),
         text_size=TICK_SIZE,
         path=path,
