@@ -1,3 +1,4 @@
+import os
 import random
 import shutil
 import signal
@@ -44,6 +45,28 @@ class TestFindNewestLoadable:
         for line, (name, reason) in zip(lines, reasons.items()):
             assert line.startswith(f'{folder / name}.pth is passed over: ')
             assert reason in line
+
+    @pytest.mark.parametrize('copied', [False, True])
+    def test_a_run_that_began_anew_is_gone_on_with(self, folder, monkeypatch, copied):
+        """It has fewer iterations than the one whose folder it took; files of a copy are of any age."""
+        lines = []
+        monkeypatch.setattr(newest, 'print_log', lambda text, *_: lines.append(text))
+        runner = build_runner(folder, iters=6, checkpoint=dict(interval=3, by_epoch=False))
+        runner.train()
+        release(runner)
+        assert f'{folder} holds 4 checkpoints of an earlier training (the last is iter_11.pth)' in lines.pop()
+        for name, saved in dict(iter_3='20260102', iter_6='20260102', iter_9='20260101', iter_11='20260101').items():
+            content = strict_load(folder / f'{name}.pth')
+            content['meta']['time'] = f'{saved}_120000'
+            torch.save(content, folder / f'{name}.pth')
+            age = 1e9 - 50 * (copied == (saved[-1] == '2'))
+            os.utime(folder / f'{name}.pth', (age, age))
+        assert (folder / 'last_checkpoint').read_text().endswith('iter_6.pth')
+        if not copied:
+            (folder / 'last_checkpoint').unlink()
+        for _ in range(2):
+            assert find_newest_loadable(folder) == str(folder / 'iter_6.pth')
+            assert f'{folder / "iter_11.pth"} has more iterations than {folder / "iter_6.pth"}, but was' in lines.pop()
 
     def test_nothing_there(self, tmp_path):
         assert find_newest_loadable(tmp_path / 'none') is None

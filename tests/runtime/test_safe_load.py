@@ -161,11 +161,14 @@ def test_one_bit_of_the_weights(tmp_path):
         load_checkpoint(torch.nn.Linear(64, 1), str(tmp_path / 'bit.pth'))
 
 
-@pytest.mark.parametrize('meta', [[1], 'x', 5])
-def test_facts_that_are_none(tmp_path, meta):
-    torch.save(dict(state_dict={}, meta=meta), tmp_path / 'meta.pth')
-    with pytest.raises(UserError, match=r'meta\.pth is no checkpoint of MMEngine: meta is no dict, but'):
-        load_checkpoint(torch.nn.Linear(1, 1), str(tmp_path / 'meta.pth'))
+@pytest.mark.parametrize('part', ['meta', 'optimizer', 'message_hub', 'param_schedulers'])
+def test_parts_of_another_kind(tmp_path, part):
+    for content in ((1, 2), 'x', 5, torch.ones(2)):
+        torch.save({'state_dict': {}, part: content}, tmp_path / 'part.pth')
+        with pytest.raises(UserError, match=rf'part\.pth is no checkpoint of MMEngine: its {part} is a '):
+            load_checkpoint(torch.nn.Linear(1, 1), str(tmp_path / 'part.pth'))
+    torch.save({part: torch.ones(2)}, tmp_path / 'part.pth')  # a parameter of that name
+    load_checkpoint(torch.nn.Linear(1, 1), str(tmp_path / 'part.pth'))
 
 
 def test_missing(tmp_path):

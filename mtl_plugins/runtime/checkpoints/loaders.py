@@ -117,6 +117,9 @@ def load_from_pavi(filename: str, map_location: torch.device | str | None = None
     raise UserError(f'cannot load {filename}: pavi:// is not supported. Download the file and give its local path')
 
 
+_PARTS = dict(meta=Mapping, optimizer=Mapping, message_hub=Mapping, param_schedulers=list | Mapping)
+
+
 def _checked(content: Any, name: str) -> Mapping[str, Any]:
     """Refuse what MMEngine would stumble over: a file that holds something else than names and values."""
     state = content.get('state_dict', content) if isinstance(content, Mapping) else content
@@ -125,8 +128,9 @@ def _checked(content: Any, name: str) -> Mapping[str, Any]:
         raise UserError(
             f'{name} holds no weights: expected a dict of names and tensors{place}, but found {type(state).__name__}'
         )
-    if 'state_dict' in content and not isinstance(content.get('meta'), Mapping | None):
-        raise UserError(f'{name} is no checkpoint of MMEngine: meta is no dict, but {type(content["meta"]).__name__}')
+    for part, kinds in _PARTS.items() if 'state_dict' in content else ():
+        if not isinstance(content.get(part, None), kinds | None):
+            raise UserError(f'{name} is no checkpoint of MMEngine: its {part} is a {type(content[part]).__name__}')
     return content
 
 

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import re
 import zipfile
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def find_newest_loadable(work_dir: str | Path) -> str | None:
     for path in sorted(candidates.values(), key=_progress, reverse=True):
         reason = why_not_resumable(path)
         if reason is None:
-            return str(path)
+            pointed = {(folder / Path(named).name).resolve() for folder in folders} if named else set()
+            return str(_of_latest_run(path, candidates, pointed))
         print_log(f'{path} is passed over: {reason}', 'current', logging.WARNING)
         if _OF_TRAININGS.fullmatch(path.name):
             refused[path] = reason
@@ -66,6 +68,46 @@ def find_newest_loadable(work_dir: str | Path) -> str | None:
             'available, name a checkpoint by --resume-from, or remove that file to start from the beginning'
         )
     return None
+
+
+def _of_latest_run(found: Path, candidates: Mapping[Path, Path], pointed: Collection[Path]) -> Path:
+    """The checkpoint that was saved last: a run that began anew in the folder of a longer one has fewer iterations.
+
+    The times of files alone do not tell, since copies have new ones.
+    """
+    number, age = _progress(found)
+    others = [
+        path
+        for place, path in candidates.items()
+        if _progress(path)[0] < number
+        and (_progress(path)[1] > age or place in pointed)
+        and not why_not_resumable(path)
+    ]
+    latest = max([found, *others], key=lambda path: (_saved_at(path), _progress(path))) if others else found
+    if latest != found:
+        print_log(
+            f'{found} has more iterations than {latest}, but was saved before it, by an earlier training',
+            'current',
+            logging.WARNING,
+        )
+    return latest
+
+
+def _saved_at(path: Path) -> str:
+    return str(safe_torch_load(path, 'cpu', mmap=zipfile.is_zipfile(path))['meta'].get('time', ''))
+
+
+def warn_of_fresh_start(work_dir: str | Path) -> None:
+    """Say which checkpoints of an earlier training lie where one begins anew."""
+    there = sorted((path for path in Path(work_dir).glob('*.pth') if _OF_TRAININGS.fullmatch(path.name)), key=_progress)
+    if there:
+        print_log(
+            f'{work_dir} holds {len(there)} checkpoints of an earlier training (the last is {there[-1].name}), and '
+            'this one begins anew: files of the same name are replaced. --resume would go on with the earlier one, '
+            'and another --work-dir keeps both',
+            'current',
+            logging.WARNING,
+        )
 
 
 def refuse_fresh_start(work_dir: str | Path) -> None:

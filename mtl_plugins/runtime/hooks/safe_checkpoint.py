@@ -23,7 +23,7 @@ from mtl_plugins.runtime.checkpoints import (
     write_atomically,
 )
 from mtl_plugins.runtime.checkpoints.best_files import DeferredRemoval, forget_best, settle_best
-from mtl_plugins.runtime.checkpoints.newest import POINTER, refuse_fresh_start
+from mtl_plugins.runtime.checkpoints.newest import POINTER, refuse_fresh_start, warn_of_fresh_start
 from mtl_plugins.runtime.checkpoints.resume_guard import describe_settings, model_differences, optimizer_differences
 from mtl_plugins.runtime.checkpoints.resume_schedules import (
     apply_length_and_schedules,
@@ -111,6 +111,8 @@ class SafeCheckpointHook(CheckpointHook):
         self.check_interval(runner.optim_wrapper)
         if runner._resume and not runner._has_loaded:
             refuse_fresh_start(runner.work_dir)
+        elif not runner._resume and is_main_process():
+            warn_of_fresh_start(runner.work_dir)
         super().before_train(runner)
         self._missed_best = None
         if '://' in str(self.out_dir):
