@@ -6,7 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 
 from mtl_plugins.errors import UserError
-from mtl_plugins.runtime.checkpoints import ResumeMismatchError, stock_resume
+from mtl_plugins.runtime.checkpoints import ResumeMismatchError, stock_resume, why_not_resumable
 from mtl_plugins.runtime.checkpoints.newest import NoLoadableCheckpointError
 from tests.engine.all_methods import build
 from tests.engine.toy import make_model
@@ -234,6 +234,20 @@ def test_another_model_is_refused(model, said, tmp_path):
     train(tmp_path, train_cfg=iterations(2), **sgd)
     with pytest.raises(ResumeMismatchError, match=said):
         train(tmp_path, tmp_path / 'iter_2.pth', train_cfg=iterations(4), model=model(), **sgd)
+
+
+@pytest.mark.parametrize(
+    ('name', 'place'), [('iter', 'x'), ('iter', -1), ('iter', None), ('epoch', 1.5), ('epoch', True)]
+)
+def test_a_checkpoint_that_does_not_tell_its_place_is_refused(name, place, tmp_path):
+    sgd = dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)), param_scheduler=None)
+    train(tmp_path, train_cfg=iterations(2), **sgd)
+    content = strict_load(tmp_path / 'iter_2.pth')
+    content['meta'][name] = place
+    torch.save(content, tmp_path / 'iter_2.pth')
+    with pytest.raises(ResumeMismatchError, match=rf'meta\.{name}: {place!r} in the checkpoint, which is no number of'):
+        train(tmp_path, tmp_path / 'iter_2.pth', train_cfg=iterations(4), **sgd)
+    assert 'at which iteration' in why_not_resumable(tmp_path / 'iter_2.pth')
 
 
 class TwoOptimizers(DropoutModel):

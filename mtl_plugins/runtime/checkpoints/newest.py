@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 
 from mtl_plugins.errors import UserError
 
+from .resume_guard import place_differences
 from .safe_load import CorruptCheckpointError, UnsafeCheckpointError, safe_torch_load
 
 POINTER = 'last_checkpoint'
@@ -154,8 +155,8 @@ def why_not_resumable(path: str | Path) -> str | None:
     missing = [key for key in ('meta', 'state_dict', 'optimizer') if not _has(checkpoint, key)]
     if missing:
         return f'it holds no {" and no ".join(missing)}, so it can be loaded (load_from) but not resumed from'
-    if not isinstance(checkpoint['meta'], dict) or 'iter' not in checkpoint['meta']:
-        return 'it does not say at which iteration it was saved'
+    if not isinstance(checkpoint['meta'], dict) or place_differences(checkpoint['meta']):
+        return 'it does not say at which iteration and epoch it was saved'
     return None
 
 

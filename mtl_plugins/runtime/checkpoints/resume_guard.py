@@ -97,6 +97,13 @@ def optimizer_differences(runner: Any, checkpoint: Mapping[str, Any], saved: Map
     return found
 
 
+def place_differences(meta: Mapping[str, Any]) -> list[str]:
+    """What a checkpoint does not tell of the place in its run, in words; ``meta`` is that of MMEngine."""
+    places = {name: meta.get(name) for name in ('iter', 'epoch')}
+    wrong = {name: place for name, place in places.items() if type(place) is not int or place < 0}
+    return [f'meta.{name}: {place!r} in the checkpoint, which is no number of {name}s' for name, place in wrong.items()]
+
+
 def model_differences(runner: Any, checkpoint: Mapping[str, Any]) -> list[str]:
     """Where the model of a run is not the one of a checkpoint, so that weights would stay random, in words.
 

@@ -24,7 +24,12 @@ from mtl_plugins.runtime.checkpoints import (
 )
 from mtl_plugins.runtime.checkpoints.best_files import DeferredRemoval, forget_best, settle_best
 from mtl_plugins.runtime.checkpoints.newest import POINTER, refuse_fresh_start, warn_of_fresh_start
-from mtl_plugins.runtime.checkpoints.resume_guard import describe_settings, model_differences, optimizer_differences
+from mtl_plugins.runtime.checkpoints.resume_guard import (
+    describe_settings,
+    model_differences,
+    optimizer_differences,
+    place_differences,
+)
 from mtl_plugins.runtime.checkpoints.resume_schedules import (
     apply_length_and_schedules,
     describe_length,
@@ -171,6 +176,7 @@ class SafeCheckpointHook(CheckpointHook):
             {**run, **saved, 'seed': meta.get('seed')},
             {**describe_run(runner), **self._settings(runner)},
             further=[
+                *place_differences(meta),
                 *optimizer_differences(runner, checkpoint, saved.get('optimizers')),
                 *model_differences(runner, checkpoint),
             ],
