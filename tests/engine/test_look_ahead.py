@@ -21,7 +21,7 @@ from mtl_plugins.runtime.hooks.rng_state import get_rng_state
 from tests.support.runs import differences, state_of, tiny_config
 from tests.support.two_ranks import launch
 
-from .all_methods import CASES, ROWS, build
+from .all_methods import CASES, ROWS, build, read_fragment
 from .ddp_worker import wrap
 from .toy import TASKS, join, make_model, toy_batch
 
@@ -107,11 +107,21 @@ def slow_in_evaluation(model, wrapper, batch, tasks):
     return slow(model, wrapper, batch, tasks, True, False)
 
 
+ADA_TASK = read_fragment('ada_task')
+LATER = dict(
+    type='mtl_plugins.SwitchOptimWrapper',
+    strategies=[dict(type='mtl_plugins.MultiTaskOptimWrapper'), dict(type=ADA_TASK['type'])],
+    at=1,
+    optimizer=ADA_TASK['optimizer'],
+)
+
+
+@pytest.mark.parametrize('method', ['ada_task', LATER], ids=['', 'in a schedule'])
 @pytest.mark.parametrize('clip_grad', [None, dict(max_norm=0.05)])
-def test_ada_task_looks_ahead_with_the_moments_of_the_task(clip_grad):
+def test_ada_task_looks_ahead_with_the_moments_of_the_task(clip_grad, method):
     """A step for one task is the training's step on a batch that has that task only."""
     model = make_model()
-    wrapper = build('ada_task', model, tasks=TASKS, clip_grad=clip_grad)
+    wrapper = build(method, model, tasks=TASKS, clip_grad=clip_grad)
     for number in range(2):
         model.train_step(toy_batch(number), wrapper)
     batch, start = toy_batch(7), losses_of(model, toy_batch(7))
@@ -119,7 +129,7 @@ def test_ada_task_looks_ahead_with_the_moments_of_the_task(clip_grad):
     after = {}
     for tasks in (('a',), ('b',), ('a', 'b')):
         other = copy.deepcopy(model)
-        stepped = build('ada_task', other, tasks=TASKS, clip_grad=clip_grad)
+        stepped = build(method, other, tasks=TASKS, clip_grad=clip_grad)
         stepped.load_state_dict(copy.deepcopy(wrapper.state_dict()))
         other.train_step(toy_batch(7, tasks=tasks), stepped)
         after[tasks] = losses_of(other, batch)

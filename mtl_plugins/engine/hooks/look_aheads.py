@@ -88,6 +88,9 @@ class LookAheads(GramProbe):
             absent, not finite, or had no positive loss before the step. Empty if no task has labels, or while nothing
             is known to be shared.
         """
+        # A schedule chooses now, and may clear gradients for it.
+        taken_by = getattr(self._wrapper, 'current', self._wrapper)
+        self._steps_apart = isinstance(taken_by, AdaTaskOptimWrapper)
         with untouched(self._model), _gradients_kept(self._model):
             data = self._model.data_preprocessor(copy.deepcopy(data_batch), True)
             self._data, self._noise = data, NoiseState(self._device)
@@ -188,7 +191,7 @@ class LookAheads(GramProbe):
                 moved.append(parameter)
         optimizer = self._wrapper.optimizer
         with restored(moved), _state_restored(optimizer, moved):
-            options = self._apart(tasks, gradients) if isinstance(self._wrapper, AdaTaskOptimWrapper) else {}
+            options = self._apart(tasks, gradients) if self._steps_apart else {}
             if getattr(self._wrapper, 'clip_grad_kwargs', None):
                 before = _length(moved)
                 self._wrapper.clip_func(moved, **self._wrapper.clip_grad_kwargs)

@@ -133,6 +133,11 @@ class StepOptimWrapper(AskedByRunners, Priced, SavedState):
         return (self,)
 
     @property
+    def current(self) -> StepOptimWrapper:
+        """The one that takes this step."""
+        return self
+
+    @property
     def at_step_boundary(self) -> bool:
         """Whether no micro-batch waits for its optimizer step, so that a checkpoint loses nothing."""
         return not self._pending

@@ -96,13 +96,14 @@ class ScheduledOptimWrapper(StepOptimWrapper):
     @property
     def maps_parameters(self) -> bool:  # type: ignore[override]
         """Whether the strategy of this step finds out itself which parameters each task uses."""
-        return self._current().maps_parameters
+        return self.current.maps_parameters
 
     @abstractmethod
     def _choose(self, iteration: int) -> int:
         """Number of the strategy that takes the step which begins with this batch; called once per step."""
 
-    def _current(self) -> StepOptimWrapper:
+    @property
+    def current(self) -> StepOptimWrapper:
         """The strategy of this step; decided at its first batch, by rank 0."""
         if self._chosen is None:
             (self._chosen,) = self.decide(lambda: [self._choose(self.num_steps * self._accumulative_counts)])
@@ -129,18 +130,18 @@ class ScheduledOptimWrapper(StepOptimWrapper):
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """As the base, with what the strategy of this step wants of its forwards."""
         self.attach(model)
-        strategy = self._current()
+        strategy = self.current
         self.policy.bn_stats, self.policy.same_noise = strategy.bn_stats, strategy.same_noise
         with super().optim_context(model):
             yield
 
     def first_request(self) -> Sequence[str] | None:
         """What the strategy of this step asks for."""
-        return self._current().first_request()
+        return self.current.first_request()
 
     def watching(self) -> AbstractContextManager[None]:
         """What the strategy of this step watches."""
-        return self._current().watching()
+        return self.current.watching()
 
     def step(self, **kwargs: Any) -> bool:
         """As the strategy of this step does it, which may clip in its own way."""
@@ -149,7 +150,7 @@ class ScheduledOptimWrapper(StepOptimWrapper):
         return type(strategy).step(strategy, **kwargs)
 
     def _step_tasks(self, batch: StepBatch) -> None:
-        self._current()._step_tasks(batch)
+        self.current._step_tasks(batch)
         self.num_steps += 1
         self._chosen = None
 
