@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from math import prod
+from itertools import accumulate, pairwise
+from math import inf, prod
 
 from torch import Tensor, nn
 from torch.autograd.graph import Node
@@ -143,17 +143,19 @@ def _smallest_largest(sizes: Sequence[int], ends: Sequence[int]) -> list[int]:
         sizes: Of n pieces in a row.
         ends: Of what has to be held at each of the n + 1 places before, between and behind them.
     """
-    best: list[tuple[int, int, int]] = [(0, 0, -1)]  # of the first pieces: the largest block, the blocks, last cut
-    for stop in range(1, len(sizes) + 1):
-        choice, inside = (0, 0, -1), 0
-        for start in range(stop - 1, -1, -1):
-            inside += sizes[start]
-            largest = max(best[start][0], inside + ends[start] + ends[stop])
-            option = (largest, best[start][1] + 1, start)
-            if start == stop - 1 or option < choice:
-                choice = option
-        best.append(choice)
+    before, stops = [0, *accumulate(sizes)], range(1, len(sizes) + 1)
+
+    def held(start: int, stop: int) -> int:
+        return before[stop] - before[start] + ends[start] + ends[stop]
+
+    least = [0]  # of the first pieces: how large the largest block has to be
+    for stop in stops:
+        least.append(min(max(least[start], held(start, stop)) for start in range(stop)))
+    fewest: list[tuple[float, int]] = [(0, 0)]  # of the first pieces: blocks that are no larger, and the last cut
+    for stop in stops:
+        ways = [(fewest[start][0] + 1, start) for start in range(stop) if held(start, stop) <= least[-1]]
+        fewest.append(min(ways, default=(inf, 0)))
     cuts, place = [], len(sizes)
-    while place > 0 and (place := best[place][2]) > 0:
+    while (place := fewest[place][1]) > 0:
         cuts.append(place)
     return cuts[::-1]
