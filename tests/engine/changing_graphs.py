@@ -127,16 +127,17 @@ class FromScratch:
         key: The method.
         scenario: What the graphs do.
         at_features: Whether the weights come from the gradients at the features.
+        **settings: Of the method.
     """
 
-    def __init__(self, key, scenario, at_features=False):
+    def __init__(self, key, scenario, at_features=False, **settings):
         self.at_features = at_features
         self.key, self.scenario = key, scenario
         self.model = make(scenario)
         self.names = dict(self.model.named_parameters())
         self.tasks = self.model.tasks
         # Not stepped: its parts are used, which are fresh, and its settings.
-        self.method = build(key, self.model, lr=LR, tasks=self.tasks)
+        self.method = build(key, self.model, lr=LR, tasks=self.tasks, **settings)
         self.users: dict[str, set[str]] = {}
         self.memory: dict[str, dict[str, torch.Tensor]] = {}
         self.moments: dict[tuple[str, str], list] = {}
@@ -335,7 +336,7 @@ class FromScratch:
                     torch.zeros_like(self.names[n]) if gradients[task][n] is None else gradients[task][n]
                     for n in self.columns
                 ]
-                directions[task] = dict(zip(self.columns, unit(row, method.rho)))
+                directions[task] = self.ascent(self.columns, row)
         else:
             total = self.rows(gradients, self.columns).sum(0) / len(self.present)
             mean = [part.view_as(p) for p, part in zip(shared, total.split([p.numel() for p in shared]))]
@@ -349,13 +350,14 @@ class FromScratch:
                     self.put(start)
                 slope = (values[0] - values[1]) / (2 * method.mu)
                 estimate = [z * slope for z in noise]
-                estimate = [e * (g.norm() / (e.norm() + 1e-12)) for e, g in zip(estimate, mean)]
+                if method.layerwise:
+                    estimate = [e * (g.norm() / (e.norm() + 1e-12)) for e, g in zip(estimate, mean)]
                 mixed = [(1 - method.beta) * g + method.beta * e for g, e in zip(mean, estimate)]
-                directions[task] = dict(zip(self.columns, unit(mixed, method.rho)))
+                directions[task] = self.ascent(self.columns, mixed)
         rows, own = {}, {}
         for task in self.present:
             mine = self.own(gradients, task)
-            directions[task].update(zip(mine, unit(list(mine.values()), method.rho)))
+            directions[task].update(self.ascent(list(mine), list(mine.values())))
             self.put({n: start[n] + d for n, d in directions[task].items()})
             _, at = self.differentiate([task])
             rows[task] = {n: None if g is None else g * factors[task] for n, g in at[task].items()}
@@ -368,18 +370,18 @@ class FromScratch:
         update = self.aggregate(plain, losses)[0] + self.aggregate(rows - plain, losses, method.flat.aggregator)[0]
         return self.spread(update, own)
 
+    def ascent(self, names, gradients):
+        """The step of length rho up; where it is adaptive, each weight's is in proportion to its square."""
+        sizes = [self.names[n].detach().abs() if getattr(self.method, 'adaptive', False) else 1.0 for n in names]
+        squares = sum(float((size * g).double().square().sum()) for size, g in zip(sizes, gradients))
+        factor = self.method.rho / (squares**0.5 + 1e-12)
+        return {n: size**2 * g * factor for n, size, g in zip(names, sizes, gradients)}
+
     def measured(self, task):
         outs = [self.model(**batch, mode='loss') for batch in self.batches]
         here = [out for out, b in zip(outs, self.batches) if task in b['targets'] and task not in b.get('constant', ())]
         total = sum(float(out[f'{task}.num_valid']) for out in here)
         return sum(float(out[f'{task}.loss'].double() * out[f'{task}.num_valid']) for out in here) / total
-
-
-def unit(tensors, length):
-    if not tensors:
-        return []
-    norm = torch.stack([t.norm() for t in tensors]).norm() + 1e-12
-    return [t * (length / norm) for t in tensors]
 
 
 # RMS-like quotients of numbers of the size of rounding, a long search, differences of nearly equal losses.

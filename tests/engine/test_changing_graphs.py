@@ -32,6 +32,21 @@ def test_the_step_is_the_one_from_scratch(key, scenario):
     check(key, scenario, found)
 
 
+@pytest.mark.parametrize(
+    ('key', 'settings'),
+    [
+        ('f_mtl', dict(rho=0.3, adaptive=True)),
+        ('samo', dict(rho=0.3, mu=0.1, beta=0.8)),
+        ('samo', dict(rho=0.3, mu=0.1, beta=0.8, layerwise=False)),
+    ],
+)
+def test_so_it_is_with_settings_of_sharpness(key, settings):
+    """Where the weights move far enough for all of it to be seen; two of the tasks have weights of their own."""
+    settings['weighting'] = dict(type='EqualWeighting', weights=dict(a=2.0, b=0.5))
+    found = run(key, 'second user', batches=lambda number: [micro('second user', number)], **settings)
+    check(key, 'second user', found, **settings)
+
+
 ACCUMULATING = [key for key, row in ROWS.items() if row.accumulates_exactly]
 
 
