@@ -81,6 +81,15 @@ def test_the_products_are_those_of_the_gradients(precision):
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_a_parameter_beside_the_parts_of_a_module_is_a_layer():
+    model = make_model()
+    model.backbone.factor = torch.nn.Parameter(torch.ones(()))
+    model.shift = torch.nn.Parameter(torch.zeros(()))
+    model.backbone.register_forward_hook(lambda module, inputs, out: out * module.factor + model.shift)
+    found = GramProbe(model, build('gd', model)).measure(toy_batch(0))
+    assert set(found) == {*LAYERS, 'backbone.factor', 'shift'}
+
+
 def test_plain_mmengine_wrappers_name_no_tasks():
     model, batch = make_model(), toy_batch(0)
     probe = GramProbe(model, OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1)))

@@ -7,16 +7,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mtl_plugins.engine.hooks import DominanceHook
+from mtl_plugins.engine.hooks import DominanceHook, GradientConflictHook
+from mtl_plugins.runtime.hooks import OutputsHook
 from mtl_plugins.visualization import draw_dominance
 
 from .all_methods import build, read_fragment
 from .toy import TASKS, flat, make_model, toy_batch
 
 
-def run(folder, hook, batches, key='ada_task'):
+def run(folder, hook, batches, key='ada_task', lr=0.1):
     model = make_model()
-    wrapper = build(key, model)
+    wrapper = build(key, model, lr=lr)
     runner = SimpleNamespace(
         optim_wrapper=wrapper,
         model=model,
@@ -24,9 +25,12 @@ def run(folder, hook, batches, key='ada_task'):
         log_dir=str(folder / 'log'),
         work_dir=str(folder),
         logger=logging.getLogger('test'),
+        visualizer=SimpleNamespace(add_scalars=lambda values, step: None),
+        hooks=[OutputsHook()],
     )
     hook.before_train(runner)
     for batch in batches:
+        hook.before_train_iter(runner, runner.iter, batch)
         model.train_step(batch, wrapper)
         hook.after_train_iter(runner, runner.iter)
         runner.iter += 1
@@ -73,6 +77,30 @@ def test_within_a_schedule_it_is_the_same(tmp_path):
         run(tmp_path, hook, [toy_batch(i) for i in range(2 if key == 'ada_task' else 3)], key)
         found.append(hook.layers())
     assert found[0] == found[1] != {}
+
+
+def test_where_nothing_moves_no_task_dominates(tmp_path):
+    hook = DominanceHook(interval=1)
+    run(tmp_path, hook, [toy_batch(0)], lr=0.0)
+    entry = json.loads((tmp_path / 'log' / 'dominance.jsonl').read_text())
+    assert entry['AU'] == dict.fromkeys(['backbone.0', 'backbone.4'], [0.0] * 3)
+    assert entry['rAU'] == dict.fromkeys(['backbone.0', 'backbone.4'], [1 / 3] * 3)
+
+
+@pytest.mark.parametrize('hook', [DominanceHook(interval=1), GradientConflictHook(interval=1)])
+def test_a_log_that_cannot_be_written_does_not_end_the_training(tmp_path, hook, caplog):
+    (tmp_path / 'log').write_text('in the way')
+    with caplog.at_level('WARNING', 'test'):
+        run(tmp_path, hook, [toy_batch(0)])
+    assert str(tmp_path / 'log') in caplog.text
+
+
+def test_the_picture_is_announced(tmp_path, caplog):
+    with caplog.at_level('INFO', 'test'):
+        run(tmp_path, DominanceHook(), [])
+        assert 'dominance' not in caplog.text
+        run(tmp_path, DominanceHook(), [toy_batch(0)])
+    assert f'dominance of the tasks per layer: {tmp_path}/dominance.png' in caplog.text
 
 
 def test_layers_by_depth(tmp_path):
