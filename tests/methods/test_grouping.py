@@ -300,6 +300,11 @@ def test_random_groups_have_the_asked_number_and_even_sizes():
     drawn = [grouper(torch.eye(7), generator) for _ in range(60)]
     assert {len(groups) for groups in drawn} == {1, 2, 3}
     assert len({str(groups) for groups in drawn}) > 20
+    # Whatever the map says, also where more groups might be drawn than are allowed.
+    maps = (torch.eye(6), torch.ones(6, 6) - 2 * torch.eye(6).roll(3, 1))
+    for number in range(20):
+        first, second = (grouper(affinity, seeded(number)) for affinity in maps)
+        assert first == second
 
 
 @pytest.mark.parametrize(
