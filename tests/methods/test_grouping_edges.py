@@ -1,5 +1,9 @@
 """Groupers at the edges of what their arguments allow, and what they ask of the method behind them."""
 
+import random
+import sys
+from importlib.machinery import ModuleSpec
+
 import numpy as np
 import pytest
 import torch
@@ -154,3 +158,26 @@ def test_who_follows_the_map_needs_its_measurement():
     follow = {kind: kind.follows_affinity for kind in (AffinityPropagation, PositiveAffinity, Released)}
     assert all(follow.values())
     assert not any(kind.follows_affinity for kind in (Random, Fixed, Singletons, AllTasks))
+
+
+def test_loading_scikit_learn_moves_no_global_random_state(monkeypatch):
+    """It draws while it loads, which in a resumed run happens at another iteration."""
+    from sklearn import cluster
+
+    class Drawing:
+        def find_spec(self, name, path=None, target=None):
+            return ModuleSpec(name, self) if name == 'sklearn.cluster' else None
+
+        def create_module(self, spec):
+            return None
+
+        def exec_module(self, module):
+            random.random()
+            module.affinity_propagation = cluster.affinity_propagation
+
+    monkeypatch.delitem(sys.modules, 'sklearn.cluster')
+    monkeypatch.setattr(sys, 'meta_path', [Drawing(), *sys.meta_path])
+    before = random.getstate()
+    AffinityPropagation()(torch.randn(4, 4, generator=seeded()), seeded())
+    assert 'sklearn.cluster' in sys.modules
+    assert random.getstate() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 
 import numpy as np
@@ -29,9 +30,13 @@ def propagate(
     Returns:
         The groups, or None if the messages did not settle.
     """
-    # Imported here: scikit-learn takes a second to load, and most of the package does not need it.
+    # Imported here: scikit-learn takes a second to load, and most of the package does not need it. It draws from the
+    # global generator while it loads, which would tell a resumed run from one that goes through.
+    state = random.getstate()
     from sklearn.cluster import affinity_propagation
     from sklearn.exceptions import ConvergenceWarning
+
+    random.setstate(state)
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
