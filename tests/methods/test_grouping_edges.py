@@ -80,6 +80,9 @@ def test_propagation_says_when_it_did_not_settle():
     assert propagate(similarity, np.random.RandomState(0), **options) == [[0, 1], [2, 3]]
     short = {**options, 'max_iter': 2, 'convergence_iter': 1}
     assert propagate(similarity, np.random.RandomState(0), **{**short, 'convergence_iter': 15}) is None
+    # Here scikit-learn gives groups, with a warning.
+    hasty = {**options, 'max_iter': 60, 'convergence_iter': 60}
+    assert propagate(similarity, np.random.RandomState(0), **hasty) is None
     many = propagate(similarity, np.random.RandomState(0), **{**options, 'preference': 2.0})
     assert many == [[0], [1], [2], [3]], 'a greater preference gives more groups'
 
