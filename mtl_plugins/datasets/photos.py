@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -100,6 +100,7 @@ class PhotosDataset(Checked, BaseDataset):
         cache_dir: Folder of all caches; default: ``MTL_PLUGINS_CACHE`` or ``~/.cache/mtl_plugins``.
         num_workers: Processes that render; 0 renders in this one.
         pipeline: Transforms; the first should be ``dict(type='mtl_plugins.LoadCachedSample')``.
+        metainfo: Entries to add to or replace in the dataset's ``tasks``, ``classes`` and ``palettes``.
         **kwargs: Further arguments of :class:`mmengine.dataset.BaseDataset`, such as ``test_mode`` or ``indices``.
 
     Raises:
@@ -127,6 +128,7 @@ class PhotosDataset(Checked, BaseDataset):
         cache_dir: str | os.PathLike | None = None,
         num_workers: Index = 0,
         pipeline: Sequence[Any] = (),
+        metainfo: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.root = root
@@ -145,8 +147,7 @@ class PhotosDataset(Checked, BaseDataset):
         self.skipped: dict[str, str] = {}
         if NOISE_TASK in self.tasks and not self.noise_std:
             raise UserError("PhotosDataset: task 'denoise' needs noise_std above 0")
-        metainfo = {'tasks': self.tasks, **(kwargs.pop('metainfo', None) or {})}
-        super().__init__(metainfo=metainfo, pipeline=list(pipeline), **kwargs)
+        super().__init__(metainfo={'tasks': self.tasks, **(metainfo or {})}, pipeline=list(pipeline), **kwargs)
         coloured = [task for task in self.tasks if get_task_spec(task).painter == 'rgb']
         if coloured and 'PhotoMetric' in repr(self.pipeline):
             print_log(

@@ -361,6 +361,7 @@ def test_nothing_left(tmp_path):
         (dict(split='training'), r"split must be one of \('train', 'val', 'test'\), but got 'training'"),
         (dict(on_error='ignore'), r"on_error must be one of \('skip', 'raise'\), but got 'ignore'"),
         (dict(split_by='image'), r"split_by must be one of \('auto', 'photo', 'region'\)"),
+        (dict(metainfo='nope'), "metainfo must be a dict or None, but got 'nope'"),
         (dict(crops_per_image=0), 'crops_per_image must be an integer >= 1, but got 0'),
         (dict(crops_per_image=2.5), 'crops_per_image must be an integer >= 1, but got 2.5'),
         (dict(photo_side=0), 'photo_side must be an integer >= 1 or None, but got 0'),

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from mtl_plugins.datasets.cache import CacheError
 from mtl_plugins.datasets.rendering import CLASSES, HUMAN_PARTS, SPLITS, TASKS, render_scene, sample_scene
 from mtl_plugins.datasets.rooms import RoomsDataset
+from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
 from mtl_plugins.task_specs import get_task_spec
 
@@ -207,3 +209,13 @@ def test_bad_arguments_are_explained(tmp_path):
         for value in (-1, 1.5, '2', True):
             with pytest.raises(ValueError, match=f'RoomsDataset.{name} must be an integer >= 0.*, but got'):
                 build(tmp_path, **{name: value})
+
+
+@pytest.mark.parametrize(
+    'kind', ['RoomsDataset', 'PhotosDataset', 'NYUDv2Dataset', 'PascalContextMTDataset', 'TaskonomyDataset']
+)
+def test_a_pipeline_that_is_no_list_is_named(kind):
+    """By every dataset, before it looks at its files."""
+    for wrong in (None, -1, 'nope', True, dict(a=1)):
+        with pytest.raises(UserError, match=rf'{kind}\.pipeline must be a list, but got {re.escape(repr(wrong))}'):
+            DATASETS.get(f'mtl_plugins.{kind}')(data_root='nowhere', pipeline=wrong)

@@ -74,6 +74,15 @@ def optimizers_of(runner: Any) -> dict[str, Any]:
     return dict(wrapper.items()) if isinstance(wrapper, OptimWrapperDict) else {'': wrapper}
 
 
+def checkpoint_differences(runner: Any, checkpoint: Mapping[str, Any], saved: Mapping[str, Any] | None) -> list[str]:
+    """Why a run cannot go on from a checkpoint, in words; see :func:`optimizer_differences`."""
+    return [
+        *place_differences(checkpoint.get('meta', {})),
+        *optimizer_differences(runner, checkpoint, saved),
+        *model_differences(runner, checkpoint),
+    ]
+
+
 def optimizer_differences(runner: Any, checkpoint: Mapping[str, Any], saved: Mapping[str, Any] | None) -> list[str]:
     """Where the optimizers of a checkpoint contradict the settings of this run, in words.
 

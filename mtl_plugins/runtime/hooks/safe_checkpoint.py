@@ -24,12 +24,7 @@ from mtl_plugins.runtime.checkpoints import (
 )
 from mtl_plugins.runtime.checkpoints.best_files import DeferredRemoval, forget_best, settle_best
 from mtl_plugins.runtime.checkpoints.newest import POINTER, refuse_fresh_start, warn_of_fresh_start
-from mtl_plugins.runtime.checkpoints.resume_guard import (
-    describe_settings,
-    model_differences,
-    optimizer_differences,
-    place_differences,
-)
+from mtl_plugins.runtime.checkpoints.resume_guard import checkpoint_differences, describe_settings
 from mtl_plugins.runtime.checkpoints.resume_schedules import (
     apply_length_and_schedules,
     describe_length,
@@ -175,11 +170,7 @@ class SafeCheckpointHook(CheckpointHook):
         check_resume_compatibility(
             {**run, **saved, 'seed': meta.get('seed')},
             {**describe_run(runner), **self._settings(runner)},
-            further=[
-                *place_differences(meta),
-                *optimizer_differences(runner, checkpoint, saved.get('optimizers')),
-                *model_differences(runner, checkpoint),
-            ],
+            further=checkpoint_differences(runner, checkpoint, saved.get('optimizers')),
         )
         apply_length_and_schedules(runner, checkpoint, saved)
         if saved.get('best_by', self._best_by) != self._best_by:
