@@ -109,11 +109,11 @@ def _check_time(setting: Setting) -> Iterator[Check]:
                 if setting['systems'][peer]['family'] == 'rows':
                     found = ratio(times, name, peer, 'cpu')
                     target = f'{_where(setting)} {name}: time <= 1.00 x {peer} (lower quartile)'
-                    yield Check(target, str(found), found.low <= 1.0)
+                    yield Check(target, str(found), found.low <= 1.0, (name, peer))
         for reference, limit in limits.items():
             found = ratio(times, name, reference, 'cpu')
             target = f'{_where(setting)} {name}: time <= {limit:.2f} x {reference}'
-            yield Check(target, str(found), found.median <= limit)
+            yield Check(target, str(found), found.median <= limit, (name, reference))
 
 
 def make_table(setting: Setting) -> Table:

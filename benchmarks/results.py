@@ -49,11 +49,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Check:
-    """A target, what was found, and whether that meets it."""
+    """A target, what was found, whether that meets it, and the two steps whose times were compared, if any."""
 
     target: str
     found: str
     ok: bool
+    pair: tuple[str, ...] = ()
 
 
 def check_all(rows: Sequence[Row]) -> list[Check]:

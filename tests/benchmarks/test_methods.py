@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import json
+import re
 
 import pytest
 import torch
@@ -95,17 +96,23 @@ def test_targets_can_be_missed(setting):
         assert any(target in each for each in missed), target
 
 
-def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
+def test_a_run_goes_on_where_it_stopped_and_profiles_what_is_too_slow(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(methods, 'load_peers', lambda console: NO_PEERS)
     out = tmp_path / 'methods.json'
-    args = ['--networks', 'conv', '--num-tasks', '2', '--image-size', '32', '--rounds', '0', '--out', str(out)]
+    args = ['--networks', 'conv', '--num-tasks', '4', '--image-size', '32', '--rounds', '0', '--out', str(out)]
     assert main(args) in (0, 1)
-    assert set(json.loads(out.read_text())['settings']) == {'conv K=2'}
+    assert 'profile' not in capsys.readouterr().out
+    results = json.loads(out.read_text())
+    results['settings']['conv K=4']['times'] = {'upgrad': [dict(cpu=4.5)] * 2, 'by hand, K rows': [dict(cpu=4.0)] * 2}
+    out.write_text(json.dumps(results))
     measured = []
     monkeypatch.setattr(methods, 'measure', lambda *args: measured.append(args))
     assert main(args) in (0, 1)
     assert not measured
-    assert 'targets met' in capsys.readouterr().out
+    told = ' '.join(capsys.readouterr().out.split())
+    assert re.search(
+        r'time <= 1.03 x by hand, K rows; found 1.1.* profile: [0-9]+ against [0-9]+ ms: aten::\w+ [+-]', told
+    )
 
 
 @pytest.mark.parametrize(('load', 'package'), [(load_torchjd, 'torchjd'), (load_libmtl, 'LibMTL')])
