@@ -161,6 +161,15 @@ def test_one_bit_of_the_weights(tmp_path):
         load_checkpoint(torch.nn.Linear(64, 1), str(tmp_path / 'bit.pth'))
 
 
+def test_a_file_without_checksums(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(dict(weight=torch.ones(2)), tmp_path / 'plain.pth')
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert safe_torch_load(tmp_path / 'plain.pth')['weight'].tolist() == [1, 1]
+
+
 @pytest.mark.parametrize('part', ['meta', 'optimizer', 'message_hub', 'param_schedulers'])
 def test_parts_of_another_kind(tmp_path, part):
     for content in ((1, 2), 'x', 5, torch.ones(2)):
