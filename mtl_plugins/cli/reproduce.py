@@ -29,6 +29,7 @@ from mtl_plugins.experiments.reproduce import (
 from mtl_plugins.experiments.runs import execute
 from mtl_plugins.runtime.checkpoints import write_atomically
 from mtl_plugins.runtime.work_folder import naming
+from mtl_plugins.utils.files import given_path
 
 from .parsers import command
 
@@ -53,7 +54,7 @@ def main(parser: ArgumentParser, args: Namespace) -> int:
         return 0
     failed = []
     if args.run:
-        if args.data_root and not Path(args.data_root).expanduser().is_dir():
+        if args.data_root and not given_path(args.data_root, '--data-root').is_dir():
             raise UserFileNotFoundError(f'--data-root {args.data_root}: there is no such folder; give that of the data')
         with naming(args.work_dir):
             for run in runs:
@@ -83,7 +84,7 @@ def _report(
     console.print(f'\n{render_text(to_rich(table, filled), width=MAX_WIDTH)}\n', markup=False)
     console.print(f'published: {table.source}', markup=False)
     console.print(table.caution, markup=False)
-    root = options.data_root and Path(options.data_root).expanduser()
+    root = options.data_root and given_path(options.data_root, '--data-root')
     provenance = read_provenance(root, *sorted(root.iterdir())) if root else None
     if provenance:
         console.print(f'{root}: {provenance["note"]}', markup=False)

@@ -17,7 +17,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from mtl_plugins.errors import UserError, UserRuntimeError
-from mtl_plugins.utils.files import remove_leftovers, replacing
+from mtl_plugins.utils.files import given_path, remove_leftovers, replacing
 from mtl_plugins.utils.json_files import check_form
 from mtl_plugins.utils.parallel import end_workers, in_processes, tracked
 
@@ -39,12 +39,12 @@ class CacheError(UserRuntimeError):
 
 def default_cache_dir() -> Path:
     """The folder of all caches: the environment variable ``MTL_PLUGINS_CACHE``, else ``~/.cache/mtl_plugins``."""
-    return Path(os.environ.get(CACHE_ENV) or Path('~/.cache/mtl_plugins')).expanduser()
+    return given_path(os.environ.get(CACHE_ENV) or '~/.cache/mtl_plugins', CACHE_ENV)
 
 
 def cache_base(cache_dir: str | os.PathLike | None) -> Path:
     """The folder of all caches that the option ``cache_dir`` of a dataset names, by default the usual one."""
-    return default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
+    return default_cache_dir() if cache_dir is None else given_path(cache_dir, 'cache_dir')
 
 
 def fingerprint(parameters: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 from PIL import Image, ImageOps
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserRuntimeError
+from mtl_plugins.utils.files import given_path
 from mtl_plugins.utils.parallel import tracked
 
 from .cache import FileCache, cache_base, fingerprint
@@ -86,7 +87,7 @@ def find_photos(root: str | os.PathLike) -> list[PhotoFile]:
         FileNotFoundError: If there is no such folder.
         ValueError: If it holds no image file.
     """
-    base = Path(root).expanduser()
+    base = given_path(root, 'root')
     if not base.is_dir():
         raise UserFileNotFoundError(
             f'PhotosDataset: root={str(root)!r} is not a folder; set it to a folder of photographs'

@@ -16,6 +16,7 @@ from PIL import Image
 from mtl_plugins.datasets.files.source import special_file
 from mtl_plugins.datasets.photo_files import SUFFIXES, UnreadablePhotoError, load_photo, picture_paths
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
+from mtl_plugins.utils.files import given_path
 
 from .options import checked
 
@@ -111,7 +112,7 @@ class Inputs:
                 f'input {number}: expected the path of a picture, folder or video, or an array (H, W, 3), but got '
                 f'{type(one).__name__}'
             )
-        elif not (path := Path(one).expanduser()).exists():
+        elif not (path := given_path(one, f'input {number}')).exists():
             raise UserFileNotFoundError(f'input {one} does not exist')
         elif path.is_dir():
             self._add_folder(path)

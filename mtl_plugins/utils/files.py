@@ -11,12 +11,29 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+from mtl_plugins.errors import UserError
+
 SUFFIX = '.mtl-part'
 _MAKER = re.compile(rf'\.(?P<host>\w+)-(?P<pid>\d+)-[0-9a-f]{{8}}{re.escape(SUFFIX)}$')
 _ABANDONED_SECONDS = 24 * 3600
 """Nothing that another machine writes takes this long."""
 _LONGEST = 150
 """Characters of the name of a file that its temporary name repeats; file systems take 255 bytes."""
+
+
+def given_path(path: str | os.PathLike, name: str) -> Path:
+    """A path that a user gave, with ``~`` expanded as far as that home is known.
+
+    Args:
+        path: The path.
+        name: What it was given for, for the message.
+
+    Raises:
+        UserError: If it is empty, as from a variable that is not set: :class:`~pathlib.Path` takes the current folder.
+    """
+    if not os.fspath(path):
+        raise UserError(f"{name} must be a path, but got ''; write '.' for the current folder")
+    return Path(os.path.expanduser(path))
 
 
 def temporary_name(path: Path) -> Path:

@@ -5,6 +5,13 @@ import sys
 
 import pytest
 
+from mtl_plugins.datasets.cache import cache_base
+from mtl_plugins.datasets.files.folders import find_folder
+from mtl_plugins.datasets.photo_files import find_photos
+from mtl_plugins.errors import UserError
+from mtl_plugins.evaluation.metrics.edges import read_image_ids
+from mtl_plugins.inference.files import PredictionFolder
+from mtl_plugins.inference.sources import Inputs
 from mtl_plugins.utils.files import remove_leftovers, replacing, temporary_name, write_whole
 
 
@@ -55,3 +62,27 @@ def test_what_dead_processes_left_is_removed_and_what_others_write_is_not(tmp_pa
     assert names(tmp_path) == sorted([ours.name, theirs.name, 'e.npz'])
     remove_leftovers(tmp_path, every=True)
     assert names(tmp_path) == ['e.npz']
+
+
+def test_a_path_that_is_empty_is_not_the_current_folder(tmp_path, monkeypatch):
+    """As from a variable that is not set: everything in the folder would be taken, or files written into it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'a.png').touch()
+    (tmp_path / 'images').mkdir()
+    takers = {
+        'input 0': lambda path: Inputs([path]),
+        'data_root': lambda path: find_folder(path, (), lambda folder: True, 'images', 'own'),
+        'root': find_photos,
+        'cache_dir': cache_base,
+        'out_dir': lambda path: PredictionFolder(path, {}, {}),
+        'image_ids': read_image_ids,
+    }
+    for name, take in takers.items():
+        with pytest.raises(UserError, match=rf"{name} must be a path, but got ''; write '\.'"):
+            take('')
+    with pytest.raises(UserError, match='input ~nobody-of-this-name/a does not exist'):
+        Inputs('~nobody-of-this-name/a')
+    with pytest.raises(UserError, match='data_root='):
+        find_folder('~nobody-of-this-name', (), lambda folder: True, 'images', 'own')
+    with pytest.raises(UserError, match='is not a folder'):
+        find_photos('~nobody-of-this-name')

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from mmengine.logging import print_log
+
 from mtl_plugins.errors import UserFileNotFoundError
+from mtl_plugins.utils.files import given_path
 
 from .source import read_text
 
@@ -43,7 +47,7 @@ def find_folder(
     Raises:
         FolderNotFoundError: If there is no such folder; the message says what was looked for and what to try.
     """
-    given = Path(data_root).expanduser()
+    given = given_path(data_root, 'data_root')
     candidates = [given, *(given / name for name in names)]
     for candidate in candidates:
         if candidate.is_dir() and looks_right(candidate):
@@ -68,12 +72,23 @@ def find_folder(
 def read_lines(path: str | os.PathLike) -> list[str]:
     """The non-empty lines of a text file without surrounding blanks, whatever its line ends (LF, CRLF or lone CR).
 
+    Lines that occur more than once are told.
+
     Raises:
         FileNotFoundError: If it is missing.
         UnreadableFileError: If it is no text in UTF-8.
     """
     lines = read_text(path, 'a list of lines').replace('\r\n', '\n').replace('\r', '\n').split('\n')
-    return [line.strip() for line in lines if line.strip()]
+    lines = [line.strip() for line in lines if line.strip()]
+    twice = [line for line, count in Counter(lines).items() if count > 1]
+    if twice:
+        print_log(
+            f'{os.fspath(path)}: {len(twice)} lines occur more than once, for example {twice[0]!r}; a sample that is '
+            'listed twice counts twice',
+            logger='current',
+            level=30,
+        )
+    return lines
 
 
 def missing_files(paths: Iterable[str]) -> set[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError
+from mtl_plugins.utils.files import given_path
 
 from ..files import find_folder
 
@@ -98,7 +99,8 @@ def find_nyud(data_root: str | os.PathLike) -> Path:
     try:
         return find_folder(data_root, ROOTS, _looks_right, f'the folders {SPLIT_FOLDER} and {IMAGE_FOLDER}', NAME)
     except FileNotFoundError as error:
-        for candidate in (Path(data_root).expanduser(), *(Path(data_root).expanduser() / name for name in ROOTS)):
+        given = given_path(data_root, 'data_root')
+        for candidate in (given, *(given / name for name in ROOTS)):
             if _is_13_classes(candidate):
                 raise UserFileNotFoundError(
                     f'{candidate} holds the "NYUv2" with 13 classes of 288 x 384 .npy files (MTAN, LibMTL, Nash-MTL, '

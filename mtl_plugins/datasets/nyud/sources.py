@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mtl_plugins.errors import UserError
+from mtl_plugins.utils.files import given_path
 
 from ..files import UnreadableFileError, read_indices, read_npy, read_png16, read_rgb
 from ..files.source import WRONG_FORMAT
@@ -186,7 +187,7 @@ def open_source(path: str | os.PathLike) -> Source:
     Raises:
         UserError: If there is nothing, or it is neither.
     """
-    path = Path(path).expanduser()
+    path = given_path(path, 'the source')
     if not path.exists():
         raise UserError(f'there is no {path}. Give {OFFICIAL_NAME} or a folder with images, depth and labels40')
     if path.is_dir() and (path / OFFICIAL_NAME).is_file():

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtl_plugins.utils.files import given_path
+
 from ..files import UnreadableFileError, find_folder, read_lines
 
 NAME = 'taskonomy'
@@ -101,7 +103,7 @@ def find_root(data_root: str | os.PathLike) -> Path:
     Raises:
         FileNotFoundError: If there is none.
     """
-    given = Path(data_root).expanduser()
+    given = given_path(data_root, 'data_root')
     # Where folders are nested as taskonomy/<domain>/<building>, both the folder and its parent look right.
     for candidate in (given, *(given / name for name in _ROOT_NAMES)):
         if (candidate / SPLIT_FILE).is_file() and find_order(candidate) is not None:

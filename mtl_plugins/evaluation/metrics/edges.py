@@ -20,6 +20,7 @@ from mtl_plugins.evaluation.edges import EdgeCounter, check_thresholds
 from mtl_plugins.evaluation.pool import Job, WorkPool, default_workers
 from mtl_plugins.registry import METRICS
 from mtl_plugins.utils.argument_types import Index, Range
+from mtl_plugins.utils.files import given_path
 
 from .base import NAN, DenseMetric, ratio
 
@@ -168,7 +169,7 @@ def read_image_ids(ids: str | os.PathLike | Sequence[str]) -> frozenset[str]:
         ValueError: If there are no ids, or some occur twice.
     """
     if isinstance(ids, (str, os.PathLike)):
-        path = Path(ids).expanduser()
+        path = given_path(ids, 'EdgeMetric: image_ids')
         if not path.is_file():
             raise UserFileNotFoundError(
                 f'EdgeMetric: image_ids names the file {path}, which does not exist; give the path of a text file with '

@@ -21,6 +21,7 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserRuntimeError
+from mtl_plugins.utils.files import given_path
 from mtl_plugins.utils.init_files import listed
 
 from .adapters import is_adapter
@@ -167,7 +168,7 @@ def load_local_weights(target: Target, path: str | Path, setting: str = 'pretrai
     if '://' in str(path):
         content = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
     else:
-        path = Path(path).expanduser()
+        path = given_path(path, target.owner)
         if not path.is_file():
             raise UserFileNotFoundError(f'{target.owner}: {source} is not a file. {_WAYS_OUT}')
         if path.suffix not in _SUFFIXES:
