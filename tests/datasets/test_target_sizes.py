@@ -14,7 +14,7 @@ from exporters import export_nyud, export_pascal_context, export_taskonomy
 from PIL import Image
 
 from mtl_plugins.datasets import NYUDv2Dataset, PascalContextMTDataset, TaskonomyDataset
-from mtl_plugins.datasets.files import FilesDataset, SampleReader, read_indices, read_npy
+from mtl_plugins.datasets.files import FilesDataset, SampleReader, read_indices, read_lines, read_npy
 from mtl_plugins.datasets.files import pictures as pictures_module
 from mtl_plugins.datasets.files.sizes import same_aspect
 from mtl_plugins.datasets.nyud.layout import PACKAGINGS
@@ -271,3 +271,44 @@ def test_a_task_without_labels_or_with_absurd_values_gets_a_word(tmp_path, monke
     else:
         with pytest.raises(UserError, match=f"task 'depth' .*found value {re.escape(bad)} in"):
             dataset[0]
+
+
+def test_what_readers_return_is_an_array_of_pixels(tmp_path, monkeypatch):
+    """Neither a traceback, nor a mask that is lost, nor one pixel stretched over the whole image."""
+    shown, label = scene((64, 64))
+    dataset = make_own(tmp_path, shown, label, '.png', 1)
+    no_arrays = (None, [[1]], 'x', Image.fromarray(label), np.uint8(1), np.array(1), label[0], label[None, None])
+    others = (np.full((64, 64), None), label * 1j, np.ma.masked_array(label, label == 1))
+    for value in (*no_arrays, *others):
+        monkeypatch.setattr(OwnReader, 'read_target', lambda self, task, results, value=value: value)
+        with pytest.raises(UserError, match=r"image\.png.*Reader\.read_target must return .* 'semseg', but returned"):
+            dataset[0]
+    for value in (label[:1, :1], label[:3, :3], np.zeros((1100, 1100), np.uint8)):
+        monkeypatch.setattr(OwnReader, 'read_target', lambda self, task, results, value=value: value)
+        with pytest.raises(UserError, match='up to 16 times smaller or larger'):
+            dataset[0]
+    for value in (None, [[1]], np.ma.masked_array(shown, shown > 9), shown.astype(float), shown[..., 0]):
+        monkeypatch.setattr(OwnReader, 'read_image', lambda self, results, value=value: value)
+        with pytest.raises(UserError, match=r'OwnReader\.read_image must return BGR'):
+            dataset[0]
+
+
+def test_millimetres_and_lines_that_occur_twice_get_a_word(tmp_path, monkeypatch):
+    lines = []
+    for module in ('base', 'folders'):
+        monkeypatch.setattr(f'mtl_plugins.datasets.files.{module}.print_log', lambda text, **kwargs: lines.append(text))
+    shown, label = scene(SIZE)
+    dataset = make_own(tmp_path, shown, label, '.png', 1)
+    assert lines == []
+    np.save(tmp_path / 'a.npy', np.where(label, np.nan, 2000.0))
+    make_own_again = Own(tmp_path, pipeline=LOAD)
+    assert dataset[0]['img'].shape == make_own_again[0]['img'].shape
+    assert len(lines) == 1
+    assert 'depth: half of the pixels of a sample are further than 250 m' in lines[0]
+    listed = tmp_path / 'train.txt'
+    listed.write_bytes('\ufeffa b\r\n\r\né\r\n'.encode())
+    assert read_lines(listed) == ['a b', 'é']
+    assert len(lines) == 1
+    listed.write_text('a b\né\na b\n')
+    assert read_lines(listed) == ['a b', 'é', 'a b']
+    assert "train.txt: 1 lines occur more than once, for example 'a b'" in lines[1]

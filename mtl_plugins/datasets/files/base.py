@@ -23,6 +23,8 @@ from .loading import LoadSampleFiles
 from .reader import SampleReader
 
 _SHOWN = 5
+_FAR = 250.0
+"""Metres. Where half of a depth map is further, it is another unit, or taken from the air."""
 _LOOKED_AT = 32
 """Samples that are read, if need be, to find out whether a task has labels."""
 
@@ -190,11 +192,11 @@ class FilesDataset(Checked, BaseDataset):
 
     def _warn_of_unlabelled_tasks(self) -> None:
         """Read samples, evenly spaced, until each task has shown a label; nearly always one sample is enough."""
-        waiting, labelled = list(self.tasks), set()
+        waiting, labelled, far = list(self.tasks), set(), set()
         looked_at = range(0, len(self), max(1, -(-len(self) // _LOOKED_AT)))
         for index in looked_at:
             if not waiting:
-                return
+                break
             info = self.get_data_info(index)
             info['files'] = {task: files for task, files in info['files'].items() if task in waiting}
             try:
@@ -203,6 +205,7 @@ class FilesDataset(Checked, BaseDataset):
                 return
             targets = {task: sample[target_key(task)] for task in waiting if target_key(task) in sample}
             labelled |= {task for task, target in targets.items() if has_labels(get_task_spec(task), target)}
+            far |= {task for task in labelled & {*targets} if _is_far(task, targets[task])}
             shown = {task for task in labelled & {*targets} if self._tells_apart(task, targets[task])}
             waiting = [task for task in waiting if task not in shown]
         where = f'in the {len(looked_at)} of {len(self)} samples that were looked at'
@@ -212,6 +215,8 @@ class FilesDataset(Checked, BaseDataset):
             f'leave it out of tasks, or repair its files.{self._verify}': none,
             f'{", ".join(one)}: nothing but 0 and {IGNORE_INDEX} {where}. {IGNORE_INDEX} means "not labelled", so that '
             f'maps of 0 and 255 must be returned as 0 and 1 by their reader.{self._verify}': one,
+            f'{", ".join(sorted(far))}: half of the pixels of a sample are further than {_FAR:g} m. Depth is in '
+            'metres; if the files hold millimetres, divide by 1000 in their reader': far,
         }
         for text in [text for text, tasks in texts.items() if tasks]:
             print_log(f'{self._title}: {text}', logger='current', level=30)
@@ -270,6 +275,10 @@ class FilesDataset(Checked, BaseDataset):
         if not kept:
             raise UserError(f'{self._title}: not a single image is left.{self._verify}')
         return kept
+
+
+def _is_far(task: str, target: np.ndarray) -> bool:
+    return get_task_spec(task).kind == 'depth' and bool(np.median(target[target > 0]) > _FAR)
 
 
 def _as_tuple(files: str | Iterable[str]) -> tuple[str, ...]:

@@ -28,7 +28,8 @@ class LoadSampleFiles(Transform):
 
     Raises:
         KeyError: If the dataset hands over no reader.
-        UserError: If the image is not as pipelines take it, or a target has other proportions than its image.
+        UserError: If the image is not as pipelines take it, a target is no array of numbers, or it has other
+            proportions than its image.
         UnreadableFileError: If a file is missing or damaged; the message names it.
     """
 
@@ -43,15 +44,20 @@ class LoadSampleFiles(Transform):
         # The reader is not passed on: it would travel to the main process with every sample.
         reader = results.pop('reader')
         image = results['img'] = reader.read_image(results)
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        if not _is_array(image, 'u', (3,)) or image.shape[2] != 3 or image.dtype != np.uint8:
             raise UserError(
                 f'{sample_name(results)}: {type(reader).__name__}.read_image must return BGR of the shape (H, W, 3) '
-                f'and the type uint8 (0..255), but returned {image.dtype} of shape {image.shape}'
+                f'and the type uint8 (0..255), but returned {_described(image)}'
             )
         size = results['img_shape'] = results['ori_shape'] = image.shape[:2]
         results['seg_fields'] = []
         for task in results['files']:
             target = reader.read_target(task, results)
+            if not _is_array(target, 'biuf', (2, 3)):
+                raise UserError(
+                    f'{sample_name(results)}: {type(reader).__name__}.read_target must return an array of numbers, (H, '
+                    f"W) or (H, W, C), for task '{task}', but returned {_described(target)}"
+                )
             if target.shape[:2] != size:
                 check_aspect(
                     target.shape[:2],
@@ -64,6 +70,17 @@ class LoadSampleFiles(Transform):
             results[target_key(task)] = target
             results['seg_fields'].append(target_key(task))
         return results
+
+
+def _is_array(value: Any, kinds: str, axes: tuple[int, ...]) -> bool:
+    """Whether a value is an array of some kinds of data; the mask of a masked array would be lost without a word."""
+    plain = isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
+    return plain and value.dtype.kind in kinds and value.ndim in axes
+
+
+def _described(value: Any) -> str:
+    kind = 'a masked array, ' if isinstance(value, np.ma.MaskedArray) else ''
+    return f'{kind}{value.dtype} of shape {value.shape}' if isinstance(value, np.ndarray) else f'{type(value).__name__}'
 
 
 def resize_target(target: np.ndarray, size: tuple[int, int], kind: str) -> np.ndarray:

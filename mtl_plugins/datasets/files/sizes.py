@@ -13,6 +13,8 @@ from .source import PictureError, UnreadableFileError, read_bytes
 Size = tuple[int, int]
 _MOST = 0.03
 """Largest relative difference of two aspects that rounding to whole pixels may explain."""
+_FARTHEST = 16
+"""Largest factor between two sizes; of a few pixels, such as 1 x 1, the proportions tell nothing."""
 
 
 def check_aspect(
@@ -20,7 +22,8 @@ def check_aspect(
 ) -> None:
     """Refuse a target that had to be stretched to get the size of its image.
 
-    A target may be smaller or larger than its image in the same proportions, up to the rounding to whole pixels.
+    A target may be up to 16 times smaller or larger than its image in the same proportions, up to the rounding to whole
+    pixels.
 
     Args:
         target: (height, width) of the target as stored.
@@ -38,6 +41,7 @@ def check_aspect(
     raise UserError(
         f'{owner}{f" ({names})" if names else ""} is {_text(target)} (height x width), but its image'
         f'{f" {image_path}" if image_path else ""} is {_text(image)}: expected the same size, or the same proportions '
+        f'(up to {_FARTHEST} times smaller or larger) '
         f'{_advice(target, image, image_path)}'
     )
 
@@ -48,6 +52,8 @@ def same_aspect(first: Size, second: Size) -> bool:
         return True
     small, large = sorted((tuple(first), tuple(second)))
     if min(small) < 1 or abs(small[0] * large[1] / (small[1] * large[0]) - 1) > _MOST:
+        return False
+    if large[0] > _FARTHEST * small[0]:
         return False
     # The factors that give each side of the smaller size, less than one pixel off.
     low = max((side - 1) / whole for side, whole in zip(small, large))
