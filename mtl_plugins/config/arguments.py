@@ -72,7 +72,7 @@ def given(value: Any) -> Any:
 
 def file_to_write(text: str) -> Path:
     """Argument type: a file that can be written, checked before the work begins."""
-    path = Path(given(text))
+    path = Path(given(text)).expanduser()  # a shell leaves the ~ of --option=~/x
     if path.is_dir():
         raise argparse.ArgumentTypeError(f'expected a file to write, but {text} is a folder')
     folder_to_write(str(path.parent))
@@ -81,7 +81,7 @@ def file_to_write(text: str) -> Path:
 
 def folder_to_write(text: str) -> Path:
     """Argument type: a folder that is there or can be made, and written into."""
-    path = Path(given(text))
+    path = Path(given(text)).expanduser()  # a shell leaves the ~ of --option=~/x
     there = next(folder for folder in (path, *path.parents) if folder.exists())
     if not there.is_dir():
         raise argparse.ArgumentTypeError(f'{text} cannot be a folder: {there} is a file')
@@ -182,5 +182,8 @@ _SHARED: dict[str, dict[tuple[str, ...], dict[str, Any]]] = {
 def add_shared(parser: argparse.ArgumentParser, *shared: str, **helps: str) -> None:
     """Add options that several commands have, by their names in :data:`_SHARED`; of ``helps`` with another text."""
     for name in (*shared, *helps):
+        # Two options for one setting exclude each other.
+        several = any('dest' in settings for settings in _SHARED[name].values())
+        group = parser.add_mutually_exclusive_group() if several else parser
         for flags, settings in _SHARED[name].items():
-            parser.add_argument(*flags, **{**settings, **({'help': helps[name]} if name in helps else {})})
+            group.add_argument(*flags, **{**settings, **({'help': helps[name]} if name in helps else {})})

@@ -7,10 +7,23 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from .arguments import given
+
 OPTION = '--cfg-options'
 _CLOSING = {'[': ']', '(': ')', '{': '}'}
 _WORDS = {'true': True, 'True': True, 'TRUE': True, 'false': False, 'False': False, 'FALSE': False}
 _WORDS |= {'None': None, 'null': None}
+
+_ENTRIES = dict(
+    work_dir='work_dir',
+    seed='randomness.seed',
+    resume='resume',
+    resume_from='load_from',
+    launcher='launcher',
+    precision='optim_wrapper.precision',
+)
+"""Option -> the entry of the config that it sets."""
+_NOT_GIVEN = object()
 
 
 class CommaList(list):
@@ -128,6 +141,7 @@ class ConfigArgumentParser(argparse.ArgumentParser):
 
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
+        self.register('type', None, given)  # of arguments without a type: an empty text is no name and no file
         self.set_defaults(cfg_words=())
         self.add_argument(
             OPTION,
@@ -144,6 +158,14 @@ class ConfigArgumentParser(argparse.ArgumentParser):
         words = list(sys.argv[1:] if args is None else args)
         found, rest = super().parse_known_args(self._one_by_one(words), namespace)
         found.words = words
+        for name, entry in _ENTRIES.items():
+            value, other = getattr(found, name, None), (found.cfg_options or {}).get(entry, _NOT_GIVEN)
+            told = value is not None and value is not False and other is not _NOT_GIVEN
+            if told and str(value) != str(other):
+                option = f'--{name.replace("_", "-")}'
+                self.error(
+                    f'{option} ({value}) and {OPTION} {entry}={other} contradict each other; leave one of them out'
+                )
         return found, rest
 
     def refuse_idle(self, args: argparse.Namespace, used: Any, needed: str, *options: str) -> None:

@@ -80,6 +80,11 @@ def load_config(
     elif cfg.get('work_dir') is None:
         name = Path(str(path)).stem + (f'--{method}' if method else '') + (f'--{"+".join(tasks)}' if tasks else '')
         cfg.work_dir = str(Path('work_dirs') / name)
+    if not cfg.work_dir.strip():
+        raise UserError(
+            f'work_dir must name a folder, but is {cfg.work_dir!r}; leave it out for work_dirs/<config name>'
+        )
+    cfg.work_dir = os.path.expanduser(cfg.work_dir)
     return cfg
 
 
@@ -98,7 +103,7 @@ def read_config(path: str | os.PathLike) -> Config:
                 cfg = Config.fromfile(str(file))
                 name_classes(cfg._cfg_dict)  # looks at all entries: imports that MMEngine has put off are made here
                 return cfg
-    except Exception as error:  # a config is a program of the user and may raise anything
+    except (Exception, SystemExit) as error:  # a config is a program of the user and may raise anything
         raise UserError(f'config {path} cannot be read: {_reason(error)}') from error
     raise UserError(f'config {path}: expected names and values, but it holds {type(content).__name__} {content!r:.80}')
 

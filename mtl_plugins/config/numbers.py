@@ -132,8 +132,8 @@ def check_shapes(cfg: Config) -> None:
     for pattern, shapes in _SHAPES.items():
         for place, value in entries(cfg._cfg_dict, pattern.split('.')):
             wanted = ' or '.join(name for _, name in shapes)
-            # A class or an object of a pure Python config builds itself.
-            plain = isinstance(value, int | float | str | list | tuple | dict | None)
+            # A class or an object of a pure Python config builds itself; the parts of a run are looked into.
+            plain = '.' not in pattern or isinstance(value, int | float | str | list | tuple | dict | None)
             if plain and not any(isinstance(value, kind) for kind, _ in shapes):
                 raise UserError(f'{place} must be {wanted}, but is {value!r}')
 

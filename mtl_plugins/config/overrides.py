@@ -13,6 +13,9 @@ from .cfg_options import OPTION, CommaList
 from .names import OF_CONFIGS, meant_by, readable, say
 from .readers import arguments_of, readers_of
 
+_READ_WITH_FILE = ('_base_', '_delete_', 'custom_imports', 'env_variables')
+"""Entries of a config file that are used up when it has been read."""
+
 
 def override(cfg: Config, options: Mapping[str, Any]) -> None:
     """Change entries of a config, and list those that are new.
@@ -27,6 +30,8 @@ def override(cfg: Config, options: Mapping[str, Any]) -> None:
     """
     new, idle = [], []
     for name, value in options.items():
+        if name.partition('.')[0] in _READ_WITH_FILE:
+            raise UserError(f'{OPTION} {name}: this only has an effect while a config file is read; write it there')
         parent, known = _find(cfg, name)
         *_, last = name.split('.')
         present = _get(parent, last)
@@ -73,7 +78,7 @@ def _find(cfg: Config, name: str) -> tuple[Any, bool]:
     for depth, part in enumerate(parts):
         place = '.'.join(parts[:depth])
         if isinstance(node, list | tuple):
-            if not part.isdigit() or int(part) >= len(node):
+            if not part.isdecimal() or int(part) >= len(node):
                 raise UserError(
                     f'{OPTION} {name}: {place} is a list of {len(node)}; its entries are 0 to {len(node) - 1}'
                 )

@@ -4,6 +4,7 @@ import argparse
 import ast
 import copy
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ from mmengine.registry import MODELS
 from PIL import Image
 
 from mtl_plugins.__main__ import COMMANDS, run
+from mtl_plugins.cli.parsers import parser_of
 from mtl_plugins.config import load_config
+from mtl_plugins.config.cfg_options import ConfigArgumentParser
+from mtl_plugins.errors import UserError
 from tests.support.tiny import ROOMS, ROOT, shrink
 
 WORK = {
@@ -183,6 +187,69 @@ def test_wrong_values(name, place, monkeypatch, capsys):
             if problem:
                 problems.append(f'{" ".join(line)}: {problem}')
     assert not problems, '\n'.join(problems)
+
+
+def test_an_empty_text_is_no_name(place, capsys):
+    for name in COMMANDS:
+        actions = actions_of(runner_of(name))
+        positionals = [action for action in actions if not action.option_strings]
+        if not isinstance(parser_of(name), ConfigArgumentParser):
+            continue
+        for action in actions:
+            if action.nargs == 0 or action.type is not None or action.choices:
+                continue
+            base, option = valid(name, place), action.option_strings[-1:]
+            number = 0 if option else positionals.index(action)
+            line = [*base, *option, ''] if option else [*base[:number], '', *base[number + 1 :]]
+            with pytest.raises(SystemExit):
+                run(name, line)
+            assert 'but got' in capsys.readouterr().err, line
+
+
+@pytest.mark.parametrize(
+    ('line', 'accepted'),
+    [
+        ('--seed 0 --cfg-options randomness.seed=2', False),
+        ('--seed 2 --cfg-options randomness.seed=2', True),
+        ('--work-dir a --cfg-options work_dir=b', False),
+        ('--resume --cfg-options resume=False', False),
+        ('--resume-from a.pth --cfg-options load_from=b.pth', False),
+        ('--precision bf16 --cfg-options optim_wrapper.precision=fp32', False),
+        ('--cfg-options launcher=pytorch', False),
+        ('--amp --precision bf16', False),
+        ('--resume --cfg-options load_from=b.pth', True),
+    ],
+)
+def test_an_option_and_an_entry_do_not_contradict_each_other(line, accepted, capsys):
+    if accepted:
+        parser_of('train').parse_args(['x.py', *line.split()])
+    else:
+        with pytest.raises(SystemExit):
+            parser_of('train').parse_args(['x.py', *line.split()])
+        assert re.search('contradict each other|not allowed with', capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('model = object()', 'model must be a dict'),
+        ('import sys\nsys.exit(3)', 'config {file} cannot be read: SystemExit: 3'),
+    ],
+)
+def test_a_config_that_is_no_config(text, message, place, capsys):
+    file = place / f'odd{len(text)}.py'
+    file.write_text(text)
+    for name in ('train', 'infer', 'config', 'cost', 'compare'):
+        assert run(name, [str(file), *valid(name, place)[1:]]) == 1
+        assert message.format(file=file) in capsys.readouterr().err, name
+
+
+def test_a_folder_of_the_run_has_a_name(place, monkeypatch):
+    monkeypatch.setenv('HOME', str(place))
+    assert load_config(str(place / 'tiny.py'), {'work_dir': '~/run'}).work_dir == str(place / 'run')
+    assert parser_of('train').parse_args(['x.py', '--work-dir=~/run']).work_dir == place / 'run'
+    with pytest.raises(UserError, match='work_dir must name a folder'):
+        load_config(str(place / 'tiny.py'), {'work_dir': ' '})
 
 
 def _problem(call, line, capsys):

@@ -162,7 +162,18 @@ def test_a_variable_of_the_config_file_is_said_to_be_without_effect(capfd):
     assert 'changes tasks, which no part of a run reads' in ''.join(capfd.readouterr())
 
 
-@pytest.mark.parametrize('name', ['param_scheduler.7.end', 'param_scheduler.x', 'work_dir.a', 'train_cfg.max_iters.a'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'param_scheduler.7.end',
+        'param_scheduler.x',
+        'param_scheduler.²',
+        'work_dir.a',
+        'train_cfg.max_iters.a',
+        'custom_imports.imports',
+        '_base_',
+    ],
+)
 def test_a_name_that_leads_nowhere_is_refused(name):
     with pytest.raises(UserError, match=rf'--cfg-options {name}: '):
         loaded('work_dir=here', f'{name}=1')

@@ -144,7 +144,11 @@ def test_baseline_of_another_metric_is_refused():
             ValueError,
             r"entries of headlines\['depth'\] must be one of \('metric', .*'unit'\), but got 'better'",
         ),
-        (dict(baselines=3), TypeError, 'baselines must be a string or a path or a dict or None, but got 3'),
+        (
+            dict(baselines=3),
+            TypeError,
+            'baselines must be a string or a path that is not empty or a dict or None, but got 3',
+        ),
         (dict(baselines='nowhere.json'), FileNotFoundError, 'no file nowhere.json'),
     ],
 )

@@ -194,7 +194,10 @@ CHECKPOINTS = {
 }
 
 
-@pytest.mark.parametrize('name', ['a list', 'a tensor', 'a number', 'weights that are a list', 'weights that are none'])
+@pytest.mark.parametrize(
+    'name',
+    ['a list', 'a tensor', 'a number', 'weights that are a list', 'weights that are none', 'names that are numbers'],
+)
 def test_training_and_evaluation_name_them_too(tmp_path, name):
     torch.save(CHECKPOINTS[name], tmp_path / 'a.pth')
     with safe_loading(), pytest.raises(UserError, match='holds no weights') as caught:

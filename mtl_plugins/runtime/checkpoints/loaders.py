@@ -123,11 +123,11 @@ _PARTS = dict(meta=Mapping, optimizer=Mapping, message_hub=Mapping, param_schedu
 def _checked(content: Any, name: str) -> Mapping[str, Any]:
     """Refuse what MMEngine would stumble over: a file that holds something else than names and values."""
     state = content.get('state_dict', content) if isinstance(content, Mapping) else content
-    if not isinstance(state, Mapping):
-        place = ' under state_dict' if isinstance(content, Mapping) else ''
-        raise UserError(
-            f'{name} holds no weights: expected a dict of names and tensors{place}, but found {type(state).__name__}'
-        )
+    odd = [key for key in state if not isinstance(key, str)] if isinstance(state, Mapping) else [state]
+    if odd:
+        place = ' under state_dict' if state is not content else ''
+        found = f'a dict with the key {odd[0]!r}' if isinstance(state, Mapping) else type(state).__name__
+        raise UserError(f'{name} holds no weights: expected a dict of names and tensors{place}, but found {found}')
     for part, kinds in _PARTS.items() if 'state_dict' in content else ():
         if not isinstance(content.get(part, None), kinds | None):
             raise UserError(f'{name} is no checkpoint of MMEngine: its {part} is a {type(content[part]).__name__}')
