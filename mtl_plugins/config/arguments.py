@@ -72,7 +72,7 @@ def given(value: Any) -> Any:
 
 def file_to_write(text: str) -> Path:
     """Argument type: a file that can be written, checked before the work begins."""
-    path = Path(given(text)).expanduser()  # a shell leaves the ~ of --option=~/x
+    path = Path(os.path.expanduser(given(text)))  # a shell leaves the ~ of --option=~/x
     if path.is_dir():
         raise argparse.ArgumentTypeError(f'expected a file to write, but {text} is a folder')
     folder_to_write(str(path.parent))
@@ -81,7 +81,7 @@ def file_to_write(text: str) -> Path:
 
 def folder_to_write(text: str) -> Path:
     """Argument type: a folder that is there or can be made, and written into."""
-    path = Path(given(text)).expanduser()  # a shell leaves the ~ of --option=~/x
+    path = Path(os.path.expanduser(given(text)))  # a shell leaves the ~ of --option=~/x
     there = next(folder for folder in (path, *path.parents) if folder.exists())
     if not there.is_dir():
         raise argparse.ArgumentTypeError(f'{text} cannot be a folder: {there} is a file')

@@ -248,6 +248,7 @@ def test_a_folder_of_the_run_has_a_name(place, monkeypatch):
     monkeypatch.setenv('HOME', str(place))
     assert load_config(str(place / 'tiny.py'), {'work_dir': '~/run'}).work_dir == str(place / 'run')
     assert parser_of('train').parse_args(['x.py', '--work-dir=~/run']).work_dir == place / 'run'
+    assert parser_of('train').parse_args(['x.py', '--work-dir=~nobody-of-this-name/run'])
     with pytest.raises(UserError, match='work_dir must name a folder'):
         load_config(str(place / 'tiny.py'), {'work_dir': ' '})
 
