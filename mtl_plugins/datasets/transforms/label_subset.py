@@ -31,7 +31,7 @@ class RandomLabelSubset(Transform):
     Args:
         tasks: The tasks that are drawn. Others stay as they are. Name all tasks of the dataset here, also where the
             dataset is restricted to some of them later on: ``at_least`` counts these.
-        keep: Share that an image keeps a label: one for all tasks, or task -> probability, where tasks that are
+        keep: Probability that an image keeps a label: one for all tasks, or task -> probability, where tasks that are
             not named are kept.
         at_least: Number of labels that every image keeps; where fewer are drawn, the next likely ones are added.
         seed: Varies the draw.
