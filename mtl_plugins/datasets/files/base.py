@@ -278,7 +278,10 @@ class FilesDataset(Checked, BaseDataset):
 
 
 def _is_far(task: str, target: np.ndarray) -> bool:
-    return get_task_spec(task).kind == 'depth' and bool(np.median(target[target > 0]) > _FAR)
+    if get_task_spec(task).kind != 'depth':
+        return False
+    known = target[target > 0]
+    return bool(known.size and np.median(known) > _FAR)
 
 
 def _as_tuple(files: str | Iterable[str]) -> tuple[str, ...]:
