@@ -210,14 +210,16 @@ def _best(
     # The last digits of the solver's sums are not certain: a little further, to be sorted out afterwards. No sum comes
     # near 1e9.
     spare = 2e-3 + min(scale * tolerance, 1e9) - relaxed.fun - float(scaled[solved.x > 0.5].sum())
+    prices = -relaxed.ineqlin.marginals
     sets = _sets(
         scaled,
         bound=-relaxed.fun,
         spare=spare,
         losses=relaxed.lower.marginals,
-        again=-relaxed.ineqlin.marginals[1 : len(low)] if overlap else np.full(len(low) - 1, spare + 1),
+        again=prices[1 : len(low)] if overlap else np.full(len(low) - 1, spare + 1),
         required=np.flatnonzero(-relaxed.upper.marginals > spare).tolist(),
         span=span,
+        prices=(prices[0], 0.0 if overlap else prices[len(low)]),
     )
     return [(numbers, float(values[numbers].sum())) for numbers in islice(sets, most)]
 
@@ -230,6 +232,7 @@ def _sets(
     again: np.ndarray,
     required: list[int],
     span: tuple[int, int],
+    prices: tuple[float, float],
 ) -> Iterator[list[int]]:
     """Sets of groups that hold every task and lose at most ``spare`` against the bound, those that lose least first.
 
@@ -244,6 +247,8 @@ def _sets(
         again: What a set loses at least whenever it holds a task once more ``[K]``.
         required: Groups without which a set loses too much.
         span: Least and greatest number of groups.
+        prices: What a set loses at least by each group above the least number, and by each below the greatest that the
+            tasks without a group cannot bring; 0 where sets can always be filled up.
     """
     everyone = len(values)
     twice = np.array([sum(again[task] for task in range(len(again)) if n >> task & 1) for n in range(everyone + 1)])
@@ -256,11 +261,12 @@ def _sets(
     for group in required:
         held, lost = held | (group + 1), lost + twice[held & (group + 1)]
     # The least loss, then most groups, then what was begun last: where many tie, the first complete sets come soon.
-    heap: list[tuple[float, int, int, int, int, list[tuple[int, int]]]] = [(lost, -len(required), 0, 0, held, [])]
+    heap: list[tuple[float, int, int, int, float, int, list[tuple[int, int]]]] = []
+    heappush(heap, (lost, -len(required), 0, 0, lost, held, []))
     for turn in count():
         if not heap:
             return
-        lost, size, _, place, held, steps = heappop(heap)
+        _, size, _, place, lost, held, steps = heappop(heap)
         groups = [*required, *(int(order[chosen]) for _, chosen in steps)]
         if place < 0:
             yield groups
@@ -268,7 +274,7 @@ def _sets(
         rest = everyone & ~held
         exact = bound - values[groups].sum()
         if not rest and -size >= span[0] and exact <= spare:
-            heappush(heap, (exact, size - 1, -turn, -1, held, steps))
+            heappush(heap, (exact, size - 1, -turn, -1, lost, held, steps))
         if -size == span[1]:
             continue
         places = holders[rest & -rest]
@@ -276,12 +282,14 @@ def _sets(
             places = places[(places > chosen) | (tasks[places] & of == 0)]
         left = np.bitwise_count(rest & ~tasks[places]).astype(int)
         after = np.round(lost + losses[places] + twice[held & tasks[places]], 4)  # what ties is to be equal
-        possible = after + idle * np.maximum(span[0] + size - 1 - left, 0) <= spare
+        more = prices[0] * max(1 - size - span[0], 0) + prices[1] * np.maximum(span[1] + size - 1 - left, 0)
+        least = np.round(after + more, 4)
+        possible = least + idle * np.maximum(span[0] + size - 1 - left, 0) <= spare
         if -size + 1 == span[1]:
             possible &= left == 0
-        for place, now in zip(places[possible].tolist(), after[possible].tolist()):
+        for place, key, now in zip(*(column[possible].tolist() for column in (places, least, after))):
             step = (rest & -rest or everyone, place)
-            heappush(heap, (now, size - 1, -turn, place, held | int(tasks[place]), [*steps, step]))
+            heappush(heap, (key, size - 1, -turn, place, now, held | int(tasks[place]), [*steps, step]))
 
 
 def _ranked(
