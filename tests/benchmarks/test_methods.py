@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 
-from benchmarks import method_equality, methods
+from benchmarks import method_equality, method_results, methods
 from benchmarks.equality import TOLERANCE, UnequalUpdatesError
 from benchmarks.method_equality import check_methods, difference, pairs
 from benchmarks.method_results import check_setting, flop_floor
@@ -98,12 +98,13 @@ def test_targets_can_be_missed(setting):
 
 def test_a_run_goes_on_where_it_stopped_and_profiles_what_is_too_slow(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(methods, 'load_peers', lambda console: NO_PEERS)
+    monkeypatch.setattr(method_results, 'TARGET_TASKS', (2,))
     out = tmp_path / 'methods.json'
-    args = ['--networks', 'conv', '--num-tasks', '4', '--image-size', '32', '--rounds', '0', '--out', str(out)]
+    args = ['--networks', 'conv', '--num-tasks', '2', '--image-size', '32', '--rounds', '0', '--out', str(out)]
     assert main(args) in (0, 1)
     assert 'profile' not in capsys.readouterr().out
     results = json.loads(out.read_text())
-    results['settings']['conv K=4']['times'] = {'upgrad': [dict(cpu=4.5)] * 2, 'by hand, K rows': [dict(cpu=4.0)] * 2}
+    results['settings']['conv K=2']['times'] = {'upgrad': [dict(cpu=4.5)] * 2, 'by hand, K rows': [dict(cpu=4.0)] * 2}
     out.write_text(json.dumps(results))
     measured = []
     monkeypatch.setattr(methods, 'measure', lambda *args: measured.append(args))
