@@ -302,7 +302,7 @@ def test_weightings_by_gradient_norms_are_refused_where_nobody_measures_them(key
 def test_other_weightings_go_with_every_strategy(key, weighting):
     model = make_model()
     wrapper = build(key, model, weighting=dict(type=weighting))
-    wrapper._settle_tasks(TASKS)
+    wrapper.names.settle(TASKS)
     before = copy.deepcopy(wrapper.weighting.state_dict())
     train(model, wrapper, range(3))
     assert torch.isfinite(flat(model)).all()

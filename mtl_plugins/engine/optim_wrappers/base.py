@@ -37,7 +37,8 @@ from ..step.silent_tasks import SilentTasks
 from ..step_cost import Priced
 from ..step_log import log_step
 from .late_read import LateRead
-from .saved_state import SavedState, other_tasks
+from .saved_state import SavedState
+from .task_names import TaskNames, Use
 
 
 class StepOptimWrapper(AskedByRunners, Priced, SavedState):
@@ -94,6 +95,7 @@ class StepOptimWrapper(AskedByRunners, Priced, SavedState):
     ) -> None:
         super().__init__(optimizer, accumulative_counts, check_clipping(clip_grad))
         self.losses = LossTable(tasks, num_valid)
+        self.names = TaskNames(self.losses)
         entry = precision_entry(precision, loss_scale, dtype)
         with refusing('precision'):
             self.precision = Precision(**entry) if isinstance(entry, Mapping) else Precision(entry)
@@ -117,9 +119,6 @@ class StepOptimWrapper(AskedByRunners, Priced, SavedState):
         self._capture = ForwardCapture(self.losses)
         self._request: Sequence[str] | None = None
         self._pending: list[Closure] = []
-        self._saved_tasks: tuple[str, ...] | None = None
-        self._strategy_to_load: dict[str, Any] | None = None
-        self._waits_for_tasks: list[Callable[[tuple[str, ...]], None]] = []
 
     # ------------------------------------------------------------------ entering a step
     @property
@@ -157,7 +156,7 @@ class StepOptimWrapper(AskedByRunners, Priced, SavedState):
         core = bare_model(model)
         prepare_wrapper(self, core)
         if self.task_names is None and getattr(core, 'tasks', None):
-            self._settle_tasks(tuple(core.tasks))
+            self.names.settle(tuple(core.tasks))
         self.policy = ForwardPolicy(
             core, self.losses, self.precision, ParameterTable(core), self.bn_stats, self.same_noise
         )
@@ -227,7 +226,7 @@ class StepOptimWrapper(AskedByRunners, Priced, SavedState):
         closures, self._pending = self._pending, []
         self._optimizer_state = None
         if self.task_names is None:
-            self._discover_tasks(closures)
+            self.names.discover(closures, self.reducer)
         batch = StepBatch(
             closures,
             self.task_names,
@@ -269,13 +268,9 @@ class StepOptimWrapper(AskedByRunners, Priced, SavedState):
         return nullcontext()
 
     # ------------------------------------------------------------------ services for strategies
-    def when_tasks_are_known(self, use: Callable[[tuple[str, ...]], None]) -> None:
+    def when_tasks_are_known(self, use: Use) -> None:
         """Call ``use(tasks)``, now or once the first batch has told the names of the tasks."""
-        if self.task_names is None:
-            self._waits_for_tasks.append(use)
-            return
-        with refusing('optim_wrapper'):
-            use(self.task_names)
+        self.names.when_known(use)
 
     def finish_step(self) -> bool:
         """Sum the gradients over ranks, step, and clear them; returns whether the weights moved."""
@@ -335,21 +330,3 @@ class StepOptimWrapper(AskedByRunners, Priced, SavedState):
     def _log(self, batch: StepBatch) -> None:
         """Write scalars to the message hub; called once per optimizer step."""
         log_step(self, batch)
-
-    # ------------------------------------------------------------------ tasks and seed
-    def _discover_tasks(self, closures: Sequence[Closure]) -> None:
-        seen: dict[str, None] = {}
-        for closure in closures:
-            names = closure.seen_tasks if isinstance(closure, TaskClosure) else list(closure(None, grad=False))
-            for names_of_rank in self.reducer.gather_objects(names):
-                seen.update(dict.fromkeys(names_of_rank))
-        self._settle_tasks(tuple(seen))
-
-    def _settle_tasks(self, tasks: tuple[str, ...]) -> None:
-        if self._saved_tasks is not None and self._saved_tasks != tasks:
-            raise UserError(other_tasks(self._saved_tasks, tasks))
-        self.losses.fix(tasks)
-        waiting, self._waits_for_tasks = self._waits_for_tasks, []
-        for use in waiting:
-            self.when_tasks_are_known(use)
-        self._load_strategy()

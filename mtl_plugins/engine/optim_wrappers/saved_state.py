@@ -10,7 +10,7 @@ import torch
 from mmengine.dist import get_world_size
 from mmengine.optim import OptimWrapper
 
-from mtl_plugins.errors import UserError, refusing
+from mtl_plugins.errors import UserError
 from mtl_plugins.runtime.checkpoints.optimizer_settings import plain, wrapper_settings
 from mtl_plugins.runtime.checkpoints.stock_resume import describe_plan, warn_of_plan, warn_of_settings
 from mtl_plugins.utils.argument_types import Checked, given_arguments
@@ -36,6 +36,8 @@ class SavedState(Checked, OptimWrapper):
     """Names of the classes of :mod:`mtl_plugins.methods` that the step is made of, the loss weighting first."""
     _optimizer_state: dict[str, Any] | None = None
     """What :meth:`gather_state` brought of the optimizer's state, until the next step."""
+    _strategy_to_load: dict[str, Any] | None = None
+    """:meth:`strategy_state` of a checkpoint, until the tasks are known."""
     _resumed: tuple[dict[str, Any], dict[str, Any]] | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -153,12 +155,11 @@ class SavedState(Checked, OptimWrapper):
         self.precision.load_state_dict(mtl['precision'])
         self.guard.load_state_dict(mtl['nonfinite'])
         self.zero_rows = {task: int(count) for task, count in mtl.get('zero_rows', {}).items()}
-        if self.task_names is None and self._saved_tasks is None:
+        if self.task_names is None and self.names.saved is None:
             return
         # The Runner restores the optimizer before the wrapper meets the model, which may be what knows the tasks.
         self._strategy_to_load = mtl['strategy']
-        if self.task_names is not None:
-            self._load_strategy()
+        self.names.when_known(self._load_strategy, 'the state of optim_wrapper in the checkpoint')
 
     def _compare_plans(self) -> None:
         """Once everything is loaded: warn if the run goes by other schedules than its config says."""
@@ -166,11 +167,10 @@ class SavedState(Checked, OptimWrapper):
             (state, configured), self._resumed = self._resumed, None
             warn_of_plan(state, configured, describe_plan(runner_around()))
 
-    def _load_strategy(self) -> None:
+    def _load_strategy(self, tasks: Sequence[str]) -> None:
         if self._strategy_to_load is not None:
             state, self._strategy_to_load = self._strategy_to_load, None
-            with refusing('the state of optim_wrapper in the checkpoint'):
-                self.load_strategy_state(state)
+            self.load_strategy_state(state)
 
     def _check_state(self, mtl: dict[str, Any]) -> None:
         saved = mtl['method']
@@ -184,15 +184,4 @@ class SavedState(Checked, OptimWrapper):
                 f'mix them. Go on with {way}, or start a new run from its weights: load_from=CHECKPOINT '
                 'without --resume'
             )
-        saved = tuple(mtl['tasks'])
-        if saved and self.task_names is not None and saved != self.task_names:
-            raise UserError(other_tasks(saved, self.task_names))
-        self._saved_tasks = saved or None
-
-
-def other_tasks(saved: Sequence[str], now: Sequence[str]) -> str:
-    """Why a checkpoint of other tasks is refused."""
-    return (
-        f'the checkpoint was trained on the tasks {list(saved)}, this run has {list(now)}; resuming would mix '
-        'their state. Start a new run from its weights: load_from=CHECKPOINT without --resume'
-    )
+        self.names.resume(mtl['tasks'])

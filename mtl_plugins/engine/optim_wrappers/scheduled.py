@@ -57,7 +57,7 @@ class ScheduledOptimWrapper(StepOptimWrapper):
         self._last = 0
         self._chosen: int | None = None
         for strategy in self._strategies:
-            self.when_tasks_are_known(strategy._settle_tasks)
+            self.when_tasks_are_known(strategy.names.settle)
 
     def _build(self, number: int, cfg: Mapping[str, Any], given: Mapping[str, Any]) -> StepOptimWrapper:
         wrong = [name for name in _OF_THE_RUN if isinstance(cfg, Mapping) and name in cfg]
