@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +19,9 @@ from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.evaluation.result_table import plain_table
 from mtl_plugins.experiments.measuring import image_size
 from mtl_plugins.experiments.measuring.methods import build_plain
-from mtl_plugins.visualization.parts import PartBar, draw_parts
+from mtl_plugins.visualization.bars import PartCost, draw_parts
 
 from .parsers import command
-
-
-@dataclass(frozen=True)
-class PartCost:
-    """Cost of one part of a model.
-
-    Attributes:
-        name: Name of the module, ``''`` for the whole model.
-        parameters: Numbers that are learned.
-        multiply_adds: Multiply-adds of convolutions, matrix products and attention for one image. Normalisation,
-            activations, softmax, pooling and interpolation are not counted. One multiply-add is two floating point
-            operations, but is what most papers call a FLOP.
-    """
-
-    name: str
-    parameters: int
-    multiply_adds: int
 
 
 def model_cost(model: Mapping[str, Any], size: Sequence[int], depth: int = 1) -> list[PartCost]:
@@ -121,8 +103,7 @@ def main(parser: ArgumentParser, args: Namespace) -> int:
     console = Console()
     console.print(table)
     path = (args.out or Path('work_dirs', 'cost', Path(args.config).stem)) / 'model_cost.png'
-    bars = [PartBar(part.name, part.parameters, part.multiply_adds) for part in main_ones]
-    draw_parts(bars, 'Where the model is large and where it computes', f'One image of {size[0]} x {size[1]}', path)
+    draw_parts(main_ones, 'Where the model is large and where it computes', f'One image of {size[0]} x {size[1]}', path)
     console.print(str(path), soft_wrap=True, highlight=False, markup=False)
     return 0
 

@@ -22,7 +22,7 @@ from mtl_plugins.experiments.measuring.methods import MethodCost, build_model, b
 from mtl_plugins.runtime.checkpoints import write_atomically
 from mtl_plugins.runtime.hooks.environment import collect_environment
 from mtl_plugins.runtime.memory import format_bytes
-from mtl_plugins.visualization.costs import CostBar, draw_costs
+from mtl_plugins.visualization.bars import CostBar, draw_costs
 
 from .parsers import command
 

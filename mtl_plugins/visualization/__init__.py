@@ -1,16 +1,14 @@
 """Figures: dense maps in colour, prediction panels, affinity and task groups. All are made without a display."""
 
-from .affinity import draw_affinity, draw_affinity_curves, strongest_pairs
-from .affinity_log import read_affinity_log, read_run
-from .affinity_panels import draw_affinity_panels
-from .conflict_log import Conflicts, read_conflicts
-from .conflicts import draw_layer_conflicts, draw_mean_cosines, draw_pair_conflicts
+from .affinity import draw_affinity, draw_affinity_curves, draw_affinity_panels, strongest_pairs
+from .conflicts import Conflicts, draw_layer_conflicts, draw_mean_cosines, draw_pair_conflicts, read_conflicts
 from .dominance import draw_dominance
 from .figure import distinct_colours, figure_to_rgb, save_figure, save_image
 from .groups import draw_group_timeline
 from .hooks import PredictionPanelHook
 from .painters import PAINTERS, paint, painted_range, painter_of
 from .panels import image_from_inputs, prediction_panel
+from .run_log import read_affinity_log, read_run
 
 __all__ = [
     'PAINTERS',

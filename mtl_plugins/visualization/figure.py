@@ -5,7 +5,6 @@ from __future__ import annotations
 import colorsys
 import os
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,39 +101,6 @@ def clean(axes: Axes) -> None:
     axes.spines[['top', 'right']].set_visible(False)
     axes.spines[['left', 'bottom']].set_color(MUTED)
     axes.tick_params(labelsize=TICK_SIZE, color=MUTED, labelcolor=INK)
-
-
-def draw_bars(
-    axes: Axes,
-    values: Sequence[float],
-    texts: Sequence[str],
-    title: str,
-    colour: str,
-    ends: Sequence[float] | None = None,
-    room: float = 1.2,
-) -> None:
-    """Draw bars from the top down, each with its text behind it.
-
-    Args:
-        axes: Where.
-        values: Lengths of the bars.
-        texts: What stands behind each.
-        title: Heading.
-        colour: Of the bars.
-        ends: Where the texts begin; by default at the ends of the bars.
-        room: Width of the axes in units of the farthest end.
-    """
-    ends = values if ends is None else ends
-    high = room * (max(ends) or 1)
-    axes.barh(range(len(values)), values, height=0.62, color=colour)
-    axes.set(xlim=(0, high), ylim=(len(values) - 0.5, -0.5))
-    for place, (end, text) in enumerate(zip(ends, texts)):
-        axes.text(end + 0.02 * high, place, text, fontsize=TICK_SIZE, color=INK, va='center')
-    clean(axes)
-    axes.tick_params(axis='y', length=0)
-    axes.grid(axis='x', color=FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.set_title(title, fontsize=LABEL_SIZE, color=MUTED, loc='left')
 
 
 def figure_to_rgb(figure: Figure) -> np.ndarray:

@@ -1,8 +1,7 @@
 import pytest
 
-from mtl_plugins.visualization.costs import CostBar, draw_costs
+from mtl_plugins.visualization.bars import CostBar, PartCost, draw_costs, draw_parts, short
 from mtl_plugins.visualization.figure import shorten
-from mtl_plugins.visualization.parts import PartBar, draw_parts, short
 
 from .looks import looks_drawn, overlaps
 
@@ -10,7 +9,7 @@ from .looks import looks_drawn, overlaps
 @pytest.mark.parametrize('count', [2, 9])
 def test_figures_are_readable(tmp_path, count):
     costs = [CostBar(f'stgu[grouper.type=Random{i}], M=5', 1 + i, (0.9 + i, 1.5 + i), 1.0) for i in range(count)]
-    parts = [PartBar(f'heads.principal_curvature{i}', 10**i, 7 * 10**i) for i in range(count)]
+    parts = [PartCost(f'heads.principal_curvature{i}', 10**i, 7 * 10**i) for i in range(count)]
     note = 'batches of 8 images of 448 x 576, fp32; NVIDIA H100 80GB HBM3'
     figures = [
         draw_costs(costs, 'Cost of a batch in units of gd', note, tmp_path / 'costs.png'),
@@ -26,7 +25,7 @@ def test_numbers_are_written_behind_the_bars():
     assert [text.get_text() for text in axes.texts] == ['1.00', '2.50']
     assert [text.get_text() for text in memory.texts] == ['1.00', '0.50']
     assert axes.get_xlim()[1] > 3
-    left, right = draw_parts([PartBar('a', 1000, 3), PartBar('b', 3000, 0)], 't', 'n').axes
+    left, right = draw_parts([PartCost('a', 1000, 3), PartCost('b', 3000, 0)], 't', 'n').axes
     assert [text.get_text() for text in left.texts] == ['25.0 %  1 k', '75.0 %  3 k']
     assert [text.get_text() for text in right.texts] == ['100.0 %  3', '0.0 %  0']
 

@@ -17,7 +17,7 @@ from mtl_plugins.runtime.hooks.environment import commit_of, last_stamp
 from mtl_plugins.runtime.hooks.metrics_file import FILE_NAME, read_metrics
 from mtl_plugins.runtime.hooks.start_record import FILE_NAME as START
 from mtl_plugins.utils.json_files import check_form, parse_json, read_json
-from mtl_plugins.visualization.affinity_log import read_run
+from mtl_plugins.visualization.run_log import read_run
 
 from .keys import Key, describe_key
 from .variants import SINGLE
