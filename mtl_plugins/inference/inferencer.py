@@ -14,8 +14,6 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.infer import BaseInferencer
 from mmseg.structures import SegDataSample
-from rich.console import Console
-from rich.progress import track
 
 from mtl_plugins.datasets.photo_files import UnreadablePhotoError
 from mtl_plugins.datasets.transforms import MultiTaskPad, MultiTaskResize, PackMultiTaskInputs
@@ -25,6 +23,7 @@ from mtl_plugins.models.segmentors.inference import check_tasks
 from mtl_plugins.registry import INFERENCERS
 from mtl_plugins.structures.fields import as_array, read_field
 from mtl_plugins.task_specs import get_task_spec
+from mtl_plugins.utils.parallel import tracked
 from mtl_plugins.visualization import painted_range, prediction_panel
 
 from .files import PredictionFolder, as_map
@@ -169,7 +168,8 @@ class MultiTaskInferencer(BaseInferencer):
                 folder = stack.enter_context(PredictionFolder(out_dir, self.meta, about, **options))
                 folder.skipped = result['skipped']
             self._ranges: dict[str, dict[str, tuple[float, float]]] = {}
-            for items, data in self.preprocess(self._tracked(entries), batch_size, result['skipped'], **preprocess):
+            shown = tracked(entries, 'Inference', len(entries), stderr=True) if self.show_progress else iter(entries)
+            for items, data in self.preprocess(shown, batch_size, result['skipped'], **preprocess):
                 predictions = [
                     Prediction(entry, sample) for (entry, _), sample in zip(items, self.forward(data, **forward))
                 ]
@@ -336,8 +336,3 @@ class MultiTaskInferencer(BaseInferencer):
             found = {spec.key: painted_range(spec, as_array(pred.sample.get(f'pred_{spec.key}'))) for spec in specs}
             self._ranges[pred.entry.video.name] = {task: span for task, span in found.items() if span is not None}
         return {**self._ranges[pred.entry.video.name], **own}
-
-    def _tracked(self, entries: Inputs) -> Iterator[Entry]:
-        console = Console(stderr=True)
-        hidden = not (self.show_progress and console.is_terminal)
-        return iter(track(entries, 'Inference', total=len(entries), console=console, disable=hidden))

@@ -27,7 +27,9 @@ from mtl_plugins.methods.naming import near_names
 from mtl_plugins.models import MultiTaskSegmentor
 from mtl_plugins.registry import MODELS
 from mtl_plugins.runtime.checkpoints import safe_loading
+from mtl_plugins.runtime.checkpoints.fitting import load_weights, other_shapes, weights_of
 from mtl_plugins.runtime.checkpoints.targets import KEY, OPTION, target_differences
+from mtl_plugins.utils.init_files import listed
 
 DEFAULT_DIVISOR = 32
 """For backbones that do not say it: what networks with maps down to 1/32 of the image need."""
@@ -138,27 +140,16 @@ def _read(weights: str | os.PathLike) -> dict[str, Any]:
     """The checkpoint as a dict with ``state_dict``, whose keys carry no prefix of a wrapper."""
     with safe_loading():
         checkpoint = CheckpointLoader.load_checkpoint(str(weights), map_location='cpu', logger=_quiet())
-    if 'state_dict' not in checkpoint:
-        checkpoint = dict(state_dict=checkpoint)
-    weighty = isinstance(checkpoint['state_dict'], Mapping) and any(
-        isinstance(value, torch.Tensor) for value in checkpoint['state_dict'].values()
-    )
-    if not weighty or not all(isinstance(key, str) for key in checkpoint['state_dict']):
+    state = weights_of(checkpoint)
+    if not state:
         raise UserError(
             f'{weights} holds no weights: expected a dict of names and tensors, or one under state_dict, as trainings '
-            f'save it, but found {_held(checkpoint["state_dict"])}'
+            f'save it, but found {_held(checkpoint.get("state_dict", checkpoint))}'
         )
-    state = {
-        key.removeprefix('module.'): value
-        for key, value in checkpoint['state_dict'].items()
-        if isinstance(value, torch.Tensor)
-    }
-    return {**checkpoint, 'state_dict': state}
+    return {**(checkpoint if 'state_dict' in checkpoint else {}), 'state_dict': state}
 
 
-def _held(content: Any) -> str:
-    if not isinstance(content, Mapping):
-        return type(content).__name__
+def _held(content: Mapping[str, Any]) -> str:
     return f'a dict with {", ".join(map(repr, list(content)[:5]))}' if content else 'an empty dict'
 
 
@@ -214,26 +205,21 @@ def _leave_out_heads(cfg: Config, state: Mapping[str, torch.Tensor], weights: st
 
 def _load_weights(model: nn.Module, state: Mapping[str, torch.Tensor], weights: str) -> None:
     own = model.state_dict()
-    misfits = [
-        f'{key} {tuple(value.shape)} instead of {tuple(own[key].shape)}'
-        for key, value in state.items()
-        if key in own and value.shape != own[key].shape
-    ]
-    missing = [key for key in own if key not in state]
-    for problem, keys in (('other shapes than the model', misfits), ('no weights for', missing)):
-        if keys:
+    shapes = other_shapes(state, own).items()
+    misfits = [f'{name} {saved} instead of {now}' for name, (saved, now) in shapes]
+    missing = [name for name in own if name not in state]
+    for problem, names in (('other shapes than the model', misfits), ('no weights for', missing)):
+        if names:
             raise UserError(
-                f'{weights} does not fit the model of the config. It has {problem}: {", ".join(keys[:3])}'
-                f'{f" and {len(keys) - 3} more" if len(keys) > 3 else ""}. Take the config that the model was trained '
-                'with; the training left a copy of it in its work dir'
+                f'{weights} does not fit the model of the config. It has {problem}: {listed(names)}. Take the config '
+                'that the model was trained with; the training left a copy of it in its work dir'
             )
-    broken = [key for key, value in state.items() if key in own and value.isnan().any()]
+    broken = [name for name in own if state[name].isnan().any()]
     if broken:
         raise UserError(
             f'{weights}: {len(broken)} weights are not numbers (NaN), for example {broken[0]}, so that no prediction '
             'would be one. The training diverged before this checkpoint was saved; take an earlier one'
         )
-    model.load_state_dict({key: value for key, value in state.items() if key in own})
-    unused = [key for key in state if key not in own]
+    unused = load_weights(model, state).dropped
     if unused:
         print_log(f'{weights}: {len(unused)} entries are not used, for example {unused[0]}', level=logging.WARNING)

@@ -8,7 +8,6 @@ from typing import Any
 from mmengine.config import Config
 
 from mtl_plugins.config.datasets import leaf_datasets
-from mtl_plugins.errors import UserError
 
 Size = tuple[int, int]
 CHOICES = ('fit', 'none')
@@ -45,21 +44,13 @@ def content_size(shape: Size, resize: str | Size, trained: Size | None) -> Size:
         resize: ``'fit'`` shrinks it, keeping its proportions, until it fits into ``trained``, and never enlarges it;
             ``'none'`` leaves it; a (height, width) is taken as it is.
         trained: See :func:`training_size`; None leaves the image under ``'fit'`` too.
-
-    Raises:
-        ValueError: If ``resize`` is none of these.
     """
-    if isinstance(resize, str):
-        if resize not in CHOICES:
-            raise UserError(f"resize must be 'fit', 'none' or (height, width), but got {resize!r}")
-        if resize == 'none' or trained is None:
-            return shape
-        factor = min(1.0, *(want / have for want, have in zip(trained, shape)))
-        return tuple(max(1, round(side * factor)) for side in shape)
-    size = _pair(resize)
-    if size is None:
-        raise UserError(f"resize must be 'fit', 'none' or (height, width) of 1 or more, but got {resize!r}")
-    return size
+    if resize == 'none' or (resize == 'fit' and trained is None):
+        return shape
+    if resize != 'fit':
+        return tuple(resize)
+    factor = min(1.0, *(want / have for want, have in zip(trained, shape)))
+    return tuple(max(1, round(side * factor)) for side in shape)
 
 
 def round_up(size: Size, divisor: Size) -> Size:

@@ -39,7 +39,7 @@ def weights_of(checkpoint: Mapping[str, Any]) -> OrderedDict[str, Any]:
     """The tensors of a checkpoint, without the prefix that wrappers give them."""
     weights = checkpoint.get('state_dict', checkpoint)
     plain = OrderedDict(
-        (name.removeprefix('module.'), each) for name, each in weights.items() if hasattr(each, 'shape')
+        (name.removeprefix('module.'), each) for name, each in weights.items() if isinstance(each, Tensor)
     )
     if hasattr(weights, '_metadata'):
         plain._metadata = weights._metadata
