@@ -165,5 +165,7 @@ def test_whose_a_weight_is(name, task):
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ValueError, match="mismatch must be 'raise' or 'skip', but got 'ignore'"):
+    with pytest.raises(
+        ValueError, match=r"LoadReportHook\.mismatch must be one of \('raise', 'skip'\), but got 'ignore'"
+    ):
         LoadReportHook('ignore')

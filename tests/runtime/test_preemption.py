@@ -170,7 +170,7 @@ def test_outside_the_main_thread_it_does_nothing(tmp_path):
     ('arguments', 'message'),
     [
         (dict(signals=('SIGNOPE',)), r"signals must be names such as 'SIGTERM', got \['SIGNOPE'\]"),
-        (dict(exit_code=0), 'exit_code must be a number from 1 to 255, got 0'),
+        (dict(exit_code=0), r'PreemptionHook\.exit_code must be an integer in \[1, 255\], but got 0'),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -182,7 +182,7 @@ def test_forked_process_writes_to_the_original_stream(console):
 
 
 def test_bad_window():
-    with pytest.raises(ValueError, match='window must be a positive number of iterations, got 0'):
+    with pytest.raises(ValueError, match=r'RichProgressHook\.window must be an integer >= 1, but got 0'):
         RichProgressHook(window=0)
 
 

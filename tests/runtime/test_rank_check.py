@@ -117,7 +117,7 @@ def test_when_it_is_compared(monkeypatch):
 
 @pytest.mark.parametrize('interval', [0, -1, 2.5])
 def test_bad_interval(interval):
-    with pytest.raises(ValueError, match='interval must be a positive number of iterations'):
+    with pytest.raises(ValueError, match=r'RankSyncCheckHook\.interval must be an integer >= 1'):
         RankSyncCheckHook(interval=interval)
 
 

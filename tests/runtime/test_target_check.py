@@ -220,5 +220,5 @@ def test_concatenations_carry_the_conventions_of_all_parts():
 
 
 def test_the_option_is_checked():
-    with pytest.raises(UserError, match="differing must be 'raise' or 'warn'"):
+    with pytest.raises(UserError, match=r"TargetCheckHook\.differing must be one of \('raise', 'warn'\)"):
         TargetCheckHook('ignore')

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Literal
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.runtime.checkpoints.fitting import (
     CheckpointMismatchError,
@@ -23,14 +22,14 @@ from mtl_plugins.runtime.checkpoints.fitting import (
     tasks_without_weights,
     weights_of,
 )
+from mtl_plugins.utils.argument_types import Checked
 from mtl_plugins.utils.init_files import init_files_fit
 
 OPTION = "default_hooks.load_report.mismatch='skip' (--cfg-options default_hooks.load_report.mismatch=skip)"
-MISMATCH = ('raise', 'skip')
 
 
 @HOOKS.register_module()
-class LoadReportHook(Hook):
+class LoadReportHook(Checked, Hook):
     """Fits a checkpoint named by ``load_from`` to the model, and logs by task what was loaded and what was not.
 
     A task that the checkpoint lacks starts from random weights (evaluation refuses that), heads of tasks that the model
@@ -49,9 +48,7 @@ class LoadReportHook(Hook):
     # After hooks that choose or convert what the checkpoint holds, such as EMAHook.
     priority = 'LOWEST'
 
-    def __init__(self, mismatch: str = 'raise') -> None:
-        if mismatch not in MISMATCH:
-            raise UserError(f"LoadReportHook: mismatch must be 'raise' or 'skip', but got {mismatch!r}")
+    def __init__(self, mismatch: Literal['raise', 'skip'] = 'raise') -> None:
         self.mismatch = mismatch
         self._init_files = ExitStack()
 

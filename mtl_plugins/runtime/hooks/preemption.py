@@ -9,10 +9,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from mmengine.dist import all_reduce
@@ -21,10 +21,11 @@ from mmengine.hooks import CheckpointHook, Hook
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.runtime.signals import EXIT_PREEMPTED, TrainingPreempted, leaving, parent_is_gone
+from mtl_plugins.utils.argument_types import Checked, Range
 
 
 @HOOKS.register_module()
-class PreemptionHook(Hook):
+class PreemptionHook(Checked, Hook):
     """On SIGTERM, SIGUSR1 or SIGHUP finishes the running iteration, saves a checkpoint and ends the program.
 
     The exit code is 75, ``EX_TEMPFAIL`` of ``sysexits.h``: "failed for now, try again later". A job script can requeue
@@ -50,13 +51,13 @@ class PreemptionHook(Hook):
     priority = 'LOWEST'  # after CheckpointHook, so that a regular save of the same iteration is not repeated
 
     def __init__(
-        self, signals: Iterable[str] = ('SIGTERM', 'SIGUSR1', 'SIGHUP'), exit_code: int = EXIT_PREEMPTED
+        self,
+        signals: Sequence[str] = ('SIGTERM', 'SIGUSR1', 'SIGHUP'),
+        exit_code: Annotated[int, Range(1, 255)] = EXIT_PREEMPTED,
     ) -> None:
-        unknown = [name for name in signals if not isinstance(name, str) or not hasattr(signal, name)]
+        unknown = [name for name in signals if not hasattr(signal, name)]
         if unknown:
             raise UserError(f"signals must be names such as 'SIGTERM', got {unknown}")
-        if not isinstance(exit_code, int) or not 1 <= exit_code <= 255:
-            raise UserError(f'exit_code must be a number from 1 to 255, got {exit_code!r}')
         self.signals = tuple(signals)
         self.exit_code = exit_code
         self._former: dict[int, Any] = {}

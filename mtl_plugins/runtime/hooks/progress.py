@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
-from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.runtime.hooks.terminal import LastingStream, TerminalRedirection
+from mtl_plugins.utils.argument_types import Checked, Count
 
 _BAR_WIDTH = 20
 # Description, bar, count, speed and remaining time, with the blanks between them.
@@ -25,7 +25,7 @@ _FIXED_WIDTH = 5 + _BAR_WIDTH + 11 + 9 + 12 + 5
 
 
 @HOOKS.register_module()
-class RichProgressHook(Hook):
+class RichProgressHook(Checked, Hook):
     """A bar for training, and one for validation or testing while they run.
 
     Shown are iterations, speed, remaining time, the number of task groups if the step reports it (scalar
@@ -43,9 +43,7 @@ class RichProgressHook(Hook):
 
     priority = 'VERY_LOW'
 
-    def __init__(self, window: int = 50, refresh: float = 0.5, console: Console | None = None) -> None:
-        if not isinstance(window, int) or window < 1:
-            raise UserError(f'window must be a positive number of iterations, got {window!r}')
+    def __init__(self, window: Count = 50, refresh: float = 0.5, console: Console | None = None) -> None:
         self.refresh = refresh
         self._durations: deque[float] = deque(maxlen=window)
         self._given_console = console

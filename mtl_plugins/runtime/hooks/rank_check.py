@@ -11,8 +11,9 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from torch import Tensor
 
-from mtl_plugins.errors import UserError, UserRuntimeError
+from mtl_plugins.errors import UserRuntimeError
 from mtl_plugins.registry import HOOKS
+from mtl_plugins.utils.argument_types import Checked, Count, Index
 
 _CHUNK = 1 << 20
 _FACTORS = (0x1E3779B97F4A7C15, 0x3F58476D1CE4E5B9, 0x14D049BB133111EB)  # odd, otherwise arbitrary
@@ -51,7 +52,7 @@ def tensor_checksum(tensor: Tensor) -> Tensor:
 
 
 @HOOKS.register_module()
-class RankSyncCheckHook(Hook):
+class RankSyncCheckHook(Checked, Hook):
     """Compares the parameters of all processes bit by bit (through checksums) and stops the run when they differ.
 
     Does nothing in a run of one process.
@@ -65,9 +66,7 @@ class RankSyncCheckHook(Hook):
 
     priority = 'NORMAL'
 
-    def __init__(self, interval: int = 1000, buffers: bool = False, show: int = 5) -> None:
-        if not isinstance(interval, int) or interval < 1:
-            raise UserError(f'interval must be a positive number of iterations, got {interval!r}')
+    def __init__(self, interval: Count = 1000, buffers: bool = False, show: Index = 5) -> None:
         self.interval = interval
         self.buffers = buffers
         self.show = show

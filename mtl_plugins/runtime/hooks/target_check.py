@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from mmengine.hooks import Hook
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import HOOKS
 from mtl_plugins.runtime.checkpoints.targets import OPTION, target_differences
-
-DIFFERING = ('raise', 'warn')
+from mtl_plugins.utils.argument_types import Checked
 
 
 @HOOKS.register_module()
-class TargetCheckHook(Hook):
+class TargetCheckHook(Checked, Hook):
     """Compares what the targets mean with what they meant when the checkpoint was trained.
 
     That is the axes of normals, which pixels count, the order of classes, and what else a dataset names in
@@ -35,9 +34,7 @@ class TargetCheckHook(Hook):
 
     priority = 'NORMAL'
 
-    def __init__(self, differing: str = 'raise') -> None:
-        if differing not in DIFFERING:
-            raise UserError(f"TargetCheckHook: differing must be 'raise' or 'warn', but got {differing!r}")
+    def __init__(self, differing: Literal['raise', 'warn'] = 'raise') -> None:
         self.differing = differing
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
