@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
 from mtl_plugins.task_specs import get_task_spec, offered_tasks
-from mtl_plugins.utils.argument_types import Checked, Count, Index, Range
+from mtl_plugins.utils.argument_types import Count, Index, Range
 
+from .base import CheckedDataset
 from .cache import SampleCache
 from .photo_crops import Crop, crop_generator, draw_crops, photos_of_split, region, working_size
 from .photo_files import PhotoFile, UnreadablePhotoError, find_bundled_photos, find_photos, read_photo, scan_photos
@@ -61,7 +61,7 @@ class _Renderer:
 
 
 @DATASETS.register_module()
-class PhotosDataset(Checked, BaseDataset):
+class PhotosDataset(CheckedDataset):
     """Random crops of any photographs, with targets that are computed from the photographs themselves.
 
     Tasks:
@@ -147,7 +147,7 @@ class PhotosDataset(Checked, BaseDataset):
         self.skipped: dict[str, str] = {}
         if NOISE_TASK in self.tasks and not self.noise_std:
             raise UserError("PhotosDataset: task 'denoise' needs noise_std above 0")
-        super().__init__(metainfo={'tasks': self.tasks, **(metainfo or {})}, pipeline=list(pipeline), **kwargs)
+        super().__init__(metainfo={'tasks': self.tasks, **(metainfo or {})}, pipeline=pipeline, **kwargs)
         coloured = [task for task in self.tasks if get_task_spec(task).painter == 'rgb']
         if coloured and 'PhotoMetric' in repr(self.pipeline):
             print_log(

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from mmengine.dataset import BaseDataset
 
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
 from mtl_plugins.task_specs import offered_tasks
-from mtl_plugins.utils.argument_types import Checked, Index, Range
+from mtl_plugins.utils.argument_types import Index, Range
 
+from .base import CheckedDataset
 from .cache import SampleCache
 from .rendering import (
     CLASSES,
@@ -35,7 +35,7 @@ _UNITS = {'principal_curvature': '1/(0.1 m)'}
 
 
 @DATASETS.register_module()
-class RoomsDataset(Checked, BaseDataset):
+class RoomsDataset(CheckedDataset):
     """Procedurally rendered RGB-D rooms, without any download.
 
     Each image is a furnished room of its own, drawn from ``(version, split, seed, index)``; splits and seeds never
@@ -59,7 +59,7 @@ class RoomsDataset(Checked, BaseDataset):
         num_workers: Processes that render; 0 renders in this one.
         pipeline: Transforms, the first of them ``dict(type='mtl_plugins.LoadCachedSample')``.
         metainfo: Entries to add to or replace in the dataset's ``tasks``, ``classes`` and ``palettes``.
-        **kwargs: See :class:`mmengine.dataset.BaseDataset`.
+        **kwargs: Those of :class:`mmengine.dataset.BaseDataset` that choose or keep samples, such as ``indices``.
 
     Raises:
         KeyError: If a task is unknown.
@@ -99,7 +99,7 @@ class RoomsDataset(Checked, BaseDataset):
         self.num_workers = num_workers
         told = dict(classes=_CLASSES, palettes=_PALETTES, units=_UNITS)
         own = dict(tasks=self.tasks, **{key: _only(entries, self.tasks) for key, entries in told.items()})
-        super().__init__(metainfo={**own, **(metainfo or {})}, pipeline=list(pipeline), **kwargs)
+        super().__init__(metainfo={**own, **(metainfo or {})}, pipeline=pipeline, **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Render what the cache lacks, and list the samples."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError
-from mtl_plugins.utils.files import write_whole
+from mtl_plugins.utils.files import given_path, write_whole
 from mtl_plugins.utils.json_files import parse_json
 
 VERSION = 1
@@ -58,7 +58,7 @@ def load_baselines(path: str | os.PathLike) -> dict[str, Any]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not JSON, or not a baselines record.
     """
-    path = Path(path)
+    path = given_path(path, 'baselines')
     if not path.is_file():
         raise UserFileNotFoundError(
             f'baselines: no file {path}; make one with `python tools/analysis/single_task_baselines.py CONFIG`, or set '

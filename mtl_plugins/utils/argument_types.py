@@ -25,7 +25,7 @@ _NAMES = {
     int: ('an integer', 'integers'),
     bool: ('True or False', 'True or False'),
     str: ('a string', 'strings'),
-    os.PathLike: ('a path that is not empty', 'paths that are not empty'),
+    os.PathLike: ('a path', 'paths'),
     type(None): ('None', 'None'),
 }
 
@@ -126,10 +126,7 @@ def _members(hint: Any) -> tuple[Any, ...]:
 
 
 def _fits(value: Any, hint: Any, limits: bool = True) -> bool:
-    members = _members(hint)
-    if limits and os.PathLike in members and isinstance(value, str) and not value.strip():
-        return False  # for the system the present folder, for whoever wrote it nothing
-    return any(_fits_one(value, member, limits) for member in members)
+    return any(_fits_one(value, member, limits) for member in _members(hint))
 
 
 def _fits_one(value: Any, hint: Any, limits: bool) -> bool:

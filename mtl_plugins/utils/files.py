@@ -29,10 +29,13 @@ def given_path(path: str | os.PathLike, name: str) -> Path:
         name: What it was given for, for the message.
 
     Raises:
-        UserError: If it is empty, as from a variable that is not set: :class:`~pathlib.Path` takes the current folder.
+        UserError: If it is empty, as from a variable that is not set: :class:`~pathlib.Path` takes the current folder;
+            or a URL, of which it makes a folder named ``s3:``.
     """
-    if not os.fspath(path):
-        raise UserError(f"{name} must be a path, but got ''; write '.' for the current folder")
+    text = os.fspath(path)
+    advice = "write '.' for the current folder" if not text.strip() else '' if '://' not in text else 'copy or mount it'
+    if advice:
+        raise UserError(f'{name} must be a path, but got {text!r}; {advice}')
     return Path(os.path.expanduser(path))
 
 

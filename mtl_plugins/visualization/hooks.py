@@ -16,7 +16,7 @@ from mtl_plugins.registry import HOOKS
 from mtl_plugins.structures.fields import entry
 from mtl_plugins.task_specs import get_task_specs
 from mtl_plugins.utils.argument_types import Checked, Count
-from mtl_plugins.utils.files import note_of_others
+from mtl_plugins.utils.files import given_path, note_of_others
 
 from .backends import picture_services
 from .figure import save_image
@@ -67,7 +67,7 @@ class PredictionPanelHook(Checked, Hook):
             get_task_specs(tasks)
         self.interval = interval
         self.num_panels = num_panels
-        self.show_dir = show_dir
+        self.show_dir = None if show_dir is None else given_path(show_dir, 'PredictionPanelHook.show_dir')
         self.tasks = tasks
         self.columns = columns
         self.add_to_visualizer = add_to_visualizer
@@ -81,7 +81,7 @@ class PredictionPanelHook(Checked, Hook):
         """Decide whether this validation is drawn, and where."""
         self._validations += 1
         due = (self._validations - 1) % self.interval == 0
-        root = Path(self.show_dir) if self.show_dir is not None else Path(runner.work_dir) / 'panels'
+        root = self.show_dir if self.show_dir is not None else Path(runner.work_dir) / 'panels'
         self._start(root / f'iter_{runner.iter:06d}' if due else None, runner.val_dataloader)
 
     def after_val_iter(
@@ -96,7 +96,7 @@ class PredictionPanelHook(Checked, Hook):
 
     def before_test_epoch(self, runner: Any) -> None:
         """Decide whether this test is drawn."""
-        self._start(None if self.show_dir is None else Path(self.show_dir), runner.test_dataloader)
+        self._start(self.show_dir, runner.test_dataloader)
 
     def after_test_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None

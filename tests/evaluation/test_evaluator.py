@@ -147,7 +147,7 @@ def test_baseline_of_another_metric_is_refused():
         (
             dict(baselines=3),
             TypeError,
-            'baselines must be a string or a path that is not empty or a dict or None, but got 3',
+            'baselines must be a string or a path or a dict or None, but got 3',
         ),
         (dict(baselines='nowhere.json'), FileNotFoundError, 'no file nowhere.json'),
     ],

@@ -5,14 +5,20 @@ import sys
 
 import pytest
 
+from mtl_plugins.config import load_config
+from mtl_plugins.datasets import PascalContextMTDataset
 from mtl_plugins.datasets.cache import cache_base
 from mtl_plugins.datasets.files.folders import find_folder
 from mtl_plugins.datasets.photo_files import find_photos
 from mtl_plugins.errors import UserError
+from mtl_plugins.evaluation.baselines import load_baselines
 from mtl_plugins.evaluation.metrics.edges import read_image_ids
 from mtl_plugins.inference.files import PredictionFolder
 from mtl_plugins.inference.sources import Inputs
+from mtl_plugins.models.losses.class_weights import ClassWeights
 from mtl_plugins.utils.files import remove_leftovers, replacing, temporary_name, write_whole
+from mtl_plugins.visualization.hooks import PredictionPanelHook
+from tests.support.tiny import ROOMS
 
 
 def names(folder):
@@ -76,10 +82,19 @@ def test_a_path_that_is_empty_is_not_the_current_folder(tmp_path, monkeypatch):
         'cache_dir': cache_base,
         'out_dir': lambda path: PredictionFolder(path, {}, {}),
         'image_ids': read_image_ids,
+        'baselines': load_baselines,
+        'PredictionPanelHook.show_dir': lambda path: PredictionPanelHook(show_dir=path),
+        'PascalContextMTDataset.ids_file': lambda path: PascalContextMTDataset('.', ids_file=path),
+        'class_weight': lambda path: ClassWeights(path, 'SoftmaxLoss'),
+        'work_dir': lambda path: load_config(ROOMS, work_dir=path),  # as a config and Python set it
     }
     for name, take in takers.items():
-        with pytest.raises(UserError, match=rf"{name} must be a path, but got ''; write '\.'"):
-            take('')
+        for path in ('', ' '):
+            with pytest.raises(UserError, match=rf"{name} must be a path, but got {path!r}; write '\.'"):
+                take(path)
+        with pytest.raises(UserError, match=f"{name} must be a path, but got 's3://bucket/a.txt'; copy or mount it"):
+            take('s3://bucket/a.txt')
+    assert names(tmp_path) == ['a.png', 'images']
     with pytest.raises(UserError, match='input ~nobody-of-this-name/a does not exist'):
         Inputs('~nobody-of-this-name/a')
     with pytest.raises(UserError, match='data_root='):

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError
 from mtl_plugins.task_specs import IGNORE_INDEX, get_task_spec, offered_tasks
-from mtl_plugins.utils.argument_types import Checked
 
+from ..base import CheckedDataset
 from ..transforms.fields import target_key
 from ..transforms.resizing import has_labels
 from .folders import missing_files
@@ -29,7 +28,7 @@ _LOOKED_AT = 32
 """Samples that are read, if need be, to find out whether a task has labels."""
 
 
-class FilesDataset(Checked, BaseDataset):
+class FilesDataset(CheckedDataset):
     """A dataset whose images and targets are files.
 
     Subclasses set the class attributes and implement :meth:`find_root`, :meth:`list_samples` and :meth:`make_reader`.
@@ -46,7 +45,7 @@ class FilesDataset(Checked, BaseDataset):
         cache_dir: Folder of all caches, for derived data; by default the environment variable ``MTL_PLUGINS_CACHE``,
             else ``~/.cache/mtl_plugins``.
         metainfo: Entries to add to or replace in the dataset's ``tasks``, ``classes``, ``palettes`` and ``channels``.
-        **kwargs: See :class:`mmengine.dataset.BaseDataset`.
+        **kwargs: Those of :class:`mmengine.dataset.BaseDataset` that choose or keep samples, such as ``indices``.
 
     Attributes:
         NAME: Name for ``tools/datasets/verify.py`` and messages.
@@ -87,12 +86,6 @@ class FilesDataset(Checked, BaseDataset):
         metainfo: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        for name in ('ann_file', 'data_prefix'):
-            if kwargs.pop(name, None):
-                raise UserError(
-                    f'{type(self).__name__}: {name} does not apply; the names of folders and files are those of the '
-                    'archives, below data_root'
-                )
         if split not in self.SPLITS:
             raise UserError(f'{type(self).__name__}.split must be one of {self.SPLITS}, but got {split!r}')
         self.split = split
@@ -104,23 +97,10 @@ class FilesDataset(Checked, BaseDataset):
         told = dict(classes=self.CLASSES, palettes=self.PALETTES, channels=self.CHANNELS)
         own = dict(tasks=self.tasks, **{key: self._only(entries) for key, entries in told.items()})
         own.update(metainfo or {})
-        for task, colours in (own['palettes'] or {}).items():
-            names = (own['classes'] or {}).get(task, ())
-            if len(colours) < len(names):
-                raise UserError(
-                    f"{type(self).__name__}: task '{task}' has {len(names)} classes, but its palette has only "
-                    f'{len(colours)} colours; mtl_plugins.datasets.files.palette({len(names)}) makes as many'
-                )
         told = self._only(self.conventions())
         if told:
             own.setdefault('conventions', {self.NAME: told})
-        super().__init__(
-            data_root=os.fspath(data_root),
-            data_prefix={},  # paths are made by list_samples: nothing is to be joined
-            metainfo=own,
-            pipeline=list(pipeline),
-            **kwargs,
-        )
+        super().__init__(metainfo=own, pipeline=pipeline, folder=os.fspath(data_root), **kwargs)
 
     def full_init(self) -> None:
         """List the samples, see :class:`mmengine.dataset.BaseDataset`, and look whether each task has labels at all."""

@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mtl_plugins.errors import UserError
 from mtl_plugins.registry import DATASETS
 from mtl_plugins.utils.argument_types import Index
+from mtl_plugins.utils.files import given_path
 
 from ..cache import DerivedCache
 from ..files.base import FilesDataset
@@ -72,7 +73,7 @@ class PascalContextMTDataset(FilesDataset):
         **kwargs: Any,
     ) -> None:
         self.persons_only = persons_only
-        self.ids_file = ids_file
+        self.ids_file = None if ids_file is None else given_path(ids_file, 'PascalContextMTDataset.ids_file')
         self.edge_rule = edge_rule
         self.num_workers = num_workers
         super().__init__(data_root, split, tasks, **kwargs)

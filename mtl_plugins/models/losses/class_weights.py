@@ -5,7 +5,6 @@ from __future__ import annotations
 import numbers
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mtl_plugins.errors import UserError, UserFileNotFoundError
+from mtl_plugins.utils.files import given_path
 from mtl_plugins.utils.json_files import parse_json
 
 AUTO = 'auto'
@@ -128,7 +128,7 @@ def median_frequency(pixels: Sequence[int], present: Sequence[int]) -> list[floa
 
 
 def _read(path: str | os.PathLike, owner: str) -> Any:
-    file = Path(os.path.expanduser(path))
+    file = given_path(path, owner)
     if file.suffix not in _FILES:
         raise UserError(
             f"{owner} must be a list of numbers, 'auto', or a file ending in {', '.join(_FILES)}, but got {str(path)!r}"
