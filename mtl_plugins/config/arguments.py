@@ -9,6 +9,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from mtl_plugins.errors import UserError
+from mtl_plugins.utils.files import given_path
+
 LARGEST_SEED = 2**32 - 1
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -72,7 +75,7 @@ def given(value: Any) -> Any:
 
 def file_to_write(text: str) -> Path:
     """Argument type: a file that can be written, checked before the work begins."""
-    path = Path(os.path.expanduser(given(text)))  # a shell leaves the ~ of --option=~/x
+    path = _path(text)
     if path.is_dir():
         raise argparse.ArgumentTypeError(f'expected a file to write, but {text} is a folder')
     folder_to_write(str(path.parent))
@@ -81,13 +84,20 @@ def file_to_write(text: str) -> Path:
 
 def folder_to_write(text: str) -> Path:
     """Argument type: a folder that is there or can be made, and written into."""
-    path = Path(os.path.expanduser(given(text)))  # a shell leaves the ~ of --option=~/x
+    path = _path(text)
     there = next(folder for folder in (path, *path.parents) if folder.exists())
     if not there.is_dir():
         raise argparse.ArgumentTypeError(f'{text} cannot be a folder: {there} is a file')
     if not os.access(there, os.W_OK):
         raise argparse.ArgumentTypeError(f'{text} cannot be written: {there} may not be written into')
     return path
+
+
+def _path(text: str) -> Path:
+    try:
+        return given_path(given(text), 'it')
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def usable_device(text: str) -> str:

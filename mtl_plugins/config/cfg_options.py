@@ -14,15 +14,16 @@ _CLOSING = {'[': ']', '(': ')', '{': '}'}
 _WORDS = {'true': True, 'True': True, 'TRUE': True, 'false': False, 'False': False, 'FALSE': False}
 _WORDS |= {'None': None, 'null': None}
 
-_ENTRIES = dict(
-    work_dir='work_dir',
-    seed='randomness.seed',
-    resume='resume',
-    resume_from='load_from',
-    launcher='launcher',
-    precision='optim_wrapper.precision',
+_ENTRIES = (
+    ('work_dir', 'work_dir'),
+    ('seed', 'randomness.seed'),
+    ('resume', 'resume'),
+    ('resume_from', 'resume'),
+    ('resume_from', 'load_from'),
+    ('launcher', 'launcher'),
+    ('precision', 'optim_wrapper.precision'),
 )
-"""Option -> the entry of the config that it sets."""
+"""Options with the entries of the config that they set."""
 _NOT_GIVEN = object()
 
 
@@ -110,6 +111,18 @@ def _split(text: str, sign: str = ',', most: int = -1) -> list[str]:
     return [*parts, text[start:].strip()]
 
 
+def _entry_of(options: dict[str, Any], name: str) -> Any:
+    """What options make of an entry, by its own name or in a dict for what it is part of."""
+    parts = name.split('.')
+    for depth in range(len(parts), 0, -1):
+        node = options.get('.'.join(parts[:depth]), _NOT_GIVEN)
+        for part in parts[depth:]:
+            node = node.get(part, _NOT_GIVEN) if isinstance(node, dict) else _NOT_GIVEN
+        if node is not _NOT_GIVEN:
+            return node
+    return _NOT_GIVEN
+
+
 class _Collect(argparse.Action):
     """Gathers ``KEY=VALUE`` in a flat dict."""
 
@@ -158,10 +171,10 @@ class ConfigArgumentParser(argparse.ArgumentParser):
         words = list(sys.argv[1:] if args is None else args)
         found, rest = super().parse_known_args(self._one_by_one(words), namespace)
         found.words = words
-        for name, entry in _ENTRIES.items():
-            value, other = getattr(found, name, None), (found.cfg_options or {}).get(entry, _NOT_GIVEN)
+        for name, entry in _ENTRIES:
+            value, other = getattr(found, name, None), _entry_of(found.cfg_options or {}, entry)
             told = value is not None and value is not False and other is not _NOT_GIVEN
-            if told and str(value) != str(other):
+            if told and str(True if entry == 'resume' else value) != str(other):
                 option = f'--{name.replace("_", "-")}'
                 self.error(
                     f'{option} ({value}) and {OPTION} {entry}={other} contradict each other; leave one of them out'

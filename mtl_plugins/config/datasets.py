@@ -150,7 +150,7 @@ def set_data_root(cfg: Config, root: str | os.PathLike) -> None:
         )
     for (_, dataset), argument in zip(leaves, arguments):
         if argument:
-            dataset[argument] = os.fspath(root)
+            dataset[argument] = os.path.expanduser(root)
 
 
 def _root_argument(dataset: Any) -> str | None:

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from mmengine.config.config import DELETE_KEY
+
 import mtl_plugins
 from mtl_plugins.errors import UserFileNotFoundError, UserImportError
 from mtl_plugins.methods.naming import near_names
@@ -80,12 +82,18 @@ def _configs_of(package: str) -> Path:
     return Path(spec.origin).parent / '.mim' / 'configs'
 
 
-def name_classes(entry: Any) -> None:
-    """Put ``'mtl_plugins.X'`` where a pure Python config has the class ``X`` itself as a ``type``, in place.
+def settle_entries(entry: Any) -> None:
+    """Give what a config file holds one form, in place.
 
-    What changes configs (other method, other tasks, other folder of the data) can then look at one kind of ``type``.
+    Where a pure Python config has the class ``X`` of ours itself as a ``type``, that becomes ``'mtl_plugins.X'``: what
+    changes configs (other method, other tasks, other folder of the data) then looks at one kind of ``type``. And
+    ``_delete_`` goes that MMEngine leaves where nothing of a base was in the way: a new entry, or one of a list, which
+    takes the place of the base's list as a whole.
     """
     for _, node in walk(entry):
-        kind = node.get('type') if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            continue
+        node.pop(DELETE_KEY, None)
+        kind = node.get('type')
         if isinstance(kind, type) and kind.__module__.partition('.')[0] == 'mtl_plugins':
             node['type'] = f'mtl_plugins.{kind.__name__}'

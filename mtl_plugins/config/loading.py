@@ -17,16 +17,18 @@ from mtl_plugins.engine.step.precision import precision_entry
 from mtl_plugins.errors import UserError, UserKeyError, message_of, refusing
 from mtl_plugins.methods.naming import near_matches
 from mtl_plugins.registry import OPTIMIZERS
+from mtl_plugins.utils.files import given_path
 
+from .cfg_options import OPTION
 from .datasets import keep_tasks, leaf_datasets, set_data_root
-from .files import configs_root, find_config, name_classes
+from .files import configs_root, find_config, settle_entries
 from .hints import classes_named
 from .names import check_names
 from .numbers import check_shapes, settle_numbers
 from .overrides import override
 from .places import kind_of
 from .plain_yaml import plain_yaml
-from .sources import check_config_text
+from .sources import check_base_variables, check_config_text, missing_base_variable
 
 KEPT_BY_METHOD = ('clip_grad', 'paramwise_cfg', 'constructor', 'accumulative_counts', 'precision', 'tasks')
 KEPT_BY_METHOD += ('bn_stats', 'nonfinite', 'num_valid', 'seed')
@@ -70,7 +72,14 @@ def load_config(
         set_data_root(cfg, data_root)
     if tasks is not None:
         set_tasks(cfg, tasks)
+    chosen = _parts(cfg)
     override(cfg, cfg_options or {})
+    for place, kind in _parts(cfg).items() if method is not None else ():
+        if kind != chosen[place] != '':
+            raise UserError(
+                f'--method {method} and {OPTION} {place}={kind or None} contradict each other: the method has '
+                f'{chosen[place]}; leave one of them out'
+            )
     settle_numbers(cfg)
     check_names(cfg)
     if seed is not None:
@@ -80,11 +89,7 @@ def load_config(
     elif cfg.get('work_dir') is None:
         name = Path(str(path)).stem + (f'--{method}' if method else '') + (f'--{"+".join(tasks)}' if tasks else '')
         cfg.work_dir = str(Path('work_dirs') / name)
-    if not cfg.work_dir.strip():
-        raise UserError(
-            f'work_dir must name a folder, but is {cfg.work_dir!r}; leave it out for work_dirs/<config name>'
-        )
-    cfg.work_dir = os.path.expanduser(cfg.work_dir)
+    cfg.work_dir = str(given_path(cfg.work_dir, 'work_dir'))
     return cfg
 
 
@@ -99,18 +104,22 @@ def read_config(path: str | os.PathLike) -> Config:
     try:
         with plain_yaml():
             content = {} if file.suffix == '.py' else load(str(file))
-            if isinstance(content, dict):
-                cfg = Config.fromfile(str(file))
-                name_classes(cfg._cfg_dict)  # looks at all entries: imports that MMEngine has put off are made here
-                return cfg
+            cfg = Config.fromfile(str(file)) if isinstance(content, dict) else Config()
+            settle_entries(cfg._cfg_dict)  # looks at all entries: imports that MMEngine has put off are made here
     except (Exception, SystemExit) as error:  # a config is a program of the user and may raise anything
         raise UserError(f'config {path} cannot be read: {_reason(error)}') from error
-    raise UserError(f'config {path}: expected names and values, but it holds {type(content).__name__} {content!r:.80}')
+    if not isinstance(content, dict):
+        held = f'{type(content).__name__} {content!r:.80}'
+        raise UserError(f'config {path}: expected names and values, but it holds {held}')
+    check_base_variables(file, cfg)
+    return cfg
 
 
 def _reason(error: BaseException) -> str:
     """What is wrong, in one line; of a module in ``custom_imports`` MMEngine says at length where it looked."""
-    text = message_of(error)
+    text, variable = message_of(error), missing_base_variable(error)
+    if variable:
+        return f'{{{{_base_.{variable}}}}} is no entry of its base configs'
     if not text.startswith('Failed to import custom modules'):
         return f'{type(error).__name__}: {text}'
     while error.__cause__ or error.__context__:
@@ -118,6 +127,13 @@ def _reason(error: BaseException) -> str:
     text = message_of(error)
     known = ' (of onedl-mmdetection, see docs/existing_models.md)' if 'mmdet' in text else ''
     return f'custom_imports: {text}{known}; install it, or name the folder that holds it in PYTHONPATH'
+
+
+def _parts(cfg: Config) -> dict[str, str]:
+    """The classes that make a method what it is, by their place."""
+    wrapper = cfg.get('optim_wrapper') or {}
+    parts = {'': wrapper, **{f'.{name}': wrapper.get(name) for name in ('weighting', 'aggregator')}}
+    return {f'optim_wrapper{name}.type': kind_of(part) for name, part in parts.items()}
 
 
 def set_method(cfg: Config, key: str) -> None:

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mtl_plugins.errors import UserError, UserKeyError
 
 from .cfg_options import OPTION, CommaList
+from .files import settle_entries
 from .names import OF_CONFIGS, meant_by, readable, say
 from .readers import arguments_of, readers_of
 
@@ -44,10 +45,8 @@ def override(cfg: Config, options: Mapping[str, Any]) -> None:
             value = value.text if isinstance(present, str) or _takes_text(parent, name) else list(value)
         if isinstance(value, dict) and isinstance(parent, dict) and last in parent and not isinstance(present, dict):
             value = {**value, '_delete_': True}
-        if isinstance(parent, list):
-            parent[int(last)] = value
-        else:
-            cfg.merge_from_dict({name: value})
+        _put(cfg, name, value)
+    settle_entries(cfg._cfg_dict)
     if idle:
         say(
             f'{OPTION} changes {", ".join(idle)}, which no part of a run reads: variables of a config file have done '
@@ -55,6 +54,30 @@ def override(cfg: Config, options: Mapping[str, Any]) -> None:
         )
     if new:
         say(f'{OPTION} adds entries that the config did not have: {", ".join(new)}')
+
+
+def _put(cfg: Config, name: str, value: Any) -> None:
+    """Set an entry; a dict is merged into a dict. Tuples on the way, which MMEngine cannot change, stay tuples."""
+    parts = name.split('.')
+    ways = ['.'.join(parts[:depth]) for depth in range(1, len(parts))]
+    tuples = [way for way in ways if isinstance(_at(cfg, way), tuple)]
+    for way in tuples:
+        _put(cfg, way, [*_at(cfg, way)])
+    parent, present = _at(cfg, name.rpartition('.')[0]), _at(cfg, name)
+    merged = isinstance(value, dict) and isinstance(present, dict) and not value.get('_delete_')
+    if isinstance(parent, list) and not merged:
+        parent[int(parts[-1])] = value
+    else:
+        cfg.merge_from_dict({name: value})
+    for way in reversed(tuples):
+        _put(cfg, way, (*_at(cfg, way),))
+
+
+def _at(cfg: Config, name: str) -> Any:
+    node: Any = cfg._cfg_dict
+    for part in name.split('.') if name else ():
+        node = _get(node, part)
+    return node
 
 
 def _new_inside(cfg: Config, name: str, present: Any, value: Any) -> list[str]:

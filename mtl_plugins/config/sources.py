@@ -6,12 +6,18 @@ import ast
 import codecs
 import os
 import re
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmengine.config import Config
+
 from mtl_plugins.errors import UserError
 
+from .places import walk
+
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_BASE_VARIABLE = re.compile(r'\{\{\s*_base_\.([\w.]+)\s*\}\}')
 _VARIABLE = re.compile(r'\{\{[\'"]?\s*\$(\w+)\s*:')
 
 
@@ -31,6 +37,33 @@ def check_config_text(file: Path) -> None:
                     f'config {path}: the environment variable {name}={value!r} has a backslash or a line break, which '
                     'mean something else inside a config; write paths with forward slashes'
                 )
+
+
+def check_base_variables(file: Path, cfg: Config) -> None:
+    """Look for the marks that MMEngine leaves of a ``{{_base_.name}}`` that is no value as a whole.
+
+    Raises:
+        UserError: If there is one: it would be a folder, or whatever else, of a made-up name.
+    """
+    names = {name for _, text in _texts(file, set(), ()) for name in _BASE_VARIABLE.findall(text)}
+    mark = re.compile(f'_({"|".join(map(re.escape, names))})_[0-9a-f]{{6}}')
+    for place, value in walk(cfg._cfg_dict) if names else ():
+        left = mark.search(value) if isinstance(value, str) else None
+        if left:
+            raise UserError(
+                f'config {file}: {place} has {{{{_base_.{left[1]}}}}} inside a text or an expression, which is not '
+                'its value; write it alone and without quotation marks'
+            )
+
+
+def missing_base_variable(error: BaseException) -> str:
+    """The ``name`` of a ``{{_base_.name}}`` that the bases of a config do not have, if that is what MMEngine met."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    looked_up = [frame.f_locals for frame in frames if frame.f_code.co_name == '_substitute_base_vars']
+    if not isinstance(error, KeyError | TypeError) or not looked_up:
+        return ''
+    names, part = looked_up[-1]['base_var_dict'].values(), looked_up[-1].get('new_k')
+    return next((name for name in names if part in name.split('.')), '')
 
 
 def _texts(file: Path, seen: set[Path], above: tuple[Path, ...]) -> Iterator[tuple[Path, str]]:

@@ -213,6 +213,11 @@ def test_an_empty_text_is_no_name(place, capsys):
         ('--seed 2 --cfg-options randomness.seed=2', True),
         ('--work-dir a --cfg-options work_dir=b', False),
         ('--resume --cfg-options resume=False', False),
+        ('--resume-from a.pth --cfg-options resume=False', False),
+        ('--resume-from a.pth --cfg-options resume=True', True),
+        ('--seed 0 --cfg-options randomness={seed:2,deterministic:True}', False),
+        ('--amp --cfg-options optim_wrapper={precision:fp32}', False),
+        ('--amp --cfg-options optim_wrapper={optimizer:{lr:1}}', True),
         ('--resume-from a.pth --cfg-options load_from=b.pth', False),
         ('--precision bf16 --cfg-options optim_wrapper.precision=fp32', False),
         ('--cfg-options launcher=pytorch', False),
@@ -244,12 +249,40 @@ def test_a_config_that_is_no_config(text, message, place, capsys):
         assert message.format(file=file) in capsys.readouterr().err, name
 
 
+@pytest.mark.parametrize(
+    ('method', 'options', 'text'),
+    [
+        (
+            'gd',
+            {'optim_wrapper.type': 'mtl_plugins.AdaTaskOptimWrapper'},
+            'type=AdaTaskOptimWrapper .* MultiTaskOptimW',
+        ),
+        ('cagrad', {'optim_wrapper.aggregator.type': 'PCGrad'}, 'aggregator.type=PCGrad .* the method has CAGrad'),
+        (
+            'cagrad',
+            {'optim_wrapper': dict(type='OptimWrapper')},
+            'type=OptimWrapper .* GradientAggregationOptimWrapper',
+        ),
+        ('uw', {'optim_wrapper.weighting': dict(type='DynamicWeightAverage')}, 'weighting.type=DynamicWeightAverage'),
+        ('uw', {'optim_wrapper': dict(_delete_=True, optimizer=dict(type='SGD', lr=1))}, 'type=None'),
+        ('cagrad', {'optim_wrapper.weighting': dict(type='UncertaintyWeighting')}, ''),
+        ('stgu', {'optim_wrapper.grouper': dict(_delete_=True, type='PositiveAffinity')}, ''),
+    ],
+)
+def test_a_method_and_the_parts_of_another_contradict_each_other(place, method, options, text):
+    if not text:
+        load_config(str(place / 'tiny.py'), options, method)
+        return
+    with pytest.raises(UserError, match=f'--method {method} and --cfg-options optim_wrapper.{text}'):
+        load_config(str(place / 'tiny.py'), options, method)
+
+
 def test_a_folder_of_the_run_has_a_name(place, monkeypatch):
     monkeypatch.setenv('HOME', str(place))
     assert load_config(str(place / 'tiny.py'), {'work_dir': '~/run'}).work_dir == str(place / 'run')
     assert parser_of('train').parse_args(['x.py', '--work-dir=~/run']).work_dir == place / 'run'
     assert parser_of('train').parse_args(['x.py', '--work-dir=~nobody-of-this-name/run'])
-    with pytest.raises(UserError, match='work_dir must name a folder'):
+    with pytest.raises(UserError, match="work_dir must be a path, but got ' '; write"):
         load_config(str(place / 'tiny.py'), {'work_dir': ' '})
 
 

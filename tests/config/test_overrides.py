@@ -8,8 +8,9 @@ import pytest
 from mmengine.config import Config
 
 from mtl_plugins.config.cfg_options import ConfigArgumentParser, parse_value
-from mtl_plugins.config.loading import load_config
+from mtl_plugins.config.loading import load_config, read_config
 from mtl_plugins.config.numbers import _RULES, settle_numbers
+from mtl_plugins.config.overrides import override
 from mtl_plugins.config.start import check_start
 from mtl_plugins.errors import UserError
 from tests.support.tiny import ROOMS, ROOT
@@ -84,6 +85,57 @@ def test_a_dict_takes_the_place_of_nothing_and_joins_another():
     cfg = loaded('optim_wrapper.clip_grad={"max_norm":1.0}', 'optim_wrapper.optimizer={lr: 0.5}')
     assert cfg.optim_wrapper.clip_grad == dict(max_norm=1.0)
     assert (cfg.optim_wrapper.optimizer.lr, cfg.optim_wrapper.optimizer.type) == (0.5, 'Adam')
+
+
+def test_a_dict_joins_one_in_a_list_or_takes_its_place():
+    options = ('.0={"end": 7}', '.0={"_delete_": True, "type": "ConstantLR", "end": 7}', '=[{"end": 7}]')
+    joined, replaced, whole = (loaded(f'param_scheduler{option}').param_scheduler for option in options)
+    assert joined[0] == {**loaded('seed=1').param_scheduler[0], 'end': 7}
+    assert (replaced[0], len(replaced)) == (dict(type='ConstantLR', end=7), len(joined))
+    assert whole == [dict(end=7)]
+
+
+def test_tuples_are_changed_like_lists_and_stay_tuples():
+    cfg = loaded('train_dataloader.dataset.tasks.1=sal', 'train_dataloader.dataset.size.0=48')
+    assert cfg.train_dataloader.dataset.tasks == ('semseg', 'sal', 'normals', 'edge', 'sal')
+    assert cfg.train_dataloader.dataset.size == (48, 96)
+    cfg = Config(dict(a=(dict(b=(1, [2, (3, 4)]), c=dict(d=5)), 6)))
+    override(cfg, {'a.0.b.1.1.0': 7, 'a.0.c': dict(d=8), 'a.1': dict(e=9)})
+    assert cfg.a == (dict(b=(1, [2, (7, 4)]), c=dict(d=8)), dict(e=9))
+
+
+def test_of_what_shall_be_deleted_nothing_is_left_where_nothing_was(tmp_path):
+    (tmp_path / 'base.py').write_text('hooks = [dict(type="A", x=1)]\nloop = dict(type="B", x=1)')
+    (tmp_path / 'own.py').write_text(
+        '_base_ = "base.py"\nhooks = [dict(_delete_=True, type="C")]\nfresh = dict(_delete_=True, type="D")\n'
+        'loop = dict(_delete_=True, type="E", inner=dict(_delete_=True, type="F"))'
+    )
+    cfg = read_config(tmp_path / 'own.py')
+    assert (cfg.hooks, cfg.fresh) == ([dict(type='C')], dict(type='D'))
+    assert cfg.loop == dict(type='E', inner=dict(type='F'))
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('work_dir = {{_base_.nope}}', '{{_base_.nope}} is no entry of its base configs'),
+        ('work_dir = {{_base_.deep.nope.x}}', '{{_base_.deep.nope.x}} is no entry of its base configs'),
+        ('work_dir = [{{_base_.name.x}}]', '{{_base_.name.x}} is no entry of its base configs'),
+        ("work_dir = '{{_base_.name}}'", 'work_dir has {{_base_.name}} inside a text or an expression'),
+        ("a = [dict(b='runs/{{ _base_.name }}')]", 'a.0.b has {{_base_.name}} inside a text'),
+        ("work_dir = {{_base_.name}} + '/x'", 'work_dir has {{_base_.name}} inside a text or an expression'),
+        ('a = {{_base_.deep.number}} * 2', 'a has {{_base_.deep.number}} inside a text or an expression'),
+        ('a = {{_base_.deep.number}}', ''),
+    ],
+)
+def test_a_variable_of_a_base_is_its_value_or_an_error(tmp_path, text, said):
+    (tmp_path / 'base.py').write_text('name = "run"\ndeep = dict(number=3)')
+    (tmp_path / 'own.py').write_text(f'_base_ = "base.py"\n{text}')
+    if not said:
+        assert read_config(tmp_path / 'own.py').a == 3
+        return
+    with pytest.raises(UserError, match=re.escape(said)):
+        read_config(tmp_path / 'own.py')
 
 
 @pytest.mark.parametrize(
