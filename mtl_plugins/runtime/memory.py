@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from mtl_plugins.utils import kept_memory
+
 
 class PeakMemory:
     """Measures inside its context.
@@ -30,6 +32,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self.device)
             self._before = torch.cuda.memory_allocated(self.device)
         else:
+            kept_memory.release()
             self._profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
             self._profiler.start()
         return self

@@ -6,6 +6,8 @@ from torch import nn
 
 from mtl_plugins.engine.optim_wrappers import GradientAggregationOptimWrapper
 from mtl_plugins.engine.step import reduction
+from mtl_plugins.methods.aggregation import Aggregator
+from mtl_plugins.registry import AGGREGATORS
 from tests.support.thread_ranks import Ranks
 
 from .all_methods import QUICK, ROWS, build, read_fragment
@@ -211,3 +213,27 @@ def test_what_the_rows_cost_is_said_once(monkeypatch):
     own = sum(p.numel() for p in model.heads.parameters())
     (line,) = lines
     assert f'{shared:,} shared and {own:,} task-specific parameters; {3 * shared * 4 / 2**20:.1f} MiB' in line
+
+
+@AGGREGATORS.register_module()
+class KeepsItsRows(Aggregator):
+    """What somebody's own aggregator may do: look at the rows of earlier batches."""
+
+    def __init__(self, tasks=None):
+        super().__init__(tasks)
+        self.seen = []
+
+    def _aggregate(self, G, *args):
+        self.seen.append((G[:, 1:], G[:, 1:].clone()))
+        return G.sum(0)
+
+
+def test_rows_that_somebody_keeps_stay_what_they_were():
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    wrapper = GradientAggregationOptimWrapper(optimizer, dict(type='KeepsItsRows'))
+    for number in range(4):
+        model.train_step(toy_batch(number), wrapper)
+    for kept, copy in wrapper.combiner.aggregator.seen:
+        assert torch.equal(kept, copy)
+    assert not torch.equal(copy, wrapper.combiner.aggregator.seen[0][1])

@@ -13,6 +13,8 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mtl_plugins.utils.kept_memory import KeptMemory
+
 from ..step.batch import Measurement, StepBatch
 from ..step.gradients import Found, SharedLayout, accumulate
 from ..step.row_shards import Shard, ShardedRows
@@ -59,6 +61,7 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         #: Task -> length of its row in the last step.
         self.lengths: dict[str, float] = {}
         self._said_memory = False
+        self._memory = KeptMemory()
 
     @classmethod
     def cost(cls, setup: StepSetup) -> StepCost:
@@ -152,7 +155,10 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
                 if not self.settled:
                     self.learn_parameters(weights, shares)
                 layout = self.split.shared, self._device, self.row_dtype
-                rows = ShardedRows(weights, *layout, self.reducer) if sharded else TaskRows.zeros(weights, *layout)
+                if sharded:
+                    rows = ShardedRows(weights, *layout, self.reducer)
+                else:
+                    rows = TaskRows.zeros(weights, *layout, self._memory)
                 self._say_memory(rows.held)
             # The last reference to a task's part of the graph moves along.
             losses = {task: self.precision.scale(shares.pop(task) * weights[task]) for task in list(shares)}

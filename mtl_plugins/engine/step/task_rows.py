@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from mtl_plugins.utils.kept_memory import KeptMemory
+
 from .gradients import Found, SharedLayout, accumulate, add_found, caught
 
 if TYPE_CHECKING:
@@ -42,10 +44,15 @@ class TaskRows:
 
     @classmethod
     def zeros(
-        cls, tasks: Collection[str], layout: SharedLayout, device: torch.device, dtype: torch.dtype = torch.float32
+        cls,
+        tasks: Collection[str],
+        layout: SharedLayout,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        memory: KeptMemory | None = None,
     ) -> TaskRows:
-        """Rows to add to, with ``flat`` for one sum over ranks."""
-        flat = torch.zeros(len(tasks) * layout.width + 1, dtype=dtype, device=device)
+        """Rows to add to, with ``flat`` for one sum over ranks; where there is ``memory``, in that."""
+        flat = (memory or KeptMemory()).zeros(len(tasks) * layout.width + 1, dtype, device)
         rows = cls(tasks, flat[:-1].view(len(tasks), layout.width), layout)
         rows.flat = flat
         return rows
