@@ -104,14 +104,14 @@ def load_peers(console: Console) -> dict[str, SimpleNamespace | None]:
 
 
 def build_all(work: Workload, batch: dict[str, Any], peers: dict[str, SimpleNamespace | None]) -> list[MethodSystem]:
-    """All steps."""
+    """All steps; those that are compared lie side by side, so that a ratio is of two steps of the same seconds."""
     systems = [build_ours(name, work, batch) for name in OURS]
     systems += [build_hand(features, work, batch) for features in (True, False)]
     if peers['torchjd'] is not None:
         systems += [build_torchjd(method, peers['torchjd'], work, batch) for method in ('famo', *torchjd_upgrads(work))]
     if peers['libmtl'] is not None:
         systems += [build_libmtl(method, peers['libmtl'], work, batch) for method in ('UW', 'PCGrad')]
-    return systems
+    return sorted(systems, key=lambda system: system.family)
 
 
 def count_flops(call: Callable[[], Any]) -> int:
