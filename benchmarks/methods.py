@@ -56,6 +56,7 @@ NETWORKS = {
     'conv': dict(image_size=128, batch_size=2, backbone=dict(type='mtl_plugins.BenchmarkConvEncoder')),
     'vit': dict(image_size=224, batch_size=2),
 }
+FAMILIES = ('sum', 'probe', 'features', 'rows', 'gramian')
 # Counted, but not timed: they differ from UPGrad in the algebra of K x K numbers alone (benchmarks/aggregators.py).
 NOT_TIMED = ('mean', 'mgda')
 
@@ -111,7 +112,7 @@ def build_all(work: Workload, batch: dict[str, Any], peers: dict[str, SimpleName
         systems += [build_torchjd(method, peers['torchjd'], work, batch) for method in ('famo', *torchjd_upgrads(work))]
     if peers['libmtl'] is not None:
         systems += [build_libmtl(method, peers['libmtl'], work, batch) for method in ('UW', 'PCGrad')]
-    return sorted(systems, key=lambda system: system.family)
+    return sorted(systems, key=lambda system: FAMILIES.index(system.family))
 
 
 def count_flops(call: Callable[[], Any]) -> int:
