@@ -1,21 +1,16 @@
 """Metrics of dense tasks, one file each; all pool over the pixels of the dataset."""
 
-from .base import DenseMetric
-from .depth import DepthErrorMetric
-from .edges import EdgeMetric
-from .normals import NormalsMetric, angular_error
-from .regression import RegressionMetric
-from .saliency import PerImageSaliencyMetric, SaliencyMetric
-from .segmentation import SegmentationMetric
+from mtl_plugins.methods.exports import on_demand
 
-__all__ = [
-    'DenseMetric',
-    'DepthErrorMetric',
-    'EdgeMetric',
-    'NormalsMetric',
-    'PerImageSaliencyMetric',
-    'RegressionMetric',
-    'SaliencyMetric',
-    'SegmentationMetric',
-    'angular_error',
-]
+__getattr__, __all__ = on_demand(
+    __name__,
+    {
+        'base': 'DenseMetric',
+        'depth': 'DepthErrorMetric',
+        'edges': 'EdgeMetric',
+        'normals': 'NormalsMetric angular_error',
+        'regression': 'RegressionMetric',
+        'saliency': 'PerImageSaliencyMetric SaliencyMetric',
+        'segmentation': 'SegmentationMetric',
+    },
+)
