@@ -165,7 +165,5 @@ def test_whose_a_weight_is(name, task):
 
 
 def test_mistakes_are_named():
-    with pytest.raises(
-        ValueError, match=r"LoadReportHook\.mismatch must be one of \(.*\), but got 'ignore'"
-    ):
+    with pytest.raises(ValueError, match=r"LoadReportHook\.mismatch must be one of \(.*\), but got 'ignore'"):
         LoadReportHook('ignore')

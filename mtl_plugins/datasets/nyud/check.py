@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from ..files import UnreadableFileError
+import numpy as np
+
 from ..files.axes import OURS
 from ..verification.axes import AxesFinding
 from ..verification.base import Problem, make_problem
@@ -95,13 +95,9 @@ class NYUDv2Check(ListedCheck):
     def axes(self) -> AxesFinding:
         """Which way the normals of a few samples point, which no publication states."""
         samples = [sample for sample in self.samples if sample not in self.unknown] if self.packaging else []
-        pairs = []
-        for sample in samples[:_MEASURED]:
-            with contextlib.suppress(UnreadableFileError):  # the job of this sample says what is wrong with it
-                pair = [
-                    read_target(task, self.root / self.packaging.target_path(task, sample))
-                    for task in ('depth', 'normals')
-                ]
-                if pair[0].shape == pair[1].shape[:2]:
-                    pairs.append(pair)
-        return AxesFinding.of(pairs, FOCAL / layout.SIZE[1], OURS, _CERTAIN)
+
+        def read(sample: str) -> tuple[np.ndarray, np.ndarray]:
+            paths = {task: self.root / self.packaging.target_path(task, sample) for task in ('depth', 'normals')}
+            return tuple(read_target(task, path) for task, path in paths.items())
+
+        return AxesFinding.of(samples[:_MEASURED], read, FOCAL / layout.SIZE[1], OURS, _CERTAIN)

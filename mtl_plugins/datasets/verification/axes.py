@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ..files import NormalAxes, measure_axes
+from ..files import NormalAxes, UnreadableFileError, measure_axes
 from .base import Problem, make_problem
 
 
@@ -30,7 +32,8 @@ class AxesFinding:
     @classmethod
     def of(
         cls,
-        pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+        samples: Iterable[Any],
+        read: Callable[[Any], tuple[np.ndarray, np.ndarray]],
         focal_share: float,
         expected: Sequence[str],
         certain: float = 0.5,
@@ -38,11 +41,17 @@ class AxesFinding:
         """Measure.
 
         Args:
-            pairs: ``(H, W)`` metres and ``(H, W, 3)`` normals as stored, of a few images.
+            samples: A few samples.
+            read: Sample -> ``(H, W)`` metres and ``(H, W, 3)`` normals as stored.
             focal_share: Focal length of the camera per pixel of width.
             expected: See above.
             certain: See above.
         """
+        pairs = []
+        for sample in samples:
+            with contextlib.suppress(UnreadableFileError):  # the job of this sample says what is wrong with it
+                depth, normals = read(sample)
+                pairs += [(depth, normals)] * (depth.shape == normals.shape[:2])
         if not pairs:
             return cls(tuple(expected), None, 0.0, certain)
         return cls(tuple(expected), *measure_axes(pairs, focal_share * pairs[0][0].shape[1]), certain)
