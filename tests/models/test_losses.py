@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mtl_plugins.models import valid_mask
-from mtl_plugins.models.losses.unit_vectors import unit_vectors
+from mtl_plugins.models.losses.normals import unit_vectors
 from mtl_plugins.registry import MODELS
 from mtl_plugins.task_specs import TASK_SPECS, get_task_spec
 

@@ -3,9 +3,8 @@
 from .base import MaskedLoss, masked_mean
 from .bce import MaskedBCELoss
 from .class_weights import ClassWeights, median_frequency
-from .cosine import NormalsCosineLoss
 from .cross_entropy import BalancedCrossEntropyLoss, MaskedCrossEntropyLoss
-from .normals import NormalsL1Loss
+from .normals import NormalsCosineLoss, NormalsL1Loss
 from .regression import MaskedL1Loss, MaskedMSELoss
 from .validity import valid_mask
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 
 import torch
@@ -59,6 +60,11 @@ class MaskedLoss(Checked, nn.Module, ABC):
         with torch.autocast(pred.device.type, enabled=False):
             pred = pred.to(torch.promote_types(pred.dtype, torch.float32))
             return masked_mean(self.elements(pred, torch.where(valid[:, None], target, 0), valid), valid)
+
+    def extra_repr(self) -> str:
+        """The arguments, for printing; those that are None, or weights that there are none of, are left out."""
+        given = {name: getattr(self, name, None) for name in inspect.signature(type(self)).parameters}
+        return ', '.join(f'{name}={value!r}' for name, value in given.items() if value)
 
     @abstractmethod
     def elements(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:

@@ -58,8 +58,3 @@ class MaskedBCELoss(MaskedLoss):
         negative, positive = self.class_weight.tensor(pred) if self.class_weight else (1, self.pos_weight)
         loss = positive * target * F.softplus(-pred) + negative * (1 - target) * F.softplus(pred)
         return self.scale * loss.mean(dim=1)
-
-    def extra_repr(self) -> str:
-        """Settings, for printing."""
-        weight = f'class_weight={self.class_weight!r}' if self.class_weight else f'pos_weight={self.pos_weight}'
-        return f'{weight}, scale={self.scale}'

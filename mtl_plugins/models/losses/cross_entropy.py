@@ -53,10 +53,6 @@ class MaskedCrossEntropyLoss(MaskedLoss):
         loss = F.cross_entropy(pred, labels, reduction='none')
         return loss * self.class_weight.tensor(loss)[labels] if self.class_weight else loss
 
-    def extra_repr(self) -> str:
-        """Settings, for printing."""
-        return f'class_weight={self.class_weight!r}' if self.class_weight else ''
-
 
 @MODELS.register_module()
 class BalancedCrossEntropyLoss(MaskedLoss):
@@ -106,7 +102,3 @@ class BalancedCrossEntropyLoss(MaskedLoss):
         negatives = (valid & ~positive).sum().to(logit.dtype) / count.clamp_min(1)
         loss = torch.where(positive, negatives * F.softplus(-logit), (1 - negatives) * F.softplus(logit))
         return loss if self.average == 'valid' else loss * (count / valid.numel())
-
-    def extra_repr(self) -> str:
-        """Settings, for printing."""
-        return f'average={self.average!r}'
