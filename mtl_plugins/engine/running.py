@@ -52,6 +52,7 @@ class AskedByRunners(OptimWrapper):
 
     @_accumulative_counts.setter
     def _accumulative_counts(self, counts: int) -> None:
+        check_data()  # at one that a Runner builds among several, it looks no more
         self._counts = counts
 
     def get_lr(self) -> dict[str, list[float]]:

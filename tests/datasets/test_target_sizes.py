@@ -206,9 +206,18 @@ def test_sizes_of_the_same_proportions_are_told_from_others(factor):
             assert same_aspect(tuple(int(rounded(side / factor)) for side in size), size)
     others = (((480, 640), (425, 560)), ((96, 128), (50, 50)), ((120, 80), (80, 120)), ((500, 375), (375, 500)))
     others += (((96, 128), (2, 2)), ((96, 128), (92, 128)), ((10, 10), (0, 0)))
+    others += tuple(((128, 96), near) for near in ((127, 96), (128, 97), (126, 96), (129, 97), (127, 97), (126, 94)))
     for first, second in others:
         assert not same_aspect(first, second)
         assert not same_aspect(second, first)
+
+
+@pytest.mark.parametrize('size', [(79, 120), (80, 121), (81, 121), (78, 118), (82, 120)])
+def test_a_label_without_a_row_of_its_image_is_no_scaled_one(tmp_path, size):
+    shown, label = scene((80, 120))
+    dataset = make_own(tmp_path, shown, np.resize(label, size), '.png', 1)
+    with pytest.raises(UserError, match=f'is {size[0]} x {size[1]} .* Rows or columns were cut off or added'):
+        dataset[0]
 
 
 TRANSFORMS = {

@@ -9,6 +9,7 @@ import torch
 from mmengine.optim import OptimWrapper
 
 from mtl_plugins.engine.hooks import GradientConflictHook
+from mtl_plugins.engine.hooks.conflicts import _scalars
 from mtl_plugins.engine.hooks.task_grams import GramProbe
 from mtl_plugins.runtime.hooks.rng_state import get_rng_state
 from tests.support.runs import differences
@@ -129,6 +130,17 @@ def test_the_log(tmp_path):
     for values in entries[1]['gram'].values():
         assert [value is None for value in values] == [False, True, False, True, True, False]
     assert set(scalars[2]) == {'cosine/a|c', 'conflict_rate'}
+
+
+def test_gradients_at_a_right_angle_are_in_no_conflict():
+    products = {
+        'a layer': torch.tensor([[1.0, 0.5, -1.0], [0.5, 4.0, 0.0], [-1.0, 0.0, 9.0]]),
+        'another': torch.tensor([[1.0, -0.5, 0.0], [-0.5, 0.0, 0.0], [0.0, 0.0, 0.0]]),
+    }
+    scalars = _scalars(('a', 'b', 'c'), products)
+    assert scalars == pytest.approx(
+        {'cosine/a|b': 0, 'cosine/a|c': -1 / 18**0.5, 'cosine/b|c': 0, 'conflict_rate': 1 / 3}
+    )
 
 
 def test_a_task_that_is_not_finite_is_left_out():

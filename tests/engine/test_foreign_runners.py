@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -239,6 +240,26 @@ def test_data_that_give_no_batch_are_refused(kind, images, by_epoch, drop, tmp_p
                 drop_last=drop,
                 model=model,
             )
+
+
+@RUNNERS
+def test_data_that_give_no_batch_are_refused_where_a_constructor_builds_several_wrappers(kind, tmp_path, monkeypatch):
+    class Several:
+        def __init__(self, optim_wrapper_cfg, paramwise_cfg=None):
+            pass
+
+        def __call__(self, model):
+            parts = dict(backbone=model.backbone, heads=model.heads)
+            return OptimWrapperDict(
+                **{
+                    name: MultiTaskOptimWrapper(torch.optim.SGD(part.parameters(), lr=0.05))
+                    for name, part in parts.items()
+                }
+            )
+
+    monkeypatch.setitem(OPTIM_WRAPPER_CONSTRUCTORS.module_dict, 'Several', Several)
+    with pytest.raises(UserError, match='train_dataloader gives no batch: its dataset has 0 images'):
+        run(kind, tmp_path, dict(ORDINARY, constructor='Several'), images=0)
 
 
 @RUNNERS

@@ -13,6 +13,8 @@ from .source import PictureError, UnreadableFileError, read_bytes
 Size = tuple[int, int]
 _MOST = 0.03
 """Largest relative difference of two aspects that rounding to whole pixels may explain."""
+_NEAR = 2
+"""Pixels; who scales an image changes it by more."""
 _FARTHEST = 16
 """Largest factor between two sizes; of a few pixels, such as 1 x 1, the proportions tell nothing."""
 
@@ -51,7 +53,7 @@ def same_aspect(first: Size, second: Size) -> bool:
     if tuple(first) == tuple(second):
         return True
     small, large = sorted((tuple(first), tuple(second)))
-    if min(small) < 1 or abs(small[0] * large[1] / (small[1] * large[0]) - 1) > _MOST:
+    if _off_by_one(first, second) or min(small) < 1 or abs(small[0] * large[1] / (small[1] * large[0]) - 1) > _MOST:
         return False
     if large[0] > _FARTHEST * small[0]:
         return False
@@ -59,6 +61,12 @@ def same_aspect(first: Size, second: Size) -> bool:
     low = max((side - 1) / whole for side, whole in zip(small, large))
     high = min((side + 1) / whole for side, whole in zip(small, large))
     return low < high
+
+
+def _off_by_one(first: Size, second: Size) -> bool:
+    """Whether sizes are too near for a scale: by a pixel or two, or by a little more where a side is the same."""
+    steps = [abs(one - other) for one, other in zip(first, second)]
+    return 0 < max(steps) <= (max(_NEAR, _MOST * max(first)) if min(steps) == 0 else _NEAR)
 
 
 def _listed(files: str | os.PathLike | Iterable[str]) -> Iterable[str | os.PathLike]:
@@ -70,6 +78,11 @@ def _text(size: Size) -> str:
 
 
 def _advice(target: Size, image: Size, image_path: str) -> str:
+    if _off_by_one(target, image):
+        return (
+            'at another scale. Rows or columns were cut off or added: cut the image alike, or pad the target with what '
+            'its task leaves out'
+        )
     if not same_aspect(target[::-1], image):
         return 'at another scale. Take the target that belongs to this image, or resize it yourself'
     orientation = _orientation(image_path)
