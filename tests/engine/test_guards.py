@@ -6,9 +6,11 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from mtl_plugins.engine import MultiTaskOptimWrapper
+from mtl_plugins.engine.step import silent_tasks
 from mtl_plugins.engine.step.guards import bare_model
 from mtl_plugins.engine.step.parameters import ParameterTable, ReentrantCheckpointError
 
+from .all_methods import ROWS, build, train
 from .toy import make_model, toy_batch
 
 
@@ -100,3 +102,19 @@ def test_single_task_shares_all_it_uses():
     table.observe({'a': losses['a.loss']})
     assert table.shared() == [name for name, _ in model.named_parameters()]
     assert table.own('a') == []
+
+
+@pytest.mark.parametrize('key', ROWS)
+def test_a_learning_rate_that_stays_zero_is_worth_a_warning(key, monkeypatch):
+    """Once, and not for the one step at which many schedules end."""
+    said = []
+    monkeypatch.setattr(silent_tasks, 'print_log', lambda text, **kwargs: said.append(text))
+    model = make_model()
+    wrapper = build(key, model)
+    for number, (rate, count) in enumerate(
+        [(0.1, 0), (0, 0), (0.1, 0), (0, 0), (0, 1), (0, 1), (0.1, 1), (0, 1), (0, 1)]
+    ):
+        for group in wrapper.param_groups:
+            group['lr'] = rate
+        train(model, wrapper, [number])
+        assert sum('the learning rate was 0 in two steps' in text for text in said) == count

@@ -249,6 +249,7 @@ class StepOptimWrapper(AskedByRunners, Priced, SavedState):
         finally:
             self._steps = False
         self.guard.end_batch()
+        self.silent.watch_rate(self.optimizer)
         self._log(batch)
 
     @abstractmethod

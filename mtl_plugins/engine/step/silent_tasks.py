@@ -1,4 +1,4 @@
-"""Tasks without labels whose model does not say so: a loss of exactly zero with a gradient of exactly zero."""
+"""What trains nothing without a word: losses and gradients of exactly zero, a learning rate of 0."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import torch
 from mmengine.logging import print_log
 from torch import Tensor
+from torch.optim import Optimizer
 
 from .parameters import nodes_behind
 
@@ -24,6 +25,8 @@ class SilentTasks:
         self._settled: dict[str, int] = {}
         self._found: set[str] = set()
         self._said_nothing = False
+        self._still = 0
+        self._said_rate = False
 
     def wants(self, task: str) -> bool:
         """Whether a loss of zero of this task is still to be looked at."""
@@ -56,6 +59,19 @@ class SilentTasks:
             logger='current',
             level=logging.WARNING,
         )
+
+    def watch_rate(self, optimizer: Optimizer) -> None:
+        """Say, once, that steps are taken at a learning rate of 0; at one step alone many schedules end."""
+        moves = any(isinstance(rate, Tensor) or rate for rate in (group.get('lr') for group in optimizer.param_groups))
+        self._still = 0 if moves else self._still + 1
+        if self._still == 2 and not self._said_rate:
+            self._said_rate = True
+            print_log(
+                'the learning rate was 0 in two steps running, so that they moved nothing. If it stays so until the end, '
+                'the schedule ended too early: end in param_scheduler is where it is over',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def warn_of_nothing(self) -> None:
         """Say, once, that a batch trains nothing."""
