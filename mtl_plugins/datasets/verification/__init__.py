@@ -6,8 +6,7 @@ __getattr__, __all__ = on_demand(
     __name__,
     {
         'base': 'REMEDIES CheckJob LayoutCheck LazyJobs Problem get_layout_check layout_check_names make_problem',
-        'files': 'check_array check_decodes check_file check_ids check_jpeg check_npy check_png check_size '
-        'check_target check_values',
+        'files': 'check_decodes check_file check_ids check_jpeg check_npy check_png check_size check_target',
         'manifest': 'Manifest ManifestError load_manifest save_manifest',
         'report': 'Report',
         'runner': 'Verification VerificationError verify',

@@ -176,52 +176,18 @@ def check_npy(
 
     None for either accepts any.
     """
-    return check_file(
-        root,
-        path,
-        lambda: read_npy(root / path),
-        lambda array: check_array(path, array.shape, array.dtype, shape=shape, dtypes=dtypes),
-    )
 
+    def check(array: np.ndarray) -> list[Problem]:
+        problems = []
+        if shape is not None and array.shape != tuple(shape):
+            detail = f'expected an array of {_text(shape)}, found {_text(array.shape)}'
+            problems.append(make_problem('wrong size', path, detail))
+        if dtypes is not None and array.dtype.name not in dtypes:
+            detail = f'expected data type {_either(dtypes)}, found {array.dtype.name}'
+            problems.append(make_problem('wrong format', path, detail))
+        return problems
 
-def check_array(
-    path: str,
-    found_shape: Sequence[int],
-    found_dtype: np.dtype,
-    *,
-    shape: Sequence[int] | None = None,
-    dtypes: Sequence[str] | None = None,
-) -> list[Problem]:
-    """Check shape and data type of an array that was read from ``path`` (``.npy``, or a variable of a ``.mat``)."""
-    problems = []
-    if shape is not None and tuple(found_shape) != tuple(shape):
-        detail = f'expected an array of {_text(shape)}, found {_text(found_shape)}'
-        problems.append(make_problem('wrong size', path, detail))
-    if dtypes is not None and np.dtype(found_dtype).name not in dtypes:
-        detail = f'expected data type {_either(dtypes)}, found {np.dtype(found_dtype).name}'
-        problems.append(make_problem('wrong format', path, detail))
-    return problems
-
-
-def check_values(
-    path: str, task: str, target: np.ndarray, *, num_classes: int | None = None, allow_unlabelled: bool = False
-) -> list[Problem]:
-    """Check the values of a target as the loader gives it (the conventions of :mod:`mtl_plugins.task_specs`).
-
-    Args:
-        path: The file it was read from, relative to the root.
-        task: Key of the task.
-        target: ``(H, W)`` or ``(H, W, C)``.
-        num_classes: Number of classes, for tasks of kind ``'classes'``.
-        allow_unlabelled: Whether a target without any labelled pixel is right, as for parts of nobody.
-    """
-    spec = get_task_spec(task)
-    wrong = value_problem(target, spec, num_classes)
-    if wrong is not None:
-        return [make_problem('values out of range', path, f'{task}: expected {wrong[0]}, found {wrong[1]}')]
-    if not allow_unlabelled and not has_labels(spec, target):
-        return [make_problem('no labelled pixel', path, f'{task}: {_UNLABELLED[spec.kind]}')]
-    return []
+    return check_file(root, path, lambda: read_npy(root / path), check)
 
 
 def check_target(
@@ -232,23 +198,29 @@ def check_target(
     *,
     size: Size | None = None,
     num_classes: int | None = None,
-    allow_unlabelled: bool = False,
 ) -> list[Problem]:
-    """Read a target with the loader's own function, then :func:`check_size` and :func:`check_values`.
+    """Read a target with the loader's own function, then check its size and its values.
 
     Args:
         root: Folder of the dataset.
         path: The file that is read, relative to the root.
         task: Key of the task.
-        read: Returns the target as the loader gives it, see :func:`check_file`.
+        read: Returns the target as the loader gives it (the conventions of :mod:`mtl_plugins.task_specs`), ``(H, W)``
+            or ``(H, W, C)``; see :func:`check_file`.
         size: Expected (height, width); None accepts any.
-        num_classes: See :func:`check_values`.
-        allow_unlabelled: See :func:`check_values`.
+        num_classes: Number of classes, for tasks of kind ``'classes'``.
     """
 
     def check(target: np.ndarray) -> list[Problem]:
-        values = check_values(path, task, target, num_classes=num_classes, allow_unlabelled=allow_unlabelled)
-        return check_size(path, target.shape[:2], size) + values
+        problems = check_size(path, target.shape[:2], size)
+        spec = get_task_spec(task)
+        wrong = value_problem(target, spec, num_classes)
+        if wrong is not None:
+            detail = f'{task}: expected {wrong[0]}, found {wrong[1]}'
+            problems.append(make_problem('values out of range', path, detail))
+        elif not has_labels(spec, target):
+            problems.append(make_problem('no labelled pixel', path, f'{task}: {_UNLABELLED[spec.kind]}'))
+        return problems
 
     return check_file(root, path, read, check)
 
