@@ -67,7 +67,7 @@ class SilentTasks:
         if self._still == 2 and not self._said_rate:
             self._said_rate = True
             print_log(
-                'the learning rate was 0 in two steps running, so that they moved nothing. If it stays so until the end, '
+                'the learning rate was 0 in two steps running, so that they moved nothing. If it stays so, '
                 'the schedule ended too early: end in param_scheduler is where it is over',
                 logger='current',
                 level=logging.WARNING,
