@@ -12,7 +12,7 @@ from torch import Tensor
 FACTORS, LENGTHS = (1e-30, 1e15), (1e-17, 1e17)
 
 # Columns at a time: small enough for a cache of the CPU, large enough to keep a GPU busy.
-_COLUMNS_CPU, _COLUMNS_GPU = 2**13, 2**20
+_COLUMNS_CPU, _COLUMNS_GPU = 2**14, 2**20
 
 
 NORMALISERS, BY_LOSSES = ('none', 'l2', 'loss', 'loss+'), ('loss', 'loss+')
@@ -52,11 +52,26 @@ def products(G: Tensor, other: Tensor | None = None) -> Tensor:
     Returns:
         Float64 tensor of shape (K, K) on the device of ``G``.
     """
-    total = torch.zeros(len(G), len(G), dtype=torch.float64, device=G.device)
+    height = _height(G)
+    total = torch.zeros(height, height, dtype=torch.float64, device=G.device)
     for block in column_blocks(G):
-        left = G[:, block].to(torch.float64)
-        total.addmm_(left, (left if other is None else other[:, block].to(torch.float64)).T)
-    return total
+        left = _wide(G[:, block], height)
+        total.addmm_(left, (left if other is None else _wide(other[:, block], height)).T)
+    return total[: len(G), : len(G)].contiguous()
+
+
+def _height(G: Tensor) -> int:
+    """Return with how many rows to multiply: on a CPU MKL takes half as long again for eleven as for twelve."""
+    dozens = -(-len(G) // 12) * 12
+    return dozens if G.device.type == 'cpu' and dozens <= min(len(G) * 4 / 3, 24) else len(G)
+
+
+def _wide(rows: Tensor, height: int) -> Tensor:
+    """Return the rows in float64, with rows of zeros below."""
+    wide = rows.new_empty(height, rows.shape[1], dtype=torch.float64)
+    wide[: len(rows)] = rows
+    wide[len(rows) :] = 0
+    return wide
 
 
 def gramian(G: Tensor, other: Tensor | None = None) -> Tensor:
