@@ -9,11 +9,20 @@ from mtl_plugins.engine.optim_wrappers import SelectiveTaskGroupOptimWrapper
 from mtl_plugins.registry import OPTIM_WRAPPERS
 from tests.support.tiny import ROOMS, shrink
 
-SOLVERS = {'db_mtl': 8, 'excess_mtl': 4, 'graddrop': 3, 'moco': 4, 'modo': 4, 'nash_mtl': 3, 'sdmgrad': 4}
-"""Row methods that ask for more on the CPU than one Gramian."""
+ON_ROWS = {
+    'ada_task': 2,
+    'db_mtl': 8,
+    'excess_mtl': 4,
+    'graddrop': 3,
+    'moco': 4,
+    'modo': 4,
+    'nash_mtl': 2,
+    'sdmgrad': 4,
+}
+"""Row methods that ask for more than one Gramian."""
 BEFORE_LOSSES = ('gd', 'uw', 'dwa', 'dtp', 'rlw', 'imtl_l')
 """Methods whose weights are known before the losses of the batch."""
-SEVERAL_FORWARDS = {'famo': 3, 'f_mtl': 11, 'samo': 20, 'phases': 10}
+SEVERAL_FORWARDS = {'famo': 3, 'f_mtl': 11, 'samo': 19, 'phases': 5}
 NORMS = {'gradnorm': 3, 'emtl': 3}
 
 
@@ -64,7 +73,7 @@ def limit(row):
         return 1
     if issubclass(OPTIM_WRAPPERS.get(row.wrapper), SelectiveTaskGroupOptimWrapper):
         return 5 + 1  # one group per task, and a probe
-    return (SOLVERS | SEVERAL_FORWARDS | NORMS).get(row.key, 2)
+    return (ON_ROWS | SEVERAL_FORWARDS | NORMS).get(row.key, 2 if row.kind == 'loss weighting' else 1)
 
 
 @pytest.mark.parametrize(

@@ -156,16 +156,40 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
             self._look_again, self.combiner.weights = False, {}
 
     def _solve(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> None:
-        rows = self.finite_rows(batch, self.rows(batch, weights, self.combiner.takes_shards))
+        rows, gram = self.rows(batch, weights, self.combiner.takes_shards), None
+        if self.aggregator.gramian_only:
+            gram = products(rows.matrix)
+            members, gram = self._finite_products(
+                batch, rows.tasks, gram if rows.shard is None else rows.shard.sum(gram, gram.device)
+            )
+            rows = rows.select(members)
+        else:
+            rows = self.finite_rows(batch, rows)
         if not rows.tasks:
             return
-        self.write_shared(self.combiner.combine(rows, losses, self.split.columns))
+        self.write_shared(self.combiner.combine(rows, losses, self.split.columns, gram))
         self._free_heads(batch.zero_rows)
         self._scale_heads()
         if rows.shard is None and self.aggregator.gramian_only and not self.combiner.head_factors:
             # No entry of the update is larger than this, and the heads' gradients are finite: no check, no read.
             reach = sum(abs(self.combiner.weights[task]) * self.lengths[task] for task in rows.tasks)
             self.late.finite = True if reach < _LARGE else None
+
+    def _finite_products(self, batch: StepBatch, tasks: list[str], gram: Tensor) -> tuple[list[str], Tensor]:
+        """As :meth:`finite_rows`, from products of rows: the tasks that are left, and theirs, on the CPU.
+
+        They come with the losses, where those are due, in one read. Float64 has the square of every float32 number.
+        """
+        flags = self.finite_own(tasks, torch.isfinite(gram.diagonal()))
+        numbers = self._read(batch, torch.cat([flags.to(gram), gram.reshape(-1)]))
+        finite, gram = numbers[: len(tasks)], torch.tensor(numbers[len(tasks) :], dtype=gram.dtype)
+        gram = symmetric(gram.view(len(tasks), -1))
+        squares = gram.diagonal().tolist()
+        batch.zero_rows = [task for task, square in zip(tasks, squares) if square == 0]
+        self.lengths = {task: math.sqrt(square) for task, square in zip(tasks, squares)}
+        members = self.finite_tasks(tasks, [bool(each) for each in finite])
+        kept = [tasks.index(task) for task in members]
+        return members, gram[kept][:, kept]
 
     def _solve_by_blocks(self, batch: StepBatch, weights: dict[str, float], losses: Tensor) -> None:
         """Weights from products that are taken block by block, then one backward of the weighted sum."""
@@ -179,14 +203,9 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
             gram += products(self.newly_shared(members, found, torch.zeros(0, device=self._device))[1])
         del found
         self.reducer.sum_gradients([parameter for task in members for parameter in self.split.own(task)])
-        gram = symmetric(gram / self.precision.loss_scale**2)
-        squares = gram.diagonal()
-        finite, zero = torch.stack([self.finite_own(members, torch.isfinite(squares)), squares == 0]).tolist()
-        batch.zero_rows = [task for task, is_zero in zip(members, zero) if is_zero]
-        kept = self.finite_tasks(members, finite)
+        kept, gram = self._finite_products(batch, members, gram / self.precision.loss_scale**2)
         if not kept:
             return
-        gram = gram[finite][:, finite]
         self.combiner.solve(kept, gram, losses, self._device)
         self._free_heads(batch.zero_rows)
         self._scale_heads()

@@ -75,18 +75,20 @@ class RowCombiner:
         self.weights: dict[str, float] = {}
         self.head_factors: dict[str, float] = {}
 
-    def combine(self, rows: TaskRows, losses: Tensor, columns: Mapping[str, int]) -> Tensor:
+    def combine(self, rows: TaskRows, losses: Tensor, columns: Mapping[str, int], gram: Tensor | None = None) -> Tensor:
         """The update ``[D]``.
 
         Args:
             rows: Finite, on the device that ranks communicate on.
             losses: ``[K]``, of all tasks.
             columns: Name and width of the rows' column blocks.
+            gram: The products of the rows, if they are known.
         """
         shard, matrix = rows.shard, rows.matrix
         self._kept.fit(columns, shard)
         if self.aggregator.gramian_only:
-            gram = gramian(matrix) if shard is None else shard.sum(gramian(matrix), matrix.device)
+            if gram is None:
+                gram = gramian(matrix) if shard is None else shard.sum(gramian(matrix), matrix.device)
             weights = self.solve(rows.tasks, gram, losses, matrix.device)
             update = weighted_sum(matrix, weights, dtype=torch.float32)
             return update if shard is None else shard.gather(update)

@@ -251,17 +251,20 @@ class TaskGradientOptimWrapper(StepOptimWrapper):
         flags = self.finite_own(rows.tasks, torch.ones(len(rows.tasks), dtype=torch.bool, device=rows.matrix.device))
         for order in (2.0, float('inf')) if plain else (float('inf'),):
             lengths = torch.linalg.vector_norm(rows.matrix, order, dim=1).double()
-            found = torch.cat([lengths, flags.double()])
-            if self._measured is None:
-                self._measured, numbers = self.late.read(batch, batch.tasks, found)
-                self._losses.mul_(self._measured.losses)
-            else:
-                numbers = found.tolist()
+            numbers = self._read(batch, torch.cat([lengths, flags.double()]))
             lengths, own = numbers[: len(rows.tasks)], numbers[len(rows.tasks) :]
             finite = [math.isfinite(length) for length in lengths]
             if all(finite):
                 break
         return lengths, [each and bool(mine) for each, mine in zip(finite, own)]
+
+    def _read(self, batch: StepBatch, numbers: Tensor) -> list[float]:
+        """The numbers; with them, in the same read, the losses where they are due."""
+        if self._measured is not None:
+            return numbers.tolist()
+        self._measured, found = self.late.read(batch, batch.tasks, numbers)
+        self._losses.mul_(self._measured.losses)
+        return found
 
     def without_bad(self, members: Sequence[str], finite: Sequence[bool]) -> list[str]:
         """The members whose gradients are finite; the others are reported and lose those of their own parameters."""
