@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mmengine.dataset import pseudo_collate
@@ -71,36 +72,44 @@ def check_hooks(model: Any, hooks: Iterable[Any], dataset_meta: Mapping[str, Any
             )
 
 
-def named_metrics(hooks: Iterable[Any]) -> dict[str, str]:
-    """The metrics that hooks wait for: name -> the argument that says so."""
-    found = {}
-    for hook in hooks:
+def named_metrics(runner: Any) -> Iterator[tuple[str, str, str | None]]:
+    """The metrics that hooks and schedules wait for: the argument that says so, the name, and the rule for the best."""
+    schedules = runner.param_schedulers or ()
+    each = schedules.values() if isinstance(schedules, Mapping) else [schedules]
+    for user in itertools.chain(runner.hooks, *each):
         for argument in ('save_best', 'monitor'):
-            names = getattr(hook, argument, None)
-            for name in [names] if isinstance(names, str) else names or ():
-                found[name] = f'{type(hook).__name__}: {argument}'
-    found.pop('auto', None)
-    return found
+            names = getattr(user, argument, None)
+            names = [names] if isinstance(names, str) else names or ()
+            rules = getattr(user, 'rules', None) or [getattr(user, 'rule', None)] * len(names)
+            for name, rule in zip(names, rules):
+                if name != 'auto':
+                    yield f'{type(user).__name__}: {argument}', name, rule
 
 
-def check_named_metrics(hooks: Iterable[Any], metrics: Iterable[str]) -> None:
-    """Refuse hooks that wait for a metric which the validation does not compute.
+def check_named_metrics(runner: Any, metrics: Mapping[str, bool | None]) -> None:
+    """Refuse hooks and schedules that wait for a metric that the validation does not compute, or take the worst for best.
+
+    Args:
+        runner: It has the hooks and schedules.
+        metrics: What the validation computes, and whether more of it is better, as far as that is known.
 
     Raises:
         UserError: See above.
     """
-    known = list(metrics)
-    for name, place in named_metrics(hooks).items():
-        if name not in known:
-            raise UserError(f'{place}={name!r}, but the validation computes {", ".join(known)}')
+    for place, name, rule in named_metrics(runner):
+        if name not in metrics:
+            raise UserError(f'{place}={name!r}, but the validation computes {", ".join(metrics)}')
+        right = {True: 'greater', False: 'less'}.get(metrics[name], rule)
+        if rule is not None and rule != right:
+            raise UserError(f'{place}={name!r} has rule={rule!r}, which prefers the worse: set rule={right!r}')
 
 
-def metric_names(evaluator: Any) -> list[str] | None:
-    """What an evaluator will compute, if its metrics are of a kind that tells; else None."""
+def computed_metrics(evaluator: Any) -> dict[str, bool | None] | None:
+    """What an evaluator will compute, and whether more is better, if its metrics are of a kind that tells."""
     if not all(isinstance(metric, DenseMetric) for metric in evaluator.metrics):
         return None
-    names = [f'{metric.prefix}/{name}' for metric in evaluator.metrics for name in metric.combine(None)]
-    return [*names, *['delta_m'] * (getattr(evaluator, 'baselines', None) is not None)]
+    found = {f'{m.prefix}/{name}': m.describe(name)[1] for m in evaluator.metrics for name in m.combine(None)}
+    return found if getattr(evaluator, 'baselines', None) is None else {**found, 'delta_m': True}
 
 
 def check_first_size(model: Any, dataset: Any) -> None:
@@ -156,9 +165,9 @@ class TaskCheckHook(Hook):
         if optimizer is not None and not isinstance(wrapper, StepOptimWrapper):
             warn_of_unused_settings(runner.cfg.get('optim_wrapper'), model, optimizer)
         if isinstance(runner._val_loop, BaseLoop) and hasattr(runner._val_loop, 'evaluator'):
-            names = metric_names(runner._val_loop.evaluator)
-            if names is not None:
-                check_named_metrics(runner.hooks, names)
+            metrics = computed_metrics(runner._val_loop.evaluator)
+            if metrics is not None:
+                check_named_metrics(runner, metrics)
             check_first_size(model, runner._val_loop.dataloader.dataset)
         warning = broken_cover(runner.cfg.get('train_dataloader'), get_world_size())
         if warning:

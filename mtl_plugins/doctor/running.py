@@ -18,7 +18,7 @@ from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.config.runner import build_runner, run
 from mtl_plugins.config.start import check_start
 from mtl_plugins.config.sync_bn import sync_bn_places
-from mtl_plugins.config.task_checks import check_named_metrics, named_metrics
+from mtl_plugins.config.task_checks import check_named_metrics, computed_metrics, named_metrics
 from mtl_plugins.runtime.hooks import DueValidationHook, PreemptionHook, RichProgressHook, SafeCheckpointHook
 
 from .report import Report, Step
@@ -118,8 +118,8 @@ def show_validation(step: Step, runner: Runner) -> None:
     judge.process(data_samples=outputs, data_batch=batch)
     names = ', '.join(type(metric).__name__ for metric in judge.metrics)
     step.summary = f'{len(outputs)} images predicted and measured by {names}'
-    if named_metrics(runner.hooks) and not any(isinstance(metric, DumpResults) for metric in judge.metrics):
-        check_named_metrics(runner.hooks, judge.evaluate(len(outputs)))
+    if any(named_metrics(runner)) and not any(isinstance(metric, DumpResults) for metric in judge.metrics):
+        check_named_metrics(runner, dict.fromkeys(judge.evaluate(len(outputs))) | (computed_metrics(judge) or {}))
     baselines = getattr(judge, 'baselines', None)
     if hasattr(judge, 'baselines'):
         step.say(f'delta_m against {len(baselines)} single-task baselines' if baselines else 'no baselines, no delta_m')

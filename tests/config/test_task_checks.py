@@ -41,6 +41,11 @@ def outcome(command, arguments, capsys, monkeypatch, tmp_path):
         ('train_cfg={_delete_: True, type: EpochBasedTrainLoop, max_epochs: 2}', 'AbsoluteSampler has no end, so'),
         ('load_from=there.pth', 'none of its 1 tensors fits the model'),
         ('default_hooks.checkpoint={save_best: semseg/nope, rule: greater}', "save_best='semseg/nope', but the valida"),
+        ('default_hooks.checkpoint={save_best: depth/RMSE, rule: greater}', "which prefers the worse: set rule='less'"),
+        ('default_hooks.checkpoint={save_best: [depth/RMSE, semseg/mIoU], rule: less}', "mIoU' has rule='less'"),
+        ('custom_hooks=[{type: EarlyStoppingHook, monitor: semseg/aAcc, rule: less}]', "'semseg/aAcc' has rule='less'"),
+        ('param_scheduler=[{type: ReduceOnPlateauLR, monitor: semseg/mIoU}]', "monitor='semseg/mIoU' has rule='less'"),
+        ('param_scheduler=[{type: ReduceOnPlateauLR}]', "monitor='loss', but the validation computes"),
         ('custom_hooks=[{type: EMAHook, begin_iter: 100}]', 'begin_iter should be smaller than'),
     ],
 )  # fmt: skip

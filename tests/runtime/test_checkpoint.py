@@ -1,3 +1,4 @@
+import math
 import random
 from pathlib import Path
 
@@ -158,6 +159,19 @@ class TestSafeCheckpointHook:
         with pytest.raises(UserError, match="save_best: the validation measures no 'numbers/nope', but numbers/error"):
             runner.train()
         assert (tmp_path / 'iter_1.pth').is_file()
+
+    def test_a_metric_that_is_nan_is_said_to_have_no_best(self, tmp_path, monkeypatch):
+        options = dict(interval=2, by_epoch=False, save_best='numbers/error', rule='less')
+        runner = build_runner(tmp_path, [], iters=6, val_interval=2, checkpoint=options)
+        said = []
+        monkeypatch.setattr(runner.logger, 'warning', lambda text, *_: said.append(text))
+        values = iter([math.nan, math.nan, 3.0])
+        monkeypatch.setattr(type(runner.val_evaluator), 'evaluate', lambda *_: {'numbers/error': next(values)})
+        runner.train()
+        (text,) = [text for text in said if 'save_best' in text]
+        assert text.startswith('save_best: numbers/error is nan at iteration 2, which is never the best')
+        assert [path.name for path in tmp_path.glob('best*.pth')] == ['best_numbers_error_iter_6.pth']
+        release(runner)
 
     @pytest.mark.parametrize('options', [dict(save_best='foo'), dict(save_best='foo', rule='best')])
     def test_a_best_whose_direction_nobody_knows(self, options):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,7 @@ class SafeCheckpointHook(CheckpointHook):
             raise UserTypeError(f"CheckpointHook has no argument '{name}'; {near_matches(name, known)}")
         self.strict = strict
         self._missed_best: tuple[int, dict[str, Any]] | None = None
+        self._without_best: set[str] = set()
         self._unsettled = False
         self._claims = contextlib.ExitStack()
         self._outdated: list[str] = []
@@ -239,6 +242,13 @@ class SafeCheckpointHook(CheckpointHook):
                 f'save_best: the validation measures no {absent[0]!r}, but {", ".join(metrics)}. Change '
                 f'default_hooks.checkpoint.save_best; --resume goes on from here, {self.last_ckpt}'
             )
+        for key in self.key_indicators:
+            if isinstance(metrics[key], Real) and math.isnan(metrics[key]) and key not in self._without_best:
+                self._without_best.add(key)
+                runner.logger.warning(
+                    f'save_best: {key} is nan at iteration {runner.iter}, which is never the best. Do the validation '
+                    'data have labels for it, and the predictions numbers?'
+                )
         self._settle_best(runner)
         lost = outputs_of(runner).lost
         missed, reason = self._missed_best, lost.get(BEST)
