@@ -26,17 +26,22 @@ FORMS = {
 
 
 class TwoMaps(BaseModel):
-    """The second map is made of the first; all heads read both. ``bypass`` lets heads use a shared weight as well."""
+    """The second map is made of the first; all heads read both.
 
-    def __init__(self, bypass=False, form='tuple'):
+    ``bypass`` lets heads use a shared weight as well; with ``apart`` the second map is one of ``c`` alone; with
+    ``neck`` all heads share a layer.
+    """
+
+    def __init__(self, bypass=False, form='tuple', apart=False, neck=False):
         super().__init__()
         self.put, self.read = FORMS[form]
         self.tasks = TASKS
         self.backbone = nn.Module()
         self.backbone.first, self.backbone.second = nn.Linear(3, 4), nn.Linear(4, 4)
         self.backbone.forward = self._maps
+        self.neck = nn.Linear(8, 8) if neck else nn.Identity()
         self.heads = nn.ModuleDict({task: nn.Linear(8, 1) for task in TASKS})
-        self.bypass = bypass
+        self.bypass, self.apart = bypass, apart
 
     def _maps(self, x):
         first = self.backbone.first(x).tanh()
@@ -45,7 +50,9 @@ class TwoMaps(BaseModel):
     def losses(self, x, maps):
         out = {}
         for k, task in enumerate(TASKS):
-            value = self.heads[task](torch.cat(self.read(maps), 1))
+            first, second = self.read(maps)
+            value = torch.cat((first, first if self.apart and task != 'c' else second), 1)
+            value = self.heads[task](self.neck(value))
             if self.bypass:
                 value = value * self.backbone.second.weight.square().sum()
             out[f'{task}.loss'] = (value - (k - 1) * x[:, k : k + 1]).square().mean()
@@ -55,10 +62,10 @@ class TwoMaps(BaseModel):
         return self.losses(inputs, self.backbone(inputs))
 
 
-def trained(model, x):
+def trained(model, x, **settings):
     """The gradients that the wrapper steps along, by parameter name."""
     wrapper = GradientAggregationOptimWrapper(
-        torch.optim.SGD(model.parameters(), lr=0.1), dict(type='MGDA'), level='features', rescale=None, seed=0
+        torch.optim.SGD(model.parameters(), lr=0.1), dict(type='MGDA'), level='features', rescale=None, **settings
     )
     seen = {}
     wrapper.optimizer.register_step_pre_hook(
@@ -71,30 +78,38 @@ def trained(model, x):
     return seen
 
 
-@pytest.mark.parametrize('form', FORMS)
-@pytest.mark.parametrize('bypass', [False, True], ids=['one pass', 'with a bypass'])
-def test_weights_come_from_the_heads_alone(bypass, form):
-    torch.manual_seed(0)
-    model, x = TwoMaps(bypass, form), torch.randn(5, 3)
+def solved(model, x):
+    """The weights of MGDA at the representation."""
     leaves = [part.detach().requires_grad_() for part in model.read(model.backbone(x))]
     losses = list(model.losses(x, model.put(leaves)).values())
-    gradients = [torch.autograd.grad(loss, leaves, retain_graph=True) for loss in losses]
-    rows = torch.stack([torch.cat([part.reshape(-1) for part in parts]) for parts in gradients])
+    gradients = [
+        torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True, materialize_grads=True)
+        for loss in losses
+    ]
     aggregator = MGDA()
-    aggregator(rows)
-    weights = aggregator.last_weights.float()
+    aggregator(torch.stack([torch.cat([part.reshape(-1) for part in parts]) for parts in gradients]))
+    return aggregator.last_weights.float()
 
+
+@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize(
+    'options', [{}, dict(bypass=True), dict(apart=True)], ids=['one pass', 'with a bypass', 'a map of one task']
+)
+def test_weights_come_from_the_heads_alone(options, form):
+    torch.manual_seed(7)
+    model, x = TwoMaps(form=form, **options), torch.randn(5, 3)
+    weights = solved(model, x)
+    assert weights.min() > 0.01
     losses = torch.stack(list(model(x).values()))
-    shared = list(model.backbone.parameters())
+    shared = list((model.backbone.first if model.apart else model.backbone).parameters())
     expected = torch.autograd.grad(losses @ weights, shared, retain_graph=True)
-    own = torch.autograd.grad(losses.sum(), list(model.heads.parameters()))
+    own = [p for p in model.parameters() if not any(p is each for each in shared)]
+    gradients = torch.autograd.grad(losses.sum(), own)
     found = trained(model, x)
-    names = [name for name, _ in model.named_parameters()]
     by_name = {id(p): name for name, p in model.named_parameters()}
-    assert set(found) == set(names)
-    for parameters, gradients in ((shared, expected), (model.heads.parameters(), own)):
-        for parameter, gradient in zip(parameters, gradients):
-            torch.testing.assert_close(found[by_name[id(parameter)]], gradient)
+    assert set(found) == set(by_name.values())
+    for parameter, gradient in zip([*shared, *own], [*expected, *gradients]):
+        torch.testing.assert_close(found[by_name[id(parameter)]], gradient)
 
 
 @pytest.mark.parametrize('bypass', [False, True])
@@ -106,16 +121,45 @@ def test_a_bypass_is_seen(bypass):
     assert watch.is_only_way(losses, [model.backbone.first.weight])
 
 
+@pytest.mark.parametrize('neck', [False, True], ids=['heads', 'heads and a neck'])
 @pytest.mark.parametrize('form', FORMS)
-def test_heads_train_on_what_a_frozen_module_puts_out(form):
+def test_what_lies_behind_a_frozen_module_trains(form, neck):
+    """What is shared there by weights from the maps, which stay as they are to everyone else who holds them."""
     torch.manual_seed(0)
-    model, x = TwoMaps(form=form), torch.randn(5, 3)
+    model, x = TwoMaps(form=form, neck=neck), torch.randn(5, 3)
     model.backbone.requires_grad_(False)
-    expected = torch.autograd.grad(sum(model(x).values()), list(model.heads.parameters()))
+    losses = torch.stack(list(model(x).values()))
+    expected = torch.autograd.grad(losses.sum(), list(model.heads.parameters()), retain_graph=True)
+    if neck:
+        expected = [*torch.autograd.grad(losses @ solved(model, x), list(model.neck.parameters())), *expected]
+    held, forward = [], model.backbone.forward
+    model.backbone.forward = lambda x: held.append(forward(x)) or held[-1]
     found = trained(model, x)
+    assert not any(each.requires_grad for each in model.read(held[0]))
     assert len(found) == len(expected)
     for gradient, value in zip(expected, found.values()):
         torch.testing.assert_close(gradient, value)
+
+
+def test_what_the_module_puts_out_without_a_graph_is_no_feature():
+    """As in a further call for targets to be learned from."""
+    ends = []
+    for looks_twice in (False, True):
+        torch.manual_seed(0)
+        model, x = TwoMaps(), torch.randn(5, 3)
+        if looks_twice:
+            call = model.forward
+
+            def forward(inputs, mode='loss', model=model, call=call):
+                with torch.no_grad():
+                    first = model.backbone(inputs)[0]
+                assert not first.requires_grad
+                losses = call(inputs)
+                return {key: loss + 0 * (loss - first).mean() for key, loss in losses.items()}
+
+            model.forward = forward
+        ends.append(trained(model, x))
+    torch.testing.assert_close(*ends)
 
 
 def test_a_module_that_did_not_run_is_named():

@@ -37,8 +37,27 @@ def layers():
     return nn.Sequential(*(part for _ in range(6) for part in (nn.Linear(64, 64), nn.Tanh())))
 
 
-WIDTHS = dict(conv=16, vit=48, layers=64)
-BACKBONES = dict(conv=lambda: BenchmarkConvEncoder((8, 16, 16)), vit=vit, layers=layers)
+class Ordered(nn.ModuleList):
+    """A wide stage and narrow ones, in an order that may be another on each rank; narrow ones come two in a block.
+
+    What the first one makes is added at the end, so that every cut is crossed by a tensor and one that is made of it.
+    """
+
+    def __init__(self):
+        wide = nn.Sequential(nn.Linear(64, 160), nn.Tanh(), nn.Linear(160, 64), nn.Tanh())
+        super().__init__([wide, *(nn.Sequential(nn.Linear(64, 64), nn.Tanh()) for _ in range(4))])
+        self.order = range(5)
+
+    def forward(self, x):
+        start, *others = (self[number] for number in self.order)
+        first = x = start(x)
+        for stage in others:
+            x = stage(x)
+        return x + first
+
+
+WIDTHS = dict(conv=16, vit=48, layers=64, ordered=64)
+BACKBONES = dict(conv=lambda: BenchmarkConvEncoder((8, 16, 16)), vit=vit, layers=layers, ordered=Ordered)
 
 
 class Net(BaseModel):
@@ -64,7 +83,7 @@ class Net(BaseModel):
 
 
 def batch(kind, seed=0, size=2):
-    shape = (size, 64) if kind == 'layers' else (size, 3, 32, 32)
+    shape = (size, 64) if kind in ('layers', 'ordered') else (size, 3, 32, 32)
     return dict(inputs=torch.randn(shape, generator=torch.Generator().manual_seed(seed)))
 
 
@@ -77,7 +96,7 @@ def update(key, kind, **options):
     return torch.cat([gradient.reshape(-1) for gradient in seen[0]]), wrapper
 
 
-@pytest.mark.parametrize('kind', ['conv', 'vit'])
+@pytest.mark.parametrize('kind', ['conv', 'vit', 'ordered'])
 def test_updates_are_those_of_rows(kind):
     for key in GRAMIAN:
         expected, _ = update(key, kind)
@@ -140,24 +159,34 @@ def test_the_largest_block_is_as_small_as_it_can_be():
         assert {block.live[0] for block in blocks[1:]} <= set(ends)
 
 
-def test_on_several_ranks_each_block_is_averaged_before_its_products(monkeypatch):
-    """Also where a rank has no label of a task, or none at all, so that its graph is another."""
+@pytest.mark.parametrize(
+    ('kind', 'absent', 'orders'),
+    [
+        ('layers', ['', 'b', 'abc'], None),
+        ('ordered', ['', '', 'b'], [(0, 1, 2, 3, 4), (1, 3, 0, 2, 4), (3, 0, 4)]),
+        ('ordered', ['', '', 'b'], [(0, 1), (2, 3), (4,)]),
+    ],
+)
+def test_on_several_ranks_each_block_is_averaged_before_its_products(kind, absent, orders, monkeypatch):
+    """Also where a rank has no label of a task, or none at all, or other layers, so that its graph is another."""
     found = {}
     for memory in ('rows', 'gramian'):
         ranks = Ranks(3)
         monkeypatch.setattr(reduction, 'dist', ranks)
         # Made here: the seed is one of the process, not of a thread.
-        models = [{key: Net('layers') for key in GRAMIAN} for _ in range(3)]
+        models = [{key: Net(kind) for key in GRAMIAN} for _ in range(3)]
 
         def job(rank, memory=memory, models=models):
             ends = {}
             for key, model in models[rank].items():
-                model.absent = ['', 'b', 'abc'][rank]
+                model.absent = absent[rank]
+                if orders is not None:
+                    model.backbone.order = orders[rank]
                 wrapper = build(key, model, memory=memory, tasks=tuple(TASKS))
                 seen = record_gradients(wrapper)
-                model.train_step(batch('layers', rank), wrapper)
+                model.train_step(batch(kind, rank), wrapper)
                 ends[key] = torch.cat([g.reshape(-1) for g in seen[0]])
-            assert memory == 'rows' or wrapper.blocks.num_blocks == 6
+            assert memory == 'rows' or wrapper.blocks.num_blocks > 2
             return ends
 
         found[memory] = ranks.run(job)

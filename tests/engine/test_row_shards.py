@@ -163,7 +163,7 @@ def test_what_is_sent_and_held_is_as_little_as_promised(monkeypatch):
     def watched(rows):
         buffer = zeros(rows)
         live = {id(each) for each in [*rows._free, buffer, *(sent[1] for sent in rows._sent)]}
-        held.append((len(live), buffer.numel(), rows._padded.numel()))
+        held.append((len(live), buffer.numel(), rows._padded.numel(), rows.held))
         return buffer
 
     monkeypatch.setattr(row_shards.ShardedRows, '_buffer', watched)
@@ -174,8 +174,9 @@ def test_what_is_sent_and_held_is_as_little_as_promised(monkeypatch):
     _, before = run(size, ['mgda'], monkeypatch, sharded=False)
     small = ranks.sent['all_reduce']
     assert before.sent['all_reduce'] - small >= 3 * 2 * tasks * 4 * width * (size - 1) / size - 3 * 8 * 2 * tasks * 20
-    assert {count for count, _, _ in held} == {1, 2}
-    assert {(buffer, rows) for _, buffer, rows in held} == {(padded, tasks * padded // size)}
+    assert {count for count, *_ in held} == {1, 2}
+    rows = tasks * padded // size
+    assert {tuple(sizes) for _, *sizes in held} == {(padded, rows, 4 * (rows + 2 * padded))}
 
 
 def test_a_memory_that_is_spread_is_saved_whole_or_not_at_all(monkeypatch):
@@ -191,6 +192,9 @@ def test_a_memory_that_is_spread_is_saved_whole_or_not_at_all(monkeypatch):
         with pytest.raises(RuntimeError, match='the state of MoCo is spread over the processes: call gather_state'):
             wrapper.state_dict()
         wrapper.gather_state()
+        if rank > 0:  # nothing was brought there
+            with pytest.raises(RuntimeError, match='spread over the processes'):
+                wrapper.state_dict()
         return wrapper.state_dict() if rank == 0 else None
 
     saved = ranks.run(job)[0]

@@ -8,7 +8,10 @@ import torch
 
 
 class Ranks:
-    """Stands for ``torch.distributed`` with ``size`` ranks in one process."""
+    """Stands for ``torch.distributed`` with ``size`` ranks in one process.
+
+    What an asynchronous exchange brings is NaN until it is waited for.
+    """
 
     ReduceOp = torch.distributed.ReduceOp
 
@@ -43,8 +46,15 @@ class Ranks:
             self.reduced.append(tensor.numel())
             self.dtypes.add(tensor.dtype)
         self._count('all_reduce', 2, tensor)
-        tensor.copy_(stack.amax(0) if op == self.ReduceOp.MAX else stack.sum(0))
-        return SimpleNamespace(wait=lambda: None) if async_op else None
+        return self._bring(tensor, stack.amax(0) if op == self.ReduceOp.MAX else stack.sum(0), async_op)
+
+    @staticmethod
+    def _bring(tensor, result, async_op):
+        if not async_op:
+            tensor.copy_(result)
+            return None
+        tensor.fill_(float('nan'))
+        return SimpleNamespace(wait=lambda: tensor.copy_(result))
 
     def _count(self, name, rounds, whole):
         if self._here.rank == 0:
@@ -53,8 +63,7 @@ class Ranks:
     def reduce_scatter_tensor(self, part, whole, async_op=False):
         self._count('reduce_scatter', 1, whole)
         stack = torch.stack(self._exchange(whole.clone())).view(self.size, self.size, -1)
-        part.copy_(stack[:, self._here.rank].sum(0))
-        return SimpleNamespace(wait=lambda: None)
+        return self._bring(part, stack[:, self._here.rank].sum(0), async_op)
 
     def all_gather_into_tensor(self, whole, part):
         whole.copy_(torch.cat(self._exchange(part.clone())))

@@ -103,9 +103,7 @@ class FeatureWatch:
     def backward(self, row: Tensor, parameters: Sequence[nn.Parameter]) -> None:
         """Go on from the gradient ``row`` ``[F]`` at the features to the parameters behind them; frees the graph."""
         parts = [part.view_as(t).to(t.dtype) for t, part in SharedLayout(self.tensors).parts(row).items()]
-        if parameters and not all(tensor.is_leaf for tensor in self.tensors):
-            torch.autograd.backward(self.tensors, parts, inputs=list(parameters))
-        self.tensors = []
+        torch.autograd.backward(self.tensors, parts, inputs=list(parameters))
 
 
 def _alias(output: Any, as_leaves: bool) -> Any:

@@ -43,7 +43,7 @@ class Bucket:
                 continue
             if parameter.is_complex():
                 part = torch.view_as_complex(part.view(*parameter.shape, 2).clone())
-            summed = part.view_as(parameter).to(parameter.dtype)
+            summed = part.view_as(parameter)
             if parameter.grad is None:
                 parameter.grad = laid_out_as(parameter, summed)
             else:

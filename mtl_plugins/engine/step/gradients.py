@@ -217,9 +217,8 @@ Found = dict[str, dict[nn.Parameter, Tensor]]
 def caught(parameters: Sequence[nn.Parameter], found: dict[nn.Parameter, Tensor]) -> Iterator[None]:
     """Gradients that ``backward`` brings to ``parameters`` inside the context go to ``found``; ``.grad`` stays."""
     before = [parameter.grad for parameter in parameters]
-    for parameter, gradient in zip(parameters, before):
-        if gradient is not None:
-            parameter.grad = None
+    for parameter in parameters:
+        parameter.grad = None
     try:
         yield
     finally:
