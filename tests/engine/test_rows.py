@@ -101,6 +101,31 @@ def test_so_it_is_on_two_ranks_that_see_different_things(scenario, way, monkeypa
     assert_near(first, expected, start, 1e-4)
 
 
+@pytest.mark.parametrize('place', ['in the model', 'beside the model', 'where nothing else is trainable'])
+@pytest.mark.parametrize('fragment', [*ROWS, *WAYS])
+def test_what_the_optimizer_does_not_have_is_left_alone(fragment, place):
+    """A weight that losses depend on may be another optimizer's."""
+    all_frozen = place == 'where nothing else is trainable'
+    ends = []
+    for trainable in (False, True):
+        model = make('freeze')
+        start = flat(model)
+        wrapper = build(dict(SUM, **WAYS[fragment]) if fragment in WAYS else fragment, model, lr=LR)
+        parts = (model.stem, model.block, model.heads)
+        beside = nn.Parameter(torch.full((1,), 1.5), requires_grad=trainable)
+        if place != 'beside the model':
+            model.beside = nn.ParameterList([beside])
+        model.stem.register_forward_hook(lambda module, args, out, beside=beside: out * beside)
+        for number in range(3):
+            for part in parts:
+                part.requires_grad_(not all_frozen)
+            model.train_step(micro('freeze', number), wrapper)
+        assert beside == 1.5
+        ends.append(torch.cat([flat(part) for part in parts]))
+        assert torch.equal(ends[-1], start) == all_frozen
+    assert torch.equal(*ends)
+
+
 def make_sum(model, **kwargs):
     return GradientAggregationOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1), dict(type='Sum'), **kwargs)
 

@@ -116,7 +116,8 @@ def all_finite(gradients: Sequence[Tensor], known: bool | None = None) -> bool:
     """
     # The Euclidean norm propagates inf and NaN and is many times faster on a CPU, but the squares of large finite
     # numbers overflow; so it has the first word, and the largest magnitude the last.
-    known = bool(finite_norms(gradients)) if known is None else known
+    if known is None:
+        known = not gradients or bool(finite_norms(gradients))
     return known or bool(finite_norms(gradients, float('inf')))
 
 
