@@ -97,6 +97,7 @@ def test_adaptive_steps_per_task_are_clipped_without_the_loss_scale(base):
         (dict(clip_value=1.0), "has an unknown entry 'clip_value'"),
         (dict(norm_type=1), "lacks 'max_norm'"),
         (5, 'must be a dict or None, but is 5'),
+        (False, 'must be a dict or None, but is False'),
     ],
 )
 @pytest.mark.parametrize('key', ['gd', 'ada_task'])

@@ -52,6 +52,19 @@ def test_it_is_as_if_the_task_were_absent(key, idle):
     assert differences(results[0][1], results[1][1]) == []
 
 
+def test_it_is_not_taken_for_that_of_an_idle_head():
+    """Which has no graph either, where the groups take turns; known from the first time on that the task is asked."""
+    results = []
+    for here in (dict(constant=('b',)), dict(tasks=PAIR)):
+        model = make()
+        wrapper = build('stgu', model, groups_per_batch=1)
+        for number in range(6):
+            train(model, wrapper, number, **(here if number >= 2 else {}))
+        results.append((flat(model), copy.deepcopy(wrapper.state_dict()['mtl'])))
+    assert torch.equal(results[0][0], results[1][0])
+    assert differences(results[0][1], results[1][1]) == []
+
+
 @pytest.mark.parametrize('key', ROWS)
 def test_without_any_graph_nothing_happens(key):
     """No loss at all in the first batch, then everything frozen in the third."""

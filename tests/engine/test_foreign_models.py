@@ -136,6 +136,7 @@ def test_a_count_belongs_to_the_longest_name():
         (dict(waer='wear_count'), "num_valid names the unknown task 'waer'; the tasks are wear, age"),
         ('wear_count', r'num_valid must be a dict \{task: key of the count\}'),
         (dict(wear=3), r"num_valid\['wear'\] must be a key"),
+        (dict(wear=[]), r"num_valid\['wear'\] must be a key"),
     ],
 )
 def test_wrong_mappings_are_refused_at_once(num_valid, message):

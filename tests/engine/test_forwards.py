@@ -173,6 +173,18 @@ def test_capture_watches_the_losses_only_and_hands_them_out_once():
         capture.take()
 
 
+def test_a_wrapper_meets_its_model_once():
+    """What is known of it outlives a step."""
+    model = make_model()
+    wrapper = MultiTaskOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    seen = set()
+    for number in range(2):
+        model.train_step(toy_batch(number), wrapper)
+        seen.add(id(wrapper.policy))
+    assert len(seen) == 1
+    assert wrapper.policy.parameters.seen == set(TASKS)
+
+
 def test_losses_of_an_earlier_forward_are_not_taken_for_those_of_this_one():
     model = make_model()
     wrapper = MultiTaskOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))

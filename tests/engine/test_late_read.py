@@ -59,6 +59,7 @@ def steep(batch, model):
 WRAPPERS = {
     'gd': lambda p: MultiTaskOptimWrapper(Adam(p, 0.01)),
     'stgu': lambda p: SelectiveTaskGroupOptimWrapper(Adam(p, 0.01), warmup_iters=2, regroup_interval=1, seed=0),
+    'stgu_released': lambda p: ReleasedTaskGroupOptimWrapper(Adam(p, 0.01), warmup_iters=2, bn_stats='first', seed=0),
     'first as it moves statistics': lambda p: MultiTaskOptimWrapper(Adam(p, 0.01), bn_stats='every'),
     'weighted': lambda p: MultiTaskOptimWrapper(Adam(p, 0.01), weighting=dict(type='RLW'), seed=0),
     'learned': lambda p: MultiTaskOptimWrapper(Adam(p, 0.01), weighting=dict(type='UncertaintyWeighting')),

@@ -33,6 +33,11 @@ def test_longest_prefix_wins_and_losses_of_a_task_add_up():
     assert {task: loss.item() for task, loss in losses.items()} == {'seg': 29.0, 'edge': 2.0}
 
 
+def test_one_task_may_take_all_losses():
+    losses = LossTable(dict(all='', depth='depth')).collect({'loss': one(1), 'x.loss': one(2), 'depth.loss': one(4)})
+    assert {task: loss.item() for task, loss in losses.items()} == {'all': 3.0, 'depth': 4.0}
+
+
 def test_counts_are_kept_apart():
     losses = LossTable().collect({'a.loss': one(), 'a.num_valid': torch.tensor(7.0), 'b.loss': one()})
     assert [float(losses.count(task)) for task in 'abc'] == [7.0, 1.0, 0.0]
@@ -129,13 +134,16 @@ def test_counts_of_all_forms_are_numbers_here_and_in_the_log(value, number):
     out = {
         'a.loss': one(),
         'n_a': value,
-        'a_loss_n': torch.tensor(1.0),
+        'a_loss_n': torch.tensor(2.0),
         'b.loss': None,
         'b.loss_other': one()[None][:0],
+        'c.losses': [None],
+        'd.loss': one(),
     }
-    assert float(table.collect(out).count('a')) == number + 1
+    losses = table.collect(out)
+    assert [float(losses.count(task)) for task in 'abcd'] == [number + 2, 0, 0, 1]
     log = table.detached(out)
-    assert list(log) == ['a.loss', 'n_a']
+    assert list(log) == ['a.loss', 'n_a', 'd.loss']
     assert log['n_a'].shape == ()
     assert log['n_a'].dtype == torch.float32
     assert log['n_a'].item() == number

@@ -56,6 +56,7 @@ CHANGES = {
     'half of next to nothing': (lambda model, total: total * 0.5, 'behind'),
     'one per cent of the sum': (lambda model, total: total * 1.01, 'behind'),
     'a small regulariser': (lambda model, total: total + 1e-3 * penalty(model).detach(), 'behind'),
+    'one that is steeper than large': (lambda model, total: total + 1e-7 * penalty(model), 'behind'),
 }
 
 

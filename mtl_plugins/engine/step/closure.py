@@ -21,16 +21,15 @@ from .precision import Precision
 
 @contextmanager
 def active_tasks(model: nn.Module, tasks: Sequence[str] | None) -> Iterator[None]:
-    """Ask ``model`` to give a graph only to ``tasks`` (None: to all); models that do not offer this ignore it."""
-    setter = getattr(model, 'set_active_tasks', None)
-    if setter is None or tasks is None:
+    """Ask ``model``, which offers this, to give a graph only to ``tasks``; None asks for nothing."""
+    if tasks is None:
         yield
         return
-    setter(tuple(tasks))
+    model.set_active_tasks(tuple(tasks))
     try:
         yield
     finally:
-        setter(None)
+        model.set_active_tasks(None)
 
 
 @dataclass
@@ -97,8 +96,7 @@ class ForwardPolicy:
         return [layer for layer in self._layers if any(name in idle for name in self._parameter_names(layer))]
 
     def _parameter_names(self, layer: nn.Module) -> list[str]:
-        prefix = self._layer_names[id(layer)]
-        return [f'{prefix}.{name}' if prefix else name for name, _ in layer.named_parameters(recurse=False)]
+        return [f'{self._layer_names[id(layer)]}.{name}' for name, _ in layer.named_parameters(recurse=False)]
 
 
 @dataclass
