@@ -1,7 +1,5 @@
 """``python -m mtl_plugins COMMAND``, or ``mtl-plugins COMMAND``; ``tools/**/*.py`` are these commands too."""
 
-from __future__ import annotations
-
 import os
 import select
 import sys

@@ -7,8 +7,6 @@ else: another project that imports it behaves as before. The other repairs are m
 ``mmcv`` and ``mmsegmentation`` under the same import names, so both families must never be installed side by side.
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 import os

@@ -1,7 +1,5 @@
 """Errors for what a user can mend. A command prints them in one line; every other exception keeps its traceback."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Modules that have a new place. Their old names go on to work, with one line that says so."""
 
-from __future__ import annotations
-
 import sys
 import warnings
 from importlib import import_module

@@ -12,8 +12,6 @@ Conventions inside mtl_plugins (readers of real datasets convert to them):
 * normals are unit vectors in the camera frame: x right, y up, z towards the viewer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType

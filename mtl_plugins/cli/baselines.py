@@ -1,7 +1,5 @@
 """Single-task baselines from the command line: ``tools/analysis/single_task_baselines.py``."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import statistics

@@ -1,7 +1,5 @@
 """Look at what a dataset gives (``browse``): images with all targets as pictures, after the pipeline of the config."""
 
-from __future__ import annotations
-
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The config of a run after inheritance and options: ``python -m mtl_plugins config``."""
 
-from __future__ import annotations
-
 import sys
 from argparse import ArgumentParser, Namespace
 

@@ -1,7 +1,5 @@
 """What a model costs: parameters and multiply-adds of its parts, without its weights in memory."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path

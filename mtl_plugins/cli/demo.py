@@ -1,7 +1,5 @@
 """``make demo``: STGU on the embedded rooms, from nothing to a table and pictures in a few minutes."""
 
-from __future__ import annotations
-
 import json
 import math
 import time

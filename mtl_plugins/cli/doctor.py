@@ -1,7 +1,5 @@
 """Check a set-up before training: ``tools/doctor.py`` and ``python -m mtl_plugins doctor``."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 import uuid

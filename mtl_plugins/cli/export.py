@@ -1,7 +1,5 @@
 """Export from the command line: ``tools/export.py`` and ``python -m mtl_plugins export``."""
 
-from __future__ import annotations
-
 import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Which tasks to train together, from the command line: ``tools/analysis/group_tasks.py``."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from argparse import ArgumentParser, Namespace

@@ -1,7 +1,5 @@
 """Prediction from the command line: ``tools/infer.py`` and ``python -m mtl_plugins infer``."""
 
-from __future__ import annotations
-
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence

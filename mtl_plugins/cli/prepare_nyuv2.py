@@ -1,7 +1,5 @@
 """The command ``prepare-nyuv2``: NYUD-v2 from the file that anyone can download."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser, Namespace
 
 from mtl_plugins.datasets.nyud.prepare import NOTE, prepare_nyuv2

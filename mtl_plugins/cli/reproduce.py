@@ -1,7 +1,5 @@
 """Published tables from the command line: ``tools/analysis/reproduce.py``."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from argparse import ArgumentParser, Namespace

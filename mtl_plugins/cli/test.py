@@ -1,7 +1,5 @@
 """Evaluation from the command line: ``tools/test.py`` and ``python -m mtl_plugins test``."""
 
-from __future__ import annotations
-
 import json
 import os
 from argparse import Namespace

@@ -1,7 +1,5 @@
 """What methods cost per batch, from the command line: ``tools/analysis/throughput.py``."""
 
-from __future__ import annotations
-
 import json
 import logging
 from argparse import ArgumentParser, Namespace

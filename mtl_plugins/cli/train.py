@@ -1,7 +1,5 @@
 """Training from the command line: ``tools/train.py`` and ``python -m mtl_plugins train``."""
 
-from __future__ import annotations
-
 import os
 from argparse import ArgumentParser, Namespace
 from contextlib import AbstractContextManager

@@ -1,7 +1,5 @@
 """What commands print about an error that the user can mend. Imports without OpenMMLab."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

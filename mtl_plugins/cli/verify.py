@@ -1,7 +1,5 @@
 """The command ``tools/datasets/verify.py``."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

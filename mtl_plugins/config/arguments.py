@@ -1,7 +1,5 @@
 """Command-line options that several tools share."""
 
-from __future__ import annotations
-
 import argparse
 import math
 import numbers

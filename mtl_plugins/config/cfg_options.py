@@ -1,7 +1,5 @@
 """Command lines that take ``--cfg-options KEY=VALUE ...`` without swallowing what follows."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

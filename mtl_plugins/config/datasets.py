@@ -1,7 +1,5 @@
 """Changing what all datasets of a config have in common, also inside wrappers such as ``ConcatDataset``."""
 
-from __future__ import annotations
-
 import inspect
 import os
 from collections.abc import Iterator, Sequence

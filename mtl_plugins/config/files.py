@@ -1,7 +1,5 @@
 """Config files: where they are, also when named ``package::folder/name.py``, and one form for all kinds of them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from importlib.util import find_spec

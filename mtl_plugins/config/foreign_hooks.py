@@ -1,7 +1,5 @@
 """What the tools add to configs that know nothing of this package, so that training and resuming work as for ours."""
 
-from __future__ import annotations
-
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 

@@ -1,7 +1,5 @@
 """Plain advice about the errors of other libraries that set-ups usually die of; ours bring their own."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable, Iterator

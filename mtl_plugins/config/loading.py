@@ -1,7 +1,5 @@
 """From a config file and options to the config of a run."""
 
-from __future__ import annotations
-
 import inspect
 import os
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Parts of MMSegmentation that do not build with the packages that are installed."""
 
-from __future__ import annotations
-
 import importlib.util
 from typing import Any
 

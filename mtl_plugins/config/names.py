@@ -1,7 +1,5 @@
 """Names of entries that nobody reads: a misspelt one must not pass in silence."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """What every config has in common, shapes and numbers, checked before anything is built from it."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Entries of a config that the command line changes: each must be one that the config, or who reads it, knows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

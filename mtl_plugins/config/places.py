@@ -1,7 +1,5 @@
 """Places in a config: all that lies below an entry, what a dotted pattern names, and the class that an entry names."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """YAML files as the data that they look like: none of their tags imports, builds or calls anything."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from typing import Any

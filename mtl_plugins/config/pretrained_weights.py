@@ -1,7 +1,5 @@
 """Weights that a model is to fetch from a network: without one, the error comes at once and names the setting."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

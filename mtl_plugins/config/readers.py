@@ -1,7 +1,5 @@
 """Who reads an entry of a config, and what arguments it takes."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from typing import Any

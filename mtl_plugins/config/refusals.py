@@ -1,7 +1,5 @@
 """Where the parts of a run are built from a config: what MMEngine refuses there is the user's to mend."""
 
-from __future__ import annotations
-
 import inspect
 import traceback
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The Runner of a config."""
 
-from __future__ import annotations
-
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner

@@ -1,7 +1,5 @@
 """A look at the text of config files before MMEngine reads them, for what it takes in another way than was meant."""
 
-from __future__ import annotations
-
 import ast
 import codecs
 import os

@@ -1,7 +1,5 @@
 """What a config says before anything is built from it."""
 
-from __future__ import annotations
-
 import logging
 import zipfile
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Batch normalisation across processes, which most configs of MMSegmentation ask for and the CPU does not have."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

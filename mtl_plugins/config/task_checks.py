@@ -1,7 +1,5 @@
 """Whether heads, metrics and pictures are about the same tasks: asked before a run, not at its first validation."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """From samples to a batch, in the worker that has loaded them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

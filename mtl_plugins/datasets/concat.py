@@ -1,7 +1,5 @@
 """Several datasets as one, each with labels of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

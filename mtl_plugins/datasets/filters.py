@@ -4,8 +4,6 @@ Both maps have an absolute scale: they depend on the contrast in the image and n
 values of different images can be compared, and the map of a crop is (away from its border) the crop of the map.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

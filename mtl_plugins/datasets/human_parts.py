@@ -1,7 +1,5 @@
 """The six parts of people, as PASCAL-Context and Rooms have them."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from mtl_plugins.task_specs import IGNORE_INDEX

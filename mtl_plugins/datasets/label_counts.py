@@ -1,7 +1,5 @@
 """How often each class is labelled in a dataset."""
 
-from __future__ import annotations
-
 import copy
 import os
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Reading of small arrays from ``.npz`` files, of which a training run reads thousands per second."""
 
-from __future__ import annotations
-
 import io
 import math
 import zipfile

@@ -1,7 +1,5 @@
 """Which crops are cut from which photograph, and how the three splits are kept apart."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import zlib

@@ -1,7 +1,5 @@
 """Finding, reading and checking photographs on disk."""
 
-from __future__ import annotations
-
 import contextlib
 import mimetypes
 import os

@@ -3,8 +3,6 @@
 Every target is a function of the crop alone, not of the photograph around it.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from skimage.segmentation import felzenszwalb
 

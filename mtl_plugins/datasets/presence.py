@@ -1,7 +1,5 @@
 """Which tasks each sample of a dataset carries, without loading any of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

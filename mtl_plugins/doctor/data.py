@@ -1,7 +1,5 @@
 """Datasets, data loaders and what one batch holds."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """What ``doctor`` prints: one line with a check mark per step, details below it, and the first error with a hint."""
 
-from __future__ import annotations
-
 import time
 import traceback
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """A run as training would have it: built and loaded by MMEngine's Runner, and stopped before its first iteration."""
 
-from __future__ import annotations
-
 import logging
 import traceback
 import uuid

@@ -1,7 +1,5 @@
 """What a config says before anything is built from it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """One training step on a real batch, with everything that can be seen while it runs."""
 
-from __future__ import annotations
-
 import copy
 import statistics
 import time

@@ -3,8 +3,6 @@
 A row names the classes that make a method; what is known about it is theirs, and what it costs its step strategy's.
 """
 
-from __future__ import annotations
-
 import shutil
 import warnings
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What a method is called: the key that ``--method`` takes, and what checkpoints of version 1 say instead."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from .catalogue import list_methods

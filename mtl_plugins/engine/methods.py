@@ -1,7 +1,5 @@
 """The bridge from the pure methods, which know no registry, to configs."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Container, Mapping
 from typing import Any

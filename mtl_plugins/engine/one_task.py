@@ -1,7 +1,5 @@
 """A run with one task only: what to say about it, and which tasks its losses could make."""
 
-from __future__ import annotations
-
 import keyword
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Settings of single parameters that reach none: the constructors of optimizer wrappers ignore them without a word."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """What a loss weighting has to know about the run around it, also in Runners of other projects."""
 
-from __future__ import annotations
-
 import inspect
 import logging
 import math

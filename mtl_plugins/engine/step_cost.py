@@ -1,7 +1,5 @@
 """What a training step costs, in numbers and in words."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """Single-task baselines in a JSON file: what delta_m is measured against, and how it came about."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,7 +1,5 @@
 """Delta_m: the average relative change of several tasks against single-task baselines."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

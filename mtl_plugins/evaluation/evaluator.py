@@ -1,7 +1,5 @@
 """The evaluator of several dense tasks: their metrics, delta_m, and one table."""
 
-from __future__ import annotations
-
 import logging
 import math
 import os

@@ -1,7 +1,5 @@
 """Work on single images in other processes while the evaluation goes on."""
 
-from __future__ import annotations
-
 import logging
 import multiprocessing
 import os

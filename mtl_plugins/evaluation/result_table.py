@@ -1,7 +1,5 @@
 """The table at the end of an evaluation, for people."""
 
-from __future__ import annotations
-
 import io
 import math
 from collections.abc import Sequence

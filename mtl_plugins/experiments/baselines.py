@@ -1,7 +1,5 @@
 """The trainings that single-task baselines are made of."""
 
-from __future__ import annotations
-
 import copy
 import json
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The graph that is exported, and its two file formats."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from importlib.util import find_spec

@@ -1,7 +1,5 @@
 """Whether an exported file computes what the model does."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Predictions of all tasks for any picture, in three lines of Python."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence

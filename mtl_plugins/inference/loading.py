@@ -1,7 +1,5 @@
 """From the name of a config and a checkpoint to a model that is ready to predict."""
 
-from __future__ import annotations
-
 import copy
 import logging
 import math

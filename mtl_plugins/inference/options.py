@@ -1,7 +1,5 @@
 """The arguments of inference and what each of them may be: one table for Python and for the command line."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -1,7 +1,5 @@
 """At which size an image goes through the network."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What can be predicted: pictures, folders of pictures, arrays, videos, and lists of them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

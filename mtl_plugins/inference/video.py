@@ -1,7 +1,5 @@
 """Writing a video frame by frame."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

@@ -3,8 +3,6 @@
 Source: Jeong and Yoon, "Selective Task Group Updates for Multi-Task Optimization", ICLR 2025, arXiv 2502.11986.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What the folders of methods export: a new file is found, not listed."""
 
-from __future__ import annotations
-
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module

@@ -1,7 +1,5 @@
 """What is known about a method."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 OBJECTIVES = {'proximal': 'TAG', 'tag': 'TAG', 'ptg': 'PTG', 'cosine': 'TAG'}

@@ -3,8 +3,6 @@
 Source: Patapati and Srinivasan, "Graph Coloring for Multi-Task Learning" (SON-GOKU), arXiv 2509.16959, and its program.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

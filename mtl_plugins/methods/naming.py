@@ -1,7 +1,5 @@
 """Names of tasks and methods: checks and messages shared by all methods."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 

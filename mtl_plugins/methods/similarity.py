@@ -1,7 +1,5 @@
 """From the affinity map to the symmetric similarity that the groupers cluster."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -5,8 +5,6 @@ All of them work on unit rows: the lengths d of the rows enter as separate vecto
 unit rows in other coordinates.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 EPS = float(np.finfo(np.float64).eps)

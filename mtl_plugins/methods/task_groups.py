@@ -5,8 +5,6 @@ arXiv 2109.04617; "Principled Task Grouping for Multi-Task Learning" (PTG), arXi
 of PTG's program. A group here is a network of its own, so that groups may overlap.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush, nlargest

@@ -1,7 +1,5 @@
 """Maps ``(N, C, H, W)`` of a backbone: which of them are used, and at what size."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch.nn.functional as F

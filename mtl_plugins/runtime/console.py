@@ -1,7 +1,5 @@
 """What a command shows of the log of its run; the log file holds all of it."""
 
-from __future__ import annotations
-
 import functools
 import logging
 import warnings

@@ -1,7 +1,5 @@
 """Signals that mean "stop": what a command does with them before its training can. Imports nothing but Python."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import select

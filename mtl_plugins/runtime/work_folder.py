@@ -1,7 +1,5 @@
 """One training at a time in a folder: a lock that names its holder and ends with it, and errors with the path."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import fcntl

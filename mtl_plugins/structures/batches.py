@@ -1,7 +1,5 @@
 """Targets of a batch in one tensor per task, so that they are copied and stacked once."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Reading targets and predictions of one sample, and which of its pixels count."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Thinning of edge maps, 64 pixels per operation."""
 
-from __future__ import annotations
-
 import numpy as np
 
 WORD = 64

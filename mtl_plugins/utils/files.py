@@ -1,7 +1,5 @@
 """Files that appear as a whole or not at all, also in folders that several machines share."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

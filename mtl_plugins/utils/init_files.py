@@ -4,8 +4,6 @@ MMEngine loads such a file with ``strict=False`` and goes on with random weights
 are watched through torch's own hooks, so that a part may convert the names in the file before it loads them.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator, Mapping

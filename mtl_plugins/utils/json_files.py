@@ -1,7 +1,5 @@
 """Reading of JSON that other programs, other versions, or an interrupted run may have written."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

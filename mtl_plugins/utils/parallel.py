@@ -1,7 +1,5 @@
 """Work on several processes, and its progress bar."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """Heat map, curves and panels of the affinity between tasks."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import Any

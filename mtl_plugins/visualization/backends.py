@@ -3,8 +3,6 @@
 TensorBoard needs nothing of ours: ``type='TensorboardVisBackend'``.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Charts of bars: time and memory of methods beside each other, and what the parts of a model take."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """How much of every layer's movement is each task's."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """What all figures share: canvas, colours, text sizes, saving. No pyplot, hence no global state."""
 
-from __future__ import annotations
-
 import colorsys
 import os
 import textwrap

@@ -1,7 +1,5 @@
 """Which tasks shared a group, over the iterations of a run."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Heat maps with the numbers in the cells."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 

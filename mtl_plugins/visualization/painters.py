@@ -1,7 +1,5 @@
 """From targets and predictions to colours: one painter per kind of map."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Logs of one JSON object per line that hooks keep in ``<work_dir>/<timestamp>/``; the one of affinities and groups."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Maps of gains side by side, and the groups that were made of one."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 

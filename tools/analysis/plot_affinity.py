@@ -12,8 +12,6 @@ Examples:
   python tools/analysis/plot_affinity.py work_dirs/RUN --pairs semseg:depth,depth:semseg
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

@@ -14,8 +14,6 @@ Examples:
   python tools/analysis/plot_conflicts.py work_dirs/RUN --depth 4 --out figures
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

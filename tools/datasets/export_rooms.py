@@ -2,8 +2,6 @@
 in the folders of MMSegmentation, to train its models.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

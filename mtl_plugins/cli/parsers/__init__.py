@@ -1,7 +1,5 @@
 """The options of the commands, so that ``--help`` and wrong options need nothing else."""
 
-from __future__ import annotations
-
 import functools
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The options of ``browse``; imports nothing heavy."""
 
-from __future__ import annotations
-
 from mtl_plugins.config.arguments import add_shared, positive
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 

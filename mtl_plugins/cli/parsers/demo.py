@@ -1,7 +1,5 @@
 """The options of ``demo``; imports nothing heavy."""
 
-from __future__ import annotations
-
 import argparse
 
 from mtl_plugins.config.arguments import add_shared

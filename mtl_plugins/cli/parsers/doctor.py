@@ -1,7 +1,5 @@
 """The options of ``doctor``; imports nothing heavy."""
 
-from __future__ import annotations
-
 from mtl_plugins.config.arguments import add_shared
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 

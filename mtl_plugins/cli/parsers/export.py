@@ -1,7 +1,5 @@
 """The options of ``export``; imports nothing heavy."""
 
-from __future__ import annotations
-
 from mtl_plugins.config.arguments import add_shared, file_to_write, positive
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.export import FORMATS

@@ -1,7 +1,5 @@
 """The options of ``group-tasks``; imports nothing heavy."""
 
-from __future__ import annotations
-
 import argparse
 import math
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The options of ``infer``; imports nothing heavy."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The options of ``prepare-nyuv2``; imports nothing heavy."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

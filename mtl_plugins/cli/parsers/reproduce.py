@@ -1,7 +1,5 @@
 """The options of ``reproduce``; imports nothing heavy."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from mtl_plugins.config.arguments import add_shared, file_to_write, names, positive

@@ -1,7 +1,5 @@
 """The options of ``test``; imports nothing heavy."""
 
-from __future__ import annotations
-
 from mtl_plugins.config.arguments import add_shared, file_to_write, folder_to_write, positive
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 

@@ -1,7 +1,5 @@
 """The options of ``train``; imports nothing heavy."""
 
-from __future__ import annotations
-
 from mtl_plugins.config.arguments import add_shared, names, seed
 from mtl_plugins.config.cfg_options import ConfigArgumentParser
 from mtl_plugins.config.log_services import SERVICES

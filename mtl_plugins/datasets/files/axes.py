@@ -1,7 +1,5 @@
 """Which way the channels of stored normals point, where nobody has written it down: measured against depth."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

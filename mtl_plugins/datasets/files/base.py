@@ -1,7 +1,5 @@
 """The base of the datasets that live in folders of files: tasks, splits, missing files, one file list."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Maps of 8 bits that say yes or no, by 0 and 255 or by 0 and 1."""
 
-from __future__ import annotations
-
 import numpy as np
 
 THRESHOLD = 127

@@ -1,7 +1,5 @@
 """Finding a dataset's folder and its files, gently on network storage."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """The segments in front of the picture of a JPEG, and whether it is complete, without decoding it."""
 
-from __future__ import annotations
-
 import struct
 from typing import NamedTuple
 

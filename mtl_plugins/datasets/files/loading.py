@@ -1,7 +1,5 @@
 """The first transform of the datasets that live in files."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import cv2

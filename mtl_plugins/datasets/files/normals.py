@@ -1,7 +1,5 @@
 """Surface normals in 8-bit images."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

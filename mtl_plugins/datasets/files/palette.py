@@ -1,7 +1,5 @@
 """Colours for many classes, made by a rule."""
 
-from __future__ import annotations
-
 import colorsys
 
 _GOLDEN = 0.618033988749895

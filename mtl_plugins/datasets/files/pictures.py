@@ -4,8 +4,6 @@ What cannot be told from the file is refused instead of guessed: the range of th
 of 16-bit pictures that use the lower bits alone, as cameras of 10, 12 or 14 bits write them.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

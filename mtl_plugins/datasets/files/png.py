@@ -1,7 +1,5 @@
 """The chunks of a PNG: header, checksums, and whether it is complete, without decoding it."""
 
-from __future__ import annotations
-
 import struct
 import zlib
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """What the tool that made a folder noted in it: which data it holds, how many, and what they are worth."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

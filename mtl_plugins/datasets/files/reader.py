@@ -1,7 +1,5 @@
 """How a dataset's files become arrays; one small picklable object per dataset."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -3,8 +3,6 @@
 A file is read from disk in one go and decoded from memory, which is what network storage likes best.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

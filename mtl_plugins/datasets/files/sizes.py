@@ -1,7 +1,5 @@
 """Whether a target can belong to an image of another size."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Getting at the bytes of a file of a dataset, and the error that says why that, or its content, is no good."""
 
-from __future__ import annotations
-
 import os
 import stat
 from typing import NoReturn

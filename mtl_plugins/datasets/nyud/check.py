@@ -1,7 +1,5 @@
 """What must hold for a folder of NYUD-v2, for ``tools/datasets/verify.py nyud``."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The dataset NYUD-v2."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

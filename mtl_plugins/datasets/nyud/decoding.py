@@ -1,7 +1,5 @@
 """From the files of NYUD-v2 to our conventions, and back."""
 
-from __future__ import annotations
-
 import io
 import os
 

@@ -1,7 +1,5 @@
 """Names of folders, files, ids and classes of NYUD-v2, and which of the three packagings a folder holds."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Mapping

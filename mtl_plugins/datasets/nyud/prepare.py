@@ -1,7 +1,5 @@
 """The layout of NYUD-v2 from the official source of NYU Depth v2."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os

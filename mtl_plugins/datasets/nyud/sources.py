@@ -1,7 +1,5 @@
 """Where the labelled images of NYU Depth v2 come from: the official MATLAB file, or a plain folder."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os

@@ -1,7 +1,5 @@
 """What must hold for a folder with PASCAL-Context; see ``tools/datasets/verify.py``."""
 
-from __future__ import annotations
-
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping

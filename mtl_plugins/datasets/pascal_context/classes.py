@@ -1,7 +1,5 @@
 """Names, indices and colours of the classes of PASCAL-Context, and which of them have surface normals."""
 
-from __future__ import annotations
-
 from ..human_parts import HUMAN_PARTS
 
 SEMSEG = (

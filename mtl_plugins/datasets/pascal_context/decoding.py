@@ -3,8 +3,6 @@
 The maps of parts are in :mod:`.parts`, normals as colours in :mod:`mtl_plugins.datasets.files.normals`.
 """
 
-from __future__ import annotations
-
 import os
 
 import cv2

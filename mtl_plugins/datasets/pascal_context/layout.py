@@ -1,7 +1,5 @@
 """Names of the folders and files of PASCAL-Context for several tasks, as its two archives have them."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Which images show people: from the lists of the archive, or from the part annotations where these are no use."""
 
-from __future__ import annotations
-
 import functools
 import os
 from collections.abc import Mapping, Sequence

@@ -5,8 +5,6 @@
 has any shape in these files: one row or column, a lone struct, a cell of structs, or an empty array for none.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass

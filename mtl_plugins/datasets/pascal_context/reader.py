@@ -1,7 +1,5 @@
 """How the files of PASCAL-Context become arrays."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A renderer of random rooms with exact targets, in NumPy; see :class:`mtl_plugins.datasets.RoomsDataset`."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..human_parts import HUMAN_PALETTE, HUMAN_PARTS

@@ -1,7 +1,5 @@
 """Putting solids together: parts of a scene, and the local frame in which a piece of furniture is described."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """The pinhole camera."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import cached_property

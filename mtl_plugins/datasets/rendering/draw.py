@@ -1,7 +1,5 @@
 """Random choices made from uniform numbers alone."""
 
-from __future__ import annotations
-
 import colorsys
 from collections.abc import Sequence
 from typing import TypeVar

@@ -5,8 +5,6 @@ What hangs on a wall and the fronts of cabinets are millimetres thick: thicker, 
 pixels here and there, as specks in the normals.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 from .builder import Piece

@@ -1,7 +1,5 @@
 """Names, indices and colours of the classes of Rooms."""
 
-from __future__ import annotations
-
 from ..human_parts import HUMAN_PARTS
 
 CLASSES = (

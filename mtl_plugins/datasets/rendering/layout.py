@@ -1,7 +1,5 @@
 """Where the furniture of a room stands, and in which colours."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """A jointed mannequin of capsules with six labelled body parts."""
 
-from __future__ import annotations
-
 import math
 
 from .builder import Piece

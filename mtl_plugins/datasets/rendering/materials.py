@@ -1,7 +1,5 @@
 """Materials with solid textures: colour as a function of the position in an object's own frame."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Analytic ray casting of a scene."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Random scenes: a furnished room, its light, and the camera in it."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from dataclasses import dataclass

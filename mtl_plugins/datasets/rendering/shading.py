@@ -1,7 +1,5 @@
 """The colour picture of a scene."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from .draw import Draw

@@ -4,8 +4,6 @@ Points and directions are arrays ``(3, ...)`` of world coordinates in metres: x 
 Rays start outside of every solid. ``intersect`` returns the ray parameter of the entry, ``inf`` for a miss.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """The targets of all tasks for one image, from the geometry at the pixel centres."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import ndimage
 

@@ -1,7 +1,5 @@
 """What must hold for a folder of Taskonomy, for ``tools/datasets/verify.py taskonomy``."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path

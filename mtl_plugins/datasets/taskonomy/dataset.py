@@ -1,7 +1,5 @@
 """Taskonomy for dense multi-task learning."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 The targets are those of the published multi-task tables: every map is regressed, mostly on -1..1.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

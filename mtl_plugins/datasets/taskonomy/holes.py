@@ -1,7 +1,5 @@
 """What is missing in an index of Taskonomy: the holes of the download that are known, and all others."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Names of Taskonomy's folders, files, buildings and splits: the one place that knows them."""
 
-from __future__ import annotations
-
 import os
 import re
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Reads the image and the targets of one sample of Taskonomy."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

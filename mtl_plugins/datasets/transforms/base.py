@@ -1,7 +1,5 @@
 """What all transforms here have in common."""
 
-from __future__ import annotations
-
 import inspect
 
 from mmcv.transforms import BaseTransform

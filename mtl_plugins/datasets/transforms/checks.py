@@ -1,7 +1,5 @@
 """A check of targets as they are loaded, so that bad labels are named instead of spoiling a training run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

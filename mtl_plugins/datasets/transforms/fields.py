@@ -1,7 +1,5 @@
 """Which targets a sample carries, as all transforms here see them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from numbers import Real
 from typing import Any

@@ -1,7 +1,5 @@
 """From arrays to the tensors and the data sample that the model takes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Regions that must not count."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from mtl_plugins.errors import UserError

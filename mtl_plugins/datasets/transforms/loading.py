@@ -1,7 +1,5 @@
 """Loading of samples that a dataset has rendered into its cache."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Padding with each task's own "not labelled" value."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

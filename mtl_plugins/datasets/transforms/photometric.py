@@ -1,7 +1,5 @@
 """mmseg's photometric distortion with the same result in a fraction of the time."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import cv2

@@ -1,7 +1,5 @@
 """Resizing to a fixed size, and the two ways in which targets are resized: by nearest neighbour and bilinearly."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Literal

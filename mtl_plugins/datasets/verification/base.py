@@ -1,7 +1,5 @@
 """What a dataset tells about its layout so that it can be verified: problems, jobs and the class that lists them."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Each reads a file with the functions of the loader and returns the problems it f
 problem here: the runner names missing files.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence

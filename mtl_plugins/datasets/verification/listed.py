@@ -1,7 +1,5 @@
 """The check of a dataset whose splits are lists of ids, with the same kinds of files for each id."""
 
-from __future__ import annotations
-
 import functools
 import os
 from abc import abstractmethod

@@ -1,7 +1,5 @@
 """The list of a dataset's files with their hashes, written at the first verification and compared with later on."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Collection, Mapping

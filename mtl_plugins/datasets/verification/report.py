@@ -1,7 +1,5 @@
 """The outcome of a verification as text for people and as JSON for programs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby

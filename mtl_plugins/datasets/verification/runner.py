@@ -1,7 +1,5 @@
 """Verification of one dataset: its structure first, then all samples, on several processes, under a progress bar."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

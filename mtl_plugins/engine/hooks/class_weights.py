@@ -1,7 +1,5 @@
 """Settles ``class_weight='auto'`` from the training labels."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process

@@ -1,7 +1,5 @@
 """Says before training what is trained, on what, how, at what cost, and where it is written."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from mmengine.hooks import Hook

@@ -1,7 +1,5 @@
 """Gives a loss weighting what it needs from the run before training starts."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from mmengine.hooks import Hook

@@ -1,7 +1,5 @@
 """What a step for one or two tasks would do to the losses of all, tried on a batch and taken back bit by bit."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 from collections.abc import Collection, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Scalar products of the tasks' gradients, layer by layer, taken beside the training without touching it."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Tells a loss weighting how good the tasks are by now."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

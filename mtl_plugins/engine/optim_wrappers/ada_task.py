@@ -1,7 +1,5 @@
 """AdaTask's step: the gradients of the tasks reach the optimizer one by one."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from typing import Any
 

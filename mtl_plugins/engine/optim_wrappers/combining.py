@@ -1,7 +1,5 @@
 """The combining of rows: one update from one gradient per task, the same on all ranks."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal

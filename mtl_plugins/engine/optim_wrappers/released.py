@@ -1,7 +1,5 @@
 """STGU as the authors' released program runs it, for side-by-side comparisons."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """What strategies with one gradient per task share: taking the gradients, averaging and checking them."""
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """What an optimizer wrapper of ours writes into a checkpoint, and when it takes it back."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self

@@ -1,7 +1,5 @@
 """SON-GOKU: tasks without conflict step together, one colour of the graph of conflicts per batch."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch.optim import Optimizer

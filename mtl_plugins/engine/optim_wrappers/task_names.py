@@ -1,7 +1,5 @@
 """The names of the tasks of a strategy: when they are known, and what waits for them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from mtl_plugins.errors import UserError, refusing

@@ -1,7 +1,5 @@
 """AdaTask: adaptive optimizers with one set of accumulators per task."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Optimizers whose state is spread over ranks (ZeRO-1): ``ZeroRedundancyOptimizer`` of torch, or as MMEngine has it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from mmengine.dist import get_rank

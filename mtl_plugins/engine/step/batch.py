@@ -1,7 +1,5 @@
 """Losses and gradients of one optimizer step's data: all micro-batches of all ranks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Which of a batch's forwards may move the running statistics of batch normalisation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal

@@ -1,7 +1,5 @@
 """Products of the tasks' gradients, block by block: no row is ever held as a whole."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

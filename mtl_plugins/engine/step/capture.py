@@ -1,7 +1,5 @@
 """Catching the prepared batch and the loss dict of the forward that ``train_step`` makes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any

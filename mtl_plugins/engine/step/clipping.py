@@ -1,7 +1,5 @@
 """What ``clip_grad`` of an optimizer wrapper may be."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
 from typing import Any

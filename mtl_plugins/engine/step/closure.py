@@ -1,7 +1,5 @@
 """Re-running the model on the current, already prepared batch: the one thing that step strategies see of a model."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass

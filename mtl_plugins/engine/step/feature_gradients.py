@@ -1,7 +1,5 @@
 """Gradients of the tasks at the shared representation: K cheap passes through the heads instead of K through all."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """Norms of the tasks' gradients at the last shared layer, which some loss weightings balance."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import nn

@@ -1,7 +1,5 @@
 """Where the graph of the losses can be cut, so that gradients go back through it block by block."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise

@@ -1,7 +1,5 @@
 """A group of tasks moves the shared part, other tasks may move their own parameters: the gradients for it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Set-ups that cannot give right per-task results, refused before training."""
 
-from __future__ import annotations
-
 from itertools import chain
 from typing import Any
 

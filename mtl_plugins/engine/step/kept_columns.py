@@ -1,7 +1,5 @@
 """What aggregators keep of earlier gradients, by parameter: it outlives freezing and a change of the columns."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """Which entry of a model's loss dict belongs to which task."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Random numbers of a forward: dropout and drop-path masks that can be replayed."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Which parameters a task's loss depends on: shared, a task's own, or unused."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Averages over ranks, and decisions that all ranks share. Everything is the identity on one process."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any

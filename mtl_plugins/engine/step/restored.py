@@ -1,7 +1,5 @@
 """Tensors that are changed for a while, and brought back bit by bit."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Rows whose columns are spread over ranks: each is exchanged while the next one is differentiated."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What trains nothing without a word: losses and gradients of exactly zero, a learning rate of 0."""
 
-from __future__ import annotations
-
 import logging
 
 import torch

@@ -1,7 +1,5 @@
 """The BSDS benchmark's own matching program, through the optional package pyEdgeEval."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

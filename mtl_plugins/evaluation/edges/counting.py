@@ -1,7 +1,5 @@
 """What one image contributes to the boundary F-measure."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise

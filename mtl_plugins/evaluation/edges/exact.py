@@ -1,7 +1,5 @@
 """One-to-one matching of edge pixels within a tolerance: as many pairs as there can be."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow

@@ -1,7 +1,5 @@
 """One-to-one matching of edge pixels within a tolerance: greedy, nearest pairs first."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Non-maximum suppression of edge probabilities."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.ndimage import correlate1d
 

@@ -1,7 +1,5 @@
 """The common part of all dense metrics: per-image sums, added up over the dataset."""
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence

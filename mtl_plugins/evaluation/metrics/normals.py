@@ -1,7 +1,5 @@
 """Angular errors of surface normals."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

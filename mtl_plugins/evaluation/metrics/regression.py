@@ -1,7 +1,5 @@
 """Errors of tasks that regress plain numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Mean intersection over union and pixel accuracy."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Literal
 

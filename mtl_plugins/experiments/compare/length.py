@@ -1,7 +1,5 @@
 """Training longer or shorter: the length of a config and all that its schedule counts in iterations."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

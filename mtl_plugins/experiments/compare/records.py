@@ -1,7 +1,5 @@
 """What is kept of the runs of a comparison: one JSON file that can be committed and gone on from."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

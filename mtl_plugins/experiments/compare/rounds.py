@@ -1,7 +1,5 @@
 """Which runs a comparison needs, as far as that is known by those that are finished."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple

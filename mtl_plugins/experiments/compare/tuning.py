@@ -1,7 +1,5 @@
 """A setting of its own for every method: grids, and the choice on a part of the training set that is held out."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 import math

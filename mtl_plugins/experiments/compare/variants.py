@@ -1,7 +1,5 @@
 """What is compared: methods, each with the options in which it differs from its preset."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field

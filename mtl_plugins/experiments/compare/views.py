@@ -1,7 +1,5 @@
 """Which runs of a comparison stand beside each other: at the settings of each variant's own, or at shared ones."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

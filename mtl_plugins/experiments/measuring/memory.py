@@ -1,7 +1,5 @@
 """Peak memory of training steps above the memory that the model holds between steps."""
 
-from __future__ import annotations
-
 from mtl_plugins.runtime.memory import PeakMemory
 
 from .timing import TrainingStep

@@ -1,7 +1,5 @@
 """Training steps of the methods of the catalogue on one model, and what they cost."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """Batches of random images and labels in the shapes of a config, for measurements that need no data."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The numbers of a comparison as two tables: every measured value, and one row per variant."""
 
-from __future__ import annotations
-
 import functools
 import json
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The pictures of a report, as SVG for the page and PNG for Markdown."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import math

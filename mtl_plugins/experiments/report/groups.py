@@ -1,7 +1,5 @@
 """Which tasks shared groups, and whether other seeds say the same."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Differences between variants: paired by seed, with Student's interval, and how many seeds would tell one."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """The tables and the facts of a report as text."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence

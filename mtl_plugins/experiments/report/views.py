@@ -1,7 +1,5 @@
 """Further views of a comparison: how settings were chosen, all variants at shared ones, and the mean over settings."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Writing all files of a report."""
 
-from __future__ import annotations
-
 import base64
 import html
 import os

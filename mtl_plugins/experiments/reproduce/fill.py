@@ -1,7 +1,5 @@
 """A published table filled with our numbers."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Mapping, Sequence

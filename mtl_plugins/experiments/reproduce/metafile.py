@@ -1,7 +1,5 @@
 """Metafiles in OpenMMLab's form, written from finished runs and from nothing else."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

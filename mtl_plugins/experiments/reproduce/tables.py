@@ -1,7 +1,5 @@
 """Published tables, one JSON file each in the folder ``tables``."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

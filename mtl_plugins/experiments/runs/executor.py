@@ -1,7 +1,5 @@
 """Running many trainings, some at a time, with progress; one that fails does not stop the rest."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

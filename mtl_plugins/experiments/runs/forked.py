@@ -1,7 +1,5 @@
 """Trainings as children of one process that has made the imports, which take longer than many a short training."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import random

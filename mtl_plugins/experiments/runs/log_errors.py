@@ -1,7 +1,5 @@
 """The line of a log that says why a training failed."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

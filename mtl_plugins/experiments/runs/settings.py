@@ -1,7 +1,5 @@
 """What decides the outcome of a training, and where two trainings differ in it."""
 
-from __future__ import annotations
-
 import inspect
 import json
 from typing import Any

@@ -1,7 +1,5 @@
 """One training as a resumable process with a folder of its own."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """A row of memory per task."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Conflict-averse gradient descent."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

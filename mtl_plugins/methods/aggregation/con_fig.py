@@ -1,7 +1,5 @@
 """Conflict-free inverse gradients."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from mtl_plugins.methods.facts import MethodFacts

@@ -1,7 +1,5 @@
 """A cone about the mean gradient."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Weights of another method, smoothed over time."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Dual balancing."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

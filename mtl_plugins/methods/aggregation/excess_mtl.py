@@ -1,7 +1,5 @@
 """Weights from estimated excess risks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

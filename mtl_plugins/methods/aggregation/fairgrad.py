@@ -1,7 +1,5 @@
 """Fair resource allocation among tasks; Nash bargaining."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Gradient sign dropout."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch

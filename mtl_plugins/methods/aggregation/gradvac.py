@@ -1,7 +1,5 @@
 """Gradient vaccine."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What the aggregators share that look at the products of the rows only."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Impartial multi-task learning, the part that balances gradients."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from mtl_plugins.methods.facts import MethodFacts

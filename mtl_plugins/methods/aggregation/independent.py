@@ -1,7 +1,5 @@
 """What methods share whose products are those of gradients of independent batches."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar

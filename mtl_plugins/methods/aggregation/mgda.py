@@ -1,7 +1,5 @@
 """Multiple-gradient descent."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

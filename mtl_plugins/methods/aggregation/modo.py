@@ -1,7 +1,5 @@
 """Multi-objective gradients with double sampling."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

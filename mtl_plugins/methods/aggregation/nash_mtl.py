@@ -1,7 +1,5 @@
 """Multi-task learning as a bargaining game."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from mtl_plugins.methods.facts import MethodFacts

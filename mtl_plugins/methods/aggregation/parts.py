@@ -1,7 +1,5 @@
 """Rows of which a process holds some columns only."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """A main task, followed as closely as the progress of the others allows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

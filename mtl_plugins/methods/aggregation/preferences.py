@@ -1,7 +1,5 @@
 """Preferences among the tasks."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias

@@ -1,7 +1,5 @@
 """Products and sums of very long rows, without a second copy of all of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

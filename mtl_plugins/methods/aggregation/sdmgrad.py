@@ -1,7 +1,5 @@
 """Stochastic direction-oriented multi-objective gradient descent."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Weights on the simplex, one per task, of which absent tasks keep their part."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The trivial references."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from .gramian import GramianAggregator, Products

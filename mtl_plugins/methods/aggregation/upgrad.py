@@ -1,7 +1,5 @@
 """Projections on the dual cone."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from mtl_plugins.methods.facts import MethodFacts

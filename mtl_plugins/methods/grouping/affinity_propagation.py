@@ -1,7 +1,5 @@
 """Affinity propagation on the normalised affinity."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from .base import SimilarityGrouper

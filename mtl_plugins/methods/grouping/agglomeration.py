@@ -1,7 +1,5 @@
 """Average-linkage agglomeration of groups of tasks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

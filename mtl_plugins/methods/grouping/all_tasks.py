@@ -1,7 +1,5 @@
 """All tasks together."""
 
-from __future__ import annotations
-
 import numpy as np
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """An order of the tasks that does not depend on how they are numbered."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

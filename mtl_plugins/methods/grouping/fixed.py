@@ -1,7 +1,5 @@
 """Groups chosen by the user."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

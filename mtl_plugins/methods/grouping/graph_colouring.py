@@ -1,7 +1,5 @@
 """Groups as the colours of a graph of conflicts."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Groups of the most different tasks."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

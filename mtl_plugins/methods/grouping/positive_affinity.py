@@ -1,7 +1,5 @@
 """Sign-aware agglomeration."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from .agglomeration import merge_groups

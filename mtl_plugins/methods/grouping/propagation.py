@@ -1,7 +1,5 @@
 """One run of scikit-learn's affinity propagation that tells whether it converged."""
 
-from __future__ import annotations
-
 import random
 import warnings
 

@@ -1,7 +1,5 @@
 """Groups by chance, the control experiment for groups by affinity."""
 
-from __future__ import annotations
-
 import numpy as np
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The clustering of the authors' released program."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

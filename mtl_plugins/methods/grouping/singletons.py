@@ -1,7 +1,5 @@
 """Every task on its own."""
 
-from __future__ import annotations
-
 import numpy as np
 from torch import Tensor
 

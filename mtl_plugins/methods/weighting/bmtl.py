@@ -1,7 +1,5 @@
 """Balanced multi-task learning."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

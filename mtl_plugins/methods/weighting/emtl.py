@@ -1,7 +1,5 @@
 """A reading of equitable multi-task learning."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

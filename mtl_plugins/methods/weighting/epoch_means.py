@@ -1,7 +1,5 @@
 """Mean losses per epoch in a loop that counts iterations."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Fast adaptive multitask optimization."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Geometric loss strategy."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Group optimization for multi-task alignment."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The loss part of impartial multi-task learning."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

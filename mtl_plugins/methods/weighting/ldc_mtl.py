@@ -1,7 +1,5 @@
 """Loss discrepancy control."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Random loss weighting."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

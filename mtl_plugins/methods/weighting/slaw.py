@@ -1,7 +1,5 @@
 """Scaled loss approximate weighting."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Uncertainty weighting."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Soft optimal uncertainty weighting."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

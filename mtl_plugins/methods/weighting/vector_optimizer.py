@@ -1,7 +1,5 @@
 """A small optimizer for learned weights."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

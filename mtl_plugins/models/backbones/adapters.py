@@ -1,7 +1,5 @@
 """Low-rank additions to the linear layers of a transformer: some for all tasks, some for one task each."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager

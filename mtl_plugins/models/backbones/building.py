@@ -1,7 +1,5 @@
 """Building networks of timm: a plain transformer, or the features of any other network."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Channels of a backbone's maps, found out where the backbone does not tell them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

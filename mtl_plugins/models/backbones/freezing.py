@@ -1,7 +1,5 @@
 """Parts of a network that do not learn."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Whether the hub of pretrained weights can be reached, asked once and not for a minute and a half."""
 
-from __future__ import annotations
-
 import functools
 import threading
 import urllib.error

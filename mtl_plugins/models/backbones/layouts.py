@@ -1,7 +1,5 @@
 """Weights under the names of other projects, brought to those of timm."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module

@@ -1,7 +1,5 @@
 """Pretrained weights for networks of timm: from its hub or from a local file, never executing what a file contains."""
 
-from __future__ import annotations
-
 import math
 import pickle
 import re

@@ -1,7 +1,5 @@
 """Plain vision transformers of timm, with the defaults of the released STGU program."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from timm.models.vision_transformer import VisionTransformer

@@ -1,7 +1,5 @@
 """What a dense backbone needs of timm's plain vision transformers: their token maps, and the sizes they take."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from timm.layers import use_reentrant_ckpt

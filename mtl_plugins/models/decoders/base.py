@@ -1,7 +1,5 @@
 """What a decoder with a feature map of its own for every task gives, and what it is told."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager

@@ -1,7 +1,5 @@
 """The decoder without parameters: all maps side by side."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

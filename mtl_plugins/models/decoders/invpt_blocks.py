@@ -1,7 +1,5 @@
 """The transformer block of InvPT: attention over all positions of all tasks, with messages between scales."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Parts of the MTI-Net decoder; each works on one scale and on dicts ``{task: map}``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

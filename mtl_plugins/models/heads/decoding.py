@@ -1,7 +1,5 @@
 """From the raw output of a head to what its task means."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Builds what computes a task's prediction inside :class:`~mtl_plugins.models.TaskHead`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A task's share of the model: prediction, loss, and what the prediction means."""
 
-from __future__ import annotations
-
 import inspect
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What the masked losses share: shapes, full precision, and the mean over valid pixels."""
 
-from __future__ import annotations
-
 import inspect
 from abc import ABC, abstractmethod
 

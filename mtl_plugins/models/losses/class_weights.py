@@ -1,7 +1,5 @@
 """Weights of classes: numbers, a file of numbers, or ``'auto'`` for those that the training labels give."""
 
-from __future__ import annotations
-
 import numbers
 import os
 from collections.abc import Sequence

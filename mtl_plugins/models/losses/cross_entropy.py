@@ -1,7 +1,5 @@
 """Cross entropy over the labelled pixels, plain and balanced."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import torch

@@ -1,7 +1,5 @@
 """L1 between unit normals, and their cosine distance."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

@@ -1,7 +1,5 @@
 """L1 and squared error over the labelled pixels."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from mtl_plugins.registry import MODELS

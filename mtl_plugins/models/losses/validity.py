@@ -1,7 +1,5 @@
 """Which pixels of a target are labelled."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """One backbone, one head per task."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 

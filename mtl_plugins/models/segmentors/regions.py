@@ -1,7 +1,5 @@
 """Where in the padded network input an image lies, and which size its predictions must have."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Sizes of images that a backbone can take, settled when a model is built."""
 
-from __future__ import annotations
-
 import math
 
 from torch import nn

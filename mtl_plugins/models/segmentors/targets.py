@@ -1,7 +1,5 @@
 """Collects the targets of one task from a batch of data samples."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

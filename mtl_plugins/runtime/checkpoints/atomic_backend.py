@@ -1,7 +1,5 @@
 """Files that are either complete or absent: atomic writes, and the MMEngine file backend built on them."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

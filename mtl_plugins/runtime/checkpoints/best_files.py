@@ -1,7 +1,5 @@
 """The files of best models that are in a folder, and how good each was."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Fits the weights of a checkpoint to a model with other tasks, and says by task what became of them."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ Nothing is replaced by an import: another project loads its own runs as it alway
 :func:`safe_loading`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

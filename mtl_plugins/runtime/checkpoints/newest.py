@@ -1,7 +1,5 @@
 """Which checkpoint to go on from: the newest one on the disk that really loads."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import re

@@ -1,7 +1,5 @@
 """Settings of an optimizer and its wrapper that a saved state brings back, whatever the config says."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Which functions and classes a checkpoint refers to, found by reading its pickle without executing it."""
 
-from __future__ import annotations
-
 import pickletools
 import zipfile
 from typing import IO

@@ -5,8 +5,6 @@ arrays and scalars. :func:`to_plain` turns these into tensors, numbers, strings,
 :func:`from_plain` turns them back, dtypes included.
 """
 
-from __future__ import annotations
-
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from pathlib import PurePath

@@ -1,7 +1,5 @@
 """Resuming is exact or refused: the facts about a run that must not change in between."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Puts the schedules of the present config in the place of the saved ones when a run is resumed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

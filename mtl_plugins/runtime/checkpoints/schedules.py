@@ -5,8 +5,6 @@ would have no effect. Here, where the two differ, copies of the new schedulers a
 were, and what they arrive at takes the place of the saved state before MMEngine loads it.
 """
 
-from __future__ import annotations
-
 import copy
 import inspect
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Says what a resume by MMEngine alone, without ``SafeCheckpointHook``, brings back against the config."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Whether a dataset's targets mean what they meant when a checkpoint was trained."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

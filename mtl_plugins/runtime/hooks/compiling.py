@@ -1,7 +1,5 @@
 """Compiling parts of a model for training."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 

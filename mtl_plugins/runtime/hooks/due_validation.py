@@ -1,7 +1,5 @@
 """The validation that a stop took away."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What a run was made with, written beside its log."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import os

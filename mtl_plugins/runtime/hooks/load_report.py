@@ -1,7 +1,5 @@
 """Says what a run that starts from a checkpoint took over from it."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack

@@ -1,7 +1,5 @@
 """The metrics of every validation in one small file that other programs can read."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

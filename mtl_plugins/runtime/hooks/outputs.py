@@ -1,7 +1,5 @@
 """What a run cannot write, as on a full disk: what it goes on without, and what is an error at its end."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import functools

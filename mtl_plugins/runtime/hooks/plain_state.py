@@ -1,7 +1,5 @@
 """The last hook before a checkpoint is written: plain data is all that a file holds."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from mmengine.hooks import Hook

@@ -1,7 +1,5 @@
 """Random number generators across stops: the same dropout masks after a resume as without the stop."""
 
-from __future__ import annotations
-
 import random
 from typing import Any
 

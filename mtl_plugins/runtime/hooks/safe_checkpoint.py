@@ -1,7 +1,5 @@
 """Periodic checkpoints that keep the last good file, load safely, and refuse a resume that would not be exact."""
 
-from __future__ import annotations
-
 import contextlib
 import inspect
 import math

@@ -1,7 +1,5 @@
 """What a run began with and in which order it saw its samples, as hashes that tell whether two runs share it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Refuses to go on with targets that mean something else than those a model was trained on."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from typing import Any, Literal

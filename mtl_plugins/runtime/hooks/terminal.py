@@ -1,7 +1,5 @@
 """Sharing the terminal between a live display and everything else that writes to it."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

@@ -1,7 +1,5 @@
 """Part annotations, as in PASCAL-Part, of the people and the furniture in rendered rooms."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

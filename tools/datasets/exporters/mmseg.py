@@ -1,7 +1,5 @@
 """Rendered rooms as images, class maps and depth maps in MMSegmentation's usual folders."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Rendered rooms in the layout of NYUD-v2, for tests and for trying things out without the archive."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Rendered rooms in the layout of PASCAL-Context: a stand-in to try things out with, and the fixture of the tests."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator, Mapping

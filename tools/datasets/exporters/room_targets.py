@@ -4,8 +4,6 @@ The exact procedures of Taskonomy (NARF keypoints, normalised cuts of a superpix
 is made here has the same meaning and range, enough to test everything that reads, trains on or draws such maps.
 """
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np

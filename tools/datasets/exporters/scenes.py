@@ -1,7 +1,5 @@
 """Rendered rooms for the exporters, which write them into the layouts of the real datasets."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os

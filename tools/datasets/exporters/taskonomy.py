@@ -1,7 +1,5 @@
 """Rendered rooms in the layout of Taskonomy, for tests and for trying things out without the download."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
