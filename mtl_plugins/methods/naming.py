@@ -1,6 +1,7 @@
 """Names of tasks and methods: checks and messages shared by all methods."""
 
 import difflib
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 
 
@@ -20,6 +21,17 @@ def near_matches(name: str, known: Iterable[str], title: str = 'known') -> str:
     if near:
         return f'did you mean {" or ".join(map(repr, near))}?'
     return f'{title}: {", ".join(known)}'
+
+
+def as_built(thing: object, *without: str) -> str:
+    """The call that builds a thing, with the arguments that it keeps under their names, for printing.
+
+    Args:
+        thing: What is printed.
+        *without: Arguments that are left out.
+    """
+    names = [name for name in inspect.signature(type(thing)).parameters if hasattr(thing, name) and name not in without]
+    return f'{type(thing).__name__}({", ".join(f"{name}={getattr(thing, name)!r}" for name in names)})'
 
 
 def check_tasks(owner: str, tasks: Sequence[str] | int) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtl_plugins.methods.facts import MethodFacts
-from mtl_plugins.methods.naming import check_tasks
+from mtl_plugins.methods.naming import as_built, check_tasks
 
 from .buffers import TaskBuffer
 from .parts import Part
@@ -255,7 +255,7 @@ class Aggregator(ABC):
                 setattr(self, attribute, list(map(int, value)) if isinstance(value, list) else int(value))
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}()'
+        return as_built(self, 'tasks')
 
 
 class RowAggregator(Aggregator):

@@ -91,6 +91,3 @@ class CRMOGM(GramianAggregator):
         weights = np.where(np.isnan(last), now, self.alpha * last + (1 - self.alpha) * now.numpy())
         self._average[rows.ids] = weights
         return weights
-
-    def __repr__(self) -> str:
-        return f'CRMOGM({self.aggregator!r})'

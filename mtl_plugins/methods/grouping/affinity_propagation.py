@@ -76,9 +76,3 @@ class AffinityPropagation(SimilarityGrouper):
                 return groups
         self.fallbacks += 1
         return [[task] for task in range(num_tasks)]
-
-    def __repr__(self) -> str:
-        return (
-            f'AffinityPropagation(preference={self.preference}, damping={self.damping}, max_iter={self.max_iter}, '
-            f'convergence_iter={self.convergence_iter}, max_groups={self.max_groups})'
-        )

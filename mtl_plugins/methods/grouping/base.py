@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_plugins.methods.naming import check_tasks
+from mtl_plugins.methods.naming import as_built, check_tasks
 from mtl_plugins.methods.similarity import check_affinity, normalised_similarity
 
 from .agglomeration import merge_groups
@@ -89,7 +89,7 @@ class Grouper(ABC):
         self.fallbacks = int(state['fallbacks'])
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(max_groups={self.max_groups})'
+        return as_built(self)
 
 
 class SimilarityGrouper(Grouper):

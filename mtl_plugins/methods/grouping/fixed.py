@@ -59,6 +59,3 @@ class Fixed(Grouper):
         if self._numbers is None:
             raise RuntimeError('Fixed: call bind(tasks) first, which gives the task names their numbers')
         return self._numbers
-
-    def __repr__(self) -> str:
-        return f'Fixed(groups={self.groups}, max_groups={self.max_groups})'

@@ -77,12 +77,6 @@ class GraphColouring(Grouper):
         super().load_state_dict(state)
         self._calls = int(state['calls'])
 
-    def __repr__(self) -> str:
-        return (
-            f'GraphColouring(tau_start={self.tau_start}, tau_end={self.tau_end}, wait={self.wait}, '
-            f'anneal={self.anneal}, max_groups={self.max_groups})'
-        )
-
 
 def colour(conflicts: np.ndarray) -> list[list[int]]:
     """Colour a graph greedily, see :class:`GraphColouring`.

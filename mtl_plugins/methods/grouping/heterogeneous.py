@@ -50,9 +50,6 @@ class Heterogeneous(SimilarityGrouper):
         super().load_state_dict(state)
         self._finder.fallbacks = self.fallbacks
 
-    def __repr__(self) -> str:
-        return f'Heterogeneous(num_groups={self.num_groups}, max_groups={self.max_groups})'
-
 
 @lru_cache(maxsize=2)
 def _splits(num_tasks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -32,6 +32,3 @@ class PositiveAffinity(SimilarityGrouper):
 
     def _cluster(self, similarity: np.ndarray, rng: np.random.RandomState) -> list[list[int]]:
         return merge_groups(similarity, [[task] for task in range(len(similarity))], self.threshold)
-
-    def __repr__(self) -> str:
-        return f'PositiveAffinity(threshold={self.threshold}, max_groups={self.max_groups})'

@@ -33,6 +33,3 @@ class Random(Grouper):
         most = num_tasks if self.max_groups is None else min(self.max_groups, num_tasks)
         count = rng.randint(1, most + 1) if self.num_groups is None else min(self.num_groups, num_tasks)
         return [list(part) for part in np.array_split(rng.permutation(num_tasks), count)]
-
-    def __repr__(self) -> str:
-        return f'Random(num_groups={self.num_groups}, max_groups={self.max_groups})'

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mtl_plugins.methods.facts import MethodFacts
-from mtl_plugins.methods.naming import RefusedValueError, check_known, check_tasks, numbers_by_task
+from mtl_plugins.methods.naming import RefusedValueError, as_built, check_known, check_tasks, numbers_by_task
 
 State = dict[str, Any]
 """Name -> a tensor with an entry per task, or a count."""
@@ -48,7 +48,6 @@ class Weighting(ABC):
     needs_grad_norms: bool = False
     needs_kpis: bool = False
     scale: str = 'sum'
-    _shown: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, tasks: Sequence[str] | int | None = None) -> None:
         self.tasks: tuple[str, ...] | None = None
@@ -193,7 +192,7 @@ class Weighting(ABC):
         self._state = loaded
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}({", ".join(f"{name}={getattr(self, name)!r}" for name in self._shown)})'
+        return as_built(self, 'tasks')
 
     # ------------------------------------------------------------------ helpers
     def _check(self, argument: str, values: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,6 @@ class BMTL(Weighting):
         arxiv='2002.04792',
         verified='derived vectors; that the paper means this exponential is unverified',
     )
-    _shown = ('temperature', 'normalise')
 
     def __init__(
         self, temperature: float = 50.0, normalise: bool = True, tasks: Sequence[str] | int | None = None

@@ -50,7 +50,6 @@ class DTP(Weighting):
         verified='formula only; there is no official program. The key uses the proxy by losses',
     )
     looks_at_losses = False
-    _shown = ('kpi', 'gamma', 'alpha', 'limits', 'normalise')
 
     def __init__(
         self,

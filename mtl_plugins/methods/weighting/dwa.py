@@ -46,7 +46,6 @@ class DWA(Weighting):
         arxiv='1803.10704',
         verified='epochs: vectors of TorchJD, LibMTL; window: nash-mtl',
     )
-    _shown = ('temperature', 'window', 'window_start')
 
     def __init__(
         self,

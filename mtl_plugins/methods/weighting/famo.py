@@ -44,7 +44,6 @@ class FAMO(Weighting):
     )
     needs_after_step = True
     scale = 'mean'
-    _shown = ('gamma', 'lr', 'lower_bounds')
 
     def __init__(
         self,

@@ -41,7 +41,6 @@ class GO4Align(Weighting):
         arxiv='2404.06486',
         verified="formula of the authors' program; no vectors. The number of groups is our choice",
     )
-    _shown = ('num_groups', 'eta')
 
     def __init__(self, num_groups: int = 2, eta: float = 1e-4, tasks: Sequence[str] | int | None = None) -> None:
         if not isinstance(num_groups, int) or num_groups < 1:

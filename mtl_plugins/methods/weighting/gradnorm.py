@@ -57,7 +57,6 @@ class GradNorm(Weighting):
     accumulates_exactly = False
     needs_grad_norms = True
     looks_at_losses = False
-    _shown = ('alpha', 'lr', 'form', 'reference', 'floor', 'optimizer')
 
     def __init__(
         self,

@@ -43,7 +43,6 @@ class IGB(Weighting):
         one_task='it minimises the logarithm of the loss, whose gradient is divided by the loss',
     )
     scale = 'raw'
-    _shown = ('base_epoch',)
 
     def __init__(self, base_epoch: int = 1, tasks: Sequence[str] | int | None = None) -> None:
         if not isinstance(base_epoch, int) or base_epoch < 0:

@@ -42,7 +42,6 @@ class IMTLL(Weighting):
     )
     scale = 'raw'
     looks_at_losses = False
-    _shown = ('lr', 'optimizer')
 
     def __init__(self, lr: float = 0.025, optimizer: str = 'adam', tasks: Sequence[str] | int | None = None) -> None:
         self.lr = lr

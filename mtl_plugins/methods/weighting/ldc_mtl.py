@@ -50,7 +50,6 @@ class LDCMTL(Weighting):
         verified="formula of the authors' program, whose weights follow the features; derivative by autograd",
     )
     scale = 'raw'
-    _shown = ('lamda', 'lr', 'optimizer')
 
     def __init__(
         self,

@@ -40,7 +40,6 @@ class SLAW(Weighting):
         arxiv='2109.08218',
         verified="130 steps of the authors' program",
     )
-    _shown = ('decay', 'eps')
 
     def __init__(self, decay: float = 0.99, eps: float = 1e-5, tasks: Sequence[str] | int | None = None) -> None:
         check_number(self, 'decay', decay, 0, 1 - 1e-9)

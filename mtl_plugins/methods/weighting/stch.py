@@ -54,7 +54,6 @@ class STCH(Weighting):
         verified='linear form: vectors of TorchJD; log form: autograd only',
         one_task='it minimises the logarithm of the loss, whose gradient is divided by the loss',
     )
-    _shown = ('mu', 'form', 'warmup', 'preferences', 'reference')
 
     def __init__(
         self,

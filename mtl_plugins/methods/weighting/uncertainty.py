@@ -55,7 +55,6 @@ class UncertaintyWeighting(Weighting):
     )
     scale = 'raw'
     looks_at_losses = False
-    _shown = ('form', 'lr', 'initial', 'optimizer')
 
     def __init__(
         self,

@@ -39,7 +39,6 @@ class UWSO(Weighting):
         verified='formula of a port; no vectors',
     )
     scale = 'mean'
-    _shown = ('temperature',)
 
     def __init__(self, temperature: float = 1.0, tasks: Sequence[str] | int | None = None) -> None:
         check_number(self, 'temperature', temperature, 0, open_low=True)

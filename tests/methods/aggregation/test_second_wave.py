@@ -113,7 +113,7 @@ def test_without_a_past_the_average_is_the_method_inside(make):
 
 
 def test_what_cannot_be_averaged_is_refused():
-    with pytest.raises(ValueError, match=r'CRMOGM: aggregator must be a method whose weights follow .* GradDrop\(\)'):
+    with pytest.raises(ValueError, match=r'CRMOGM: aggregator must be a method whose weights follow .* GradDrop\('):
         CRMOGM(GradDrop())
     with pytest.raises(ValueError, match='alpha must lie between 0 and 1, but got 2'):
         CRMOGM(alpha=2)
