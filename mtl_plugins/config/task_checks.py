@@ -85,7 +85,7 @@ def named_metrics(runner: Any) -> Iterator[tuple[str, str, str | None]]:
 
 
 def check_named_metrics(runner: Any, metrics: Mapping[str, bool | None]) -> None:
-    """Refuse hooks and schedules that wait for a metric that the validation does not compute, or take the worst for best.
+    """Refuse hooks and schedules that wait for a metric that no validation computes, or take the worst for best.
 
     Args:
         runner: It has the hooks and schedules.
