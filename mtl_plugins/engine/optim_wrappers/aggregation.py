@@ -159,9 +159,8 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
         rows, gram = self.rows(batch, weights, self.combiner.takes_shards), None
         if self.aggregator.gramian_only:
             gram = products(rows.matrix)
-            members, gram = self._finite_products(
-                batch, rows.tasks, gram if rows.shard is None else rows.shard.sum(gram, gram.device)
-            )
+            gram = gram if rows.shard is None else rows.shard.sum(gram, gram.device)
+            members, gram = self._finite_products(batch, rows.tasks, gram)
             rows = rows.select(members)
         else:
             rows = self.finite_rows(batch, rows)
