@@ -1,12 +1,12 @@
 """``python -m mtl_plugins COMMAND``, or ``mtl-plugins COMMAND``; ``tools/**/*.py`` are these commands too."""
 
 import os
-import select
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from mtl_plugins.cli.parsers import parser_of
+from mtl_plugins.cli.unread import going_on_unread
 from mtl_plugins.cli.user_errors import report, wants_traceback
 from mtl_plugins.compat import missing_packages, repair_stack
 from mtl_plugins.runtime import signals
@@ -32,6 +32,7 @@ COMMANDS = {
 """Command -> what it does; the module of ``mtl_plugins.cli`` with its name (``-`` is ``_``) has its ``main(argv)``."""
 
 
+@going_on_unread()
 def run(command: str, argv: Sequence[str]) -> int:
     """Run a command with its arguments; returns the exit code.
 
@@ -53,8 +54,6 @@ def run(command: str, argv: Sequence[str]) -> int:
             repair_stack()
         return import_module(f'mtl_plugins.cli.{command.replace("-", "_")}').main(args)
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _reader_is_gone():
-            return 0
         if not report(command, error):
             raise
         return 1
@@ -65,20 +64,7 @@ def run(command: str, argv: Sequence[str]) -> int:
         return 130
 
 
-def _reader_is_gone() -> bool:
-    """Whether nobody reads the output any more, as after ``| head``; then the rest of it goes nowhere."""
-    try:
-        pipe = sys.stdout.fileno()
-    except (OSError, ValueError):
-        return False
-    poll = select.poll()
-    poll.register(pipe, 0)
-    gone = any(events & select.POLLERR for _, events in poll.poll(0))
-    if gone:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), pipe)
-    return gone
-
-
+@going_on_unread()
 def main() -> int:
     """Run the command named by the first argument."""
     name = sys.argv[1] if len(sys.argv) > 1 else '--help'

@@ -1,6 +1,10 @@
 """``python -m mtl_plugins`` and the files in ``tools/``."""
 
 import ast
+import contextlib
+import functools
+import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -10,13 +14,15 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import LOOPS
+from rich.console import Console
 
 from mtl_plugins.__main__ import COMMANDS, run
+from mtl_plugins.cli.unread import going_on_unread
 from mtl_plugins.cli.user_errors import explain
 from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserKeyError, UserTypeError, refusing
 from mtl_plugins.methods.naming import near_matches
-from tests.support.tiny import ROOT, options
+from tests.support.tiny import ROOMS, ROOT, options
 
 HEAVY = ['torch', 'torchvision', 'timm', 'numpy', 'scipy', 'sklearn', 'skimage', 'cv2', 'PIL', 'matplotlib', 'pandas']
 HEAVY += ['jinja2', 'rich', 'joblib', 'mmengine', 'mmcv', 'mmseg']
@@ -272,6 +278,63 @@ def test_output_that_nobody_reads_to_its_end_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == b''
         assert process.wait() == 0
+
+
+@pytest.fixture
+def unread(monkeypatch):
+    """Both streams are pipes whose reader has gone."""
+    with contextlib.ExitStack() as streams:
+        for name in ('stdout', 'stderr'):
+            reader, writer = os.pipe()
+            os.close(reader)
+            monkeypatch.setattr(sys, name, streams.enter_context(os.fdopen(writer, 'w')))
+        yield
+
+
+def _log(text):
+    handler = logging.StreamHandler(sys.stdout)
+    handler.handleError = lambda _record: pytest.fail('it was not written')
+    handler.emit(logging.makeLogRecord(dict(msg=text)))
+
+
+WAYS = {
+    'print': print,
+    'flushed': functools.partial(print, flush=True),
+    'written': lambda text: sys.stdout.write(text),
+    'rich': lambda text: Console().print(text),
+    'log': _log,
+    'error': lambda text: print(text, file=sys.stderr),
+    'bytes': lambda text: sys.stdout.buffer.write(text.encode()),
+}
+
+
+@pytest.mark.parametrize('say', WAYS.values(), ids=WAYS)
+def test_the_work_goes_on_when_nobody_reads_any_more(say, unread):
+    before, done = sys.stdout, []
+    with going_on_unread():
+        for _ in range(3):
+            say('a line\n' * 2000)
+        done.append(1)
+    assert done == [1]
+    assert sys.stdout is before
+
+
+@pytest.mark.parametrize(
+    ('command', 'words', 'written'),
+    [('cost', ['--out', 'costs'], 'costs/model_cost.png'), ('config', ['--save', 'saved.py'], 'saved.py')],
+)
+def test_what_a_command_writes_is_written_when_nobody_reads(command, words, written, unread, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(command, [ROOMS, *words]) == 0
+    assert (tmp_path / written).is_file()
+
+
+def test_streams_that_are_none_or_no_files_stay(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'stderr', None)
+    captured = sys.stdout
+    with going_on_unread():
+        assert sys.stdout is captured
+        assert sys.stderr is None
 
 
 def _assertion(argv):
