@@ -30,13 +30,15 @@ _ORIGINALS = ('mmengine', 'mmcv', 'mmcv-lite', 'mmsegmentation')
 
 def missing_packages() -> tuple[str, ...]:
     """Import names of the OpenMMLab stack that are not installed."""
-    return tuple(name for name in _STACK if not _is_installed(name))
+    return tuple(name for name in _STACK if not is_installed(name))
 
 
-def _is_installed(name: str) -> bool:
+def is_installed(name: str) -> bool:
+    """Whether there is such a module, which is not imported for that."""
     try:
         return find_spec(name) is not None
-    except (ImportError, ValueError):  # an import hook forbids the module, or a half-made one is in sys.modules
+    # No package above it, an import hook forbids the module, or a half-made one is in sys.modules.
+    except (ImportError, ValueError):
         return False
 
 

@@ -12,13 +12,12 @@ from mtl_plugins.runtime.checkpoints import register_safe_loaders
 from mtl_plugins.runtime.hooks import LoadReportHook, TargetCheckHook
 
 from .foreign_hooks import save_plain_checkpoints
-from .missing_packages import refuse_missing_packages
 from .places import kind_of
 from .pretrained_weights import fetching
 from .refusals import refusals_of
 from .start import check_start, keep_task_order
-from .sync_bn import refuse_sync_bn_on_cpu
 from .task_checks import TaskCheckHook
+from .unavailable import refuse_missing_packages, refuse_sync_bn_on_cpu
 
 
 def build_runner(cfg: Config) -> Runner:

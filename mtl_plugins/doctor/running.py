@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.config.runner import build_runner, run
 from mtl_plugins.config.start import check_start
-from mtl_plugins.config.sync_bn import sync_bn_places
 from mtl_plugins.config.task_checks import check_named_metrics, computed_metrics, named_metrics
+from mtl_plugins.config.unavailable import sync_bn_places
 from mtl_plugins.runtime.hooks import DueValidationHook, PreemptionHook, RichProgressHook, SafeCheckpointHook
 
 from .report import Report, Step

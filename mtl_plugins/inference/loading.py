@@ -17,9 +17,9 @@ from torch import nn
 
 from mtl_plugins.config.datasets import file_datasets
 from mtl_plugins.config.loading import configs_root, load_config, set_tasks
-from mtl_plugins.config.missing_packages import refuse_missing_packages
 from mtl_plugins.config.places import enter_scope
 from mtl_plugins.config.refusals import refusals_of
+from mtl_plugins.config.unavailable import refuse_missing_packages
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserTypeError
 from mtl_plugins.methods.naming import near_names
 from mtl_plugins.models import MultiTaskSegmentor

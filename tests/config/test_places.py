@@ -5,7 +5,7 @@ import pytest
 from mtl_plugins.config import load_config
 from mtl_plugins.config.foreign_hooks import draws_by_itself, save_plain_checkpoints
 from mtl_plugins.config.places import kind_of
-from mtl_plugins.config.sync_bn import sync_bn_places
+from mtl_plugins.config.unavailable import sync_bn_places
 from mtl_plugins.errors import UserError
 
 PURE = """

@@ -11,7 +11,7 @@ from mmseg.structures import SegDataSample
 
 from mtl_plugins.cli import doctor, train
 from mtl_plugins.cli.cost import model_cost
-from mtl_plugins.config import load_config, missing_packages
+from mtl_plugins.config import load_config, unavailable
 from mtl_plugins.errors import UserError
 from mtl_plugins.experiments.measuring.methods import build_model
 from mtl_plugins.inference.loading import load_model
@@ -226,7 +226,7 @@ def test_trains_by_its_own_config(built, name, method):
 @pytest.fixture
 def bare(monkeypatch):
     """The documented environment, whatever this one has."""
-    monkeypatch.setattr(missing_packages, '_installed', lambda module: False)
+    monkeypatch.setattr(unavailable, 'is_installed', lambda module: False)
 
 
 @pytest.mark.parametrize('path', PACKAGES)
@@ -253,6 +253,6 @@ def test_the_doctor_names_the_package_too(capsys, bare):
 
 
 def test_with_the_packages_nothing_is_refused(monkeypatch):
-    monkeypatch.setattr(missing_packages, '_installed', lambda module: True)
+    monkeypatch.setattr(unavailable, 'is_installed', lambda module: True)
     for path in PACKAGES:
-        missing_packages.refuse_missing_packages(load_config(f'mmseg::{path}').model)
+        unavailable.refuse_missing_packages(load_config(f'mmseg::{path}').model)

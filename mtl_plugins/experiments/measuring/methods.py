@@ -13,9 +13,9 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from mtl_plugins.config.loading import set_method, set_precision
-from mtl_plugins.config.missing_packages import refuse_missing_packages
 from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.config.start import check_optimizers
+from mtl_plugins.config.unavailable import refuse_missing_packages
 from mtl_plugins.engine.hooks.class_weights import equal_class_weights
 from mtl_plugins.engine.optim_wrappers import SelectiveTaskGroupOptimWrapper, StepOptimWrapper
 from mtl_plugins.errors import UserError

@@ -3,7 +3,7 @@ import torch
 from mmengine.config import Config
 
 from mtl_plugins.config import build_runner, load_config
-from mtl_plugins.config.sync_bn import refuse_sync_bn_on_cpu, sync_bn_places
+from mtl_plugins.config.unavailable import refuse_sync_bn_on_cpu, sync_bn_places
 
 PLACES = ['model.backbone.norm_cfg', 'model.decode_head.norm_cfg', 'model.auxiliary_head.norm_cfg']
 
