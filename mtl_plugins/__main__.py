@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from mtl_plugins.cli.parsers import parser_of
-from mtl_plugins.cli.unread import going_on_unread
+from mtl_plugins.cli.streams import forgiving_streams
 from mtl_plugins.cli.user_errors import report, wants_traceback
 from mtl_plugins.compat import missing_packages, repair_stack
 from mtl_plugins.runtime import signals
@@ -32,7 +32,7 @@ COMMANDS = {
 """Command -> what it does; the module of ``mtl_plugins.cli`` with its name (``-`` is ``_``) has its ``main(argv)``."""
 
 
-@going_on_unread()
+@forgiving_streams()
 def run(command: str, argv: Sequence[str]) -> int:
     """Run a command with its arguments; returns the exit code.
 
@@ -64,7 +64,7 @@ def run(command: str, argv: Sequence[str]) -> int:
         return 130
 
 
-@going_on_unread()
+@forgiving_streams()
 def main() -> int:
     """Run the command named by the first argument."""
     name = sys.argv[1] if len(sys.argv) > 1 else '--help'

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_plugins.errors import UserError
-from mtl_plugins.utils.files import given_path
+from mtl_plugins.utils.files import path_to_write
 
 LARGEST_SEED = 2**32 - 1
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -93,7 +93,7 @@ def folder_to_write(text: str) -> Path:
 
 def _path(text: str) -> Path:
     try:
-        return given_path(given(text), 'it')
+        return path_to_write(given(text), 'it')
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -15,7 +15,7 @@ from mtl_plugins.engine.step.precision import precision_entry
 from mtl_plugins.errors import UserError, UserKeyError, message_of, refusing
 from mtl_plugins.methods.naming import near_matches
 from mtl_plugins.registry import OPTIMIZERS
-from mtl_plugins.utils.files import given_path
+from mtl_plugins.utils.files import path_to_write
 
 from .cfg_options import OPTION
 from .datasets import keep_tasks, leaf_datasets, set_data_root
@@ -87,7 +87,7 @@ def load_config(
     elif cfg.get('work_dir') is None:
         name = Path(str(path)).stem + (f'--{method}' if method else '') + (f'--{"+".join(tasks)}' if tasks else '')
         cfg.work_dir = str(Path('work_dirs') / name)
-    cfg.work_dir = str(given_path(cfg.work_dir, 'work_dir'))
+    cfg.work_dir = str(path_to_write(cfg.work_dir, 'work_dir'))
     return cfg
 
 

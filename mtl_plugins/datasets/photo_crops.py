@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ def region(name: str, size: tuple[int, int], crop: tuple[int, int], split: str) 
     axis = split_axis(size)
     length, held_out = size[axis], max(round(HELD_OUT * size[axis]), crop[axis])
     lengths = dict(train=length - 2 * held_out, val=held_out, test=held_out)
-    order = sorted(SPLITS, key=lambda s: hashlib.sha256(f'{s}:{name}'.encode()).digest())
+    order = sorted(SPLITS, key=lambda s: hashlib.sha256(os.fsencode(f'{s}:{name}')).digest())
     start = sum(lengths[s] for s in order[: order.index(split)])
     area = [slice(0, size[0]), slice(0, size[1])]
     area[axis] = slice(start, start + lengths[split])
@@ -95,7 +96,7 @@ def photos_of_split(names: Sequence[str], split: str, seed: int) -> list[str]:
             f"split_by='photo' needs at least {len(SPLITS)} photographs, but found {len(names)}; use split_by='region'"
         )
     held_out = max(round(HELD_OUT_PHOTOS * len(names)), 1)
-    shuffled = sorted(names, key=lambda name: hashlib.sha256(f'{seed}:{name}'.encode()).digest())
+    shuffled = sorted(names, key=lambda name: hashlib.sha256(os.fsencode(f'{seed}:{name}')).digest())
     parts = dict(val=shuffled[:held_out], test=shuffled[held_out : 2 * held_out], train=shuffled[2 * held_out :])
     chosen = set(parts[split])
     return [name for name in names if name in chosen]
@@ -103,7 +104,7 @@ def photos_of_split(names: Sequence[str], split: str, seed: int) -> list[str]:
 
 def crop_generator(seed: int, name: str, split: str, number: int, purpose: int = 0) -> np.random.Generator:
     """A generator that belongs to one crop; files that come or go do not change it."""
-    entropy = (seed, zlib.crc32(name.encode()), SPLITS.index(split), number, purpose)
+    entropy = (seed, zlib.crc32(os.fsencode(name)), SPLITS.index(split), number, purpose)
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
 

@@ -17,7 +17,7 @@ from mtl_plugins.datasets.files import learned_frame
 from mtl_plugins.errors import UserOSError
 from mtl_plugins.runtime.checkpoints import write_atomically
 from mtl_plugins.task_specs import TaskSpec, get_task_spec
-from mtl_plugins.utils.files import given_path, note_of_others, replacing
+from mtl_plugins.utils.files import note_of_others, path_to_write, replacing
 from mtl_plugins.visualization import save_image
 
 from .sources import Entry
@@ -102,7 +102,7 @@ class PredictionFolder:
         raw: bool = True,
         frames: bool = False,
     ) -> None:
-        self.root = given_path(root, 'out_dir')
+        self.root = path_to_write(root, 'out_dir')
         if self.root.exists() and not self.root.is_dir():
             raise UserOSError(f'out_dir {root} is a file; give a folder')
         self.root.mkdir(parents=True, exist_ok=True)

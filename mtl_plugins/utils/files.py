@@ -37,6 +37,20 @@ def given_path(path: str | os.PathLike, name: str) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def path_to_write(path: str | os.PathLike, name: str) -> Path:
+    """As :func:`given_path`, for what is written, and read again by libraries that open names in UTF-8 only.
+
+    Raises:
+        UserError: If it is no path, or its name is not in UTF-8.
+    """
+    if any('\ud800' <= letter <= '\udfff' for letter in os.fspath(path)):
+        raise UserError(
+            f'{name} must be a path in UTF-8, but got {os.fspath(path)!r}; choose another, or set PYTHONUTF8=1 if '
+            'it is the locale that has no such letters'
+        )
+    return given_path(path, name)
+
+
 def temporary_name(path: Path) -> Path:
     """A hidden name beside ``path`` that no other process, thread or machine uses; it tells who made it."""
     return path.with_name(f'.{path.name[:_LONGEST]}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}')

@@ -16,7 +16,7 @@ from mtl_plugins.registry import HOOKS
 from mtl_plugins.structures.fields import entry
 from mtl_plugins.task_specs import get_task_specs
 from mtl_plugins.utils.argument_types import Checked, Count
-from mtl_plugins.utils.files import given_path, note_of_others
+from mtl_plugins.utils.files import note_of_others, path_to_write
 
 from .backends import picture_services
 from .figure import save_image
@@ -67,7 +67,7 @@ class PredictionPanelHook(Checked, Hook):
             get_task_specs(tasks)
         self.interval = interval
         self.num_panels = num_panels
-        self.show_dir = None if show_dir is None else given_path(show_dir, 'PredictionPanelHook.show_dir')
+        self.show_dir = None if show_dir is None else path_to_write(show_dir, 'PredictionPanelHook.show_dir')
         self.tasks = tasks
         self.columns = columns
         self.add_to_visualizer = add_to_visualizer

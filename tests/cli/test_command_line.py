@@ -17,7 +17,7 @@ from mmengine.registry import LOOPS
 from rich.console import Console
 
 from mtl_plugins.__main__ import COMMANDS, run
-from mtl_plugins.cli.unread import going_on_unread
+from mtl_plugins.cli.streams import forgiving_streams
 from mtl_plugins.cli.user_errors import explain
 from mtl_plugins.config.refusals import refusals_of
 from mtl_plugins.errors import UserError, UserFileNotFoundError, UserKeyError, UserTypeError, refusing
@@ -311,7 +311,7 @@ WAYS = {
 @pytest.mark.parametrize('say', WAYS.values(), ids=WAYS)
 def test_the_work_goes_on_when_nobody_reads_any_more(say, unread):
     before, done = sys.stdout, []
-    with going_on_unread():
+    with forgiving_streams():
         for _ in range(3):
             say('a line\n' * 2000)
         done.append(1)
@@ -329,10 +329,25 @@ def test_what_a_command_writes_is_written_when_nobody_reads(command, words, writ
     assert (tmp_path / written).is_file()
 
 
+@pytest.mark.parametrize('encoding', ['ascii', 'latin-1', 'utf-8'])
+@pytest.mark.parametrize('say', [way for name, way in WAYS.items() if name != 'bytes'])
+def test_what_a_locale_cannot_show_is_no_error(say, encoding, tmp_path, monkeypatch):
+    texts = 'mIoU \N{UPWARDS ARROW} \u2079', 'a file named \udce9 in Latin-1'
+    with (tmp_path / 'log').open('w', encoding=encoding) as stream:
+        monkeypatch.setattr(sys, 'stdout', stream)
+        monkeypatch.setattr(sys, 'stderr', stream)
+        with forgiving_streams():
+            for text in texts:
+                say(text)
+    text = (tmp_path / 'log').read_text(encoding=encoding)
+    assert 'mIoU' in text
+    assert ('\N{UPWARDS ARROW}' in text) is (encoding == 'utf-8')
+
+
 def test_streams_that_are_none_or_no_files_stay(monkeypatch, capsys):
     monkeypatch.setattr(sys, 'stderr', None)
     captured = sys.stdout
-    with going_on_unread():
+    with forgiving_streams():
         assert sys.stdout is captured
         assert sys.stderr is None
 

@@ -397,3 +397,12 @@ def test_pipeline_objects_work_too(folder, tmp_path):
     dataset = build(folder, tmp_path, pipeline=[LoadCachedSample(), CheckTargets()], indices=4)
     assert len(dataset) == 4
     assert 'sample_cache' not in dataset[0]
+
+
+def test_photographs_may_have_names_that_are_not_in_utf_8(tmp_path):
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 255, (80, 90, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f'{number}.png')
+        (tmp_path / f'{number}.png').rename(tmp_path / f'a\udce9{number}.png')
+    for split_by in ('photo', 'region'):
+        assert len(PhotosDataset(tmp_path, crop_size=16, split_by=split_by, cache_dir=tmp_path / 'cache'))

@@ -94,6 +94,9 @@ def test_a_path_that_is_empty_is_not_the_current_folder(tmp_path, monkeypatch):
                 take(path)
         with pytest.raises(UserError, match=f"{name} must be a path, but got 's3://bucket/a.txt'; copy or mount it"):
             take('s3://bucket/a.txt')
+    for name in ('out_dir', 'PredictionPanelHook.show_dir', 'work_dir'):
+        with pytest.raises(UserError, match=rf"{name} must be a path in UTF-8, but got 'a\\udce9'; .* PYTHONUTF8=1"):
+            takers[name]('a\udce9')
     assert names(tmp_path) == ['a.png', 'images']
     with pytest.raises(UserError, match='input ~nobody-of-this-name/a does not exist'):
         Inputs('~nobody-of-this-name/a')

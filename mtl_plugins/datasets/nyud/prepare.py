@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mtl_plugins.errors import UserError, UserRuntimeError
-from mtl_plugins.utils.files import given_path, write_whole
+from mtl_plugins.utils.files import path_to_write, write_whole
 from mtl_plugins.utils.parallel import in_processes, tracked
 from mtl_plugins.version import __version__
 
@@ -50,7 +50,7 @@ def prepare_nyuv2(source: Source, out: str | os.PathLike, jobs: int = 1) -> dict
     Raises:
         UserError: If the folder holds anything else, or a file of the source is damaged.
     """
-    out = given_path(out, 'out')
+    out = path_to_write(out, 'out')
     kind = layout.PACKAGINGS['atrc']
     ids = {'train': [], 'val': []}
     test = set(official_tables()['test_ids'])

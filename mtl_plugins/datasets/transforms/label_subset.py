@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -94,5 +95,5 @@ class RandomLabelSubset(Transform):
 
     def _draw(self, name: str, task: str) -> float:
         """A number of 0..1 that anyone can reproduce; Python's own hash differs from process to process."""
-        digest = hashlib.sha256(f'{self.seed}\n{task}\n{name}'.encode()).digest()
+        digest = hashlib.sha256(os.fsencode(f'{self.seed}\n{task}\n{name}')).digest()
         return int.from_bytes(digest[:7], 'big') / 2**56

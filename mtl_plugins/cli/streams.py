@@ -1,4 +1,4 @@
-"""Output that nobody reads to its end, as with ``| head``: it goes nowhere, and the work goes on."""
+"""Standard output and error that end no work: when nobody reads them any more, and when they lack a character."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class _Forgiving(io.FileIO):
 
 
 @contextlib.contextmanager
-def going_on_unread() -> Iterator[None]:
-    """Inside, what is printed when nobody reads any more is no error.
+def forgiving_streams() -> Iterator[None]:
+    """Inside, what cannot be printed is no error: after ``| head`` it goes nowhere, in a locale of ASCII it is a ``?``.
 
     Otherwise each way of printing has an end of its own: ``print`` raises, ``rich`` leaves with code 1, logging prints
     a traceback and goes on.
@@ -36,7 +36,7 @@ def going_on_unread() -> Iterator[None]:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # none, closed, or no file
             raw = _Forgiving(stream.fileno(), 'w', closefd=False)
             stream.flush()
-            settings = dict(encoding=stream.encoding, errors=stream.errors, line_buffering=stream.line_buffering)
+            settings = dict(encoding=stream.encoding, errors='replace', line_buffering=stream.line_buffering)
             setattr(sys, name, io.TextIOWrapper(io.BufferedWriter(raw), **settings, write_through=name == 'stderr'))
     try:
         yield
