@@ -102,6 +102,7 @@ def test_updates_are_those_of_rows(kind):
         expected, _ = update(key, kind)
         found, wrapper = update(key, kind, memory='gramian')
         assert wrapper.blocks.num_blocks > 2
+        assert wrapper.cost_per_batch().backwards == len(TASKS) + 1
         assert (found - expected).norm() <= 1e-6 * expected.norm(), key
     for options in (dict(normalise='l2'), dict(heads='weighted'), dict(rescale=None)):
         expected, found = (update('mgda', kind, memory=memory, **options)[0] for memory in ('rows', 'gramian'))

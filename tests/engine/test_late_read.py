@@ -65,6 +65,9 @@ WRAPPERS = {
     'learned': lambda p: MultiTaskOptimWrapper(Adam(p, 0.01), weighting=dict(type='UncertaintyWeighting')),
     'follows the losses': lambda p: MultiTaskOptimWrapper(Adam(p, 0.01), weighting=dict(type='GLS')),
     'rows': lambda p: GradientAggregationOptimWrapper(Adam(p, 0.01), dict(type='PCGrad'), seed=0),
+    'rows over their losses': lambda p: GradientAggregationOptimWrapper(
+        Adam(p, 0.01), dict(type='PCGrad'), normalise='loss', weighting=dict(type='RLW'), seed=0
+    ),
     'weighted rows': lambda p: GradientAggregationOptimWrapper(
         Adam(p, 0.01), dict(type='IMTLG'), weighting=dict(type='IMTLL')
     ),
@@ -87,14 +90,15 @@ def test_equal_to_reading_first(kind, monkeypatch):
         model = make_model(dropout=0.3, batch_norm=True)
         wrapper = WRAPPERS[kind](model.parameters())
         wrapper.late = late
-        steps = []
+        steps, weights_of, log_step = [], [], wrapper._log
+        wrapper._log = lambda batch, log=log_step, seen=weights_of: log(batch) or seen.append(repr(batch.weights))
         for step, spoil in enumerate(SPOILT):
             batch = toy_batch(step)
             if spoil is not None:
                 spoil(batch, model)
             log = {name: float(value) for name, value in model.train_step(batch, wrapper).items()}
             steps.append((repr(log), torch.cat([flat(model), *(b.reshape(-1) for b in model.buffers())])))
-        found.append((steps, wrapper.guard.total, wrapper.state_dict()['mtl']))
+        found.append((steps, wrapper.guard.total, wrapper.state_dict()['mtl'], weights_of))
         assert sum(wrapper.guard.total.values()) == 2
     for (log, weights), (log_first, weights_first) in zip(found[0][0], found[1][0], strict=True):
         assert log == log_first

@@ -165,14 +165,19 @@ def test_what_concerns_the_whole_run_is_one_thing_for_all_strategies():
 
 def test_the_log_does_not_go_on_with_numbers_of_a_strategy_that_is_over():
     model = make_model()
-    MessageHub.get_current_instance().log_scalars.clear()
+    hub = MessageHub.get_current_instance()
+    hub.log_scalars.clear()
+    hub.update_scalar('train/loss', 1.0)
     wrapper = switch(model, (dict(GD, weighting=dict(type='RLW')), STGU, GD), (2, 4))
-    seen = []
+    seen, which = [], []
     for number in range(6):
         train(model, wrapper, [number])
-        names = wrapper.message_hub.log_scalars
+        names = hub.log_scalars
         seen.append(('train/a.weight' in names, 'train/num_groups' in names))
+        which.append(names['train/strategy'].current())
     assert seen == [(True, False)] * 2 + [(False, True)] * 2 + [(False, False)] * 2
+    assert which == [0, 0, 1, 1, 2, 2]
+    assert 'train/loss' in hub.log_scalars
 
 
 @pytest.mark.parametrize('key', {row.wrapper: key for key, row in ROWS.items() if key != 'phases'}.values())
@@ -216,6 +221,7 @@ def test_what_cannot_be_is_refused():
             'at must name an iteration for each strategy but the .* 1, but',
         ),
         (lambda: switch(model, (STGU, GD), 0), 'at must be iterations from 1 on that rise, but got 0'),
+        (lambda: switch(model, (), ()), 'strategies must hold at least one config of an optimizer wrapper'),
         (lambda: switch(model, at=(6, 3)), 'at must be iterations from 1 on that rise'),
         (
             lambda: switch(model, (STGU, wrong), 3),

@@ -80,7 +80,8 @@ class LateRead:
             wrapper.zero_grad()
             for parameter in without:  # which a wrapper may clear to zeros
                 parameter.grad = None
-            batch.weights.clear()
+            for task in expected:
+                batch.weights.pop(task, None)  # those of groups before this one stay
             measured, numbers = unexpected.args[0], []
             members = [task for task in measured.members if task in group]
             if members:

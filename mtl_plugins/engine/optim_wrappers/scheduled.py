@@ -203,10 +203,8 @@ class SwitchOptimWrapper(ScheduledOptimWrapper):
         numbers = list(at) if isinstance(at, (list, tuple)) else [at]
         if not all(isinstance(n, int) and n > before for before, n in zip([0, *numbers], numbers)):
             raise UserError(f'at must be iterations from 1 on that rise, but got {at!r}')
-        if not isinstance(strategies, (list, tuple)) or not strategies:
-            raise UserTypeError(
-                f'strategies must be a list of configs, one for each optimizer wrapper, but got {strategies!r}'
-            )
+        if not strategies:
+            raise UserError('strategies must hold at least one config of an optimizer wrapper, but is empty')
         if len(numbers) != len(strategies) - 1:
             raise UserError(
                 f'at must name an iteration for each strategy but the first, that is {len(strategies) - 1}, but got '
