@@ -1,5 +1,6 @@
 """Gradients at a representation of several maps, of which the later are computed from the earlier."""
 
+import math
 from collections import namedtuple
 
 import pytest
@@ -121,10 +122,15 @@ def test_a_bypass_is_seen(bypass):
     assert watch.is_only_way(losses, [model.backbone.first.weight])
 
 
-@pytest.mark.parametrize('neck', [False, True], ids=['heads', 'heads and a neck'])
+@pytest.mark.parametrize(
+    ('neck', 'heads'), [(False, 'sum'), (False, 'weighted'), (True, 'sum')], ids=['heads', 'weighted', 'a neck']
+)
 @pytest.mark.parametrize('form', FORMS)
-def test_what_lies_behind_a_frozen_module_trains(form, neck):
-    """What is shared there by weights from the maps, which stay as they are to everyone else who holds them."""
+def test_what_lies_behind_a_frozen_module_trains(form, neck, heads):
+    """What is shared there by weights from the maps, which stay as they are to everyone else who holds them.
+
+    Where nothing is shared, nothing is balanced.
+    """
     torch.manual_seed(0)
     model, x = TwoMaps(form=form, neck=neck), torch.randn(5, 3)
     model.backbone.requires_grad_(False)
@@ -134,7 +140,7 @@ def test_what_lies_behind_a_frozen_module_trains(form, neck):
         expected = [*torch.autograd.grad(losses @ solved(model, x), list(model.neck.parameters())), *expected]
     held, forward = [], model.backbone.forward
     model.backbone.forward = lambda x: held.append(forward(x)) or held[-1]
-    found = trained(model, x)
+    found = trained(model, x, heads=heads)
     assert not any(each.requires_grad for each in model.read(held[0]))
     assert len(found) == len(expected)
     for gradient, value in zip(expected, found.values()):
@@ -160,6 +166,24 @@ def test_what_the_module_puts_out_without_a_graph_is_no_feature():
             model.forward = forward
         ends.append(trained(model, x))
     torch.testing.assert_close(*ends)
+
+
+@pytest.mark.parametrize('bypass', [False, True], ids=['one pass', 'with a bypass'])
+@pytest.mark.parametrize('bad', ['b', 'abc'])
+def test_tasks_whose_gradient_at_the_features_is_not_finite_are_left_out(bad, bypass):
+    torch.manual_seed(0)
+    model, x = TwoMaps(bypass), torch.randn(5, 3)
+    for task in bad:
+        model.heads[task].register_full_backward_hook(lambda module, inputs, outputs: (inputs[0] * math.nan,))
+    wrapper = GradientAggregationOptimWrapper(
+        torch.optim.SGD(model.parameters(), lr=0.1), dict(type='MGDA'), level='features'
+    )
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    model.train_step(dict(inputs=x), wrapper)
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {name for name in before if len(bad) < 3 and not name.startswith('heads.b')}
+    assert wrapper.guard.total == dict.fromkeys(bad, 1)
+    assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
 def test_a_module_that_did_not_run_is_named():

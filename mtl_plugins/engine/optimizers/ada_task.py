@@ -72,7 +72,6 @@ class AdaTask(Optimizer):
                 raise UserError(f'AdaTask: {name} must lie in [0, 1), but got {value!r}')
         if amsgrad and base != 'Adam':
             raise UserError(f'AdaTask: amsgrad belongs to Adam, but base={base!r}')
-        self.base = base
         #: Set to True to have the squared lengths of the tasks' steps of the last call in ``update_squares``.
         self.record_updates = False
         #: Shared parameter -> (numbers of the present tasks, sum of squares of what each moved it by).
