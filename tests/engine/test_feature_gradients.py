@@ -63,12 +63,15 @@ class TwoMaps(BaseModel):
         return self.losses(inputs, self.backbone(inputs))
 
 
-def trained(model, x, **settings):
-    """The gradients that the wrapper steps along, by parameter name."""
-    wrapper = GradientAggregationOptimWrapper(
+def build(model, **settings):
+    return GradientAggregationOptimWrapper(
         torch.optim.SGD(model.parameters(), lr=0.1), dict(type='MGDA'), level='features', rescale=None, **settings
     )
-    seen = {}
+
+
+def trained(model, x, wrapper=None, **settings):
+    """The gradients that the wrapper steps along, by parameter name."""
+    wrapper, seen = wrapper or build(model, **settings), {}
     wrapper.optimizer.register_step_pre_hook(
         lambda *_: seen.update({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
     )
@@ -111,6 +114,23 @@ def test_weights_come_from_the_heads_alone(options, form):
     assert set(found) == set(by_name.values())
     for parameter, gradient in zip([*shared, *own], [*expected, *gradients]):
         torch.testing.assert_close(found[by_name[id(parameter)]], gradient)
+
+
+def test_a_part_of_the_module_that_a_task_begins_to_use_trains_at_once():
+    """It may be that task's own, or become shared."""
+    torch.manual_seed(7)
+    model, x = TwoMaps(apart=True), torch.randn(5, 3)
+    read, wrapper = model.read, build(model)
+    for step in range(3):
+        model.read = lambda maps, step=step: (read(maps)[0], read(maps)[min(step, 1)])
+        model.apart = step < 2
+        weights, losses = solved(model, x), torch.stack(list(model(x).values()))
+        total = losses.sum() if model.apart else losses @ weights
+        expected = torch.autograd.grad(total, list(model.backbone.second.parameters()), allow_unused=True)
+        found = trained(model, x, wrapper)
+        for name, gradient in zip(('weight', 'bias'), expected):
+            torch.testing.assert_close(found.get(f'backbone.second.{name}'), gradient)
+            assert (gradient is None) == (step == 0)
 
 
 @pytest.mark.parametrize('bypass', [False, True])
@@ -175,9 +195,7 @@ def test_tasks_whose_gradient_at_the_features_is_not_finite_are_left_out(bad, by
     model, x = TwoMaps(bypass), torch.randn(5, 3)
     for task in bad:
         model.heads[task].register_full_backward_hook(lambda module, inputs, outputs: (inputs[0] * math.nan,))
-    wrapper = GradientAggregationOptimWrapper(
-        torch.optim.SGD(model.parameters(), lr=0.1), dict(type='MGDA'), level='features'
-    )
+    wrapper = build(model)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     model.train_step(dict(inputs=x), wrapper)
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}

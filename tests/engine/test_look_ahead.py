@@ -125,7 +125,9 @@ def test_ada_task_looks_ahead_with_the_moments_of_the_task(clip_grad, method):
     for number in range(2):
         model.train_step(toy_batch(number), wrapper)
     batch, start = toy_batch(7), losses_of(model, toy_batch(7))
+    wrapper.optimizer.record_updates = True
     found = LookAheads(model, wrapper, ['proximal', 'ptg']).measure(batch)
+    assert wrapper.optimizer.update_squares == {}
     after = {}
     for tasks in (('a',), ('b',), ('a', 'b')):
         other = copy.deepcopy(model)
@@ -323,10 +325,24 @@ def test_absent_and_infinite_tasks_are_left_out():
     assert probe.measure(toy_batch(0, tasks=())) == {}
 
 
+def test_nothing_remains_of_settings_that_an_optimizer_changes_when_it_steps():
+    model, wrapper = trained('sgd')
+    group = wrapper.optimizer.param_groups[0]
+    before = copy.deepcopy({name: value for name, value in group.items() if name != 'params'})
+    wrapper.optimizer.register_step_post_hook(lambda *_: group.update(lr=9.0, steps=group.get('steps', 0) + 1))
+    LookAheads(model, wrapper, ['tag']).measure(toy_batch(7))
+    assert {name: value for name, value in group.items() if name != 'params'} == before
+
+
 def test_what_cannot_be_is_refused():
     model = make_model()
-    with pytest.raises(UserError, match=r'kinds must be some of .* but got .*pairs'):
-        LookAheads(model, build('gd', model), ['pairs'])
+    for kinds in (['pairs'], ['tag', 'pairs'], [], 'tag', None):
+        with pytest.raises(UserError, match=r'kinds must be some of .* but got'):
+            LookAheads(model, build('gd', model), kinds)
+    with pytest.raises(
+        UserError, match=r"the checkpoint holds gains of the tasks \['b'\], this run has \['a', 'b', 'c'\]"
+    ):
+        LookAheads(model, build('gd', model, tasks=TASKS), ['tag']).expect(['b'])
     spread = OptimWrapper(OPTIMIZERS['sgd'](model))
     spread.optimizer.consolidate_state_dict = None
     with pytest.raises(UserError, match='which SGD does not offer'):

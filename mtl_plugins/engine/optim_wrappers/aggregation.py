@@ -284,21 +284,17 @@ class GradientAggregationOptimWrapper(TaskGradientOptimWrapper):
     def _learn_at_features(
         self, members: Sequence[str], found: Found, one_pass: bool
     ) -> dict[nn.Parameter, dict[str, Tensor]]:
-        """Take note of what the heads' passes found; the tasks' gradients at parameters that are shared from now on.
-
-        Those that act through the features alone get theirs from the backward to come, and are left out.
-        """
+        """Take note of what the heads' passes found; the tasks' gradients at parameters that are shared from now on."""
         before = {parameter: task for task in members for parameter in self.split.own(task)}
         self.split.learn(found)
         shared, added = set(self.split.shared.parameters), {}
         if not one_pass:
             return {}
         for task in members:
-            beside = {p: g for p, g in found.get(task, {}).items() if self.watch.acts_beside(task, p)}
-            mine = self.split.own(task)
-            accumulate(mine, [beside.get(p) for p in mine])
-            for parameter in beside.keys() & shared:
-                added.setdefault(parameter, {})[task] = beside[parameter]
+            gradients, mine = found.get(task, {}), self.split.own(task)
+            accumulate(mine, [gradients.get(p) for p in mine])
+            for parameter in gradients.keys() & shared:
+                added.setdefault(parameter, {})[task] = gradients[parameter]
         for parameter, task in before.items():
             if parameter in shared and parameter.grad is not None:
                 added.setdefault(parameter, {})[task] = parameter.grad

@@ -28,7 +28,6 @@ class FeatureWatch:
         self.name = name
         self.tensors: list[Tensor] = []
         self._has_run = False
-        self._reached: dict[str, set[int]] = {}
 
     @contextmanager
     def watch(self, model: nn.Module) -> Iterator[None]:
@@ -67,12 +66,8 @@ class FeatureWatch:
 
     def is_only_way(self, losses: Mapping[str, Tensor], parameters: Iterable[nn.Parameter]) -> bool:
         """Whether ``parameters`` act on the losses through the features alone; this walks the graph of the heads."""
-        self._reached = {task: parameters_behind(loss, self.tensors) for task, loss in losses.items()}
-        return all(self._reached[task].isdisjoint(map(id, parameters)) for task in losses)
-
-    def acts_beside(self, task: str, parameter: nn.Parameter) -> bool:
-        """Whether ``parameter`` acts on the task's loss otherwise than through the features."""
-        return id(parameter) in self._reached.get(task, ())
+        given = set(map(id, parameters))
+        return all(given.isdisjoint(parameters_behind(loss, self.tensors)) for loss in losses.values())
 
     def rows(
         self,
