@@ -52,7 +52,10 @@ def run(command: str, argv: Sequence[str]) -> int:
         args = parser_of(command).parse_args(argv)
         if not missing_packages():
             repair_stack()
-        return import_module(f'mtl_plugins.cli.{command.replace("-", "_")}').main(args)
+        code = import_module(f'mtl_plugins.cli.{command.replace("-", "_")}').main(args)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here a full disk is still an error
+        return code
     except Exception as error:
         if not report(command, error):
             raise

@@ -31,6 +31,11 @@ def forgiving_streams() -> Iterator[None]:
     Otherwise each way of printing has an end of its own: ``print`` raises, ``rich`` leaves with code 1, logging prints
     a traceback and goes on.
     """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: the next file would get its number, and with it what libraries print there
+            os.open(os.devnull, os.O_RDWR)
     before = {name: getattr(sys, name) for name in _NAMES}
     for name, stream in before.items():
         with contextlib.suppress(OSError, ValueError, AttributeError):  # none, closed, or no file

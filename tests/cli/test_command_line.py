@@ -329,6 +329,29 @@ def test_what_a_command_writes_is_written_when_nobody_reads(command, words, writ
     assert (tmp_path / written).is_file()
 
 
+@pytest.mark.parametrize('closed', ['<&-', '>&-', '2>&-', '<&- >&- 2>&-'])
+def test_no_file_gets_the_number_of_a_closed_stream(closed, tmp_path):
+    code = f"""
+from mtl_plugins.cli.streams import forgiving_streams
+with forgiving_streams(), open({str(tmp_path / 'number')!r}, 'w') as file:
+    file.write(str(file.fileno()))
+"""
+    subprocess.run(['sh', '-c', f'exec "$0" -c "$1" {closed}', sys.executable, code], cwd=ROOT, check=True)
+    assert int((tmp_path / 'number').read_text()) > 2
+
+
+def test_output_that_finds_no_room_is_an_error(monkeypatch, capsys):
+    if not os.path.exists('/dev/full'):
+        pytest.skip('no such device')
+    with open('/dev/full', 'w') as full:
+        monkeypatch.setattr(sys, 'stdout', full)
+        assert run('train', ['--list-methods']) == 1
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
+    assert 'train: error: [Errno 28] No space left on device' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('encoding', ['ascii', 'latin-1', 'utf-8'])
 @pytest.mark.parametrize('say', [way for name, way in WAYS.items() if name != 'bytes'])
 def test_what_a_locale_cannot_show_is_no_error(say, encoding, tmp_path, monkeypatch):
