@@ -43,6 +43,31 @@ def test_micro_batches_equal_the_joint_batch(method, case):
         assert (many.affinity.matrix != 0).all()
 
 
+@pytest.mark.parametrize('method', ['gd', 'stgu'])
+@pytest.mark.parametrize('where', [0, 1, 2])
+def test_the_mean_over_no_label_is_not_taken_for_a_loss(where, method):
+    """It is nan in many models, which say that there is no label."""
+    ends = []
+    for mean in (0.0, float('nan')):
+        model = make_model()
+        wrapper, call = build(method, model, accumulative_counts=3), model.forward
+
+        def forward(*args, call=call, mean=mean, **kwargs):
+            out = call(*args, **kwargs)
+            out['b.loss'] = out['b.loss'] if out['b.num_valid'] else out['b.loss'] * mean
+            return out
+
+        model.forward = forward
+        for number in range(3):
+            batch = toy_batch(number)
+            if number == where:
+                batch['targets']['b'].fill_(float('nan'))
+            model.train_step(batch, wrapper)
+        assert wrapper.guard.total == {}
+        ends.append(flat(model))
+    assert torch.equal(*ends)
+
+
 def test_last_incomplete_step_is_not_lost():
     model = make_model()
     wrapper = build('gd', model, accumulative_counts=4)

@@ -88,6 +88,14 @@ def test_adaptive_steps_per_task_are_clipped_without_the_loss_scale(base):
     assert not torch.allclose(results[0], results[2], rtol=1e-3)
 
 
+def test_heads_are_clipped_where_nothing_is_shared():
+    model = make_model()
+    model.backbone.requires_grad_(False)
+    wrapper, before = build('ada_task', model, clip_grad=CLIPS['norm']), flat(model.heads)
+    model.train_step(toy_batch(0), wrapper)
+    assert not torch.equal(flat(model.heads), before)
+
+
 @pytest.mark.parametrize(
     ('clip', 'message'),
     [

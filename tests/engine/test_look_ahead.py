@@ -292,6 +292,23 @@ def test_a_resumed_run_goes_on_with_what_was_measured(tmp_path):
     assert build_parser().parse_args(words).maps == tmp_path / 'task_gains.json'
 
 
+def test_means_of_other_measurements_are_not_mixed(tmp_path):
+    model, wrapper = trained('sgd')
+    runner, checkpoint = Runner(tmp_path, model, wrapper), {}
+    hook = LookAheadHook(['tag'], interval=2)
+    hook.before_train(runner)
+    hook.before_train_iter(runner, 0, toy_batch(0))
+    hook.before_save_checkpoint(runner, checkpoint)
+    for settings, name in ((dict(kinds=['tag', 'cosine'], interval=2), 'kinds'), (dict(kinds=['tag']), 'interval')):
+        with pytest.raises(
+            UserError, match=rf'LookAheadHook\.{name}: .* in the checkpoint, .* now; the means would mix'
+        ):
+            LookAheadHook(**settings).after_load_checkpoint(runner, copy.deepcopy(checkpoint))
+    LookAheadHook(['cosine']).after_load_checkpoint(runner, {})  # of a run without it
+    runner._resume = False
+    LookAheadHook(['cosine']).after_load_checkpoint(runner, checkpoint)
+
+
 def test_of_several_hooks_the_last_one_measures(tmp_path):
     """A config that has one can be given another, as ``group_tasks.py`` does; a resumed run goes on with that."""
     runner, checkpoint = Runner(tmp_path, *trained('sgd')), {}

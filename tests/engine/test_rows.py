@@ -114,6 +114,37 @@ def test_so_it_is_on_two_ranks_that_see_different_things(scenario, way, monkeypa
     assert_near(first, expected, start, 1e-4)
 
 
+@pytest.mark.parametrize('key', ['f_mtl', 'samo'])
+@pytest.mark.parametrize('what', ['nothing finite', 'a second user', 'no heads'])
+def test_what_is_otherwise_at_moved_weights_than_before(key, what):
+    """Where no loss is finite nothing moves; what a task reaches there alone is left to the next batch."""
+    model = make('second user')
+    settings = dict(adaptive=True) if key == 'f_mtl' else {}
+    wrapper, moves = build(key, model, lr=LR, **settings), []
+    rows, call = wrapper.perturbed_rows, model.forward
+
+    def perturbed(*args):
+        moves.append(True)
+        found = rows(*args)
+        moves.clear()
+        return found
+
+    def forward(*args, **kwargs):
+        out = call(*args, **{**kwargs, 'second': bool(moves) and what == 'a second user'})
+        return {
+            k: v * float('nan') if moves and what == 'nothing finite' and 'loss' in k else v for k, v in out.items()
+        }
+
+    wrapper.perturbed_rows, model.forward = perturbed, forward
+    model.heads.requires_grad_(what != 'no heads')
+    before = flat(model)
+    for number in range(2):
+        model.train_step(micro('unfreeze', number), wrapper)
+    assert torch.equal(flat(model), before) == (what == 'nothing finite')
+    assert torch.isfinite(flat(model)).all()
+    assert set(wrapper.guard.total.values()) == ({2} if what == 'nothing finite' else set())
+
+
 @pytest.mark.parametrize('place', ['in the model', 'beside the model', 'where nothing else is trainable'])
 @pytest.mark.parametrize('fragment', [*ROWS, *WAYS])
 def test_what_the_optimizer_does_not_have_is_left_alone(fragment, place):
