@@ -232,6 +232,19 @@ def test_a_resumed_run_goes_on_bit_by_bit(key):
     assert differences(wrapper.state_dict(), resumed.state_dict()) == []
 
 
+@pytest.mark.parametrize('key', ['f_mtl', 'samo'])
+def test_both_parts_are_combined_by_the_aggregator_that_is_given(key):
+    ends = []
+    for kind in ('Sum', 'MGDA', 'MoCo'):
+        model = make_model()
+        wrapper = build(dict(read_fragment(key), aggregator=dict(type=kind)), model)
+        combiners = [wrapper.combiner, *([wrapper.flat] if key == 'f_mtl' else [])]
+        assert {type(combiner.aggregator).__name__ for combiner in combiners} == {kind}
+        train(model, wrapper, [0, 1])
+        assert not any(torch.allclose(flat(model), other, rtol=1e-3) for other in ends)
+        ends.append(flat(model))
+
+
 def gradients_by_hand(model, batch):
     """Losses, gradients of the shared parameters ``[K, D]`` and of each head, by K calls of autograd."""
     losses = model(**batch, mode='loss')

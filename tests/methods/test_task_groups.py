@@ -99,6 +99,15 @@ def test_a_group_of_one_has_the_score_that_it_is_given():
     assert len(solve_tag(matrix, max_groups=1)[0].groups[0]) == 3
 
 
+@pytest.mark.parametrize('overlap', [False, True])
+@pytest.mark.parametrize('solve', [solve_tag, solve_ptg])
+def test_without_tolerance_the_best_remains(solve, overlap):
+    for matrix in (torch.zeros(4, 4), torch.arange(16.0).view(4, 4) - 7, -torch.eye(4) - 1):
+        found = solve(matrix, max_groups=3, overlap=overlap, tolerance=0.0)
+        assert found
+        assert found[0].score == pytest.approx(solve(matrix, max_groups=3, overlap=overlap)[0].score, abs=1e-9)
+
+
 def test_ties_are_cut_off_at_the_number_that_is_wanted():
     found = solve_tag(torch.zeros(5, 5), most=7)
     assert len(found) == 7
