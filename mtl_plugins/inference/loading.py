@@ -175,7 +175,7 @@ def _targets(cfg: Config, trained: Mapping[str, Any], weights: str, tasks: Seque
         return meaning
     text = f'the predictions of {weights} are not what the config says of them: {"; ".join(told)}'
     if cfg.get('default_hooks', {}).get('target_check', {}).get('differing') != 'warn':
-        raise UserError(f'{text} (with --cfg-options; {OPTION} goes on all the same)')
+        raise UserError(f'{text}; --cfg-options {OPTION} goes on all the same')
     print_log(text, level=logging.WARNING)
     return meaning
 

@@ -67,7 +67,7 @@ class TargetCheckHook(Checked, Hook):
             return
         text = f'{what}: {"; ".join(differences)}'
         if self.differing == 'raise' and not only_warn:
-            raise UserError(f'{text} (with --cfg-options; {OPTION} goes on all the same)')
+            raise UserError(f'{text}; --cfg-options {OPTION} goes on all the same')
         runner.logger.log(logging.WARNING, text)
 
 
