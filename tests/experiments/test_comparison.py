@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ from mmengine.config import Config
 
 from mtl_plugins.cli import compare
 from mtl_plugins.config import load_config
+from mtl_plugins.errors import UserError
 from mtl_plugins.experiments.compare import (
     RecordStore,
     Tuning,
@@ -282,6 +284,30 @@ def test_every_method_gets_a_rate_of_its_own(trainings, tmp_path, capsys):
     assert (chosen.held_out, one.train_dataloader.dataset.held_out) == (True, False)
     assert chosen.dataset.split == one.train_dataloader.dataset.dataset.split == 'train'
     assert load_config(next(tmp_path.glob('runs/gd/*002/seed_0/config/*.py'))).val_dataloader.dataset.split == 'val'
+
+
+def test_values_that_are_tried_later_take_none_from_what_was_chosen(trainings, tmp_path):
+    trainings.best = {'gd': 5e-4, 'uw': 4e-3}
+    arguments = ['--seeds', '0,1', '--no-single-task', '--tune']
+    assert start(trainings, tmp_path, 'gd', *arguments, 'optimizer.lr=5e-4,1e-3,2e-3') == 0
+    assert start(trainings, tmp_path, 'uw', *arguments, 'optimizer.lr=4e-3,2e-3') == 0
+    assert [name for name in trainings.started if '_held_out' not in name] == [
+        f'uw/optimizer.lr_{rate}/seed_{seed}' for seed in (0, 1) for rate in (0.0005, 0.004)
+    ]
+    content = json.loads((tmp_path / 'runs' / 'results.json').read_text())
+    assert content['tuning'] == dict(grid={'optimizer.lr': [5e-4, 1e-3, 2e-3, 4e-3]}, share=0.1, seeds=[0], shared='gd')
+    report = (tmp_path / 'runs' / 'report' / 'report.md').read_text()
+    assert re.search(
+        r'\| gd .* optimizer.lr=0.0005 .* 3 of 4 values .*\n\| uw .* optimizer.lr=0.004 .* 2 of 4 values', report
+    )
+    # The former variant again: its choice is not on this grid.
+    assert start(trainings, tmp_path, 'gd', *arguments, 'optimizer.lr=2e-3,4e-3') == 0
+    assert trainings.started == ['gd/optimizer.lr_0.004_held_out/seed_0']
+    for option, values in (('--tune-seeds', '1'), ('--tune-on', '0.2'), ('--tune', 'optimizer.weight_decay=0,1')):
+        more = [*arguments, 'optimizer.lr=2e-3,4e-3'] if option != '--tune' else arguments[:-1]
+        with pytest.raises(UserError, match=f'{option}: the results file has runs that choose settings with '):
+            start(trainings, tmp_path, 'uw', *more, option, values)
+        assert not trainings.started
 
 
 def test_single_task_models_are_tuned_too(trainings, tmp_path):

@@ -258,7 +258,7 @@ def test_the_views_of_a_tuned_comparison(tmp_path):
     )
     assert compare.main(['--report-only', '--results', str(tmp_path / 'r.json'), '--tell', '0.5']) == 0
     text = (tmp_path / 'report' / 'report.md').read_text()
-    assert re.search(r'\| gd \| optimizer.lr=1 \| optimizer.lr \|\n\| stgu \| optimizer.lr=2 \|', text)
+    assert re.search(r'\| gd \| optimizer.lr=1 \| optimizer.lr \| 2 of 2 values \|\n\| stgu \| optimizer.lr=2 \|', text)
     shared = text.split('## At shared settings')[1].split('## ')[0]
     assert 'all at optimizer.lr=1' in shared
     assert re.search(r'\| stgu \| gd \| −.* \| behind \|', shared)

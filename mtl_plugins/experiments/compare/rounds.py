@@ -21,7 +21,7 @@ from .plan import ComparisonRun, single_task_run, variant_run
 from .records import RecordStore
 from .tuning import Tuning, held_out_parts, hold_out
 from .variants import LENGTHS, SINGLE, Variant, ordered, reference
-from .views import choices, shared_settings
+from .views import choices, shared_settings, tuning_of
 
 _STEADY = (MultiTaskOptimWrapper, TaskGradientOptimWrapper)
 """Wrappers whose batches all take the same, known before training."""
@@ -68,7 +68,7 @@ class Plan:
             self._check_references(variant)
         if tuning is not None:
             self._check_hold_out(tuning)
-        store.tuning = store.tuning if tuning is None else tuning.as_dict()
+            store.tuning = tuning.joined(tuning_of(store)).as_dict()
         self._subjects: list[tuple[Variant, str | None]] = [(variant, None) for variant in self.variants]
         if single:
             self._subjects = [(Variant(SINGLE, 'gd'), task) for task in store.header['tasks']] + self._subjects
@@ -98,8 +98,9 @@ class Plan:
                 if any(self._is_open(run.key, tried) for run in trials):
                     continue
                 chosen = choices(self.store).get((variant.name, task))
-                wanted = {chosen.at if chosen else '', '' if task else shared_settings(self.store)} - {''}
-                points = [point for point in self.tuning.points() if label(point) in wanted]
+                shared = '' if task or self.tuning.shared is None else shared_settings(self.store)
+                wanted = {chosen.at if chosen else '', shared} - {''}
+                points = [point for point in tuning_of(self.store).points() if label(point) in wanted]
             found += [self._run(resolved, task, seed, point, None) for point in points for seed in self.seeds]
         return sorted(found, key=lambda run: (not run.key.tuning, run.key.seed))
 

@@ -3,8 +3,8 @@
 import copy
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
@@ -43,6 +43,30 @@ class Tuning:
     def concerns(self, variant: Variant) -> bool:
         """Whether a variant is tuned: one that gives an entry of the grid itself is not."""
         return not any(name in variant.options for name in self.grid)
+
+    def joined(self, former: 'Tuning | None') -> 'Tuning':
+        """This one with the values that were tried before, for other variants perhaps, and what was shared then.
+
+        Raises:
+            UserError: If the former runs do not compare with those to come.
+        """
+        if former is None:
+            return self
+        for option, old, new in (
+            ('--tune', sorted(former.grid), sorted(self.grid)),
+            ('--tune-on', former.share, self.share),
+            ('--tune-seeds', list(former.seeds), list(self.seeds)),
+        ):
+            if old != new:
+                raise UserError(
+                    f'{option}: the results file has runs that choose settings with {old}, now {new}; give the same, '
+                    'or write to another --results'
+                )
+        grid = {}
+        for name, values in self.grid.items():
+            found = {label({'': value}): value for value in (*former.grid[name], *values)}
+            grid[name] = sorted(found.values()) if _are_numbers(found.values()) else list(found.values())
+        return replace(self, grid=grid, shared=former.shared or self.shared)
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -169,8 +193,11 @@ def choose(
 
 
 def _is_border(value: Any, values: Sequence[Any]) -> bool:
-    numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in values)
-    return numbers and value in (min(values), max(values))
+    return _are_numbers(values) and value in (min(values), max(values))
+
+
+def _are_numbers(values: Iterable[Any]) -> bool:
+    return all(isinstance(each, int | float) and not isinstance(each, bool) for each in values)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

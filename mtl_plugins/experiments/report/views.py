@@ -38,6 +38,8 @@ def tuning_tables(store: RecordStore) -> list[tables.Table]:
     columns = [('variant', names)]
     columns += [('chosen', [choice.at or 'nothing: no run gave a result' for choice in found.values()])]
     columns += [('at the border of the grid', [', '.join(choice.border) or 'no' for choice in found.values()])]
+    tried = [sum(not math.isnan(score) for score in choice.scores.values()) for choice in found.values()]
+    columns += [('tried', [f'{count} of {len(points)} values' for count in tried])]
     return [tables.make_table('Settings that the runs on the whole training set have', columns), *made]
 
 
