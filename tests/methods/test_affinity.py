@@ -313,3 +313,8 @@ def test_released_similarity_equals_a_division_by_a_view_of_the_diagonal(num_tas
     affinity.load_state_dict(dict(affinity.state_dict(), matrix=matrix))
     assert torch.equal(affinity.similarity('released'), released_similarity(matrix))
     assert torch.equal(affinity.similarity(), normalised_similarity(matrix))
+
+
+def test_a_tiny_effect_on_itself_is_replaced_by_a_tenth_of_the_largest():
+    similarity = normalised_similarity(torch.tensor([[0.001, 1.0], [1.0, 1.0]]))
+    torch.testing.assert_close(similarity[0, 1].item(), (1 / 0.1 + 1 / 1) / 2)
