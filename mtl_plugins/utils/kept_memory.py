@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from weakref import WeakSet
 
@@ -35,10 +36,15 @@ class KeptMemory:
         count = size * dtype.itemsize
         if device.type != 'cpu' or not count or self._in_use():
             return torch.zeros(size, dtype=dtype, device=device)
-        if self._bytes is None or self._bytes.nbytes != count:
-            self._bytes = None
-            self._bytes = torch.empty(count, dtype=torch.uint8).numpy()
-        return torch.from_numpy(self._bytes).view(dtype).zero_()
+        kept = self._bytes
+        if kept is None or kept.nbytes != count:
+            kept = self._bytes = None
+            kept = self._bytes = torch.empty(count, dtype=torch.uint8, device=device).numpy()
+        return torch.from_numpy(kept).view(dtype).zero_()
+
+    def __reduce__(self) -> tuple[type[KeptMemory], tuple[()]]:
+        """A copy, or what is read from a pickle, begins with nothing: what lies here is no state."""
+        return KeptMemory, ()
 
     def _in_use(self) -> bool:
         # A tensor made of an array refers to it as long as one of its views lives. The two others are this object and
@@ -47,6 +53,10 @@ class KeptMemory:
 
 
 def release() -> None:
-    """Give back what is kept, so that a measurement of memory sees what a step takes."""
+    """Give back what is kept, where it would not be taken again soon or a measurement has to see what a step takes."""
     for memory in _all:
         memory._bytes = None
+
+
+# A process that is forked, such as a worker that loads data, would hold it as long as it lives.
+os.register_at_fork(before=release)

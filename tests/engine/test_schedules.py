@@ -114,6 +114,15 @@ def test_a_strategy_that_leaves_zeros_behind_moves_nothing_after_the_switch():
     assert torch.equal(before, flat(model.heads['b']))
 
 
+def test_after_a_switch_nothing_is_kept_for_the_rows_of_before():
+    model = make_model()
+    wrapper = switch(model, (PCGRAD, MOCO, GD), (2, 4))
+    for number in range(5):
+        train(model, wrapper, [number])
+        kept = [strategy._memory._bytes is not None for strategy in wrapper.strategies[:2]]
+        assert kept == [number < 2, 2 <= number < 4]
+
+
 @pytest.mark.parametrize('joint', [None, PCGRAD, STGU])
 def test_the_share_of_single_steps_falls_to_nothing(joint):
     model = make_model()

@@ -1,6 +1,9 @@
 """Memory that is taken again is never the memory of something that still lives."""
 
+import copy
 import gc
+import os
+import pickle
 
 import pytest
 import torch
@@ -76,3 +79,34 @@ def test_a_tensor_outlives_the_owner_of_its_memory():
     del memory
     gc.collect()
     assert tensor.sum() == 1000
+
+
+COPIES = {'copy': copy.copy, 'deep copy': copy.deepcopy, 'pickle': lambda each: pickle.loads(pickle.dumps(each))}
+
+
+@pytest.mark.parametrize('way', COPIES)
+def test_a_copy_begins_with_nothing_and_is_measured_too(way):
+    memory = KeptMemory()
+    zeros(memory, 10**6)
+    assert len(pickle.dumps(memory)) < 1000
+    other = COPIES[way](memory)
+    assert zeros(other, 10**6).data_ptr() != zeros(memory, 10**6).data_ptr()
+    with PeakMemory(CPU) as peak:
+        zeros(other, 10**6)
+    assert peak.extra == 4 * 10**6
+
+
+def test_a_process_that_is_forked_holds_nothing_of_it():
+    memory = KeptMemory()
+    seen = zeros(memory).add_(1)
+    child = os.fork()
+    if not child:
+        os._exit(memory._bytes is not None)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert memory._bytes is None
+    assert seen.sum() == 1000
+
+
+def test_another_default_device_changes_nothing():
+    with torch.device('meta'):
+        assert zeros(KeptMemory()).device == CPU

@@ -16,6 +16,7 @@ from mtl_plugins.errors import UserError, UserTypeError
 from mtl_plugins.methods.facts import MethodFacts
 from mtl_plugins.methods.weighting import Weighting
 from mtl_plugins.registry import OPTIM_WRAPPERS
+from mtl_plugins.utils import kept_memory
 from mtl_plugins.utils.argument_types import Count
 
 from ..methods import build_part
@@ -109,6 +110,7 @@ class ScheduledOptimWrapper(StepOptimWrapper):
             (self._chosen,) = self.decide(lambda: [self._choose(self.num_steps * self._accumulative_counts)])
             if self._chosen != self._last:
                 self.zero_grad(set_to_none=True)  # a strategy may leave zeros behind, by which momentum would go on
+                kept_memory.release()  # that of the strategy which steps no longer
                 self._forget_logged()
             self._last = self._chosen
         strategy = self._strategies[self._chosen]
