@@ -29,13 +29,14 @@ MOVED = {
     'engine.checkpoints': 'runtime.checkpoints',
     'engine.step_batch': 'engine.step.batch',
     'engine.work_folder': 'runtime.work_folder',
+    'models.losses.cosine': 'models.losses.normals',
     'methods.catalogue': 'engine.catalogue',
     'methods.keys': 'engine.method_keys',
     'methods.method_row': 'engine.catalogue',
     **{f'engine.{name}': f'engine.step.{name}' for name in _STEP},
     **{
         f'engine.hooks.{name}': f'runtime.hooks.{name}'
-        for name in (*_RUNTIME_HOOKS, 'rank_check', 'rng_state', 'safe_checkpoint', 'target_check')
+        for name in (*_RUNTIME_HOOKS, 'rank_check', 'rng_state', 'safe_checkpoint', 'target_check', 'plain_state')
     },
 }
 """Old place -> new place, both in ``mtl_plugins``; what is below moves along."""
