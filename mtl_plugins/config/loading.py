@@ -119,7 +119,7 @@ def _reason(error: BaseException) -> str:
     if variable:
         return f'{{{{_base_.{variable}}}}} is no entry of its base configs'
     if not text.startswith('Failed to import custom modules'):
-        return f'{type(error).__name__}: {text}'
+        return text if isinstance(error, UserError) else f'{type(error).__name__}: {text}'
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__
     text = message_of(error)

@@ -41,8 +41,8 @@ def override(cfg: Config, options: Mapping[str, Any]) -> None:
         new += _new_inside(cfg, name, present, value)
         if isinstance(value, CommaList):
             value = value.text if isinstance(present, str) or _takes_text(parent, name) else list(value)
-        if isinstance(value, dict) and isinstance(parent, dict) and last in parent and not isinstance(present, dict):
-            value = {**value, '_delete_': True}
+        if isinstance(present, dict) or (isinstance(parent, dict) and last in parent):
+            value = _replacing(value, present)
         _put(cfg, name, value)
     settle_entries(cfg._cfg_dict)
     if idle:
@@ -52,6 +52,15 @@ def override(cfg: Config, options: Mapping[str, Any]) -> None:
         )
     if new:
         say(f'{OPTION} adds entries that the config did not have: {", ".join(new)}')
+
+
+def _replacing(value: Any, present: Any) -> Any:
+    """A value with the order, which MMEngine needs, to replace what its dicts cannot be merged into, at any depth."""
+    if not isinstance(value, dict) or value.get('_delete_'):
+        return value
+    if not isinstance(present, dict):
+        return {**value, '_delete_': True}
+    return {key: _replacing(inner, present[key]) if key in present else inner for key, inner in value.items()}
 
 
 def _put(cfg: Config, name: str, value: Any) -> None:

@@ -18,9 +18,12 @@ def walk(node: Any, place: str = '') -> Iterator[tuple[str, Any]]:
 
 
 def entries(node: Any, parts: Sequence[str], place: str = '') -> Iterator[tuple[str, Any]]:
-    """All that stands at a place of a config: ``(place, value)``; a part ``*`` is every entry."""
+    """All that stands at a place of a config: ``(place, value)``; a part ``*`` is every entry, or one alone."""
     if not parts:
         yield place, node
+        return
+    if isinstance(node, dict) and 'type' in node and parts[0] == '*':
+        yield from entries(node, parts[1:], place)
         return
     if isinstance(node, dict):
         keys = list(node) if parts[0] == '*' else [key for key in (parts[0],) if key in node]

@@ -87,6 +87,35 @@ def test_a_dict_takes_the_place_of_nothing_and_joins_another():
     assert (cfg.optim_wrapper.optimizer.lr, cfg.optim_wrapper.optimizer.type) == (0.5, 'Adam')
 
 
+@pytest.mark.parametrize(
+    ('present', 'value', 'found'),
+    [
+        (None, dict(x=dict(y=1)), dict(x=dict(y=1))),
+        (3, dict(x=1), dict(x=1)),
+        ((1, 2), dict(x=1), dict(x=1)),
+        ([dict(x=0)], dict(x=1), dict(x=1)),
+        (dict(x=None, z=2), dict(x=dict(y=1)), dict(x=dict(y=1), z=2)),
+    ],
+)
+@pytest.mark.parametrize('way', ['a', 'a.0', 'a.0.b'])
+def test_so_it_does_inside_of_a_dict(present, value, found, way):
+    cfg = Config(dict(a=[dict(b=dict(c=present))]) if '0' in way else dict(a=dict(b=dict(c=present))))
+    within = dict(c=value) if way.endswith('b') else dict(b=dict(c=value))
+    override(cfg, {way: within})
+    assert (cfg.a[0] if '0' in way else cfg.a).b.c == found
+
+
+def test_one_schedule_needs_no_list(tmp_path):
+    (tmp_path / 'one.py').write_text('param_scheduler = dict(type="PolyLR", end=20, by_epoch=False)')
+    assert load_config(tmp_path / 'one.py', {'param_scheduler.end': 30}).param_scheduler.end == 30
+    for options, said in [
+        ({'param_scheduler.end': 0}, 'param_scheduler.end must be a whole number of 1 or more'),
+        ({'param_scheduler.ennd': 3}, "did you mean 'param_scheduler.end'"),
+    ]:
+        with pytest.raises(UserError, match=said):
+            load_config(tmp_path / 'one.py', options)
+
+
 def test_a_dict_joins_one_in_a_list_or_takes_its_place():
     options = ('.0={"end": 7}', '.0={"_delete_": True, "type": "ConstantLR", "end": 7}', '=[{"end": 7}]')
     joined, replaced, whole = (loaded(f'param_scheduler{option}').param_scheduler for option in options)
