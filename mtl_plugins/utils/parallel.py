@@ -40,7 +40,7 @@ def in_processes(function: Callable[[Any], Any], items: Iterable[Any], jobs: int
         yield from map(function, items)
         return
     # loky starts processes anew: a fork of one in which torch has started threads may hang.
-    work = (delayed(_in_worker)(function, item) for item in items)
+    work = (delayed(_in_worker)(os.path.abspath(os.curdir), function, item) for item in items)
     try:
         with contextlib.closing(Parallel(jobs, 'loky', return_as='generator', max_nbytes=None)(work)) as results:
             yield from results
@@ -53,8 +53,9 @@ def end_workers() -> None:
     get_reusable_executor(reuse=True).shutdown(wait=True)
 
 
-def _in_worker(function: Callable[[Any], Any], item: Any) -> Any:
+def _in_worker(folder: str, function: Callable[[Any], Any], item: Any) -> Any:
     ignore_signals()
+    os.chdir(folder)  # a worker may have begun in another one, for a former call
     cv2.setNumThreads(1)
     return function(item)
 
