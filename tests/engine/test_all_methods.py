@@ -232,13 +232,13 @@ def test_a_resumed_run_goes_on_bit_by_bit(key):
     assert differences(wrapper.state_dict(), resumed.state_dict()) == []
 
 
-@pytest.mark.parametrize('key', ['f_mtl', 'samo'])
-def test_both_parts_are_combined_by_the_aggregator_that_is_given(key):
+@pytest.mark.parametrize('sharpness', ['f_mtl', 'samo'])
+def test_both_parts_are_combined_by_the_aggregator_that_is_given(sharpness):
     ends = []
     for kind in ('Sum', 'MGDA', 'MoCo'):
         model = make_model()
-        wrapper = build(dict(read_fragment(key), aggregator=dict(type=kind)), model)
-        combiners = [wrapper.combiner, *([wrapper.flat] if key == 'f_mtl' else [])]
+        wrapper = build(dict(read_fragment(sharpness), aggregator=dict(type=kind)), model)
+        combiners = [wrapper.combiner, *([wrapper.flat] if sharpness == 'f_mtl' else [])]
         assert {type(combiner.aggregator).__name__ for combiner in combiners} == {kind}
         train(model, wrapper, [0, 1])
         assert not any(torch.allclose(flat(model), other, rtol=1e-3) for other in ends)
