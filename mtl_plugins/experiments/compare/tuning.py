@@ -142,7 +142,7 @@ class Choice(NamedTuple):
         at: The chosen settings; empty if no run gave a result that can be compared.
         scores: Settings -> mean over the tasks of how far they stay behind the best settings of each task, in percent;
             NaN where some run is missing or a headline metric is no number.
-        border: Names of the entries whose chosen number is the smallest or largest of its grid.
+        border: Names of the entries whose chosen number is the smallest or largest that this variant was tried with.
     """
 
     at: str
@@ -151,7 +151,11 @@ class Choice(NamedTuple):
 
 
 def choose(
-    records: Mapping[Key, Mapping[str, Any]], variant: str, task: str | None, tuning: Tuning, tasks: Mapping[str, Any]
+    records: Mapping[Key, Mapping[str, Any] | None],
+    variant: str,
+    task: str | None,
+    tuning: Tuning,
+    tasks: Mapping[str, Any],
 ) -> Choice:
     """Choose settings by the runs on the held-out part, at their end.
 
@@ -159,7 +163,7 @@ def choose(
     failed has a say in it.
 
     Args:
-        records: All records.
+        records: All records; None for runs that failed.
         variant: Name of the variant.
         task: Task of a single-task model, or None.
         tuning: What was tried.
@@ -168,9 +172,12 @@ def choose(
     tasks = tasks if task is None else {task: tasks[task]}
     up = {name: entry['higher_is_better'] for name, entry in tasks.items()}
     means: dict[str, dict[str, float]] = {}
+    tried: list[dict[str, Any]] = []
     for point in tuning.points():
         at = label(point)
-        runs = [records.get(Key(variant, seed, task, at, True)) for seed in tuning.seeds]
+        keys = [Key(variant, seed, task, at, True) for seed in tuning.seeds]
+        runs = [records.get(key) for key in keys]
+        tried += [point] * any(key in records for key in keys)
         curves = [run['curve'][-1]['metrics'] if run else {} for run in runs]
         values = {name: [curve.get(entry['metric']) for curve in curves] for name, entry in tasks.items()}
         means[at] = {name: _mean(found) for name, found in values.items()}
@@ -189,7 +196,11 @@ def choose(
         return Choice('', scores, ())
     chosen = max(able, key=scores.__getitem__)
     point = next(point for point in tuning.points() if label(point) == chosen)
-    return Choice(chosen, scores, tuple(name for name, value in point.items() if _is_border(value, tuning.grid[name])))
+    return Choice(
+        chosen,
+        scores,
+        tuple(name for name, value in point.items() if _is_border(value, [each[name] for each in tried])),
+    )
 
 
 def _is_border(value: Any, values: Sequence[Any]) -> bool:

@@ -25,7 +25,8 @@ def choices(store: RecordStore) -> dict[tuple[str, str | None], Choice]:
     tasks = store.header['tasks']
     # A single-task model of a task that is not compared cannot be scored.
     subjects = [(name, task) for name, task in subjects if task is None or task in tasks]
-    return {subject: choose(store.records, *subject, tuning, tasks) for subject in subjects}
+    records = {**dict.fromkeys(store.failures), **store.records}
+    return {subject: choose(records, *subject, tuning, tasks) for subject in subjects}
 
 
 def shared_settings(store: RecordStore) -> str:
