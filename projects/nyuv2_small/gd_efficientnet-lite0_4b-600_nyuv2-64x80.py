@@ -73,8 +73,9 @@ model = dict(
 )
 
 max_iters = 600
-optimizer = dict(type='Adam', lr=1e-3, weight_decay=1e-6)
+optimizer = dict(type='Adam', lr=1e-3, weight_decay=1e-6, fused=True)
 optim_wrapper = dict(optimizer=optimizer)
+custom_hooks = [*_base_.custom_hooks, dict(type='mtl_plugins.ChannelsLastHook')]  # faster on a CPU thread
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=50, by_epoch=False),
     dict(type='PolyLR', power=0.9, eta_min=0.0, begin=50, end=max_iters, by_epoch=False),

@@ -194,6 +194,7 @@ def test_one_failure_stops_neither_the_rest_nor_the_next_attempt(trainings, tmp_
 def test_results_of_other_settings_are_not_mixed(trainings, tmp_path):
     assert start(trainings, tmp_path, 'gd', '--no-single-task') == 0
     defaults = ['optim_wrapper.optimizer.eps=1e-8', 'optim_wrapper.clip_grad=None', 'train_dataloader.num_workers=2']
+    defaults += ['optim_wrapper.optimizer.fused=True', 'custom_hooks=[dict(type="mtl_plugins.ChannelsLastHook")]']
     assert start(trainings, tmp_path, 'gd', '--no-single-task', '--cfg-options', *defaults) == 0
     assert trainings.started == []
     with pytest.raises(ValueError, match='gd, seed 0 with other settings'):

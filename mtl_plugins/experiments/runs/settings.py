@@ -11,8 +11,9 @@ from mtl_plugins.config.hints import classes_named
 SETTINGS = ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'train_cfg', 'optim_wrapper')
 SETTINGS += ('param_scheduler', 'auto_scale_lr', 'load_from', 'randomness')
 """Entries of a config in which two runs of the same training must agree."""
-WORKERS = ('num_workers', 'persistent_workers', 'prefetch_factor', 'pin_memory', 'start_method', 'cache_dir')
-"""What may change between two starts of a run, at any depth: no number depends on it."""
+MEANS = ('num_workers', 'persistent_workers', 'prefetch_factor', 'pin_memory', 'start_method', 'cache_dir')
+MEANS += ('fused', 'foreach')  # of torch's optimizers
+"""What may change between two starts of a run, at any depth: how a number is made, not which (up to rounding)."""
 _NOT_AS_LEFT_OUT = ('lr', 'weight_decay', 'seed')
 """What means something else when it is given, even with the default of its class: ``paramwise_cfg`` multiplies it, or
 the Runner has a value for what is left out."""
@@ -34,7 +35,7 @@ def decisive_settings(cfg: Config) -> dict[str, Any]:
 
 
 def comparable(settings: Any) -> Any:
-    """A JSON structure without :data:`WORKERS`, and without what is as if it were left out.
+    """A JSON structure without :data:`MEANS`, and without what is as if it were left out.
 
     That is what has the default of its class, and None where no class is known to take something else.
     """
@@ -44,7 +45,7 @@ def comparable(settings: Any) -> Any:
         return settings
     defaults = _defaults(settings.get('type'))
     kept = [name for name, value in settings.items() if name in _NOT_AS_LEFT_OUT or value != defaults.get(name)]
-    return {name: comparable(settings[name]) for name in kept if name not in WORKERS}
+    return {name: comparable(settings[name]) for name in kept if name not in MEANS}
 
 
 def _defaults(kind: Any) -> dict[str, Any]:

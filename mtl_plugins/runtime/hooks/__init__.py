@@ -10,6 +10,7 @@ __getattr__, __all__ = on_demand(
         'environment': 'EnvironmentStampHook',
         'histories': 'HistoriesHook',
         'load_report': 'LoadReportHook',
+        'memory_format': 'ChannelsLastHook',
         'metrics_file': 'MetricsFileHook',
         'outputs': 'OutputsHook',
         'plain_state': 'PlainStateHook',
