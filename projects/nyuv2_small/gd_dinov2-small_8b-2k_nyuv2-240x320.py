@@ -8,8 +8,6 @@ test_dataloader = val_dataloader
 model = dict(backbone=dict(img_size=(252, 322), blocks=12, out_indices=(2, 5, 8, 11)))
 
 max_iters = 2000
-optimizer = dict(lr=1e-4)
-optim_wrapper = dict(optimizer=optimizer)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=100, by_epoch=False),
     dict(type='PolyLR', power=0.9, eta_min=0.0, begin=100, end=max_iters, by_epoch=False),
