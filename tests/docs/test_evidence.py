@@ -12,7 +12,7 @@ from mtl_plugins.experiments.compare.plan import comparison_header, single_task_
 from mtl_plugins.experiments.compare.records import fingerprint
 from mtl_plugins.experiments.compare.views import view
 from mtl_plugins.experiments.report import Comparison
-from mtl_plugins.experiments.report.writing import runs_csv, summary_csv
+from mtl_plugins.experiments.report.writing import pairs_csv, runs_csv, summary_csv
 from mtl_plugins.experiments.runs import decisive_settings
 
 from .pages import ROOT
@@ -31,9 +31,9 @@ def test_the_tables_are_those_of_the_results(path):
     """If not: make the reports anew with the commands of docs/evidence/README.md."""
     store = RecordStore(path, None)
     comparison = Comparison(store.header, view(store)[0])
-    for name, table in (('runs.csv', runs_csv(comparison)), ('summary.csv', summary_csv(comparison))):
+    for name, make in (('runs.csv', runs_csv), ('summary.csv', summary_csv), ('pairs.csv', pairs_csv)):
         written = pandas.read_csv(EVIDENCE / path.stem / name)
-        pandas.testing.assert_frame_equal(written, pandas.read_csv(io.StringIO(table)), rtol=1e-9, obj=name)
+        pandas.testing.assert_frame_equal(written, pandas.read_csv(io.StringIO(make(comparison))), rtol=1e-9, obj=name)
 
 
 @pytest.mark.parametrize('path', RESULTS, ids=lambda path: path.stem)

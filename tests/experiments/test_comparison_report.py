@@ -23,10 +23,11 @@ from mtl_plugins.experiments.report import Comparison, expected_keys, write_repo
 from mtl_plugins.experiments.report.comparison import verdict
 from mtl_plugins.experiments.report.figures import pictures
 from mtl_plugins.experiments.report.groups import agreement_table
-from mtl_plugins.experiments.report.pairing import gap, seeds_needed
+from mtl_plugins.experiments.report.pairing import Gap, gap, seeds_needed
 from mtl_plugins.experiments.report.tables import (
     MOST_TASKS,
     NONE,
+    every_pair_table,
     facts,
     gaps_table,
     pairs_tables,
@@ -35,7 +36,7 @@ from mtl_plugins.experiments.report.tables import (
     starts,
     times,
 )
-from mtl_plugins.experiments.report.writing import report_content, runs_csv, summary_csv
+from mtl_plugins.experiments.report.writing import pairs_csv, report_content, runs_csv, summary_csv
 
 TASKS = {
     'semseg': dict(title='Semantic segmentation', metric='semseg/mIoU', unit='%', higher_is_better=True),
@@ -327,6 +328,30 @@ def test_front_and_pairs():
     assert compute['cagrad'][5] == 'unequal'
 
 
+def test_every_variant_stands_beside_every_other():
+    comparison = Comparison(HEADER, make_records())
+    names = list(comparison.summary.index)
+    rows = {(row['variant'], row['other']): row for row in csv.DictReader(io.StringIO(pairs_csv(comparison)))}
+    assert list(rows) == [pair for first in names for pair in [(first, other) for other in names if other != first]]
+    for (first, second), row in rows.items():
+        found = gap(comparison.scores(first), comparison.scores(second))
+        assert [float(row[name]) for name in Gap._fields] == pytest.approx(list(found), rel=1e-9)
+    told = every_pair_table(comparison)
+    for name, *lists in told.rows:
+        others = [other for text in lists for other in text.split(', ') if other != '–']
+        assert sorted(others) == sorted({*names} - {name})
+        for other in lists[0].split(', '):
+            assert other == '–' or float(rows[name, other]['low']) > 0
+    assert every_pair_table(Comparison(HEADER, make_records(names=('gd', 'stgu')))).rows == []
+
+
+def test_variants_without_a_score_stand_beside_none():
+    records = make_records(names=('gd', 'stgu', 'cagrad'), seeds=(0, 1), single=False)
+    for seed in (0, 1):
+        records['cagrad', seed, None]['curve'][-1]['metrics']['depth/RMSE'] = None
+    assert set(pd.read_csv(io.StringIO(pairs_csv(Comparison(HEADER, records))))['variant']) == {'gd', 'stgu'}
+
+
 def test_the_front_has_no_beaten_one():
     rng = np.random.default_rng(3)
     names = [f'm{i}' for i in range(30)]
@@ -518,7 +543,7 @@ def test_markdown_shows_hostile_text_as_it_is(written):
     assert len(pictures) == len(list((written / 'figures').iterdir())) == 10
 
 
-@pytest.mark.parametrize('name', ['runs.csv', 'summary.csv'])
+@pytest.mark.parametrize('name', ['runs.csv', 'summary.csv', 'pairs.csv'])
 def test_spreadsheets_run_nothing(written, name):
     cells = [cell for row in csv.reader(io.StringIO((written / name).read_text())) for cell in row]
     formulas = [cell for cell in cells if cell.startswith(('=', '+', '-', '@'))]
@@ -581,7 +606,7 @@ def test_the_same_results_give_the_same_files(tmp_path):
     for folder, runs in (('a', records), ('b', dict(reversed(records.items())))):
         write_report(Comparison(ONE_TASK, runs), tmp_path / folder)
     names = sorted(path.relative_to(tmp_path / 'a') for path in (tmp_path / 'a').rglob('*.*'))
-    assert len(names) == 4 + 7
+    assert len(names) == 5 + 7
     for name in names:
         assert (tmp_path / 'a' / name).read_bytes() == (tmp_path / 'b' / name).read_bytes(), name
 
@@ -612,6 +637,7 @@ def test_report_only_needs_a_results_file_alone(tmp_path, capsys):
         'report.md',
         'runs.csv',
         'summary.csv',
+        'pairs.csv',
     }
     assert '| uw, seed 0 | missing |' in (folder / 'report.md').read_text()
 

@@ -19,7 +19,7 @@ from mtl_plugins.evaluation.baselines import load_baselines
 from mtl_plugins.evaluation.metrics.edges import read_image_ids
 from mtl_plugins.experiments.compare import RecordStore
 from mtl_plugins.experiments.report import Comparison
-from mtl_plugins.experiments.report.writing import report_content, runs_csv, summary_csv
+from mtl_plugins.experiments.report.writing import pairs_csv, report_content, runs_csv, summary_csv
 from mtl_plugins.inference.loading import _read
 from mtl_plugins.runtime.checkpoints.loaders import safe_loading
 from mtl_plugins.runtime.hooks.metrics_file import read_metrics
@@ -124,7 +124,7 @@ def test_results_that_somebody_edited_are_named_or_reported(tmp_path):
                 if store.records and {'config', 'tasks'} <= set(store.header):
                     comparison = Comparison(store.header, store.records)
                     report_content(comparison, drawn=False)
-                    runs_csv(comparison), summary_csv(comparison)
+                    runs_csv(comparison), summary_csv(comparison), pairs_csv(comparison)
             except UserError as error:
                 refused += 1
                 assert str(path) in str(error)  # noqa: PT017

@@ -24,9 +24,9 @@ EPILOG = (
     'for each, and at one shared value, which is the choice of the first of METHODS. A variant that gives the setting '
     'itself is not tuned. Start the same command again after an interruption: runs in the results file are not '
     'repeated, the others go on from their newest checkpoint. The report (report.html, report.md, runs.csv, '
-    'summary.csv) is of all runs in the results file; --report-only makes it anew, also from a results file alone: '
-    'compare_methods.py --report-only --results FILE. exit codes: 0 done, 1 some run failed (the report says '
-    'which), 2 wrong arguments, 75 interrupted'
+    'summary.csv, pairs.csv) is of all runs in the results file; --report-only makes it anew, also from a results '
+    'file alone: compare_methods.py --report-only --results FILE. exit codes: 0 done, 1 some run failed (the report '
+    'says which), 2 wrong arguments, 75 interrupted'
 )
 
 

@@ -231,7 +231,7 @@ class Comparison:
         own = self.scores(name).dropna()
         if self.reference == 'ordinary training':
             plain = self.runs.loc[self._plain(self.runs), 'method'].iloc[0]
-            found = gap(own, self._reference_scores, self._same_start(name, plain))
+            found = gap(own, self._reference_scores, self.same_start(name, plain))
             return NAN if name == plain else (found.high - found.low) / 2
         paired = self.differences(name)
         if len(paired) == len(own):
@@ -252,7 +252,7 @@ class Comparison:
         up = pd.Series({key: 1 if task['higher_is_better'] else -1 for key, task in self.tasks.items()})
         return (100 * up * (values - base) / base.abs()).mean(axis=1, skipna=False)
 
-    def _same_start(self, first: str, second: str) -> bool:
+    def same_start(self, first: str, second: str) -> bool:
         """Whether no run of two variants is known to have begun differently from the others of its seed."""
         return not any(first in names or second in names for names in self.differing.values())
 
@@ -277,7 +277,7 @@ class Comparison:
             }
             for name, others in views.items():
                 other = others[0] if len(others) and row.preset != 'gd' else ''
-                start = bool(other) and self._same_start(row.Index, other)
+                start = bool(other) and self.same_start(row.Index, other)
                 between = gap(self.scores(row.Index), self.scores(other), start) if other else Gap()
                 more = seeds_needed(between.deviation, self.told) - between.pairs
                 columns = ('', '_low', '_high', '_pairs', '_more_seeds')

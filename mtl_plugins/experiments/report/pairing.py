@@ -1,7 +1,8 @@
 """Differences between variants: paired by seed, with Student's interval, and how many seeds would tell one."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,6 +59,32 @@ def gap(first: pd.Series, second: pd.Series, same_start: bool = True) -> Gap:
     half = reach(*satterthwaite([each.var() / len(each) for each in both], [len(each) - 1 for each in both]))
     mean = first.mean() - second.mean()
     return Gap(mean, mean - half, mean + half)
+
+
+def every_pair(
+    names: Iterable[str], scores: Callable[[str], pd.Series], same_start: Callable[[str, str], bool]
+) -> pd.DataFrame:
+    """The differences of all variants, in both directions; none where one of the two has no score.
+
+    Args:
+        names: The variants.
+        scores: Variant -> its scores by seed.
+        same_start: Whether runs of one seed of two variants had the same first weights and samples.
+
+    Returns:
+        One row per variant and other one, in the order of ``names``: ``variant``, ``other`` and the fields of
+        :class:`Gap`.
+    """
+    names = list(names)
+    rows = []
+    for first, second in combinations(names, 2):
+        found = gap(scores(first), scores(second), same_start(first, second))
+        if np.isfinite(found.mean):
+            rows.append((first, second, *found))
+            rows.append((second, first, -found.mean, -found.high, -found.low, *found[3:]))
+    table = pd.DataFrame(rows, columns=['variant', 'other', *Gap._fields])
+    places = {name: place for place, name in enumerate(names)}
+    return table.sort_values(['variant', 'other'], key=lambda names: names.map(places), ignore_index=True)
 
 
 def satterthwaite(variances: Sequence[float], freedoms: Sequence[int]) -> tuple[float, float]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..compare.keys import describe_key
 from .comparison import MATCH, Comparison, verdict
-from .pairing import MOST_SEEDS
+from .pairing import MOST_SEEDS, every_pair
 
 NONE = '–'
 MOST_TASKS = 6
@@ -166,6 +166,19 @@ def pairs_tables(comparison: Comparison) -> list[Table]:
         caption = f'Difference to ordinary training {words} in points, with 95 % intervals'
         found.append(make_table(caption, columns, shades))
     return found
+
+
+def every_pair_table(comparison: Comparison) -> Table:
+    """Which variants every variant is told from."""
+    pairs = every_pair(comparison.summary.index, comparison.scores, comparison.same_start)
+    pairs = pairs.assign(verdict=list(map(verdict, pairs['low'], pairs['high'])))
+    columns = {'ahead of': 'ahead', 'not told from': 'undecided', 'behind': 'behind'}
+    rows = [
+        [name, *(', '.join(own.loc[own['verdict'] == word, 'other']) or NONE for word in columns.values())]
+        for name, own in pairs[pairs['verdict'] != ''].groupby('variant', sort=False)
+    ]
+    caption = f'Every variant beside every other, whatever they cost, by 95 % intervals of the {comparison.score}'
+    return Table(f'{caption} (pairs.csv has the numbers)', ['variant', *columns], rows if len(rows) > 2 else [])
 
 
 def cost_table(comparison: Comparison) -> Table:

@@ -18,6 +18,7 @@ from . import tables
 from .comparison import MATCH, RUN_COLUMNS, Comparison
 from .figures import pictures
 from .groups import agreement_table
+from .pairing import every_pair
 from .views import mean_table
 
 _MARKS = re.compile(r'[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)')
@@ -40,7 +41,8 @@ class Setting(NamedTuple):
 
 
 def write_report(settings: Comparison | Mapping[str, Setting], folder: str | os.PathLike) -> Path:
-    """Write ``report.html``, ``report.md`` with ``figures/*.png``, ``runs.csv`` and ``summary.csv``.
+    """Write ``report.html``, ``report.md`` with ``figures/*.png``, ``runs.csv``, ``summary.csv``
+    and ``pairs.csv``.
 
     Files of these names are replaced, others in the folder stay.
 
@@ -59,6 +61,7 @@ def write_report(settings: Comparison | Mapping[str, Setting], folder: str | os.
         'report.md': _render('report.md.j2', report, finalize=_markdown),
         'runs.csv': runs_csv(several),
         'summary.csv': summary_csv(several),
+        'pairs.csv': pairs_csv(several),
         'report.html': _render('report.html.j2', report, autoescape=True),
     }
     (folder / 'figures').mkdir(parents=True, exist_ok=True)
@@ -111,6 +114,7 @@ def _parts(setting: Setting, prefix: str, drawn: bool) -> list[dict[str, Any]]:
         ('What was compared', '', summary),
         ('Results', 'results', tables.results_tables(comparison)),
         ('Compute', 'compute', tables.pairs_tables(comparison) * scored + [tables.cost_table(comparison)]),
+        ('Against each other', 'none', [tables.every_pair_table(comparison)] * scored),
         ('At shared settings', 'none', setting.shared),
         ('How settings were chosen', 'none', setting.tuning),
         ('Learning curves', 'curves', []),
@@ -169,6 +173,11 @@ def _summary(comparison: Comparison) -> pd.DataFrame:
         names += [f'{key}_value_mean', f'{key}_value_sd', f'{key}_value_n', f'{key}_change_percent_mean']
         titles[f'{key}_change_percent_mean'] = f'{key}_change_percent'
     return comparison.summary[names].rename(columns=titles).reset_index()
+
+
+def pairs_csv(comparisons: Comparison | Mapping[str, Comparison]) -> str:
+    """The difference of every variant to every other one, in points, with the columns of :class:`Gap`."""
+    return _csv(comparisons, lambda one: every_pair(one.summary.index, one.scores, one.same_start))
 
 
 def _csv(comparisons: Comparison | Mapping[str, Comparison], rows: Callable[[Comparison], pd.DataFrame]) -> str:
