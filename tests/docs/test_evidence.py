@@ -19,11 +19,12 @@ from .pages import ROOT
 
 EVIDENCE = ROOT / 'docs' / 'evidence'
 RESULTS = sorted(EVIDENCE.glob('*.json'))
-REPORTED = [*RESULTS, ROOT / 'projects' / 'nyuv2_small' / 'nyuv2-64x80.json']
+REPORTED = [*RESULTS, *sorted((ROOT / 'projects' / 'nyuv2_small').glob('*.json'))]
 
 
-def test_there_are_results_of_both_settings():
-    assert [path.stem for path in RESULTS] == ['rooms-64-11t', 'rooms-64-5t']
+def test_there_are_results_of_all_settings():
+    names = ['rooms-64-11t', 'rooms-64-5t', 'nyuv2-112x140', 'nyuv2-64x80-100', 'nyuv2-64x80']
+    assert [path.stem for path in REPORTED] == names
 
 
 @pytest.mark.parametrize('path', REPORTED, ids=lambda path: path.stem)
