@@ -12,8 +12,8 @@ from mtl_plugins.registry import HOOKS
 class ChannelsLastHook(Hook):
     """Keeps weights of convolutions, and with them the maps, with the channels of a pixel side by side in memory.
 
-    The same is computed, up to rounding; convolutional networks are often faster so, above all on one CPU thread, where
-    torch otherwise takes its slow convolution for small batches. A checkpoint fits with and without the hook.
+    The same is computed, up to rounding, and many convolutional networks are faster so. A checkpoint fits with and
+    without the hook.
     """
 
     def before_run(self, runner: Any) -> None:
