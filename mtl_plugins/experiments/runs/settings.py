@@ -24,7 +24,8 @@ _OBSERVING = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_schedule
 def decisive_settings(cfg: Config) -> dict[str, Any]:
     """The part of a config that decides the outcome of a training, as JSON.
 
-    Our own hooks observe and protect; those of others, such as an EMAHook, may change the weights.
+    Our own hooks observe, protect, or have the same computed faster; those of others, such as an EMAHook, may change
+    the weights.
     """
     content = cfg.to_dict()
     settings = {name: content.get(name) for name in SETTINGS}
